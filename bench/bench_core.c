@@ -1,0 +1,1297 @@
+// The crt side of bench/: the same work, with the same counts, as tokio/src/main.rs.
+//
+//   bench_core <workload> [rt=mt2|mt1|ct] [n=N] [secs=S] [miniter=I] [warm=W] ...
+//
+// Each workload is run `warm` times unmeasured, then until `secs` seconds and `miniter` iterations
+// have passed. One line is printed (ns are nanoseconds per operation, over the iterations):
+//
+//   workload params ops seconds ns_per_op min p10 p90 max cpu_ns_per_op nvcsw_per_op iters extra
+//
+// Only the hot part of an iteration is timed. seconds and ns_per_op are medians; cpu_ns is the CPU time
+// of all threads of the process; nvcsw the voluntary context switches, that is, how often a thread slept.
+// "mt2" is the multi-thread runtime with two workers, "mt1" with one, "ct" the current-thread runtime.
+#define CRT_IMPLEMENTATION
+#include "../crt.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+// Keeps the compiler from seeing through a value.
+#define BLACK_BOX(x) __asm__ volatile("" : "+r"(x)::"memory")
+
+// ------------------------------------------------------------------------------------------- options
+
+static int arg_count;
+static char **args;   // "key=value"
+
+static void die(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    fputs("bench_core: ", stderr);
+    vfprintf(stderr, format, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    exit(2);
+}
+
+// A call that has no reason to fail here.
+static void must(intptr_t result)
+{
+    if (result < 0) die("%s", crt_strerror((int)result));
+}
+
+static void *must_alloc(size_t count, size_t size)
+{
+    void *p = calloc(count, size);
+    if (!p) die("out of memory");
+    return p;
+}
+
+static const char *opt_text(const char *key, const char *value)
+{
+    size_t n = strlen(key);
+    for (int i = 0; i < arg_count; i++)
+        if (!strncmp(args[i], key, n) && args[i][n] == '=') value = args[i] + n + 1;
+    return value;
+}
+
+static double opt_real(const char *key, double value)
+{
+    const char *text = opt_text(key, NULL);
+    char *end;
+    if (!text) return value;
+    value = strtod(text, &end);
+    if (*end || end == text || value < 0) die("%s=%s: not a number", key, text);
+    return value;
+}
+
+static size_t opt_num(const char *key, size_t value)
+{
+    return (size_t)opt_real(key, (double)value);
+}
+
+static crt_runtime *new_runtime_with(size_t max_blocking_threads)   // 0: the default
+{
+    const char *rt = opt_text("rt", "mt2");
+    crt_config config = { .max_blocking_threads = (int)max_blocking_threads };
+    crt_runtime *runtime;
+    if (!strcmp(rt, "ct")) config.flavor = CRT_CURRENT_THREAD;
+    else if (!strcmp(rt, "mt1")) config.worker_threads = 1;
+    else if (!strcmp(rt, "mt2")) config.worker_threads = 2;
+    else die("rt=%s: expected mt2, mt1 or ct", rt);
+    must(crt_runtime_new(&config, &runtime));
+    return runtime;
+}
+
+static crt_runtime *new_runtime(void)
+{
+    return new_runtime_with(0);
+}
+
+// ------------------------------------------------------------------------------------------ metering
+
+typedef struct sample {
+    double wall, cpu, switches;
+} sample;
+
+static double clock_now(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double switches_now(void)
+{
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (double)r.ru_nvcsw;
+}
+
+static double peak_rss_kib(void)
+{
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (double)r.ru_maxrss;
+}
+
+static double rss_bytes(void)
+{
+    long total, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f || fscanf(f, "%ld %ld", &total, &resident) != 2) die("/proc/self/statm");
+    fclose(f);
+    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+// One measurement at a time: the body of an iteration starts and stops this meter.
+static sample meter;
+
+static void meter_start(void)
+{
+    meter.switches = switches_now();
+    meter.cpu = clock_now(CLOCK_PROCESS_CPUTIME_ID);
+    meter.wall = clock_now(CLOCK_MONOTONIC);
+}
+
+static void meter_stop(void)
+{
+    meter.wall = clock_now(CLOCK_MONOTONIC) - meter.wall;
+    meter.cpu = clock_now(CLOCK_PROCESS_CPUTIME_ID) - meter.cpu;
+    meter.switches = switches_now() - meter.switches;
+}
+
+enum { MAX_ITERATIONS = 5000 };
+static sample samples[MAX_ITERATIONS];
+static size_t sample_count;
+
+static void measure(void (*iteration)(void *), void *arg)
+{
+    for (size_t i = opt_num("warm", 2); i > 0; i--) iteration(arg);
+    double secs = opt_real("secs", 1), start = clock_now(CLOCK_MONOTONIC);
+    size_t least = opt_num("miniter", 5), most = opt_num("maxiter", MAX_ITERATIONS);
+    if (most > MAX_ITERATIONS) most = MAX_ITERATIONS;
+    while ((clock_now(CLOCK_MONOTONIC) - start < secs || sample_count < least) && sample_count < most) {
+        iteration(arg);
+        samples[sample_count++] = meter;
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(const double *sorted, size_t count, double p)
+{
+    return sorted[(size_t)((double)(count - 1) * p + 0.5)];
+}
+
+static void report(const char *name, const char *params, size_t ops, const char *extra)
+{
+    static double wall[MAX_ITERATIONS], cpu[MAX_ITERATIONS], switches[MAX_ITERATIONS];
+    size_t k = sample_count;
+    for (size_t i = 0; i < k; i++) {
+        wall[i] = samples[i].wall;
+        cpu[i] = samples[i].cpu;
+        switches[i] = samples[i].switches;
+    }
+    qsort(wall, k, sizeof *wall, by_value);
+    qsort(cpu, k, sizeof *cpu, by_value);
+    qsort(switches, k, sizeof *switches, by_value);
+    double ns = 1e9 / (double)ops;
+    printf("%s %s,%s %zu %.6f %.1f %.1f %.1f %.1f %.1f %.1f %.4f %zu %s\n", name, opt_text("rt", "mt2"), params,
+           ops, quantile(wall, k, 0.5), quantile(wall, k, 0.5) * ns, wall[0] * ns, quantile(wall, k, 0.1) * ns,
+           quantile(wall, k, 0.9) * ns, wall[k - 1] * ns, quantile(cpu, k, 0.5) * ns,
+           quantile(switches, k, 0.5) / (double)ops, k, extra);
+    fflush(stdout);
+}
+
+static const char *text(const char *format, ...)
+{
+    static char ring[4][256];
+    static unsigned turn;
+    char *out = ring[turn++ % 4];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(out, sizeof ring[0], format, ap);
+    va_end(ap);
+    return out;
+}
+
+// --------------------------------------------------------------------------------- running a workload
+
+// What an iteration runs: a coroutine and the frame to start it with.
+typedef struct body {
+    crt_runtime *rt;
+    crt_fn fn;
+    const void *frame;
+    size_t size;
+} body;
+
+typedef struct root_frame {
+    crt_frame co;
+    const body *what;
+    crt_join_handle *join;
+} root_frame;
+
+static crt_poll root_run(void *frame, crt_cx *cx)
+{
+    root_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    must(crt_spawn_ex(cx, &(crt_task_desc){ .fn = self->what->fn, .frame = self->what->frame,
+                                            .size = self->what->size, .join = &self->join }));
+    CRT_AWAIT(crt_join(cx, &self->join, NULL));
+    CRT_END;
+}
+
+// Runs the body as a spawned task, as the peer does: block_on waits for it, and is not timed.
+static void in_task(void *arg)
+{
+    const body *what = arg;
+    root_frame root = { .what = what };
+    must(crt_block_on(what->rt, root_run, &root));
+}
+
+#define IN_TASK(rt, fn, ...) in_task(&(body){ (rt), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__) })
+#define MEASURE(rt, fn, ...) measure(in_task, &(body){ (rt), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__) })
+
+// ------------------------------------------------------------------------------------------- helpers
+
+// Detached tasks count down; the last one wakes the task that waits. It outlives them all: whoever
+// counts to zero may still be inside crt_notify_one when the waiter goes on.
+typedef struct countdown {
+    atomic_size_t left;
+    crt_notify zero;
+} countdown;
+
+static countdown done;
+
+static void countdown_start(size_t n)
+{
+    atomic_store(&done.left, n);
+}
+
+static void countdown_one(void)
+{
+    if (atomic_fetch_sub_explicit(&done.left, 1, memory_order_acq_rel) == 1) crt_notify_one(&done.zero);
+}
+
+// xorshift64: the same sequence as in the peer
+#define SEED 0x9E3779B97F4A7C15u
+
+static uint64_t rng_next(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+static crt_poll nothing_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    (void)cx;
+    return 0;
+}
+
+static crt_poll count_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    (void)cx;
+    countdown_one();
+    return 0;
+}
+
+// The smallest frame there is, for tasks that need none.
+static const crt_frame no_frame;
+
+// Handles to be joined in order; allocated once, outside the timed part.
+static crt_join_handle **joins;
+
+typedef struct join_frame {
+    crt_frame co;
+    size_t n, i;
+} join_frame;
+
+static crt_poll join_run(void *frame, crt_cx *cx)
+{
+    join_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) CRT_AWAIT(crt_join(cx, &joins[self->i], NULL));
+    CRT_END;
+}
+
+// ----------------------------------------------------------------------------------------- scheduler
+
+typedef struct count_frame {   // most bodies need no more than this
+    crt_frame co;
+    size_t n, i;
+    crt_join_handle *join;
+    intptr_t result;
+} count_frame;
+
+static crt_poll spawn_many_local_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    countdown_start(self->n);
+    for (size_t i = 0; i < self->n; i++) must(crt_spawn(cx, count_run, &no_frame));
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void spawn_many_local(const char *name)
+{
+    size_t n = opt_num("n", 10000);
+    MEASURE(new_runtime(), spawn_many_local_run, &(count_frame){ .n = n });
+    report(name, text("n=%zu", n), n, "");
+}
+
+static crt_poll spawn_join_local_run(void *frame, crt_cx *cx)
+{
+    join_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (size_t i = 0; i < self->n; i++) must(crt_spawn_join(cx, &joins[i], nothing_run, &no_frame));
+    for (self->i = 0; self->i < self->n; self->i++) CRT_AWAIT(crt_join(cx, &joins[self->i], NULL));
+    meter_stop();
+    CRT_END;
+}
+
+static void spawn_join_local(const char *name)
+{
+    size_t n = opt_num("n", 10000);
+    joins = must_alloc(n, sizeof *joins);
+    MEASURE(new_runtime(), spawn_join_local_run, &(join_frame){ .n = n });
+    report(name, text("n=%zu", n), n, "");
+}
+
+// From a plain thread into a runtime that sleeps.
+typedef struct remote {
+    crt_runtime *rt;
+    crt_handle *handle;
+    size_t n;
+} remote;
+
+static void spawn_many_remote_once(void *arg)
+{
+    remote *r = arg;
+    meter_start();
+    for (size_t i = 0; i < r->n; i++) must(crt_handle_spawn_join(r->handle, &joins[i], nothing_run, &no_frame));
+    must(crt_block_on(r->rt, join_run, &(join_frame){ .n = r->n }));
+    meter_stop();
+}
+
+static void spawn_many_remote_idle(const char *name)
+{
+    remote r = { .rt = new_runtime(), .n = opt_num("n", 10000) };
+    r.handle = crt_runtime_handle(r.rt);
+    joins = must_alloc(r.n, sizeof *joins);
+    measure(spawn_many_remote_once, &r);
+    report(name, text("n=%zu", r.n), r.n, "");
+}
+
+static crt_poll link_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    if (self->n == 0) countdown_one();
+    else must(crt_spawn(cx, link_run, &(count_frame){ .n = self->n - 1 }));
+    return 0;
+}
+
+static crt_poll chained_spawn_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    countdown_start(1);
+    must(crt_spawn(cx, link_run, &(count_frame){ .n = self->n }));
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void chained_spawn(const char *name)
+{
+    size_t n = opt_num("n", 1000);
+    MEASURE(new_runtime(), chained_spawn_run, &(count_frame){ .n = n });
+    report(name, text("depth=%zu", n), n, "");
+}
+
+static crt_poll yielder_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) CRT_AWAIT(crt_yield_now(cx));
+    countdown_one();
+    CRT_END;
+}
+
+typedef struct yield_frame {
+    crt_frame co;
+    size_t tasks, n;
+} yield_frame;
+
+static crt_poll yield_many_run(void *frame, crt_cx *cx)
+{
+    yield_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    countdown_start(self->tasks);
+    for (size_t i = 0; i < self->tasks; i++) must(crt_spawn(cx, yielder_run, &(count_frame){ .n = self->n }));
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void yield_many(const char *name)
+{
+    size_t tasks = opt_num("tasks", 200), n = opt_num("n", 1000);
+    MEASURE(new_runtime(), yield_many_run, &(yield_frame){ .tasks = tasks, .n = n });
+    report(name, text("%zux%zu", tasks, n), tasks * n, "");
+}
+
+static crt_poll yield_one_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (self->i = 0; self->i < self->n; self->i++) CRT_AWAIT(crt_yield_now(cx));
+    meter_stop();
+    CRT_END;
+}
+
+static void yield_one(const char *name)
+{
+    size_t n = opt_num("n", 100000);
+    MEASURE(new_runtime(), yield_one_run, &(count_frame){ .n = n });
+    report(name, text("n=%zu", n), n, "");
+}
+
+// Both branches of the recursion are tasks.
+typedef struct fib_frame {
+    crt_frame co;
+    size_t n;
+    crt_join_handle *left, *right;
+    intptr_t a, b;
+} fib_frame;
+
+static crt_poll fib_run(void *frame, crt_cx *cx)
+{
+    fib_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->n < 2) CRT_RETURN((crt_poll)self->n);
+    must(crt_spawn_join(cx, &self->left, fib_run, &(fib_frame){ .n = self->n - 1 }));
+    must(crt_spawn_join(cx, &self->right, fib_run, &(fib_frame){ .n = self->n - 2 }));
+    CRT_AWAIT(crt_join(cx, &self->left, &self->a));
+    CRT_AWAIT(crt_join(cx, &self->right, &self->b));
+    CRT_RETURN(self->a + self->b);
+    CRT_END;
+}
+
+static crt_poll fib_root_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    must(crt_spawn_join(cx, &self->join, fib_run, &(fib_frame){ .n = self->n }));
+    CRT_AWAIT(crt_join(cx, &self->join, &self->result));
+    meter_stop();
+    BLACK_BOX(self->result);
+    CRT_END;
+}
+
+static size_t fib_tasks(size_t n)
+{
+    return n < 2 ? 1 : 1 + fib_tasks(n - 1) + fib_tasks(n - 2);
+}
+
+static void fib(const char *name)
+{
+    size_t n = opt_num("n", 25);
+    MEASURE(new_runtime(), fib_root_run, &(count_frame){ .n = n });
+    report(name, text("n=%zu", n), fib_tasks(n), text("peak_rss=%.0fKiB", peak_rss_kib()));
+}
+
+// A tree of tasks with ten children each; the leaves are summed.
+typedef struct sky_frame {
+    crt_frame co;
+    size_t first, leaves, i;
+    crt_join_handle *children[10];
+    intptr_t part, sum;
+} sky_frame;
+
+static crt_poll sky_run(void *frame, crt_cx *cx)
+{
+    sky_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->leaves == 1) CRT_RETURN((crt_poll)self->first);
+    self->leaves /= 10;
+    for (size_t i = 0; i < 10; i++)
+        must(crt_spawn_join(cx, &self->children[i], sky_run,
+                            &(sky_frame){ .first = self->first + i * self->leaves, .leaves = self->leaves }));
+    for (self->i = 0; self->i < 10; self->i++) {
+        CRT_AWAIT(crt_join(cx, &self->children[self->i], &self->part));
+        self->sum += self->part;
+    }
+    CRT_RETURN(self->sum);
+    CRT_END;
+}
+
+static crt_poll sky_root_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    must(crt_spawn_join(cx, &self->join, sky_run, &(sky_frame){ .leaves = self->n }));
+    CRT_AWAIT(crt_join(cx, &self->join, &self->result));
+    if ((size_t)self->result != self->n * (self->n - 1) / 2) die("skynet: wrong sum");
+    meter_stop();
+    CRT_END;
+}
+
+static void skynet(const char *name)
+{
+    size_t n = opt_num("n", 1000000);   // a power of ten
+    MEASURE(new_runtime(), sky_root_run, &(count_frame){ .n = n });
+    report(name, text("leaves=%zu", n), (n * 10 - 1) / 9, text("peak_rss=%.0fKiB", peak_rss_kib()));
+}
+
+// Resident bytes for each parked task.
+static atomic_size_t started;
+static crt_notify never;
+
+// Written by hand, as it needs no resume point.
+static crt_poll park_pending_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    atomic_fetch_add_explicit(&started, 1, memory_order_relaxed);
+    return CRT_PENDING;
+}
+
+static crt_poll park_notify_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    atomic_fetch_add_explicit(&started, 1, memory_order_relaxed);
+    CRT_AWAIT(crt_notified(cx, &never));
+    CRT_END;
+}
+
+static crt_poll park_sleep_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    atomic_fetch_add_explicit(&started, 1, memory_order_relaxed);
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(3600)));
+    CRT_END;
+}
+
+typedef struct mem_frame {
+    crt_frame co;
+    crt_fn fn;
+    size_t n;
+} mem_frame;
+
+static crt_poll mem_run(void *frame, crt_cx *cx)
+{
+    mem_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (size_t i = 0; i < self->n; i++) must(crt_spawn(cx, self->fn, &no_frame));   // polled once each
+    while (atomic_load_explicit(&started, memory_order_relaxed) < self->n) CRT_AWAIT(crt_yield_now(cx));
+    meter_stop();
+    CRT_END;
+}
+
+static void mem(const char *name)
+{
+    size_t n = opt_num("n", 1000000);
+    const char *kind = opt_text("kind", "notify");
+    crt_fn fn = !strcmp(kind, "pending") ? park_pending_run
+              : !strcmp(kind, "notify")  ? park_notify_run
+              : !strcmp(kind, "sleep")   ? park_sleep_run
+                                         : NULL;
+    if (!fn) die("kind=%s: expected pending, notify or sleep", kind);
+    crt_runtime *rt = new_runtime();
+    double before = rss_bytes();
+    IN_TASK(rt, mem_run, &(mem_frame){ .fn = fn, .n = n });
+    samples[sample_count++] = meter;
+    report(name, text("kind=%s,n=%zu", kind, n), n,
+           text("rss_bytes_per_task=%.1f", (rss_bytes() - before) / (double)n));
+    exit(0);   // taking a million parked tasks down is not part of the measurement
+}
+
+// ---------------------------------------------------------------------------------------------- time
+
+typedef struct sleep_frame {
+    crt_frame co;
+    crt_duration d;
+} sleep_frame;
+
+static crt_poll sleeper_run(void *frame, crt_cx *cx)
+{
+    sleep_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, self->d));
+    CRT_END;
+}
+
+static crt_poll ticker_run(void *frame, crt_cx *cx)
+{
+    sleep_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) CRT_AWAIT(crt_sleep(cx, self->d));
+    CRT_END;
+}
+
+static crt_poll live_timers_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    uint64_t rng = SEED;
+    for (size_t i = 0; i < self->n; i++)
+        must(crt_spawn(cx, sleeper_run, &(sleep_frame){ .d = CRT_MS(60000 + rng_next(&rng) % 600000) }));
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(200)));   // all of them have been polled
+    CRT_END;
+}
+
+// A timer that is set and taken down unfired: what every request with a deadline does. `live` timers
+// lie in the wheel meanwhile; `tick` is the period of one more timer that keeps firing, which decides
+// whether a new timer is the earliest (and so has to wake the driver) or not.
+typedef struct cancel_frame {
+    crt_frame co;
+    size_t n, i;
+    uint64_t rng;
+    crt_duration d;
+    CRT_SELECT(2) sel;
+} cancel_frame;
+
+static crt_poll timer_cancel_run(void *frame, crt_cx *cx)
+{
+    cancel_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    self->rng = SEED;
+    meter_start();
+    for (self->i = 1; self->i <= self->n; self->i++) {
+        self->d = CRT_MS(1000 + (rng_next(&self->rng) & 0x3fff));
+        // The first arm sets the timer, the second is ready, so the first loses. Unconstrained: the
+        // cooperative budget would otherwise stop polls from setting it at all.
+        CRT_AWAIT(crt_unconstrained(
+            cx, crt_select_biased(cx, &self->sel, crt_on(cx, 0, crt_sleep(cx, self->d)), crt_on(cx, 1, 0))));
+        // so that the driver gets its turns as in a real program
+        if (self->i % 100 == 0) CRT_AWAIT(crt_yield_now(cx));
+    }
+    meter_stop();
+    CRT_END;
+}
+
+static void timer_cancel(const char *name)
+{
+    size_t n = opt_num("n", 200000), live = opt_num("live", 0), tick = opt_num("tick", 0);
+    crt_runtime *rt = new_runtime();
+    crt_handle *handle = crt_runtime_handle(rt);
+    if (tick) must(crt_handle_spawn(handle, ticker_run, &(sleep_frame){ .d = CRT_MS(tick) }));
+    if (live) IN_TASK(rt, live_timers_run, &(count_frame){ .n = live });
+    MEASURE(rt, timer_cancel_run, &(cancel_frame){ .n = n });
+    report(name, text("n=%zu,live=%zu,tick=%zu", n, live, tick), n, "");
+    exit(0);
+}
+
+// The inner expression is ready at once: the timer is never registered.
+typedef struct timeout_frame {
+    crt_frame co;
+    size_t n, i, tasks;
+    crt_poll r;
+    crt_timer timer;
+} timeout_frame;
+
+static crt_poll ready_one(void)
+{
+    crt_poll r = 1;
+    BLACK_BOX(r);
+    return r;
+}
+
+static crt_poll timeouts_run(void *frame, crt_cx *cx)
+{
+    timeout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(1), ready_one()));
+        if (self->r != 1) die("timeout_ready: wrong result");
+    }
+    countdown_one();
+    CRT_END;
+}
+
+static crt_poll timeout_ready_run(void *frame, crt_cx *cx)
+{
+    timeout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    countdown_start(self->tasks);
+    for (size_t i = 0; i < self->tasks; i++)
+        must(crt_spawn(cx, timeouts_run, &(timeout_frame){ .n = self->n / self->tasks }));
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void timeout_ready(const char *name)
+{
+    size_t n = opt_num("n", 200000), tasks = opt_num("tasks", 2);
+    MEASURE(new_runtime(), timeout_ready_run, &(timeout_frame){ .n = n, .tasks = tasks });
+    report(name, text("n=%zu,tasks=%zu", n, tasks), n, "");
+}
+
+typedef struct sleeps_frame {
+    crt_frame co;
+    size_t n, i;
+    crt_duration d;
+} sleeps_frame;
+
+static crt_poll sleep_fixed_run(void *frame, crt_cx *cx)
+{
+    sleeps_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (size_t i = 0; i < self->n; i++)
+        must(crt_spawn_join(cx, &joins[i], sleeper_run, &(sleep_frame){ .d = self->d }));
+    for (self->i = 0; self->i < self->n; self->i++) CRT_AWAIT(crt_join(cx, &joins[self->i], NULL));
+    meter_stop();
+    CRT_END;
+}
+
+static void sleep_fixed(const char *name)
+{
+    size_t n = opt_num("n", 10000), each = opt_num("ms", 1);
+    joins = must_alloc(n, sizeof *joins);
+    MEASURE(new_runtime(), sleep_fixed_run, &(sleeps_frame){ .n = n, .d = CRT_MS(each) });
+    report(name, text("n=%zu,ms=%zu", n, each), n, "");
+}
+
+// n tasks sleep between 1 and `ms` milliseconds. late=1 also measures how late each of them woke.
+static double *lateness;   // of the last iteration, in us; one for each task
+
+static crt_poll sleep_count_run(void *frame, crt_cx *cx)
+{
+    sleep_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, self->d));
+    countdown_one();
+    CRT_END;
+}
+
+typedef struct late_frame {
+    crt_frame co;
+    crt_duration d;
+    double due;
+    double *late;
+} late_frame;
+
+static crt_poll sleep_late_run(void *frame, crt_cx *cx)
+{
+    late_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    self->due = clock_now(CLOCK_MONOTONIC) + (double)self->d * 1e-9;
+    CRT_AWAIT(crt_sleep(cx, self->d));
+    *self->late = (clock_now(CLOCK_MONOTONIC) - self->due) * 1e6;
+    countdown_one();
+    CRT_END;
+}
+
+typedef struct rand_frame {
+    crt_frame co;
+    size_t n, ms;
+} rand_frame;
+
+static crt_poll sleep_rand_run(void *frame, crt_cx *cx)
+{
+    rand_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    countdown_start(self->n);
+    uint64_t rng = SEED;
+    for (size_t i = 0; i < self->n; i++) {
+        crt_duration d = CRT_MS(1 + rng_next(&rng) % self->ms);
+        if (lateness) must(crt_spawn(cx, sleep_late_run, &(late_frame){ .d = d, .late = &lateness[i] }));
+        else must(crt_spawn(cx, sleep_count_run, &(sleep_frame){ .d = d }));
+    }
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void sleep_rand(const char *name)
+{
+    size_t n = opt_num("n", 1000000), ms = opt_num("ms", 1000), late = opt_num("late", 0);
+    crt_runtime *rt = new_runtime();
+    if (late) lateness = must_alloc(n, sizeof *lateness);
+    double before = rss_bytes();
+    MEASURE(rt, sleep_rand_run, &(rand_frame){ .n = n, .ms = ms });
+    double peak = peak_rss_kib();
+    const char *extra = text("peak_rss=%.0fKiB bytes_per_task=%.0f", peak, (peak * 1024 - before) / (double)n);
+    if (late) {
+        qsort(lateness, n, sizeof *lateness, by_value);
+        extra = text("%s late_us:p50=%.0f p99=%.0f p999=%.0f max=%.0f", extra, quantile(lateness, n, 0.5),
+                     quantile(lateness, n, 0.99), quantile(lateness, n, 0.999), lateness[n - 1]);
+    }
+    report(name, text("n=%zu,ms=%zu,late=%zu", n, ms, late), n, extra);
+}
+
+// ------------------------------------------------------------------------------------- blocking pool
+
+static intptr_t blocking_job(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static crt_poll spawn_blocking_run(void *frame, crt_cx *cx)
+{
+    join_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (size_t i = 0; i < self->n; i++) must(crt_spawn_blocking(cx, &joins[i], blocking_job, NULL));
+    for (self->i = 0; self->i < self->n; self->i++) CRT_AWAIT(crt_join(cx, &joins[self->i], NULL));
+    meter_stop();
+    CRT_END;
+}
+
+static void spawn_blocking(const char *name)
+{
+    size_t n = opt_num("n", 10000), cap = opt_num("cap", 512);
+    joins = must_alloc(n, sizeof *joins);
+    MEASURE(new_runtime_with(cap), spawn_blocking_run, &(join_frame){ .n = n });
+    report(name, text("n=%zu,cap=%zu", n, cap), n, "");
+}
+
+static crt_poll spawn_blocking_seq_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (self->i = 0; self->i < self->n; self->i++) {
+        must(crt_spawn_blocking(cx, &self->join, blocking_job, NULL));
+        CRT_AWAIT(crt_join(cx, &self->join, NULL));
+    }
+    meter_stop();
+    CRT_END;
+}
+
+static void spawn_blocking_seq(const char *name)
+{
+    size_t n = opt_num("n", 2000);
+    MEASURE(new_runtime(), spawn_blocking_seq_run, &(count_frame){ .n = n });
+    report(name, text("n=%zu", n), n, "");
+}
+
+// -------------------------------------------------------------------------------- channels and locks
+
+// Pairs of tasks exchange one message each way over two oneshots.
+typedef struct pong_frame {
+    crt_frame co;
+    crt_oneshot_rx *rx;
+    crt_oneshot_tx *tx;
+    char message;
+} pong_frame;
+
+static crt_poll pong_run(void *frame, crt_cx *cx)
+{
+    pong_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_oneshot_recv(cx, &self->rx, &self->message));
+    must(crt_oneshot_send(&self->tx, &self->message));
+    CRT_END;
+}
+
+static crt_poll ping_run(void *frame, crt_cx *cx)
+{
+    pong_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    pong_frame peer = { .message = 0 };
+    must(crt_oneshot_new(sizeof self->message, &self->tx, &peer.rx));
+    must(crt_oneshot_new(sizeof self->message, &peer.tx, &self->rx));
+    must(crt_spawn(cx, pong_run, &peer));
+    must(crt_oneshot_send(&self->tx, &self->message));
+    CRT_AWAIT(crt_oneshot_recv(cx, &self->rx, &self->message));
+    countdown_one();
+    CRT_END;
+}
+
+static crt_poll ping_pong_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    countdown_start(self->n);
+    for (size_t i = 0; i < self->n; i++) must(crt_spawn(cx, ping_run, &(pong_frame){ .message = 0 }));
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void ping_pong(const char *name)
+{
+    size_t n = opt_num("n", 1000);
+    MEASURE(new_runtime(), ping_pong_run, &(count_frame){ .n = n });
+    report(name, text("pairs=%zu", n), n, "");
+}
+
+typedef struct oneshot_frame {
+    crt_frame co;
+    size_t n, i, value;
+    crt_oneshot_rx *rx;
+} oneshot_frame;
+
+static crt_poll oneshot_run(void *frame, crt_cx *cx)
+{
+    oneshot_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (self->i = 0; self->i < self->n; self->i++) {
+        crt_oneshot_tx *tx;
+        must(crt_oneshot_new(sizeof self->value, &tx, &self->rx));
+        must(crt_oneshot_send(&tx, &self->i));
+        CRT_AWAIT(crt_oneshot_recv(cx, &self->rx, &self->value));
+        BLACK_BOX(self->value);
+    }
+    meter_stop();
+    CRT_END;
+}
+
+static void oneshot(const char *name)
+{
+    size_t n = opt_num("n", 100000);
+    MEASURE(new_runtime(), oneshot_run, &(oneshot_frame){ .n = n });
+    report(name, text("n=%zu", n), n, "");
+}
+
+static crt_notify ping_notify, pong_notify;
+
+static crt_poll notify_peer_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(crt_notified(cx, &ping_notify));
+        crt_notify_one(&pong_notify);
+    }
+    CRT_END;
+}
+
+static crt_poll notify_pingpong_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    must(crt_spawn_join(cx, &self->join, notify_peer_run, &(count_frame){ .n = self->n }));
+    for (self->i = 0; self->i < self->n; self->i++) {
+        crt_notify_one(&ping_notify);
+        CRT_AWAIT(crt_notified(cx, &pong_notify));
+    }
+    CRT_AWAIT(crt_join(cx, &self->join, NULL));
+    meter_stop();
+    CRT_END;
+}
+
+static void notify_pingpong(const char *name)
+{
+    size_t n = opt_num("n", 50000);
+    MEASURE(new_runtime(), notify_pingpong_run, &(count_frame){ .n = n });
+    report(name, text("n=%zu", n), n, "");
+}
+
+// hold=1 yields inside the critical section, so that the others really queue.
+typedef struct lock_frame {
+    crt_frame co;
+    size_t tasks, n, i, hold, permits;
+    crt_fn worker;
+} lock_frame;
+
+static crt_mutex counter_mutex;
+static size_t counter;
+
+static crt_poll mutex_worker_run(void *frame, crt_cx *cx)
+{
+    lock_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(crt_mutex_lock(cx, &counter_mutex));
+        counter++;
+        if (self->hold) CRT_AWAIT(crt_yield_now(cx));
+        crt_mutex_unlock(&counter_mutex);
+    }
+    countdown_one();
+    CRT_END;
+}
+
+static crt_semaphore limit;
+
+static crt_poll semaphore_worker_run(void *frame, crt_cx *cx)
+{
+    lock_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(crt_semaphore_acquire(cx, &limit, 1));
+        if (self->hold) CRT_AWAIT(crt_yield_now(cx));
+        crt_semaphore_release(&limit, 1);
+    }
+    countdown_one();
+    CRT_END;
+}
+
+static crt_poll lock_run(void *frame, crt_cx *cx)
+{
+    lock_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    counter = 0;
+    countdown_start(self->tasks);
+    for (size_t i = 0; i < self->tasks; i++)
+        must(crt_spawn(cx, self->worker, &(lock_frame){ .n = self->n, .hold = self->hold }));
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    if (self->worker == mutex_worker_run && counter != self->tasks * self->n) die("mutex: lost an update");
+    CRT_END;
+}
+
+static void mutex(const char *name)
+{
+    lock_frame f = { .tasks = opt_num("tasks", 4), .n = opt_num("n", 50000), .hold = opt_num("hold", 0),
+                     .worker = mutex_worker_run };
+    MEASURE(new_runtime(), lock_run, &f);
+    report(name, text("tasks=%zu,n=%zu,hold=%zu", f.tasks, f.n, f.hold), f.tasks * f.n, "");
+}
+
+static void semaphore(const char *name)
+{
+    lock_frame f = { .tasks = opt_num("tasks", 4), .n = opt_num("n", 50000), .hold = opt_num("hold", 0),
+                     .permits = opt_num("permits", 2), .worker = semaphore_worker_run };
+    crt_semaphore_init(&limit, f.permits);
+    MEASURE(new_runtime(), lock_run, &f);
+    report(name, text("tasks=%zu,n=%zu,permits=%zu,hold=%zu", f.tasks, f.n, f.permits, f.hold), f.tasks * f.n, "");
+}
+
+#ifdef CRT_HAS_MPSC
+// cap=0: unbounded
+typedef struct mpsc_frame {
+    crt_frame co;
+    size_t prod, cap, n, i, count, value;
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    int r;
+} mpsc_frame;
+
+static crt_poll producer_run(void *frame, crt_cx *cx)
+{
+    mpsc_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) CRT_AWAIT(crt_mpsc_send(cx, self->tx, &self->i));
+    CRT_FINALLY
+        crt_mpsc_tx_drop(&self->tx);
+    CRT_END;
+}
+
+static crt_poll mpsc_run(void *frame, crt_cx *cx)
+{
+    mpsc_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    must(crt_mpsc_new(sizeof self->value, self->cap, &self->tx, &self->rx));
+    for (size_t i = 0; i < self->prod; i++)
+        must(crt_spawn(cx, producer_run,
+                       &(mpsc_frame){ .n = self->n / self->prod, .tx = crt_mpsc_tx_clone(self->tx) }));
+    crt_mpsc_tx_drop(&self->tx);
+    self->count = 0;
+    for (;;) {
+        CRT_AWAIT(self->r = (int)crt_mpsc_recv(cx, self->rx, &self->value));
+        if (self->r < 0) break;
+        BLACK_BOX(self->value);
+        self->count++;
+    }
+    if (self->count != self->n / self->prod * self->prod) die("mpsc: lost a message");
+    crt_mpsc_rx_drop(&self->rx);
+    meter_stop();
+    CRT_END;
+}
+
+static void mpsc(const char *name)
+{
+    mpsc_frame f = { .prod = opt_num("prod", 1), .cap = opt_num("cap", 1024), .n = opt_num("n", 200000) };
+    MEASURE(new_runtime(), mpsc_run, &f);
+    report(name, text("prod=%zu,cap=%zu,n=%zu", f.prod, f.cap, f.n), f.n, "");
+}
+
+// A client sends a oneshot through an mpsc of 10 and waits for the answer. client=main is the root
+// task of block_on; client=task a spawned one.
+typedef struct server_frame {
+    crt_frame co;
+    crt_mpsc_rx *rx;
+    crt_oneshot_tx *reply;
+    int r;
+} server_frame;
+
+static crt_poll server_run(void *frame, crt_cx *cx)
+{
+    server_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->r = (int)crt_mpsc_recv(cx, self->rx, &self->reply));
+        if (self->r < 0) break;
+        must(crt_oneshot_send(&self->reply, &(char){ 0 }));
+    }
+    CRT_FINALLY
+        crt_mpsc_rx_drop(&self->rx);
+    CRT_END;
+}
+
+typedef struct client_frame {
+    crt_frame co;
+    size_t n, i;
+    crt_mpsc_tx *tx;
+    crt_oneshot_tx *reply;
+    crt_oneshot_rx *answer;
+    char message;
+} client_frame;
+
+static crt_poll client_run(void *frame, crt_cx *cx)
+{
+    client_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (self->i = 0; self->i < self->n; self->i++) {
+        must(crt_oneshot_new(sizeof self->message, &self->reply, &self->answer));
+        CRT_AWAIT(crt_mpsc_send(cx, self->tx, &self->reply));
+        CRT_AWAIT(crt_oneshot_recv(cx, &self->answer, &self->message));
+    }
+    meter_stop();
+    CRT_END;
+}
+
+static void client_main(void *arg)
+{
+    const body *what = arg;
+    client_frame frame = *(const client_frame *)what->frame;
+    must(crt_block_on(what->rt, client_run, &frame));
+}
+
+static void request_reply(const char *name)
+{
+    const char *client = opt_text("client", "task");
+    size_t n = opt_num("n", 10000);
+    crt_runtime *rt = new_runtime();
+    crt_handle *handle = crt_runtime_handle(rt);
+    client_frame frame = { .n = n };
+    server_frame server = { .r = 0 };
+    must(crt_mpsc_new(sizeof(crt_oneshot_tx *), 10, &frame.tx, &server.rx));
+    must(crt_handle_spawn(handle, server_run, &server));
+    measure(!strcmp(client, "main") ? client_main : in_task, &(body){ rt, client_run, &frame, sizeof frame });
+    report(name, text("n=%zu,client=%s", n, client), n, "");
+}
+#endif   // CRT_HAS_MPSC
+
+// ----------------------------------------------------------------------------------------------- net
+
+// Serves until it is killed, or `life` seconds; the load generator measures. Port 0: any free one. Prints
+// its address when it is ready.
+#ifndef CRT_NO_NET
+typedef struct echo_frame {
+    crt_frame co;
+    crt_stream *peer;
+    crt_poll n;
+    char buf[4096];
+} echo_frame;
+
+static crt_poll echo_run(void *frame, crt_cx *cx)
+{
+    echo_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->n = crt_read(cx, self->peer, self->buf, sizeof self->buf));
+        if (self->n <= 0) break;
+        CRT_AWAIT(self->n = crt_write_all(cx, self->peer, self->buf, (size_t)self->n));
+        if (self->n < 0) break;
+    }
+    CRT_FINALLY
+        crt_close(&self->peer);
+    CRT_END;
+}
+
+typedef struct accept_frame {
+    crt_frame co;
+    crt_listener *listener;
+    crt_stream *peer;
+    crt_addr addr;
+    crt_poll r;
+} accept_frame;
+
+static crt_poll accept_run(void *frame, crt_cx *cx)
+{
+    accept_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    static const crt_listen_desc desc = { .backlog = 4096 };
+    char address[64];
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, text("127.0.0.1:%zu", opt_num("port", 0)), &desc, &self->listener));
+    must(self->r);
+    must(crt_local_addr(self->listener, &self->addr));
+    must(crt_addr_format(&self->addr, address, sizeof address));
+    printf("listening %s\n", address);
+    fflush(stdout);
+    for (;;) {
+        CRT_AWAIT(self->r = crt_accept(cx, self->listener, &self->peer, NULL));
+        must(self->r);
+        must(crt_spawn(cx, echo_run, &(echo_frame){ .peer = self->peer }));
+    }
+    CRT_END;
+}
+
+static void serve_echo(const char *name)
+{
+    (void)name;
+    alarm((unsigned)opt_num("life", 600));   // a forgotten server does not stay
+    IN_TASK(new_runtime(), accept_run, &(accept_frame){ .r = 0 });
+}
+#endif
+
+// ---------------------------------------------------------------------------------------------- main
+
+static const struct {
+    const char *name;
+    void (*run)(const char *name);
+} workloads[] = {
+    { "spawn_many_local", spawn_many_local },
+    { "spawn_join_local", spawn_join_local },
+    { "spawn_many_remote_idle", spawn_many_remote_idle },
+    { "chained_spawn", chained_spawn },
+    { "yield_many", yield_many },
+    { "yield_one", yield_one },
+    { "ping_pong", ping_pong },
+    { "fib", fib },
+    { "skynet", skynet },
+    { "mem", mem },
+    { "timer_cancel", timer_cancel },
+    { "timeout_ready", timeout_ready },
+    { "sleep_fixed", sleep_fixed },
+    { "sleep_rand", sleep_rand },
+    { "spawn_blocking", spawn_blocking },
+    { "spawn_blocking_seq", spawn_blocking_seq },
+    { "oneshot", oneshot },
+    { "notify_pingpong", notify_pingpong },
+    { "mutex", mutex },
+    { "semaphore", semaphore },
+#ifdef CRT_HAS_MPSC
+    { "mpsc", mpsc },
+    { "request_reply", request_reply },
+#endif
+#ifndef CRT_NO_NET
+    { "serve_echo", serve_echo },
+#endif
+};
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) die("usage: bench_core <workload> [key=value]...");
+    arg_count = argc - 2;
+    args = argv + 2;
+    for (int i = 0; i < arg_count; i++)
+        if (!strchr(args[i], '=')) die("%s: expected key=value", args[i]);
+    for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++)
+        if (!strcmp(workloads[i].name, argv[1])) {
+            workloads[i].run(argv[1]);
+            return 0;   // the runtime goes with the process
+        }
+    die("unknown workload %s", argv[1]);
+}

@@ -1,0 +1,6103 @@
+// crt.h - Tokio's runtime for C, in one header
+#if defined(CRT_IMPLEMENTATION) && defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE   // accept4, pipe2, CPU_COUNT; before the first system header
+#endif
+#ifndef CRT_H
+#define CRT_H
+
+// ---------------------------------------------------------------------------
+// >>config        what the compiler and the options decide
+// ---------------------------------------------------------------------------
+// Nothing here changes the layout of a public struct.
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CRT_VERSION_MAJOR 0
+#define CRT_VERSION_MINOR 1
+#define CRT_VERSION_PATCH 0
+#define CRT_VERSION "0.1.0"
+
+#ifndef CRTDEF
+#ifdef CRT_STATIC
+#define CRTDEF static
+#else
+#define CRTDEF extern
+#endif
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define CRT__LIKELY(x) __builtin_expect(!!(x), 1)
+#define CRT__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define CRT__PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define CRT__UNUSED __attribute__((unused))
+#define CRT__COLD __attribute__((cold, noinline))
+#else
+#define CRT__LIKELY(x) (x)
+#define CRT__UNLIKELY(x) (x)
+#define CRT__PRINTF(f, a)
+#define CRT__UNUSED
+#define CRT__COLD
+#endif
+
+// A case label inside CRT_AWAIT is reached by falling into it: say so.
+#if defined(__cplusplus) && __cplusplus >= 201703L
+#define CRT__FALLTHROUGH [[fallthrough]]
+#elif defined(__has_attribute)
+#if __has_attribute(fallthrough)
+#define CRT__FALLTHROUGH __attribute__((fallthrough))
+#endif
+#endif
+#ifndef CRT__FALLTHROUGH
+#define CRT__FALLTHROUGH ((void)0)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// ---------------------------------------------------------------------------
+// >>errors        one list: name, number, text
+// ---------------------------------------------------------------------------
+// Every function returns 0 or a result >= 0, or one of these, or -errno as the
+// system gave it. Names that POSIX has are -errno, so that a code from the
+// system and a code from crt compare equal; crt's own start at -20001.
+
+#define CRT__ERRORS(X)                                                                     \
+    X(CRT_ENOMEM, -ENOMEM, "out of memory; nothing was changed")                           \
+    X(CRT_EINVAL, -EINVAL, "invalid argument")                                             \
+    X(CRT_EAGAIN, -EAGAIN, "not ready; try again when readable or writable")               \
+    X(CRT_EBUSY, -EBUSY, "in use")                                                         \
+    X(CRT_ECANCELED, -ECANCELED, "the task was cancelled")                                 \
+    X(CRT_ETIMEDOUT, -ETIMEDOUT, "the deadline passed")                                    \
+    X(CRT_ECONNRESET, -ECONNRESET, "connection reset by peer")                             \
+    X(CRT_EPANIC, -20001, "the task panicked")                                             \
+    X(CRT_ECLOSED, -20002, "the other side is closed")                                     \
+    X(CRT_EFULL, -20003, "no room in the queue")                                           \
+    X(CRT_EEMPTY, -20004, "nothing in the queue")                                          \
+    X(CRT_ELAGGED, -20005, "the receiver was too slow; messages were skipped")             \
+    X(CRT_EEOF, -20006, "end of stream before the bytes that were asked for")              \
+    X(CRT_ENODRIVER, -20007, "the runtime was built without the driver that this needs")   \
+    X(CRT_ENESTED, -20008, "called from inside a task; it would block the worker")         \
+    X(CRT_ESHUTDOWN, -20009, "the runtime is shutting down")                               \
+    X(CRT_ENOCONTEXT, -20010, "not inside a runtime of the kind that this needs")
+
+#define CRT__ERROR_ENUM(name, number, text) name = (number),
+enum crt_error { CRT__ERRORS(CRT__ERROR_ENUM) CRT__ERROR_LAST = -20999 };
+#undef CRT__ERROR_ENUM
+
+// The text for a code: crt's own, or the system's. Never NULL. Any thread.
+CRTDEF const char *crt_strerror(int error);
+// The name, "CRT_ECLOSED"; "E?" for a code that is not in the list above.
+CRTDEF const char *crt_err_name(int error);
+
+// ---------------------------------------------------------------------------
+// >>core types    poll, context, waker, slot, frame
+// ---------------------------------------------------------------------------
+
+// The result of a poll: >= 0 a result, < 0 an error, or one of two sentinels.
+// Both sentinels fit an int, so `int n; CRT_AWAIT(n = crt_read(...))` is safe.
+typedef intptr_t crt_poll;
+#define CRT_PENDING ((crt_poll)INT_MIN)        // not ready: a waker has been stored
+#define CRT_UNWIND ((crt_poll)(INT_MIN + 1))   // this task is being cancelled, or panicked
+
+typedef struct crt_cx crt_cx;
+typedef struct crt_runtime crt_runtime;
+typedef struct crt_handle crt_handle;
+typedef struct crt_join_handle crt_join_handle;
+typedef struct crt_stream crt_stream;
+typedef struct crt_listener crt_listener;
+typedef struct crt_udp crt_udp;
+
+// A task body, or any other thing that can be awaited by hand: polled with its
+// frame until it returns something other than CRT_PENDING.
+typedef crt_poll (*crt_fn)(void *frame, crt_cx *cx);
+
+// Durations and instants are signed 64-bit nanoseconds. An instant counts from
+// a point that differs between runtimes; only differences mean something.
+typedef int64_t crt_duration;
+typedef int64_t crt_instant;
+#define CRT_NS(n) ((crt_duration)(n))
+#define CRT_US(n) ((crt_duration)(n) * 1000)
+#define CRT_MS(n) ((crt_duration)(n) * 1000000)
+#define CRT_SEC(n) ((crt_duration)(n) * 1000000000)
+#define CRT_FOREVER ((crt_duration)INT64_MAX)
+
+// The place of an await, for panics and crt_dump.
+typedef struct crt_site {
+    const char *file, *func;
+    uint32_t line;
+} crt_site;
+
+// Where the leaf operation that is being awaited keeps its node: a timer entry,
+// a place in a wait queue, the progress of a write_all. A task waits for one
+// thing at a time, so one slot lives in the task (crt_select brings one for each
+// arm) and user code declares nothing. The fields belong to the operation parked
+// here; all zero is idle.
+struct crt_task;
+typedef struct crt_slot {
+    const struct crt__op *op;       // the parked operation, NULL when idle
+    struct crt_task *task;          // whom to wake
+    struct crt_slot *next, *prev;   // place in a list of waiters or of timers
+    void *object;                   // what is waited for
+    uint64_t value;                 // a deadline, permits wanted, bytes done
+    uint32_t state, extra;          // the operation's own
+} crt_slot;
+
+// Resume point of a coroutine, the first member of its frame. All zero: ready.
+typedef struct crt_frame {
+    uint32_t resume;   // line of the await it is parked at; 0 at the start
+    uint32_t flags;
+    crt_poll result;   // the value on its way out while CRT_FINALLY runs
+} crt_frame;
+
+// Slots that live inside user frames (crt_select, crt_timer) are listed in their
+// task, so that nothing dangles when a task is freed while parked.
+typedef struct crt__group {
+    struct crt__group *next, **pprev;
+    crt_slot *first;
+    uint32_t count, stride;   // `count` slots, `stride` bytes apart
+} crt__group;
+
+// What every poll is given. Valid during that poll only, on that thread only.
+struct crt_cx {
+    crt_slot *slot;            // for the leaf that is awaited now
+    struct crt_task *task;
+    crt_runtime *rt;
+    struct crt__worker *worker;
+    struct crt__select *select;   // innermost select or join being evaluated
+    const crt_site *site;         // innermost await that parked in this poll
+    uint32_t budget;              // operations left before the task must yield
+    uint8_t unwind;               // a cancellation that the next leaf will take
+    uint8_t deferred;             // this task yielded: run it after the drivers
+    uint8_t unconstrained;
+};
+
+// A waker is a vtable and a word, as in Tokio. It works from any thread, may be
+// called any number of times, and outlives its task safely. A zeroed crt_waker
+// is empty: waking or dropping it does nothing.
+typedef struct crt_waker_vtable {
+    void (*clone)(void *data);         // one more reference
+    void (*wake_by_ref)(void *data);   // schedule the task
+    void (*drop)(void *data);          // one reference less
+} crt_waker_vtable;
+typedef struct crt_waker {
+    const crt_waker_vtable *vtable;
+    void *data;
+} crt_waker;
+
+// A waker for the task being polled. Drop it with crt_waker_drop, or use it up
+// with crt_wake. Mirrors Context::waker().clone().
+CRTDEF crt_waker crt_waker_clone(crt_cx *cx);
+// Wakes the task and drops the waker; *w becomes empty. Any thread.
+CRTDEF void crt_wake(crt_waker *w);
+// Wakes the task and keeps the waker. Any thread.
+CRTDEF void crt_wake_by_ref(const crt_waker *w);
+// Drops the waker; *w becomes empty. Any thread; accepts an empty waker.
+CRTDEF void crt_waker_drop(crt_waker *w);
+// Would this waker wake the task being polled? Then a new clone is not needed.
+CRTDEF bool crt_waker_will_wake(const crt_waker *w, const crt_cx *cx);
+
+// For hand-written poll functions: is a cancellation being delivered? If true it
+// has been taken: release what you hold and return CRT_UNWIND.
+CRTDEF bool crt_take_unwind(crt_cx *cx);
+
+// ---------------------------------------------------------------------------
+// >>coroutine     CRT_BEGIN, CRT_AWAIT, CRT_FINALLY, CRT_END
+// ---------------------------------------------------------------------------
+// A coroutine is one switch over the resume point. The state *is* the line of
+// the await (a counter under MSVC, whose __LINE__ is no constant), so two awaits
+// cannot share a line, and a dump can print where a task is. The state is stored
+// before the awaited expression is evaluated.
+
+#if defined(_MSC_VER) && !defined(__clang__) || defined(CRT_USE_COUNTER)
+#define CRT__STATE(line, counter) (counter)
+#define CRT__COUNT __COUNTER__ + 1
+#else
+#define CRT__STATE(line, counter) (line)
+#define CRT__COUNT 0
+#endif
+
+enum {
+    CRT__STATE_FINALLY = INT_MAX,     // CRT_FINALLY has to run
+    CRT__STATE_DONE = INT_MAX - 1,    // nothing is left to run
+    CRT__FRAME_IN_FINALLY = 1,
+    CRT__FRAME_TRAPPED = 2
+};
+
+// If a compile error about a type led you here: the value awaited must go into a
+// signed integer at least as wide as int (crt_poll, int, long, ptrdiff_t).
+// Anything narrower or unsigned would lose CRT_PENDING.
+#if defined(__cplusplus)
+#define CRT__AUTO auto
+#define CRT__CHECK_POLL(r)                                                                 \
+    static_assert(sizeof(r) >= sizeof(int) && static_cast<decltype(r + 0)>(-1) < 0,        \
+                  "CRT_AWAIT needs a signed integer at least as wide as int")
+#elif defined(__GNUC__) || defined(__clang__)
+#define CRT__AUTO __extension__ __auto_type
+#define CRT__CHECK_POLL(r)                                                                 \
+    _Static_assert(_Generic((r), int: 1, long: 1, long long: 1, default: 0),               \
+                   "CRT_AWAIT needs a signed integer at least as wide as int")
+#else
+#define CRT__AUTO crt_poll
+#define CRT__CHECK_POLL(r) ((void)0)
+#endif
+
+// Opens the body. `self` points to the frame, whose first member is a crt_frame.
+// The default arm is the trap: a resume point that this switch does not have,
+// which is what an await inside a nested switch (or a frame that was scribbled
+// over) leads to. The task panics with file, function and line.
+#define CRT_BEGIN(self, cx)                                                                \
+    crt_frame *const crt__f = (crt_frame *)(void *)(self);                                 \
+    crt_cx *const crt__cx = (cx);                                                          \
+    static const crt_site crt__begin = {__FILE__, __func__, __LINE__};                     \
+    goto crt__again;                                                                       \
+    crt__again:                                                                            \
+    switch (crt__f->resume) {                                                              \
+    default:                                                                               \
+        if (crt__done_or_trap(crt__f, crt__cx, &crt__begin)) goto crt__done;               \
+        goto crt__again;                                                                   \
+    case 0:                                                                                \
+        if (CRT__UNLIKELY(crt__cx->unwind) && crt__unwind_at_start(crt__f, crt__cx))       \
+            goto crt__again;
+
+// Waits for a poll function: CRT_AWAIT(self->n = crt_read(cx, ...)). It returns
+// from the coroutine while the result is CRT_PENDING and evaluates the expression
+// again at the next poll, so what it points to lives in the frame, and it is a
+// poll function, never a spawn. On CRT_UNWIND it jumps to CRT_FINALLY.
+// If a compile error led you here ("duplicate case value"): two awaits on one
+// line. ("jump to case label", "crosses initialization"): a local declared
+// between awaits; put it in the frame or in braces that hold no await.
+#define CRT_AWAIT(...) CRT__AWAIT_(__LINE__, CRT__COUNT, __VA_ARGS__)
+#define CRT__AWAIT_(line, count, ...) CRT__AWAIT__(CRT__STATE(line, count), __VA_ARGS__)
+#define CRT__AWAIT__(at, ...)                                                              \
+    do {                                                                                   \
+        static const crt_site crt__here = {__FILE__, __func__, __LINE__};                  \
+        crt__f->resume = (uint32_t)(at);                                                   \
+        CRT__FALLTHROUGH;                                                                  \
+    case (at): {                                                                           \
+        CRT__AUTO crt__r = (__VA_ARGS__);                                                  \
+        CRT__CHECK_POLL(crt__r);                                                           \
+        if (CRT__UNLIKELY((crt_poll)crt__r <= CRT_UNWIND)) {                               \
+            if ((crt_poll)crt__r == CRT_PENDING && crt__park_here(crt__cx, &crt__here))    \
+                return CRT_PENDING;                                                        \
+            if (crt__unwound(crt__f)) goto crt__again;                                     \
+        }                                                                                  \
+    }                                                                                      \
+    } while (0)
+
+// To the back of the queue once; drivers are polled before this task runs again.
+#define CRT_YIELD() CRT_AWAIT(crt_yield_now(crt__cx))
+
+// Ends the coroutine with a value, through CRT_FINALLY. Inside CRT_FINALLY it
+// ends the cleanup; a cancellation or panic on its way out keeps its place.
+#define CRT_RETURN(...)                                                                    \
+    do {                                                                                   \
+        crt__leave(crt__f, (crt_poll)(__VA_ARGS__));                                       \
+        goto crt__again;                                                                   \
+    } while (0)
+
+// Fails the task: the message is kept for crt_join_panic_message and the log,
+// every coroutine up to the root runs its CRT_FINALLY, the join says CRT_EPANIC.
+#define CRT_PANIC(cx, ...)                                                                 \
+    do {                                                                                   \
+        crt__panic_at((cx), __FILE__, __func__, __LINE__, __VA_ARGS__);                    \
+        crt__leave(crt__f, CRT_UNWIND);                                                    \
+        goto crt__again;                                                                   \
+    } while (0)
+
+// Opens the cleanup, which runs once however the coroutine ends: by CRT_RETURN,
+// by reaching this line (result 0), by cancellation, by panic, or by a
+// cancellation before the first poll: it must accept a frame as spawned. It may
+// await. A cancellation that arrives meanwhile cuts one await short (its value is
+// CRT_UNWIND) and the cleanup goes on: it always reaches its end. Optional.
+#define CRT_FINALLY                                                                        \
+    crt__leave(crt__f, 0);                                                                 \
+    CRT__FALLTHROUGH;                                                                      \
+    case CRT__STATE_FINALLY:                                                               \
+        crt__f->flags |= CRT__FRAME_IN_FINALLY;
+
+// Closes the body. The frame is ready to run again.
+#define CRT_END                                                                            \
+    }                                                                                      \
+    goto crt__done;                                                                        \
+    crt__done:                                                                             \
+    return crt__finish(crt__f)
+
+// Used by the macros above.
+static inline void crt__leave(crt_frame *f, crt_poll result)
+{
+    bool cleaning = (f->flags & CRT__FRAME_IN_FINALLY) != 0;
+    if (!(cleaning && f->result == CRT_UNWIND)) f->result = result;
+    f->resume = cleaning ? CRT__STATE_DONE : CRT__STATE_FINALLY;
+}
+// An await was cut short. False: inside CRT_FINALLY, which goes on.
+static inline bool crt__unwound(crt_frame *f)
+{
+    bool cleaning = (f->flags & CRT__FRAME_IN_FINALLY) != 0;
+    if (cleaning) f->result = CRT_UNWIND;
+    else crt__leave(f, CRT_UNWIND);
+    return !cleaning;
+}
+static inline crt_poll crt__finish(crt_frame *f)
+{
+    crt_poll result = f->result;
+    f->resume = f->flags = 0;
+    f->result = 0;
+    return result;
+}
+static inline bool crt__unwind_at_start(crt_frame *f, crt_cx *cx)
+{
+    cx->unwind = 0;
+    crt__leave(f, CRT_UNWIND);
+    return true;
+}
+static inline bool crt__park_here(crt_cx *cx, const crt_site *here)
+{
+    if (CRT__UNLIKELY(cx->unwind)) {   // an awaited function that did not look
+        cx->unwind = 0;
+        return false;
+    }
+    if (!cx->site) cx->site = here;   // children return first: the innermost stays
+    return true;
+}
+CRTDEF bool crt__done_or_trap(crt_frame *f, crt_cx *cx, const crt_site *begin);
+CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int line,
+                          const char *format, ...) CRT__PRINTF(5, 6);
+
+// The panic of a hand-written poll function: `return crt_panic(cx, "...")`.
+#define crt_panic(cx, ...)                                                                 \
+    (crt__panic_at((cx), __FILE__, __func__, __LINE__, __VA_ARGS__), CRT_UNWIND)
+
+// ---------------------------------------------------------------------------
+// >>api runtime   configuration, runtime, handle
+// ---------------------------------------------------------------------------
+
+enum { CRT_MULTI_THREAD = 0, CRT_CURRENT_THREAD = 1 };   // crt_config.flavor
+enum {
+    CRT_DRIVER_IO = 1,       // sockets and descriptors
+    CRT_DRIVER_TIME = 2,     // timers
+    CRT_DRIVER_SIGNAL = 4,   // signals; needs CRT_DRIVER_IO
+    CRT_DRIVER_ALL = 7,
+    CRT_DRIVER_NONE = 128
+};
+enum { CRT_PANIC_IGNORE = 0, CRT_PANIC_SHUTDOWN = 1 };   // crt_config.unhandled_panic
+enum { CRT_LOG_ERROR = 1, CRT_LOG_WARN = 2, CRT_LOG_INFO = 3, CRT_LOG_DEBUG = 4 };
+
+// Both functions or neither. alloc_fn may return NULL; free_fn never gets NULL.
+typedef struct crt_allocator {
+    void *(*alloc_fn)(size_t size, void *user_data);
+    void (*free_fn)(void *ptr, void *user_data);
+    void *user_data;
+} crt_allocator;
+
+// Where log lines go. func NULL: errors and warnings to stderr. The message has
+// no newline at its end and is valid during the call. Any thread may call it.
+typedef struct crt_log {
+    void (*func)(int level, const char *message, void *user_data);
+    void *user_data;
+    int level;   // the least urgent level wanted (CRT_LOG_WARN)
+} crt_log;
+
+// What a task hook is told.
+typedef struct crt_task_meta {
+    uint64_t id;
+    const char *name;   // NULL if it has none
+    crt_fn fn;
+} crt_task_meta;
+
+// How to build a runtime; zero is the default, which the comments name. Mirrors
+// runtime::Builder.
+typedef struct crt_config {
+    int flavor;                       // CRT_MULTI_THREAD
+    int worker_threads;               // CRT_WORKER_THREADS in the environment, else the
+                                      // CPUs that affinity and cgroup allow; at most 1024
+    int max_blocking_threads;         // 512
+    crt_duration thread_keep_alive;   // CRT_SEC(10); of an idle blocking thread
+    size_t thread_stack_size;         // the system's
+    const char *thread_name;          // "crt-worker"
+    unsigned drivers;                 // CRT_DRIVER_ALL
+    int global_queue_interval;        // 31 on the current thread; multi-thread: self-tuned
+    int event_interval;               // 61 tasks between two looks at the drivers
+    int max_io_events;                // 1024 for one look
+    bool disable_lifo_slot;           // false
+    bool start_paused;                // false; the virtual clock, current thread only
+    uint64_t seed;                    // random; select order, steal victims
+    int unhandled_panic;              // CRT_PANIC_IGNORE
+    crt_allocator allocator;          // CRT_MALLOC and CRT_FREE
+    crt_log log;                      // stderr
+    void *hook_data;                  // handed to every hook
+    void (*on_thread_start)(void *hook_data);
+    void (*on_thread_stop)(void *hook_data);
+    void (*on_thread_park)(void *hook_data);
+    void (*on_thread_unpark)(void *hook_data);
+    void (*on_task_spawn)(void *hook_data, const crt_task_meta *task);
+    void (*on_task_terminate)(void *hook_data, const crt_task_meta *task);
+    void (*on_before_poll)(void *hook_data, const crt_task_meta *task);
+    void (*on_after_poll)(void *hook_data, const crt_task_meta *task);
+} crt_config;
+
+// Builds a runtime and starts its workers. `config` may be NULL. 0, or
+// CRT_EINVAL (a log line names the field), CRT_ENOMEM, or -errno; *rt is then NULL.
+// Any thread; several runtimes may live side by side. Mirrors Builder::build.
+CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **rt);
+
+// Runs fn over the caller's frame as a task until it ends and blocks the calling
+// thread meanwhile. On the current-thread flavour the calling thread drives the
+// runtime; when several threads call it, they take turns. On the multi-thread
+// flavour the task runs on a worker, so that what it says to other tasks stays
+// local. The task's result; CRT_ENESTED inside a task; CRT_EPANIC,
+// CRT_ECANCELED, CRT_ESHUTDOWN, CRT_ENOMEM. Any thread. Mirrors Runtime::block_on.
+CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame);
+
+// Stops the runtime: no new tasks, every task is cancelled through its
+// CRT_FINALLY, queued blocking jobs are dropped, running ones waited for. What
+// has not ended after `timeout` ns is named in the log, freed where it can be,
+// and counted in the result. 0: what can be done at once, the rest in the
+// background. CRT_FOREVER: wait. A second call returns 0. CRT_ENESTED inside a
+// task. Any thread. Mirrors Runtime::shutdown_timeout.
+CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout);
+// crt_runtime_shutdown(CRT_FOREVER) unless that has been done, then lets go of
+// the runtime; *rt becomes NULL. Its memory goes with the last handle, join
+// handle, stream and waker.
+CRTDEF void crt_runtime_drop(crt_runtime **rt);
+
+// Current thread: polls the drivers without waiting, then runs ready tasks, and
+// returns how many were polled. max_time 0: the tasks that were ready when it
+// was called; otherwise until nothing is ready or max_time ns have passed.
+// CRT_EINVAL on the multi-thread flavour, CRT_ENESTED inside a task, CRT_EBUSY
+// while another thread drives. For a frame of a game.
+CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time);
+// A descriptor that is readable when crt_runtime_turn has something to do, for
+// poll() or another loop. CRT_ENODRIVER without CRT_DRIVER_IO; CRT_EINVAL.
+CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt);
+// How long until crt_runtime_turn has something to do, in ns: 0 if tasks are
+// ready, CRT_FOREVER if there is no timer.
+CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt);
+// The configuration with every default filled in. Valid while the runtime lives.
+CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt);
+
+// A new reference that works from any thread, also after the runtime has shut
+// down (spawning then gives CRT_ESHUTDOWN). Drop it. Mirrors Runtime::handle.
+CRTDEF crt_handle *crt_runtime_handle(crt_runtime *rt);
+// The same for the runtime this thread works for: inside a task, a blocking job
+// or a hook. NULL outside. Mirrors Handle::try_current.
+CRTDEF crt_handle *crt_handle_current(void);
+CRTDEF crt_handle *crt_handle_clone(crt_handle *h);
+CRTDEF void crt_handle_drop(crt_handle **h);
+CRTDEF crt_poll crt_handle_block_on(crt_handle *h, crt_fn fn, void *frame);
+
+// main() for a program that is one task: a multi-thread runtime, a zeroed frame,
+// the task's result as exit code (0 to 125; an error: 1 and a line on stderr).
+// Mirrors #[tokio::main].
+#define CRT_MAIN(fn, frame_type)                                                           \
+    int main(int argc, char **argv)                                                        \
+    {                                                                                      \
+        static frame_type frame;                                                           \
+        return crt__main((fn), &frame, argc, argv);                                        \
+    }
+CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv);
+// The arguments that CRT_MAIN was given.
+CRTDEF int crt_args(char ***argv);
+
+// ---------------------------------------------------------------------------
+// >>api tasks     spawn, join, abort, yield, blocking
+// ---------------------------------------------------------------------------
+
+// Starts a task: fn over a copy of *frame, in one allocation. Detached: its
+// result is dropped, but a panic or an error goes to the log. 0, CRT_ENOMEM,
+// CRT_ESHUTDOWN. From a task, or a hook that has a cx. Mirrors tokio::spawn.
+//     crt_spawn(cx, conn_run, &(conn){ .peer = s });
+#define crt_spawn(cx, fn, ...)                                                             \
+    crt__spawn((cx), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), 0)
+// The same, and *join receives a handle. On failure *join is NULL.
+#define crt_spawn_join(cx, join, fn, ...)                                                  \
+    crt__spawn((cx), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), 0)
+// A task that stays on the thread of the caller: on the current-thread flavour
+// any task, on the multi-thread flavour from inside a crt_local_set only
+// (CRT_ENOCONTEXT elsewhere). Mirrors task::spawn_local.
+#define crt_spawn_local(cx, fn, ...)                                                       \
+    crt__spawn((cx), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_LOCAL)
+#define crt_spawn_local_join(cx, join, fn, ...)                                            \
+    crt__spawn((cx), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_LOCAL)
+// From any thread. Mirrors Handle::spawn.
+#define crt_handle_spawn(h, fn, ...)                                                       \
+    crt__handle_spawn((h), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+#define crt_handle_spawn_join(h, join, fn, ...)                                            \
+    crt__handle_spawn((h), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+
+// Memory for one task with that frame, owned by the caller:
+//     static CRT_TASK_STORAGE(conn) memory;
+//     crt_spawn_in(cx, &memory, &join, conn_run, &(conn){ ... });
+// The task is built inside it and nothing is allocated. It may be used again
+// when crt_task_storage_busy says false: the task has ended, its join handle is
+// gone, and so is every waker cloned from it. CRT_EBUSY until then.
+enum { CRT__TASK_HEADER = 192 };
+#define CRT_TASK_STORAGE(frame_type)                                                       \
+    union {                                                                                \
+        uint64_t crt__align[2];                                                            \
+        unsigned char crt__bytes[CRT__TASK_HEADER + sizeof(frame_type)];                   \
+    }
+#define crt_spawn_in(cx, storage, join, fn, ...)                                           \
+    crt__spawn_in((cx), (storage), sizeof *(storage), (join), (fn), (__VA_ARGS__),         \
+                  sizeof *(__VA_ARGS__))
+CRTDEF bool crt_task_storage_busy(const void *storage);
+
+// Everything at once. Mirrors task::Builder.
+typedef struct crt_task_desc {
+    crt_fn fn;
+    const void *frame;        // copied; NULL: a zeroed frame of `size` bytes
+    size_t size;              // of the frame
+    const char *name;         // copied (at most 63 bytes); NULL: none
+    crt_join_handle **join;   // NULL: detached
+    void *storage;            // NULL: from the runtime
+    size_t storage_size;
+    crt_handle *handle;       // another runtime's; NULL: the caller's
+    bool local;               // as crt_spawn_local
+} crt_task_desc;
+CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *desc);
+
+enum { CRT__SPAWN_LOCAL = 1 };
+CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame,
+                      size_t size, unsigned how);
+CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size,
+                         crt_join_handle **join, crt_fn fn, const void *frame, size_t size);
+CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
+                             const void *frame, size_t size);
+
+// A handle may be joined, aborted, detached or asked from any thread; one thread
+// at a time.
+
+// Waits for the task and uses up the handle. 0 and *result (which may be NULL),
+// CRT_ECANCELED, CRT_EPANIC; *join is then NULL, unless the join panicked: after
+// CRT_EPANIC the handle stays for crt_join_panic_message until crt_detach.
+// Cancel-safe: the handle is kept. Mirrors JoinHandle.
+CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result);
+// The same from a plain thread. CRT_ENESTED inside a task.
+CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result);
+// Asks the task to stop: one unwind at the await where it is parked. A task that
+// has ended is left alone; a blocking job stops only if it has not begun.
+CRTDEF void crt_abort(crt_join_handle *join);
+CRTDEF bool crt_is_finished(const crt_join_handle *join);
+// Lets the task run on alone; *join becomes NULL. Accepts NULL.
+CRTDEF void crt_detach(crt_join_handle **join);
+// Why it panicked, or NULL. Valid until the handle is gone.
+CRTDEF const char *crt_join_panic_message(const crt_join_handle *join);
+CRTDEF uint64_t crt_join_id(const crt_join_handle *join);
+
+// Goes to the back of the queue once, after the drivers. Mirrors yield_now.
+CRTDEF crt_poll crt_yield_now(crt_cx *cx);
+// Unique among the tasks of a process that ever lived. Never 0.
+CRTDEF uint64_t crt_task_id(const crt_cx *cx);
+CRTDEF const char *crt_task_name(const crt_cx *cx);   // NULL: none
+// Operations left in this poll before they make the task yield (128 at first).
+CRTDEF uint32_t crt_coop_budget(const crt_cx *cx);
+// Takes one unit in a loop that does no operation of its own: 0, or CRT_PENDING
+// once the budget is used up. Mirrors coop::consume_budget.
+CRTDEF crt_poll crt_consume_budget(crt_cx *cx);
+// Evaluates a poll without a budget. Mirrors coop::unconstrained.
+#define crt_unconstrained(cx, ...)                                                         \
+    crt__constrain((cx), (crt__unconstrain(cx), (crt_poll)(__VA_ARGS__)))
+CRTDEF void crt__unconstrain(crt_cx *cx);
+CRTDEF crt_poll crt__constrain(crt_cx *cx, crt_poll r);
+
+// Tasks that share one thread, on either flavour: they may use what is not safe
+// between threads. The first spawn chooses the worker. All-zero is ready.
+typedef struct crt_local_set {
+    struct crt__worker *crt__worker;
+    struct crt_slot *crt__waiters;
+    uint32_t crt__lock, crt__live;
+} crt_local_set;
+// Spawns a task into the set. As crt_spawn; CRT_EINVAL if the set belongs to
+// another runtime. Tasks in the set may crt_spawn_local more.
+#define crt_local_set_spawn(cx, set, fn, ...)                                              \
+    crt__local_set_spawn((cx), (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+#define crt_local_set_spawn_join(cx, set, join, fn, ...)                                   \
+    crt__local_set_spawn((cx), (set), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+// Waits until every task spawned through the set has ended. 0. Cancel-safe. The
+// set must outlive its tasks.
+CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set);
+CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join,
+                                crt_fn fn, const void *frame, size_t size);
+
+// Runs f(arg) on a thread of the blocking pool. `join` may be NULL. 0,
+// CRT_ENOMEM, CRT_ESHUTDOWN, or -errno if no thread at all can be started. The
+// result of f is what crt_join gives. crt_abort works until it begins. Mirrors
+// task::spawn_blocking.
+CRTDEF int crt_spawn_blocking(crt_cx *cx, crt_join_handle **join, intptr_t (*f)(void *),
+                              void *arg);
+CRTDEF int crt_handle_spawn_blocking(crt_handle *h, crt_join_handle **join,
+                                     intptr_t (*f)(void *), void *arg);
+// Runs f(arg) on this thread, after another thread has taken over the worker's
+// queue, and returns its result. CRT_ENOCONTEXT on the current-thread flavour
+// and in a local task, where f is not run. Mirrors task::block_in_place.
+CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg);
+
+// ---------------------------------------------------------------------------
+// >>api time      clock, sleep, timer, timeout, interval
+// ---------------------------------------------------------------------------
+// One-millisecond ticks; a timer never fires early. All need CRT_DRIVER_TIME
+// (CRT_ENODRIVER). All are cancel-safe.
+
+// The runtime's clock: monotonic, or virtual when paused.
+CRTDEF crt_instant crt_now(const crt_cx *cx);
+// Waits d ns, at least; at once if d <= 0. 0. Mirrors time::sleep.
+CRTDEF crt_poll crt_sleep(crt_cx *cx, crt_duration d);
+CRTDEF crt_poll crt_sleep_until(crt_cx *cx, crt_instant t);
+
+// A timer that can be set again: crt_timer_reset(cx, &t, d), then await
+// crt_timer_wait(cx, &t). Also what crt_timeout keeps its state in. All-zero is
+// ready, and not set. Mirrors a pinned Sleep.
+typedef struct crt_timer {
+    crt__group group;
+    crt_slot slot;
+    crt_instant deadline;
+    crt_poll result;
+    uint32_t phase, set;
+} crt_timer;
+CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d);
+CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at);
+CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t);   // 0; CRT_EINVAL if not set
+CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t);
+
+// crt_timeout(cx, &self->timer, CRT_SEC(5), expr): the result of expr, or
+// CRT_ETIMEDOUT once d ns have passed; the expression is then cancelled to its
+// end first. Polls expr before the clock. Nests. Mirrors time::timeout.
+#define crt_timeout(cx, t, d, ...)                                                         \
+    CRT__TIMEOUT(cx, t, crt__timeout_begin((cx), (t), (d), false), __VA_ARGS__)
+#define crt_timeout_at(cx, t, at, ...)                                                     \
+    CRT__TIMEOUT(cx, t, crt__timeout_begin((cx), (t), (at), true), __VA_ARGS__)
+#define CRT__TIMEOUT(cx, t, begin, ...)                                                    \
+    ((begin),                                                                              \
+     (crt__timeout_enter((cx), (t)) ? crt__timeout_leave((cx), (t), (crt_poll)(__VA_ARGS__)) \
+                                    : (void)0),                                            \
+     (crt__timeout_enter((cx), (t)) ? crt__timeout_leave((cx), (t), (crt_poll)(__VA_ARGS__)) \
+                                    : (void)0),                                            \
+     crt__timeout_end((cx), (t)))
+CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute);
+CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t);
+CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r);
+CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t);
+
+// What an interval does when ticks were missed: BURST all of them at once, DELAY
+// the next a whole period from now, SKIP to the next multiple of the period.
+typedef enum crt_missed { CRT_BURST = 0, CRT_DELAY = 1, CRT_SKIP = 2 } crt_missed;
+typedef struct crt_interval {
+    crt_duration period;
+    crt_instant next;   // when the next tick is due
+    crt_missed behavior;
+    uint32_t started;
+} crt_interval;
+// The first tick comes at once. Mirrors time::interval.
+CRTDEF void crt_interval_init(crt_interval *i, crt_duration period, crt_missed behavior);
+// 0 at each tick; CRT_EINVAL if the period is not positive.
+CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i);
+CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i);   // next: one period from now
+
+// The virtual clock, current thread only (CRT_EINVAL elsewhere). While paused,
+// time stands still until crt_time_advance, or, when no task is ready and no
+// blocking job runs, jumps to the next timer. Mirror time::pause, resume, advance.
+CRTDEF int crt_time_pause(crt_runtime *rt);
+CRTDEF int crt_time_resume(crt_runtime *rt);
+CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d);   // CRT_EINVAL if not paused
+
+// ---------------------------------------------------------------------------
+// >>api combine   select, join
+// ---------------------------------------------------------------------------
+// Frame member: one slot for each arm.
+//     CRT_SELECT(3) sel;
+//     CRT_AWAIT(w = crt_select(cx, &self->sel,
+//         crt_on(cx, 0, self->n = crt_read(cx, self->peer, self->buf, sizeof self->buf)),
+//         crt_on(cx, 1, crt_sleep(cx, CRT_SEC(30))),
+//         crt_on(cx, 2, crt_cancelled(cx, self->token))));
+// An arm that loses is cancelled before the select returns: its leaf is unlinked,
+// a child coroutine runs its CRT_FINALLY to the end, awaits included. A variable
+// that a losing arm assigns holds CRT_UNWIND afterwards, so give each arm its own.
+
+typedef struct crt__arm {
+    crt_slot slot;
+    uint32_t state, seen;
+} crt__arm;
+typedef struct crt__select {
+    crt__group group;
+    struct crt__select *outer;
+    crt_slot *outer_slot;
+    crt_poll winner;
+    uint32_t phase, mode, start, turn, current, serial;
+} crt__select;
+#define CRT_SELECT(n)                                                                      \
+    struct {                                                                               \
+        crt__select crt__head;                                                             \
+        crt__arm crt__arms[n];                                                             \
+    }
+enum { CRT__SELECT = 0, CRT__SELECT_BIASED = 1, CRT__JOIN_ALL = 2, CRT__TRY_JOIN = 3 };
+
+// One arm: evaluated with a slot of its own. `i` from 0 to n - 1, each once.
+#define crt_on(cx, i, ...)                                                                 \
+    (crt__arm_enter((cx), (i), true) ? crt__arm_leave((cx), (crt_poll)(__VA_ARGS__)) : (void)0)
+// The condition is looked at once, when the select begins.
+#define crt_on_if(cx, i, condition, ...)                                                   \
+    (crt__arm_enter((cx), (i), (condition)) ? crt__arm_leave((cx), (crt_poll)(__VA_ARGS__)) \
+                                            : (void)0)
+
+// The index of the arm that ended first; polls start at a random arm. CRT_EINVAL
+// if every arm is disabled or the indices are wrong. Mirrors select!.
+#define crt_select(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT, __VA_ARGS__)
+// The same, polled in order. Mirrors select! { biased; ... }.
+#define crt_select_biased(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT_BIASED, __VA_ARGS__)
+// 0 when every arm has ended. Mirrors join!.
+#define crt_join_all(cx, s, ...) CRT__SELECT3(cx, s, CRT__JOIN_ALL, __VA_ARGS__)
+// 0 when every arm has ended well; the first negative result cancels the others
+// and is returned. Mirrors try_join!.
+#define crt_try_join(cx, s, ...) CRT__SELECT3(cx, s, CRT__TRY_JOIN, __VA_ARGS__)
+
+// Three passes over the same arms: from the random start to the end, then the
+// ones before it, then the losers that came before the winner.
+#define CRT__SELECT3(cx, s, mode, ...)                                                     \
+    (crt__select_begin((cx), &(s)->crt__head, (s)->crt__arms,                              \
+                       sizeof(s)->crt__arms / sizeof(s)->crt__arms[0], (mode)),            \
+     (__VA_ARGS__), crt__select_turn(cx), (__VA_ARGS__), crt__select_turn(cx), (__VA_ARGS__), \
+     crt__select_end(cx))
+CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t n, int mode);
+CRTDEF void crt__select_turn(crt_cx *cx);
+CRTDEF crt_poll crt__select_end(crt_cx *cx);
+CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition);
+CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r);
+
+// ---------------------------------------------------------------------------
+// >>api sync      notify, semaphore, mutex, oneshot, cancel token
+// ---------------------------------------------------------------------------
+// These work between tasks of any runtimes. Waiting allocates nothing.
+
+#define CRT_HAS_SYNC 1
+
+// A queue of waiting slots under a small lock; the base of what follows.
+typedef struct crt__waitq {
+    crt_slot *head, *tail;
+    uint32_t lock;   // crt__lock
+    uint32_t extra;
+} crt__waitq;
+
+// Wakes tasks without data. One permit is stored when nobody waits. All-zero is
+// ready. Mirrors sync::Notify.
+typedef struct crt_notify {
+    crt__waitq q;
+} crt_notify;
+// Waits for a notification, or takes the stored one. 0. Cancel-safe: a
+// notification that was granted to a cancelled task is passed on.
+CRTDEF crt_poll crt_notified(crt_cx *cx, crt_notify *n);
+CRTDEF void crt_notify_one(crt_notify *n);       // the longest waiting, or store a permit
+CRTDEF void crt_notify_last(crt_notify *n);      // the newest, or store a permit
+CRTDEF void crt_notify_waiters(crt_notify *n);   // those waiting now; stores nothing
+
+// Counting semaphore, strictly first come first served: a large request at the
+// head is not overtaken. Mirrors sync::Semaphore.
+typedef struct crt_semaphore {
+    crt__waitq q;
+    size_t permits;
+    uint32_t closed, reserved;
+} crt_semaphore;
+CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits);
+// Takes n permits. 0, CRT_ECLOSED. Cancel-safe (the place in the queue is lost).
+CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n);
+CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n);   // 0, CRT_EAGAIN, CRT_ECLOSED
+CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n);      // any thread
+CRTDEF void crt_semaphore_close(crt_semaphore *s);   // waiters and later ones: CRT_ECLOSED
+CRTDEF size_t crt_semaphore_available(crt_semaphore *s);
+
+// A lock that may be held over an await. All-zero is ready. First come first
+// served. No poisoning. Mirrors sync::Mutex.
+typedef struct crt_mutex {
+    crt__waitq q;
+} crt_mutex;
+CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m);   // 0. Cancel-safe.
+CRTDEF int crt_mutex_try_lock(crt_mutex *m);                // 0, CRT_EBUSY
+CRTDEF void crt_mutex_unlock(crt_mutex *m);                 // any task, any thread
+
+// One value of elem_size bytes, once. Mirrors sync::oneshot.
+typedef struct crt_oneshot_tx crt_oneshot_tx;
+typedef struct crt_oneshot_rx crt_oneshot_rx;
+CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx **rx);
+// Sends and uses up the sender: 0, or CRT_ECLOSED if the receiver is gone.
+CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem);
+// 0 and the value, or CRT_ECLOSED if the sender went without sending; *rx is then
+// NULL. Cancel-safe: the receiver is kept.
+CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem);
+CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx);
+CRTDEF void crt_oneshot_rx_drop(crt_oneshot_rx **rx);
+
+// A flag that is raised once and can be waited for, in a tree: cancelling a token
+// cancels its children. Mirrors tokio_util's CancellationToken.
+typedef struct crt_cancel_token crt_cancel_token;
+CRTDEF crt_cancel_token *crt_cancel_token_new(void);                        // NULL: no memory
+CRTDEF crt_cancel_token *crt_cancel_token_clone(crt_cancel_token *t);       // the same token
+CRTDEF crt_cancel_token *crt_cancel_token_child(crt_cancel_token *t);       // NULL: no memory
+CRTDEF void crt_cancel_token_drop(crt_cancel_token **t);                    // does not cancel
+CRTDEF void crt_cancel_token_cancel(crt_cancel_token *t);                   // any thread
+CRTDEF bool crt_cancel_token_is_cancelled(const crt_cancel_token *t);
+CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t);             // 0. Cancel-safe.
+
+// ---------------------------------------------------------------------------
+// >>api net       addresses, TCP, any descriptor
+// ---------------------------------------------------------------------------
+// All need CRT_DRIVER_IO (CRT_ENODRIVER). Descriptors are non-blocking and
+// close-on-exec; no call raises SIGPIPE. Errors of the system come as -errno.
+// A stream belongs to the runtime of the cx that made it. One task may read while
+// another writes: give each a handle of its own (crt_stream_clone).
+
+// A socket address in the system's own form.
+typedef struct crt_addr {
+    uint32_t len;
+    uint32_t reserved;
+    union {
+        uint64_t align;
+        unsigned char bytes[128];
+    } u;
+} crt_addr;
+// "127.0.0.1:80", "[::1]:80", "*:80" (any address): 0, or CRT_EINVAL for anything
+// that is not a numeric address and a port from 0 to 65535.
+CRTDEF int crt_addr_parse(const char *text, crt_addr *a);
+// The same text back; its length, or CRT_EINVAL if n is too small.
+CRTDEF int crt_addr_format(const crt_addr *a, char *buf, size_t n);
+CRTDEF int crt_addr_port(const crt_addr *a);
+
+// Zero: the default in the comment.
+typedef struct crt_listen_desc {
+    int backlog;          // 1024
+    bool no_reuseaddr;    // SO_REUSEADDR is set
+    bool reuseport;       // false
+    bool v6only;          // false
+    bool no_nodelay;      // accepted streams get TCP_NODELAY
+} crt_listen_desc;
+// Listens on a numeric address; port 0: any free one (crt_local_addr tells). 0 and
+// *l, or CRT_EINVAL, -errno. Does not wait. Mirrors TcpListener::bind.
+CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc,
+                               crt_listener **l);
+// Waits for a connection; `peer` may be NULL. 0 and *s, or -errno. Out of
+// descriptors: waits (10 ms, doubling to 1 s, a log line each second) instead of
+// failing over and over. Cancel-safe. Mirrors TcpListener::accept.
+CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **s, crt_addr *peer);
+// Connects to a numeric address. 0 and *s, or -errno. Cancelled: nothing is left
+// open. Mirrors TcpStream::connect.
+CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **s);
+// Two connected streams (a Unix socket pair). 0 or -errno.
+CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b);
+
+// Up to n bytes into buf: how many, 0 at the end of the stream (or n == 0), or
+// -errno. Cancel-safe. Mirrors AsyncReadExt::read.
+CRTDEF crt_poll crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n);
+// Exactly n: n, or CRT_EEOF, -errno. Not cancel-safe: bytes read so far are lost.
+CRTDEF crt_poll crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n);
+// Up to n bytes from buf: how many, or -errno. Cancel-safe.
+CRTDEF crt_poll crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
+// All n: n, or -errno. Not cancel-safe: part may have been written.
+CRTDEF crt_poll crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
+// Waits until a crt_try_ call is worth while: 0 or an error. Cancel-safe.
+CRTDEF crt_poll crt_readable(crt_cx *cx, crt_stream *s);
+CRTDEF crt_poll crt_writable(crt_cx *cx, crt_stream *s);
+// At once: bytes, 0 at the end of the stream, CRT_EAGAIN, -errno. Any thread.
+CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n);
+CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n);
+// Ends the writing side; the peer reads 0. 0 or -errno. Does not wait.
+CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s);
+// Another handle on the same stream; the descriptor closes with the last.
+CRTDEF crt_stream *crt_stream_clone(crt_stream *s);
+CRTDEF intptr_t crt_stream_fd(const crt_stream *s);
+CRTDEF int crt_stream_set_nodelay(crt_stream *s, bool on);
+CRTDEF int crt_stream_set_keepalive(crt_stream *s, bool on);
+CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds);   // negative: off
+CRTDEF int crt_stream_set_recv_buffer(crt_stream *s, int bytes);
+CRTDEF int crt_stream_set_send_buffer(crt_stream *s, int bytes);
+CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a);
+CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a);
+CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a);
+CRTDEF void crt_stream_close(crt_stream **s);
+CRTDEF void crt_listener_close(crt_listener **l);
+#define crt_peer_addr(s, a) crt_stream_peer_addr((s), (a))
+
+// Waits until any descriptor is readable or writable, without taking it over: it
+// is registered for the duration of the wait. 0 or -errno (a plain file: -EPERM).
+// The descriptor must stay open meanwhile. Cancel-safe. In place of AsyncFd.
+CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd);
+CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd);
+
+// ---------------------------------------------------------------------------
+// >>api os        signals
+// ---------------------------------------------------------------------------
+
+// Waits for the next signal `sig`. A task sees every signal that arrives after
+// its first call for that number, several at once as one, however many other
+// tasks wait for it. The default action is switched off for good at the first
+// call. 0, CRT_EINVAL (SIGKILL, SIGSTOP, faults, no such signal), CRT_ENODRIVER.
+// Cancel-safe. Mirrors signal::unix.
+CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig);
+CRTDEF crt_poll crt_ctrl_c(crt_cx *cx);   // SIGINT
+
+// ---------------------------------------------------------------------------
+// >>api sight     metrics, dump
+// ---------------------------------------------------------------------------
+
+// Counters since the runtime began; levels are of now. Names are Tokio's.
+typedef struct crt_runtime_metrics {
+    uint32_t num_workers, num_blocking_threads, num_idle_blocking_threads, reserved;
+    uint64_t num_alive_tasks, spawned_tasks_count;
+    uint64_t global_queue_depth, blocking_queue_depth;
+    uint64_t remote_schedule_count, budget_forced_yield_count;
+    uint64_t io_driver_fd_registered_count, io_driver_fd_deregistered_count;
+    uint64_t io_driver_ready_count;
+    // sums over the workers
+    uint64_t worker_park_count, worker_noop_count, worker_steal_count;
+    uint64_t worker_steal_operations, worker_poll_count, worker_local_schedule_count;
+    uint64_t worker_overflow_count, worker_busy_ns;
+    uint64_t bytes_allocated;   // from the allocator, of this runtime
+} crt_runtime_metrics;
+typedef struct crt_worker_metrics {
+    uint64_t park_count, noop_count, steal_count, steal_operations, poll_count;
+    uint64_t local_schedule_count, overflow_count, busy_ns, mean_poll_ns, local_queue_depth;
+    uint64_t thread_id;
+} crt_worker_metrics;
+CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *out);
+CRTDEF int crt_metrics_worker(crt_runtime *rt, int worker, crt_worker_metrics *out);
+// A line for each task: id, name, state, file:line and function of its await, what
+// it waits on. Any thread; workers go on running. How many, or CRT_EINVAL.
+CRTDEF int crt_dump(crt_runtime *rt, FILE *out);
+
+#ifdef __cplusplus
+}   // extern "C"
+
+static inline void crt_close(crt_stream **s) { crt_stream_close(s); }
+static inline void crt_close(crt_listener **l) { crt_listener_close(l); }
+static inline int crt_local_addr(const crt_stream *s, crt_addr *a) { return crt_stream_local_addr(s, a); }
+static inline int crt_local_addr(const crt_listener *l, crt_addr *a) { return crt_listener_local_addr(l, a); }
+#else
+// Closes and sets the pointer to NULL; accepts a pointer to NULL. A task that
+// waits on what is closed gets CRT_ECLOSED.
+#define crt_close(x)                                                                       \
+    _Generic((x), crt_stream **: crt_stream_close, crt_listener **: crt_listener_close)(x)
+#define crt_local_addr(x, a)                                                               \
+    _Generic((x), crt_stream *: crt_stream_local_addr, const crt_stream *: crt_stream_local_addr, \
+             crt_listener *: crt_listener_local_addr,                                      \
+             const crt_listener *: crt_listener_local_addr)((x), (a))
+#endif
+
+#endif   // CRT_H
+
+// ===========================================================================
+//                             IMPLEMENTATION
+// ===========================================================================
+#if defined(CRT_IMPLEMENTATION) && !defined(CRT__IMPLEMENTED)
+#define CRT__IMPLEMENTED
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if (defined(CRT_MALLOC) && !defined(CRT_FREE)) || (!defined(CRT_MALLOC) && defined(CRT_FREE))
+#error "define both CRT_MALLOC(size) and CRT_FREE(ptr), or neither"
+#endif
+#ifndef CRT_MALLOC
+#define CRT_MALLOC(size) malloc(size)
+#define CRT_FREE(ptr) free(ptr)
+#endif
+#ifndef CRT_ASSERT
+#include <assert.h>
+#define CRT_ASSERT(c) assert(c)
+#endif
+
+// ---------------------------------------------------------------------------
+// >>atomics       the only door to shared memory
+// ---------------------------------------------------------------------------
+// Everything that two threads touch without a lock goes through these macros, on
+// plain integers and pointers. A test may replace them (CRT_ATOMICS_HEADER) to
+// explore interleavings. Publishing is always a release store or a read-modify-
+// write, never a fence plus a relaxed store: sanitizers see the former only.
+
+#ifdef CRT_ATOMICS_HEADER
+#include CRT_ATOMICS_HEADER
+#else
+#define CRT__RELAXED __ATOMIC_RELAXED
+#define CRT__ACQUIRE __ATOMIC_ACQUIRE
+#define CRT__RELEASE __ATOMIC_RELEASE
+#define CRT__ACQ_REL __ATOMIC_ACQ_REL
+#define CRT__SEQ_CST __ATOMIC_SEQ_CST
+#define crt__atomic_load(p, order) __atomic_load_n((p), (order))
+#define crt__atomic_store(p, v, order) __atomic_store_n((p), (v), (order))
+#define crt__atomic_xchg(p, v, order) __atomic_exchange_n((p), (v), (order))
+#define crt__atomic_add(p, v, order) __atomic_fetch_add((p), (v), (order))
+#define crt__atomic_sub(p, v, order) __atomic_fetch_sub((p), (v), (order))
+#define crt__atomic_or(p, v, order) __atomic_fetch_or((p), (v), (order))
+#define crt__atomic_and(p, v, order) __atomic_fetch_and((p), (v), (order))
+#define crt__atomic_cas(p, expected, desired, ok, fail)                                    \
+    __atomic_compare_exchange_n((p), (expected), (desired), false, (ok), (fail))
+#define crt__atomic_cas_weak(p, expected, desired, ok, fail)                               \
+    __atomic_compare_exchange_n((p), (expected), (desired), true, (ok), (fail))
+// ThreadSanitizer does not model fences and gcc says so (-Wtsan); every fence
+// here orders a store before a load of another word (sleep against wake), which
+// needs no data to be published.
+#if defined(__SANITIZE_THREAD__)
+static uint32_t crt__fence_word;
+#define crt__atomic_fence(order) ((void)__atomic_fetch_add(&crt__fence_word, 1, __ATOMIC_SEQ_CST))
+#else
+#define crt__atomic_fence(order) __atomic_thread_fence(order)
+#endif
+#if defined(__x86_64__) || defined(__i386__)
+#define crt__cpu_relax() __builtin_ia32_pause()
+#elif defined(__aarch64__) || defined(__arm__)
+#define crt__cpu_relax() __asm__ volatile("yield" ::: "memory")
+#else
+#define crt__cpu_relax() __asm__ volatile("" ::: "memory")
+#endif
+#endif
+
+// A counter that one thread writes and others read.
+#define crt__count(p, n)                                                                   \
+    crt__atomic_store((p), crt__atomic_load((p), CRT__RELAXED) + (n), CRT__RELAXED)
+
+#define CRT__CACHE_LINE 64
+#define CRT__ALIGNED(n) __attribute__((aligned(n)))
+#define crt__container(ptr, type, member)                                                  \
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define crt__min(a, b) ((a) < (b) ? (a) : (b))
+#define crt__max(a, b) ((a) > (b) ? (a) : (b))
+
+#ifdef CRT_TEST_HOOK   // tests look into the runtime's critical moments
+#define CRT__AT(place) CRT_TEST_HOOK(place)
+#else
+#define CRT__AT(place) ((void)0)
+#endif
+
+// ---------------------------------------------------------------------------
+// >>os            threads, clock, futex: the contract with the platform header
+// ---------------------------------------------------------------------------
+// POSIX parts are here; what differs (futex, CPU count, descriptors) is in the
+// platform header, which is included further down under >>reactor.
+
+#if defined(_WIN32)
+#error "crt_platform_iocp.h has not landed yet: this version runs on Linux"
+#endif
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CRT__TLS _Thread_local
+
+typedef pthread_t crt__thread;
+
+// Blocks while *addr == expected, until woken, or timeout_ns have passed (< 0:
+// no limit). 0, or nonzero on time-out. May return early: check again.
+#ifndef CRT__FUTEX_OVERRIDE
+static int crt__futex_wait(uint32_t *addr, uint32_t expected, int64_t timeout_ns);
+static void crt__futex_wake(uint32_t *addr, int how_many);
+#endif
+// CPUs this process may use: affinity mask and cgroup quota. At least 1.
+static int crt__cpu_count(void);
+// The kernel's number for this thread.
+static uint64_t crt__thread_number(void);
+static void crt__thread_set_name(const char *name);
+
+// Monotonic nanoseconds.
+static int64_t crt__clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack)
+{
+    pthread_attr_t attr;
+    sigset_t all, old;
+    int e = pthread_attr_init(&attr);
+    if (e) return -e;
+    if (stack) e = pthread_attr_setstacksize(&attr, stack);
+    if (!e) {
+        // Signals are for the program's own threads, not for ours.
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, &old);
+        e = pthread_create(thread, &attr, fn, arg);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    pthread_attr_destroy(&attr);
+    return -e;
+}
+static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
+static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
+
+// A lock of four bytes: 0 free, 1 held, 2 held with sleepers. Held for a few
+// instructions, never over a callback. All-zero is ready.
+//   acquire on taking, release on letting go: what one holder wrote the next sees.
+static CRT__COLD void crt__lock_slow(uint32_t *lock)
+{
+    for (int i = 0; i < 100; i++) {
+        uint32_t free_ = 0;
+        if (crt__atomic_load(lock, CRT__RELAXED) == 0 &&
+            crt__atomic_cas_weak(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED))
+            return;
+        crt__cpu_relax();
+    }
+    while (crt__atomic_xchg(lock, 2, CRT__ACQUIRE) != 0) crt__futex_wait(lock, 2, -1);
+}
+static inline void crt__lock(uint32_t *lock)
+{
+    uint32_t free_ = 0;
+    if (CRT__UNLIKELY(!crt__atomic_cas(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED)))
+        crt__lock_slow(lock);
+}
+static inline bool crt__try_lock(uint32_t *lock)
+{
+    uint32_t free_ = 0;
+    return crt__atomic_load(lock, CRT__RELAXED) == 0 &&
+           crt__atomic_cas(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED);
+}
+static inline void crt__unlock(uint32_t *lock)
+{
+    if (CRT__UNLIKELY(crt__atomic_xchg(lock, 0, CRT__RELEASE) == 2)) crt__futex_wake(lock, 1);
+}
+
+// ---------------------------------------------------------------------------
+// >>structs       the runtime, a worker, a task
+// ---------------------------------------------------------------------------
+
+// A leaf operation: how to take its node back when the wait is cut short.
+typedef struct crt__op {
+    const char *name;                 // for dumps
+    void (*cancel)(crt_slot *slot);   // unlink; pass on what was granted
+} crt__op;
+
+typedef struct crt_task crt_task;
+typedef struct crt__worker crt__worker;
+
+// What few tasks need hangs off the task in a list.
+typedef struct crt__ext {
+    struct crt__ext *next;
+    uint32_t kind, size;
+} crt__ext;
+enum { CRT__EXT_NAME, CRT__EXT_PANIC, CRT__EXT_SIGNAL, CRT__EXT_SET };
+
+// Memory for tasks of one size. Chunks live as long as the runtime, so that the
+// dump and the shutdown can walk over them while tasks come and go.
+typedef struct crt__chunk {
+    crt_runtime *rt;
+    struct crt__chunk *next, *prev;
+    uint32_t class_, stride;    // size class; bytes between two tasks
+    uint32_t count, carved;     // room for; handed out so far (only grows)
+} crt__chunk;
+
+struct crt_task {
+    uint32_t state;       // atomic: see >>task
+    uint32_t flags;       // CRT__TASK_*: changed only by whoever runs the task
+    crt_task *next;       // atomic: in a run queue, or a free list
+    crt_fn fn;
+    crt__chunk *home;     // whose memory this is; leads to the runtime
+    uintptr_t join;       // atomic: see >>task
+    crt__ext *ext;
+    crt__group *groups;   // selects and timers that are active in the frame
+    uint64_t id;
+    const crt_site *site;   // where it is parked
+    union {
+        crt_slot slot;      // while it lives
+        crt_poll result;    // once it is complete
+    } u;
+    // the frame follows
+};
+_Static_assert(sizeof(crt_task) % 16 == 0, "frames must be 16-aligned");
+_Static_assert(sizeof(crt__chunk) + sizeof(crt_task) <= CRT__TASK_HEADER,
+               "CRT_TASK_STORAGE is too small");
+
+// Singly linked list of tasks through `next`, for one thread.
+typedef struct crt__list {
+    crt_task *head, *tail;
+} crt__list;
+
+// Intrusive queue, many producers, one consumer at a time; see >>run queue.
+typedef struct crt__inject {
+    crt_task *tail;   // atomic, where producers push
+    size_t length;    // atomic, never less than what is linked
+    char pad[CRT__CACHE_LINE - sizeof(void *) - sizeof(size_t)];
+    crt_task *head;   // the consumer's end, under lock
+    uint32_t lock;
+    crt_task stub;
+} crt__inject;
+
+enum { CRT__RING = 256 };
+typedef struct crt__ring {
+    uint64_t head;    // atomic: steal index << 32 | real index
+    char pad[CRT__CACHE_LINE - 8];
+    uint32_t tail;    // atomic, written by the owner only
+    crt_task *slots[CRT__RING];   // atomic
+} crt__ring;
+
+enum { CRT__WHEEL_LEVELS = 6, CRT__WHEEL_SLOTS = 64 };
+typedef struct crt__wheel {
+    uint32_t lock, index;
+    uint64_t elapsed;   // ticks that have been processed
+    uint64_t next;      // atomic: tick of the next event, UINT64_MAX if none
+    uint64_t occupied[CRT__WHEEL_LEVELS];
+    crt_slot *slots[CRT__WHEEL_LEVELS][CRT__WHEEL_SLOTS];
+} crt__wheel;
+
+enum { CRT__CLASSES = 40 };
+typedef struct crt__cache {
+    crt_task *list;
+    uint32_t count;
+} crt__cache;
+
+struct crt__worker {
+    crt_runtime *rt;
+    uint32_t index;
+    uint32_t park;            // atomic futex word: see >>scheduler
+    uint32_t tick;            // atomic: grows with each task polled
+    uint32_t lifo_polls;      // LIFO polls in a row
+    crt_task *lifo;           // atomic: woken by the task that runs
+    crt_task *running;        // atomic: for the dump and the monitor
+    crt__ring *ring;          // multi-thread
+    crt__list fifo;           // current thread; pinned tasks on both
+    crt__list deferred;       // yielded: run after the drivers
+    crt__inject *inbox;       // pinned tasks woken elsewhere; multi-thread
+    crt_cx *cx;               // on the stack of the thread that acts for it
+    uint32_t pinned_live;     // atomic: pinned tasks that have not ended
+    bool searching, sleeping; // `sleeping` under the idle lock
+    bool has_thread, timers_dirty, lifo_off;
+    uint64_t rng;
+    uint64_t next_id, last_id;
+    uint32_t inject_interval;
+    uint32_t batch_polls;
+    int64_t batch_start;
+    double mean_poll;         // ns, smoothed
+    uint32_t monitor_tick;    // what the monitor saw last
+    crt__cache cache[CRT__CLASSES];
+    crt__wheel wheel;
+    // metrics, written by the owner
+    uint64_t spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
+    uint64_t local_schedules, forced_yields, busy_ns, thread_id;
+    crt__thread thread;
+};
+
+typedef struct crt__reactor crt__reactor;   // the platform header defines it
+
+// Workers that are not parked, and of those the ones that look for work.
+typedef struct crt__idle {
+    uint32_t word;     // atomic: unparked << 16 | searching
+    uint32_t lock;     // over sleepers and worker.sleeping
+    uint32_t *sleepers;   // stack of worker numbers
+    uint32_t count;       // atomic for readers
+} crt__idle;
+
+typedef struct crt__pool {
+    crt__inject queue;
+    uint32_t threads, idle, starting;   // atomic
+    uint32_t tokens;                    // atomic futex word: wake-ups not yet taken
+    uint32_t stop;                      // atomic
+    uint32_t exit_lock, has_zombie;
+    crt__thread zombie;                 // ended, not yet joined
+    uint32_t outstanding;               // atomic: jobs queued or running
+} crt__pool;
+
+struct crt_runtime {
+    uint32_t refs;            // atomic
+    uint32_t closing;         // atomic: no new tasks
+    uint32_t stop;            // atomic: workers leave their loop
+    uint32_t dead;            // under slab_lock: only orphans are left
+    size_t remote_spawned;    // atomic: 2 x tasks spawned from outside, bit 0 closed
+    uint64_t remote_completed;   // atomic
+    crt_config config;
+    char thread_name[32];
+    crt__worker *workers;
+    uint32_t worker_count;
+    uint32_t threads_alive;   // atomic futex word: worker threads running
+    uint32_t driving;         // current thread: someone drives (futex word)
+    uint32_t shutdown_done;   // atomic
+    crt__inject inject;
+    crt__idle idle;
+    // drivers
+    uint32_t driver_lock;     // atomic: 1 while a worker is inside
+    uint32_t driver_parked;   // atomic: that worker waits
+    int64_t driver_until;     // atomic: instant at which it will wake by itself
+    crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
+    uint32_t no_io_futex;     // stands in for the reactor's wake-up
+    uint32_t signal_registered;
+    int64_t clock_base;
+    int64_t clock_offset;     // virtual clock: instant = offset while paused
+    uint32_t clock_paused;    // atomic
+    // memory
+    uint32_t slab_lock;
+    uint32_t orphans;
+    crt__chunk *chunks;
+    crt_task *depot[CRT__CLASSES];
+    crt__chunk *open_chunk[CRT__CLASSES];
+    uint64_t bytes;           // atomic
+    crt__pool pool;
+    // sockets
+    uint32_t sock_lock;
+    uint32_t sock_count;      // records carved from the table so far
+    struct crt__sock *sock_table[20];   // atomic: 64, 128, 256, ... records
+    struct crt__sock *sock_free;
+    uint64_t fd_registered, fd_deregistered, io_ready;   // atomic
+    uint64_t remote_schedules;   // atomic
+    uint64_t failures;        // atomic: unjoined failures seen
+};
+
+// What this thread is to crt.
+typedef struct crt__context {
+    crt_runtime *rt;       // set inside workers, blocking jobs and hooks
+    crt__worker *worker;   // the worker that this thread acts for
+    uint32_t in_task;      // polls on this thread's stack
+} crt__context;
+static CRT__TLS crt__context crt__tls;
+
+// ---------------------------------------------------------------------------
+// >>log           errors, names, lines
+// ---------------------------------------------------------------------------
+
+CRTDEF const char *crt_strerror(int error)
+{
+    switch (error) {
+#define CRT__ERROR_TEXT(name, number, text)                                                \
+    case name: return text;
+        CRT__ERRORS(CRT__ERROR_TEXT)
+#undef CRT__ERROR_TEXT
+    default: break;
+    }
+    if (error >= 0) return "success";
+    return error > -20000 ? strerror(-error) : "unknown error";
+}
+
+CRTDEF const char *crt_err_name(int error)
+{
+    switch (error) {
+#define CRT__ERROR_NAME(name, number, text)                                                \
+    case name: return #name;
+        CRT__ERRORS(CRT__ERROR_NAME)
+#undef CRT__ERROR_NAME
+    default: return "E?";
+    }
+}
+
+static void crt__logv(const crt_log *log, int level, const char *format, va_list args)
+{
+    static const char *const names[] = {"", "error", "warning", "info", "debug"};
+    char line[512];
+    if (level > (log->level ? log->level : CRT_LOG_WARN)) return;
+    vsnprintf(line, sizeof line, format, args);
+    if (log->func) log->func(level, line, log->user_data);
+    else fprintf(stderr, "crt: %s: %s\n", names[level], line);
+}
+CRT__PRINTF(3, 4)
+static CRT__COLD void crt__log_to(const crt_log *log, int level, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    crt__logv(log, level, format, args);
+    va_end(args);
+}
+#define crt__say(rt, ...) crt__log_to(&(rt)->config.log, __VA_ARGS__)
+
+// ---------------------------------------------------------------------------
+// >>slab          memory of the runtime; tasks from per-worker caches
+// ---------------------------------------------------------------------------
+// A task is carved from a chunk of its size class. Freed tasks go to the cache of
+// the worker that freed them (no lock), from there in batches to the runtime's
+// depot (one lock for some 32 tasks), and come back the same way. So a task is
+// one allocation, usually without any.
+// Invariants: chunks of a class are never returned before the runtime ends, and
+// a free task has state 0, so a walk over the chunks may look at any task's
+// state at any time. `flags` has CRT__TASK_ALLOCATED while it is in use.
+// Tasks larger than the largest class, and those in the caller's storage, are a
+// chunk of their own.
+
+enum { CRT__BATCH = 32, CRT__CLASS_LARGE = 100, CRT__CLASS_STORAGE = 101 };
+
+static void *crt__alloc(crt_runtime *rt, size_t size)
+{
+    crt_allocator *a = &rt->config.allocator;
+    void *p = a->alloc_fn ? a->alloc_fn(size, a->user_data) : CRT_MALLOC(size);
+    if (p) crt__atomic_add(&rt->bytes, (uint64_t)size, CRT__RELAXED);
+    return p;
+}
+static void *crt__alloc_zero(crt_runtime *rt, size_t size)
+{
+    void *p = crt__alloc(rt, size);
+    if (p) memset(p, 0, size);
+    return p;
+}
+static void crt__free(crt_runtime *rt, void *p, size_t size)
+{
+    crt_allocator *a = &rt->config.allocator;
+    if (!p) return;
+    crt__atomic_sub(&rt->bytes, (uint64_t)size, CRT__RELAXED);
+    if (a->free_fn) a->free_fn(p, a->user_data);
+    else CRT_FREE(p);
+}
+
+// Classes: steps of 32 bytes to 512, of 64 to 1024, then four to each doubling,
+// up to 16 KiB.
+static uint32_t crt__class_of(size_t size)
+{
+    if (size <= 512) return (uint32_t)((size + 31) / 32 - 1);
+    if (size <= 1024) return (uint32_t)(16 + (size - 512 + 63) / 64 - 1);
+    uint32_t c = 24;
+    for (size_t base = 1024; base < 16384; base *= 2, c += 4)
+        if (size <= base * 2) return c + (uint32_t)((size - base + base / 4 - 1) / (base / 4) - 1);
+    return CRT__CLASS_LARGE;
+}
+static size_t crt__class_size(uint32_t c)
+{
+    if (c < 16) return (size_t)(c + 1) * 32;
+    if (c < 24) return 512 + (size_t)(c - 16 + 1) * 64;
+    size_t base = (size_t)1024 << ((c - 24) / 4);
+    return base + base / 4 * ((c - 24) % 4 + 1);
+}
+
+static crt_task *crt__chunk_task(crt__chunk *chunk, uint32_t i)
+{
+    char *first = (char *)chunk + (sizeof *chunk + 15) / 16 * 16;
+    return (crt_task *)(void *)(first + (size_t)i * chunk->stride);
+}
+
+static void crt__chunk_link(crt_runtime *rt, crt__chunk *chunk)
+{
+    chunk->prev = NULL;
+    chunk->next = rt->chunks;
+    if (rt->chunks) rt->chunks->prev = chunk;
+    rt->chunks = chunk;
+}
+static void crt__chunk_unlink(crt_runtime *rt, crt__chunk *chunk)
+{
+    if (chunk->prev) chunk->prev->next = chunk->next;
+    else rt->chunks = chunk->next;
+    if (chunk->next) chunk->next->prev = chunk->prev;
+}
+
+static size_t crt__chunk_bytes(const crt__chunk *chunk)
+{
+    return (sizeof *chunk + 15) / 16 * 16 + (size_t)chunk->count * chunk->stride;
+}
+
+// A new chunk: small at first (a quiet program stays small), then up to 64 KiB.
+static crt__chunk *crt__chunk_new(crt_runtime *rt, uint32_t class_, size_t stride, uint32_t n)
+{
+    crt__chunk shape = {rt, NULL, NULL, class_, (uint32_t)stride, n, 0};
+    crt__chunk *chunk = crt__alloc(rt, crt__chunk_bytes(&shape));
+    if (chunk) *chunk = shape;
+    return chunk;
+}
+
+// Up to CRT__BATCH free tasks of a class, linked by `next`; *n how many. Takes
+// slab_lock. The depot is a stack of such batches: the first task of each keeps
+// the batch below in `ext`, its length in `id`.
+static crt_task *crt__depot_take(crt_runtime *rt, uint32_t class_, uint32_t want, uint32_t *n)
+{
+    crt_task *list = NULL;
+    crt__lock(&rt->slab_lock);
+    list = rt->depot[class_];
+    if (list) {
+        rt->depot[class_] = (crt_task *)(void *)list->ext;
+        *n = (uint32_t)list->id;
+        crt__unlock(&rt->slab_lock);
+        return list;
+    }
+    crt__chunk *chunk = rt->open_chunk[class_];
+    if (!chunk || chunk->carved == chunk->count) {
+        size_t stride = crt__class_size(class_);
+        size_t last = chunk ? chunk->count : 4, most = crt__max(1, 65536 / stride);
+        chunk = crt__chunk_new(rt, class_, stride, (uint32_t)crt__min(last * 2, most));
+        if (!chunk) {
+            crt__unlock(&rt->slab_lock);
+            return NULL;
+        }
+        crt__chunk_link(rt, chunk);
+        rt->open_chunk[class_] = chunk;
+    }
+    uint32_t got = crt__min(want, chunk->count - chunk->carved);
+    for (uint32_t i = got; i-- > 0;) {
+        crt_task *t = crt__chunk_task(chunk, chunk->carved + i);
+        t->state = t->flags = 0;
+        t->home = chunk;
+        t->next = list;
+        list = t;
+    }
+    crt__atomic_store(&chunk->carved, chunk->carved + got, CRT__RELEASE);
+    crt__unlock(&rt->slab_lock);
+    *n = got;
+    return list;
+}
+static void crt__depot_put(crt_runtime *rt, uint32_t class_, crt_task *list, uint32_t n)
+{
+    list->id = n;
+    list->ext = (crt__ext *)(void *)rt->depot[class_];
+    rt->depot[class_] = list;
+}
+
+// A task with room for `size` bytes of frame, state 0. `w` may be NULL.
+static crt_task *crt__task_alloc(crt_runtime *rt, crt__worker *w, size_t size)
+{
+    size_t bytes = sizeof(crt_task) + size;
+    uint32_t class_ = crt__class_of(bytes), n;
+    crt_task *t;
+    if (CRT__UNLIKELY(class_ == CRT__CLASS_LARGE)) {
+        crt__chunk *chunk = crt__chunk_new(rt, CRT__CLASS_LARGE, (bytes + 15) / 16 * 16, 1);
+        if (!chunk) return NULL;
+        t = crt__chunk_task(chunk, 0);
+        t->state = t->flags = 0;
+        chunk->carved = 1;
+        crt__lock(&rt->slab_lock);
+        crt__chunk_link(rt, chunk);
+        crt__unlock(&rt->slab_lock);
+        t->home = chunk;
+        return t;
+    }
+    if (w) {
+        crt__cache *cache = &w->cache[class_];
+        if (CRT__UNLIKELY(!cache->list)) {
+            cache->list = crt__depot_take(rt, class_, CRT__BATCH, &n);
+            if (!cache->list) return NULL;
+            cache->count = n;
+        }
+        t = cache->list;
+        cache->list = t->next;
+        cache->count--;
+    } else {
+        t = crt__depot_take(rt, class_, 1, &n);
+        if (!t) return NULL;
+        if (n > 1) {
+            crt__lock(&rt->slab_lock);
+            crt__depot_put(rt, class_, t->next, n - 1);
+            crt__unlock(&rt->slab_lock);
+        }
+    }
+    return t;
+}
+
+static void crt__rt_unref(crt_runtime *rt);
+
+// Takes a task's memory back. Its state is 0 and nobody knows it any more.
+static void crt__task_release(crt_task *t)
+{
+    crt__chunk *home = t->home;
+    crt_runtime *rt = home->rt;
+    crt__worker *w = crt__tls.worker;
+    if (CRT__LIKELY(w && w->rt == rt && home->class_ < CRT__CLASSES)) {
+        crt__cache *cache = &w->cache[home->class_];
+        t->flags = 0;
+        t->next = cache->list;
+        cache->list = t;
+        if (CRT__LIKELY(++cache->count < 2 * CRT__BATCH)) return;
+        crt_task *batch = cache->list, *last = batch;
+        for (uint32_t i = 1; i < CRT__BATCH; i++) last = last->next;
+        cache->list = last->next;
+        cache->count -= CRT__BATCH;
+        last->next = NULL;
+        crt__lock(&rt->slab_lock);
+        crt__depot_put(rt, home->class_, batch, CRT__BATCH);
+        crt__unlock(&rt->slab_lock);
+        return;
+    }
+    crt__lock(&rt->slab_lock);
+    t->flags = 0;
+    bool orphan = rt->dead;
+    if (home->class_ < CRT__CLASSES) {
+        t->next = NULL;
+        crt__depot_put(rt, home->class_, t, 1);
+    } else {
+        crt__chunk_unlink(rt, home);
+    }
+    crt__unlock(&rt->slab_lock);
+    if (home->class_ == CRT__CLASS_LARGE) crt__free(rt, home, crt__chunk_bytes(home));
+    else if (home->class_ == CRT__CLASS_STORAGE) crt__atomic_store(&home->carved, 0, CRT__RELEASE);
+    if (orphan) crt__rt_unref(rt);
+}
+
+// ---------------------------------------------------------------------------
+// >>task          one word of state, reference counts, join, wakers
+// ---------------------------------------------------------------------------
+//
+//   state   31 ................. 6 |   5   |    4    |  3   |   2    |   1    |  0
+//           references             |UNWOUND|CANCELLED| JOIN |COMPLETE|NOTIFIED|RUNNING
+//
+//             spawn             poll starts            poll returns CRT_PENDING
+//   (nothing) -----> NOTIFIED -------------> RUNNING --------------------------> idle
+//                       ^                    |  ^ | wake: + NOTIFIED              |
+//                       |  poll returned     |  | '-> RUNNING|NOTIFIED            |
+//                       '--------------------+--+------'                          |
+//                       ^                    |                                    |
+//                       '-- wake, abort -----|------------------------------------'
+//                                            '-- returned a result --> COMPLETE
+//
+// Invariants.
+//  * NOTIFIED and not RUNNING means: in exactly one queue. Whoever sets NOTIFIED
+//    on an idle task puts it there; nobody else may.
+//  * RUNNING belongs to one thread. A task that yielded keeps RUNNING while it
+//    waits in its worker's deferred list: wakes then only set NOTIFIED.
+//  * One reference is the runtime's, from spawn to COMPLETE; one the join
+//    handle's (JOIN set); one for each waker and each registered joiner. A queue
+//    entry needs none: a task in a queue cannot complete before it is taken out.
+//  * Cancellation is delivered once: UNWOUND is set when it is.
+// Orders. Every change is a read-modify-write with acq_rel, also a wake of a task
+// that is NOTIFIED already: the waker's writes must reach the poll that follows.
+//
+// The join word: 0, a waiting task (with a reference), a waiting thread (bit 1),
+// or CRT__JOIN_DONE (bit 0), which is stored after the result and read with acquire before it.
+
+enum {
+    CRT__RUNNING = 1,
+    CRT__NOTIFIED = 2,
+    CRT__COMPLETE = 4,
+    CRT__JOIN = 8,
+    CRT__CANCELLED = 16,
+    CRT__UNWOUND = 32,
+    CRT__REF = 64
+};
+enum {
+    CRT__TASK_ALLOCATED = 1,
+    CRT__TASK_EXTERNAL = 2,     // the frame is the caller's; a pointer to it follows
+    CRT__TASK_PINNED = 4,       // runs on one worker: u32 index in the ext list
+    CRT__TASK_BLOCKING = 8,     // a job of the blocking pool
+    CRT__TASK_PANICKED = 16,
+    CRT__TASK_WAS_CANCELLED = 32,
+    CRT__TASK_ROOT = 64,        // block_on waits for it
+    CRT__TASK_SEEN = 128,       // somebody has taken the outcome
+    CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
+};
+enum { CRT__JOIN_DONE = 1, CRT__JOIN_THREAD = 2 };
+
+static void crt__submit(crt_task *t);
+static void crt__root_done(crt_runtime *rt);
+static void crt__begin_shutdown(crt_runtime *rt);
+static uint64_t crt__ids;   // atomic
+
+typedef struct crt__ext_text {
+    crt__ext ext;
+    char text[];
+} crt__ext_text;
+
+static inline bool crt__sits_idle(uint32_t state)
+{
+    return (state & (CRT__RUNNING | CRT__NOTIFIED | CRT__COMPLETE)) == 0;
+}
+
+static void *crt__task_frame(crt_task *t)
+{
+    void *frame = t + 1;
+    return t->flags & CRT__TASK_EXTERNAL ? *(void **)frame : frame;
+}
+
+static uint64_t crt__task_new_id(crt__worker *w)
+{
+    if (!w) return crt__atomic_add(&crt__ids, 1, CRT__RELAXED) + 1;
+    if (w->next_id == w->last_id) {   // a block of numbers at a time
+        w->next_id = crt__atomic_add(&crt__ids, 1024, CRT__RELAXED) + 1;
+        w->last_id = w->next_id + 1024;
+    }
+    return w->next_id++;
+}
+
+// Fills in a fresh task: NOTIFIED, to be submitted. The state is stored last, so
+// that a walk over the chunks sees a whole task or none.
+static void crt__task_init(crt_task *t, crt__worker *w, crt_fn fn, const void *frame,
+                           size_t size, uint32_t flags, bool join)
+{
+    t->flags = flags | CRT__TASK_ALLOCATED;
+    t->fn = fn;
+    t->join = 0;
+    t->ext = NULL;
+    t->groups = NULL;
+    t->site = NULL;
+    t->id = crt__task_new_id(w);
+    memset(&t->u.slot, 0, sizeof t->u.slot);
+    if (flags & CRT__TASK_EXTERNAL) memcpy(t + 1, &frame, sizeof frame);
+    else if (frame) memcpy(t + 1, frame, size);
+    else memset(t + 1, 0, size);
+    crt__atomic_store(&t->state, (uint32_t)(CRT__NOTIFIED | CRT__REF) + (join ? CRT__JOIN + CRT__REF : 0),
+                      CRT__RELEASE);
+}
+
+static void *crt__ext_find(crt_task *t, uint32_t kind)
+{
+    for (crt__ext *e = t->ext; e; e = e->next)
+        if (e->kind == kind) return e;
+    return NULL;
+}
+static void *crt__ext_add(crt_task *t, uint32_t kind, size_t size)
+{
+    crt__ext *e = crt__alloc_zero(t->home->rt, size);
+    if (!e) return NULL;
+    e->kind = kind;
+    e->size = (uint32_t)size;
+    e->next = t->ext;
+    t->ext = e;
+    return e;
+}
+static void crt__ext_add_text(crt_task *t, uint32_t kind, const char *text, size_t most)
+{
+    size_t n = strlen(text);
+    if (n > most) n = most;
+    crt__ext_text *e = crt__ext_add(t, kind, sizeof *e + n + 1);
+    if (e) memcpy(e->text, text, n);
+}
+static const char *crt__ext_text_of(crt_task *t, uint32_t kind)
+{
+    crt__ext_text *e = crt__ext_find(t, kind);
+    return e ? e->text : NULL;
+}
+static const char *crt__task_name_of(crt_task *t) { return crt__ext_text_of(t, CRT__EXT_NAME); }
+
+static void crt__task_ref(crt_task *t) { crt__atomic_add(&t->state, CRT__REF, CRT__RELAXED); }
+
+static void crt__task_free(crt_task *t)
+{
+    crt_runtime *rt = t->home->rt;
+    while (CRT__UNLIKELY(t->ext != NULL)) {
+        crt__ext *e = t->ext;
+        t->ext = e->next;
+        crt__free(rt, e, e->size);
+    }
+    crt__atomic_store(&t->state, 0, CRT__RELAXED);
+    crt__task_release(t);
+}
+// Gives references back; whoever gives the last frees the task.
+static void crt__task_unref(crt_task *t, uint32_t how_many)
+{
+    uint32_t old = crt__atomic_sub(&t->state, CRT__REF * how_many, CRT__ACQ_REL);
+    if (old / CRT__REF == how_many) crt__task_free(t);
+}
+// A reference to a task that may be on its way out. False: it is gone.
+static bool crt__task_try_ref(crt_task *t)
+{
+    uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+    while (s >= CRT__REF)
+        if (crt__atomic_cas_weak(&t->state, &s, s + CRT__REF, CRT__ACQ_REL, CRT__ACQUIRE)) return true;
+    return false;
+}
+
+// Marks a task as woken. True: it was idle, and the caller must crt__submit it.
+// Until that is done the task cannot end, so the caller needs no reference.
+static inline bool crt__task_notify(crt_task *t)
+{
+    return crt__sits_idle(crt__atomic_or(&t->state, CRT__NOTIFIED, CRT__ACQ_REL));
+}
+static void crt__task_wake(crt_task *t)
+{
+    if (crt__task_notify(t)) crt__submit(t);
+}
+
+static void crt__list_push(crt__list *l, crt_task *t)
+{
+    t->next = NULL;
+    if (l->tail) l->tail->next = t;
+    else l->head = t;
+    l->tail = t;
+}
+static crt_task *crt__list_pop(crt__list *l)
+{
+    crt_task *t = l->head;
+    if (t && !(l->head = t->next)) l->tail = NULL;
+    return t;
+}
+static void crt__submit_list(crt__list *l)
+{
+    for (crt_task *t; (t = crt__list_pop(l));) crt__submit(t);
+}
+
+// Wakes whoever waits in a lock's care: collect under the lock, submit outside.
+static inline void crt__wake_into(crt__list *l, crt_task *t)
+{
+    if (crt__task_notify(t)) crt__list_push(l, t);
+}
+
+static void crt__slot_cancel(crt_slot *slot)
+{
+    if (slot->op) {
+        slot->op->cancel(slot);
+        slot->op = NULL;
+    }
+}
+static void crt__group_link(crt_cx *cx, crt__group *g, crt_slot *first, uint32_t count,
+                            uint32_t stride)
+{
+    g->first = first;
+    g->count = count;
+    g->stride = stride;
+    g->next = cx->task->groups;
+    g->pprev = &cx->task->groups;
+    if (g->next) g->next->pprev = &g->next;
+    cx->task->groups = g;
+}
+static void crt__group_unlink(crt__group *g)
+{
+    if (!g->pprev) return;
+    *g->pprev = g->next;
+    if (g->next) g->next->pprev = g->pprev;
+    g->pprev = NULL;
+}
+// Takes the task out of everything it waits for, whatever the user forgot.
+static void crt__task_unlink(crt_task *t)
+{
+    crt__slot_cancel(&t->u.slot);
+    while (t->groups) {
+        crt__group *g = t->groups;
+        for (uint32_t i = 0; i < g->count; i++)
+            crt__slot_cancel((crt_slot *)(void *)((char *)g->first + (size_t)i * g->stride));
+        crt__group_unlink(g);
+    }
+}
+
+static void crt__meta(crt_task *t, crt_task_meta *m)
+{
+    m->id = t->id;
+    m->name = crt__task_name_of(t);
+    m->fn = t->fn;
+}
+static void crt__hook(crt_task *t, void (*hook)(void *, const crt_task_meta *))
+{
+    crt_task_meta m;
+    crt__meta(t, &m);
+    hook(t->home->rt->config.hook_data, &m);
+}
+
+// An outcome that nobody will join. The first 16 in full, then 32nd, 64th, ...
+static CRT__COLD void crt__report_failure(crt_task *t)
+{
+    crt_runtime *rt = t->home->rt;
+    const char *name = crt__task_name_of(t);
+    uint64_t n = crt__atomic_add(&rt->failures, 1, CRT__RELAXED) + 1;
+    if (n > 16 && (n & (n - 1))) return;
+    if (t->flags & CRT__TASK_PANICKED) {
+        const char *why = crt__ext_text_of(t, CRT__EXT_PANIC);
+        crt__say(rt, CRT_LOG_ERROR, "task %llu%s%s panicked and nobody joins it: %s",
+                 (unsigned long long)t->id, name ? " " : "", name ? name : "",
+                 why ? why : "(no memory for the message)");
+    } else {
+        int e = (int)t->u.result;
+        crt__say(rt, CRT_LOG_WARN,
+                 "task %llu%s%s ended with %s (%d: %s) and nobody joins it (failure %llu)",
+                 (unsigned long long)t->id, name ? " " : "", name ? name : "", crt_err_name(e), e,
+                 crt_strerror(e), (unsigned long long)n);
+    }
+}
+static bool crt__task_failed(const crt_task *t)
+{
+    if (t->flags & CRT__TASK_BLOCKING) return false;   // its result is not a crt_poll
+    return (t->flags & CRT__TASK_PANICKED) ||
+           (!(t->flags & CRT__TASK_WAS_CANCELLED) && t->u.result < 0);
+}
+
+// Stores the outcome and tells the joiner. The caller owns RUNNING and gives up
+// the runtime's reference (and `more`) with the same instruction that completes it.
+static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
+{
+    crt_runtime *rt = t->home->rt;
+    uint32_t flags = t->flags;
+    if (CRT__UNLIKELY(r == CRT_UNWIND) && !(flags & CRT__TASK_BLOCKING) && !(flags & CRT__TASK_PANICKED))
+        flags = t->flags |= CRT__TASK_WAS_CANCELLED;
+    t->u.result = r;
+    if (CRT__UNLIKELY(rt->config.on_task_terminate != NULL) && !(flags & CRT__TASK_BLOCKING))
+        crt__hook(t, rt->config.on_task_terminate);
+    bool joined = (crt__atomic_load(&t->state, CRT__RELAXED) & CRT__JOIN) != 0;
+    bool failed = crt__task_failed(t);
+    if (joined) {
+        uintptr_t waiter = crt__atomic_xchg(&t->join, (uintptr_t)CRT__JOIN_DONE, CRT__ACQ_REL);
+        if (waiter & CRT__JOIN_THREAD) {
+            uint32_t *word = (uint32_t *)(waiter & ~(uintptr_t)CRT__JOIN_THREAD);
+            crt__atomic_store(word, 1, CRT__RELEASE);
+            crt__futex_wake(word, 1);
+        } else if (waiter) {
+            crt__task_wake((crt_task *)waiter);
+            crt__task_unref((crt_task *)waiter, 1);
+        }
+    } else if (CRT__UNLIKELY(failed)) {
+        crt__report_failure(t);
+    }
+    bool fatal = (flags & CRT__TASK_PANICKED) && rt->config.unhandled_panic == CRT_PANIC_SHUTDOWN;
+    bool root = (flags & CRT__TASK_ROOT) != 0;
+    uint32_t gone = 1 + more, old;
+    if (CRT__UNLIKELY(failed && joined)) {   // the handle may have been detached meanwhile
+        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__RUNNING, CRT__ACQ_REL);
+        if (!(old & CRT__JOIN)) crt__report_failure(t);
+        crt__task_unref(t, gone);
+    } else {
+        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__RUNNING - CRT__REF * gone, CRT__ACQ_REL);
+        if (old / CRT__REF == gone) crt__task_free(t);
+    }
+    if (CRT__UNLIKELY(root)) crt__root_done(rt);
+    if (CRT__UNLIKELY(fatal)) {
+        crt__say(rt, CRT_LOG_ERROR, "shutting down after a panic (unhandled_panic)");
+        crt__begin_shutdown(rt);
+    }
+}
+
+// --- wakers
+
+static void crt__waker_ref(void *t) { crt__task_ref(t); }
+static void crt__waker_wake(void *t) { crt__task_wake(t); }
+static void crt__waker_unref(void *t) { crt__task_unref(t, 1); }
+static const crt_waker_vtable crt__task_waker = {crt__waker_ref, crt__waker_wake, crt__waker_unref};
+
+CRTDEF crt_waker crt_waker_clone(crt_cx *cx)
+{
+    crt_waker w = {&crt__task_waker, cx->task};
+    crt__task_ref(cx->task);
+    return w;
+}
+CRTDEF void crt_wake_by_ref(const crt_waker *w)
+{
+    if (w->vtable) w->vtable->wake_by_ref(w->data);
+}
+CRTDEF void crt_waker_drop(crt_waker *w)
+{
+    crt_waker old = *w;
+    w->vtable = NULL;
+    w->data = NULL;
+    if (old.vtable) old.vtable->drop(old.data);
+}
+CRTDEF void crt_wake(crt_waker *w)
+{
+    crt_wake_by_ref(w);
+    crt_waker_drop(w);
+}
+CRTDEF bool crt_waker_will_wake(const crt_waker *w, const crt_cx *cx)
+{
+    return w->vtable == &crt__task_waker && w->data == cx->task;
+}
+
+// --- leaves: what every operation that parks does first and last
+
+// A cancellation that waits to be delivered is taken here: the node in the slot
+// is unlinked and the operation returns CRT_UNWIND. A slot that is parked on
+// something else belongs to a wait that was given up by hand: unlink that too.
+static inline bool crt__leaf(crt_cx *cx, const crt__op *op, const void *object)
+{
+    crt_slot *slot = cx->slot;
+    if (CRT__UNLIKELY(cx->unwind)) {
+        cx->unwind = 0;
+        crt__slot_cancel(slot);
+        return false;
+    }
+    if (CRT__UNLIKELY(slot->op && (slot->op != op || slot->object != object))) {
+#ifdef CRT_DEBUG
+        crt__say(cx->rt, CRT_LOG_WARN,
+                 "task %llu: %s was polled where %s is parked: an operand of CRT_AWAIT moved "
+                 "between two polls",
+                 (unsigned long long)cx->task->id, op->name, slot->op->name);
+#endif
+        crt__slot_cancel(slot);
+    }
+    return true;
+}
+static inline void crt__slot_park(crt_cx *cx, crt_slot *slot, const crt__op *op, void *object)
+{
+    slot->op = op;
+    slot->task = cx->task;
+    slot->object = object;
+    slot->next = slot->prev = NULL;
+}
+// One unit of the budget. False: it is used up; return CRT_PENDING, the task runs
+// again after the drivers.
+static inline bool crt__coop(crt_cx *cx)
+{
+    if (CRT__LIKELY(cx->budget > 0)) {
+        cx->budget -= !cx->unconstrained;
+        return true;
+    }
+    cx->deferred = 2;
+    return false;
+}
+
+CRTDEF bool crt_take_unwind(crt_cx *cx)
+{
+    bool was = cx->unwind != 0;
+    cx->unwind = 0;
+    return was;
+}
+
+static const crt__op crt__op_yield;
+static void crt__nothing_to_cancel(crt_slot *slot) { (void)slot; }
+static const crt__op crt__op_yield = {"yield", crt__nothing_to_cancel};
+
+CRTDEF crt_poll crt_yield_now(crt_cx *cx)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_yield, NULL)) return CRT_UNWIND;
+    if (slot->op) {
+        slot->op = NULL;
+        return 0;
+    }
+    crt__slot_park(cx, slot, &crt__op_yield, NULL);
+    cx->deferred = 1;
+    return CRT_PENDING;
+}
+CRTDEF crt_poll crt_consume_budget(crt_cx *cx)
+{
+    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    return crt__coop(cx) ? 0 : CRT_PENDING;
+}
+CRTDEF uint32_t crt_coop_budget(const crt_cx *cx) { return cx->budget; }
+CRTDEF void crt__unconstrain(crt_cx *cx)
+{
+    cx->unconstrained++;
+    if (!cx->budget) cx->budget = 1;
+}
+CRTDEF crt_poll crt__constrain(crt_cx *cx, crt_poll r)
+{
+    cx->unconstrained--;
+    return r;
+}
+CRTDEF uint64_t crt_task_id(const crt_cx *cx) { return cx->task->id; }
+CRTDEF const char *crt_task_name(const crt_cx *cx) { return crt__task_name_of(cx->task); }
+
+// --- panics
+
+CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int line,
+                          const char *format, ...)
+{
+    char text[480];
+    va_list args;
+    crt_task *t = cx->task;
+    if (t->flags & CRT__TASK_PANICKED) return;   // the first message stays
+    int n = snprintf(text, sizeof text, "%s:%d (%s): ", file, line, func);
+    if (n < 0 || (size_t)n >= sizeof text) n = 0;
+    va_start(args, format);
+    vsnprintf(text + n, sizeof text - (size_t)n, format, args);
+    va_end(args);
+    t->flags |= CRT__TASK_PANICKED;
+    crt__ext_add_text(t, CRT__EXT_PANIC, text, sizeof text);
+    crt__say(cx->rt, CRT_LOG_DEBUG, "task %llu panicked: %s", (unsigned long long)t->id, text);
+}
+
+// True: the coroutine is over. False: run the switch again, at CRT_FINALLY.
+CRTDEF bool crt__done_or_trap(crt_frame *f, crt_cx *cx, const crt_site *begin)
+{
+    if (f->resume == CRT__STATE_FINALLY || f->resume == CRT__STATE_DONE) return true;
+    crt__say(cx->rt, CRT_LOG_ERROR,
+             "%s (%s:%u) cannot resume at line %u: is that await inside a nested switch, or was "
+             "the frame overwritten?",
+             begin->func, begin->file, begin->line, f->resume);
+    crt__panic_at(cx, begin->file, begin->func, (int)begin->line,
+                  "cannot resume at line %u: an await inside a nested switch?", f->resume);
+    if (f->flags & CRT__FRAME_TRAPPED) return true;
+    f->flags |= CRT__FRAME_TRAPPED;
+    crt__leave(f, CRT_UNWIND);
+    return false;
+}
+
+// --- join handles: a reference to the task, nothing else
+
+static crt_task *crt__joined(const crt_join_handle *h) { return (crt_task *)(uintptr_t)h; }
+
+static void crt__op_join_cancel(crt_slot *slot)
+{
+    crt_task *t = slot->object;
+    uintptr_t me = (uintptr_t)slot->task;
+    // Failing means that the task has just completed and wakes us: it then owns
+    // the reference that was registered.
+    if (crt__atomic_cas(&t->join, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE))
+        crt__task_unref(slot->task, 1);
+}
+static const crt__op crt__op_join = {"join", crt__op_join_cancel};
+
+// Takes the outcome out of a completed task; drops the handle unless it panicked.
+static int crt__join_take(crt_join_handle **join, intptr_t *result)
+{
+    crt_task *t = crt__joined(*join);
+    if (t->flags & CRT__TASK_PANICKED) {
+        t->flags |= CRT__TASK_SEEN;
+        return CRT_EPANIC;
+    }
+    bool cancelled = (t->flags & CRT__TASK_WAS_CANCELLED) != 0;
+    if (!cancelled && result) *result = t->u.result;
+    *join = NULL;
+    crt__task_unref(t, 1);
+    return cancelled ? CRT_ECANCELED : 0;
+}
+
+CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
+{
+    crt_slot *slot = cx->slot;
+    crt_task *t = crt__joined(*join);
+    if (!crt__leaf(cx, &crt__op_join, t)) return CRT_UNWIND;
+    if (!t) return CRT_EINVAL;
+    if (crt__atomic_load(&t->join, CRT__ACQUIRE) != CRT__JOIN_DONE) {
+        if (slot->op) return CRT_PENDING;
+        uintptr_t none = 0;
+        crt__task_ref(cx->task);
+        if (crt__atomic_cas(&t->join, &none, (uintptr_t)cx->task, CRT__ACQ_REL, CRT__ACQUIRE)) {
+            crt__slot_park(cx, slot, &crt__op_join, t);
+            return CRT_PENDING;
+        }
+        crt__task_unref(cx->task, 1);
+        if (none != CRT__JOIN_DONE) return CRT_EBUSY;   // somebody else waits for it
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    slot->op = NULL;
+    return crt__join_take(join, result);
+}
+
+CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result)
+{
+    crt_task *t = crt__joined(*join);
+    uint32_t done = 0;
+    uintptr_t none = 0;
+    if (!t) return CRT_EINVAL;
+    if (crt__tls.in_task) return CRT_ENESTED;
+    if (crt__atomic_cas(&t->join, &none, (uintptr_t)&done | CRT__JOIN_THREAD, CRT__ACQ_REL, CRT__ACQUIRE))
+        while (!crt__atomic_load(&done, CRT__ACQUIRE)) crt__futex_wait(&done, 0, -1);
+    else if (none != CRT__JOIN_DONE)
+        return CRT_EBUSY;
+    return crt__join_take(join, result);
+}
+
+static bool crt__job_cancel(crt_task *t);
+
+CRTDEF void crt_abort(crt_join_handle *join)
+{
+    crt_task *t = crt__joined(join);
+    if (!t) return;
+    if (t->flags & CRT__TASK_BLOCKING) {   // it stops only if it has not begun
+        crt__job_cancel(t);
+        return;
+    }
+    uint32_t old = crt__atomic_or(&t->state, CRT__CANCELLED | CRT__NOTIFIED, CRT__ACQ_REL);
+    if (crt__sits_idle(old)) crt__submit(t);
+}
+
+CRTDEF bool crt_is_finished(const crt_join_handle *join)
+{
+    return !join || crt__atomic_load(&crt__joined(join)->join, CRT__ACQUIRE) == CRT__JOIN_DONE;
+}
+
+CRTDEF void crt_detach(crt_join_handle **join)
+{
+    if (!join || !*join) return;
+    crt_task *t = crt__joined(*join);
+    *join = NULL;
+    uint32_t old = crt__atomic_and(&t->state, ~(uint32_t)CRT__JOIN, CRT__ACQ_REL);
+    // Completed with a handle: its failure was left for us to see.
+    if (old & CRT__COMPLETE) {
+        if (crt__task_failed(t) && !(t->flags & CRT__TASK_SEEN)) crt__report_failure(t);
+    }
+    crt__task_unref(t, 1);
+}
+
+CRTDEF const char *crt_join_panic_message(const crt_join_handle *join)
+{
+    if (!join || !crt_is_finished(join)) return NULL;
+    crt_task *t = crt__joined(join);
+    if (!(t->flags & CRT__TASK_PANICKED)) return NULL;
+    const char *text = crt__ext_text_of(t, CRT__EXT_PANIC);
+    return text ? text : "(no memory for the message)";
+}
+CRTDEF uint64_t crt_join_id(const crt_join_handle *join) { return join ? crt__joined(join)->id : 0; }
+
+// ---------------------------------------------------------------------------
+// >>run queue     the injection queue and the ring with work stealing
+// ---------------------------------------------------------------------------
+//
+// Injection queue: an intrusive linked list after Dmitry Vyukov ("intrusive MPSC
+// node-based queue"). A producer swings `tail` with one exchange and then links
+// the task before it: wait-free, no lock. Between the two steps the chain is
+// broken; the consumer then sees "nothing yet", and the producer's notification,
+// which comes after the link, makes somebody look again. Consumers take turns by
+// a try-lock, which no producer touches.
+// `length` grows before the push and shrinks after the pop: 0 means empty.
+//
+// Ring: 256 slots, one owner at `tail`, thieves at `head`, after Tokio. head packs
+// two 32-bit indices: `real`, where the next task is taken, and `steal`, which
+// lags behind while a thief copies tasks out.
+//
+//      steal     real                 tail
+//        v         v                    v
+//    . . x x x x x t t t t t t t t t t t . .     x claimed by a thief, t tasks
+//
+// Invariants: tail - steal <= 256; only the owner moves tail; head moves by CAS;
+// steal != real means one thief is at work, and no other may begin. A slot is
+// written by the owner only outside [steal, tail). Indices are 32 bits wide, so
+// a stale CAS would need 2^32 tasks to pass inside one window.
+// Orders: the owner's release store of tail publishes the slot to a thief's
+// acquire load; a thief's final CAS on head (release) hands slots back to the
+// owner's acquire load.
+
+static void crt__inject_init(crt__inject *q)
+{
+    memset(q, 0, sizeof *q);
+    q->head = q->tail = &q->stub;
+}
+static void crt__inject_link(crt__inject *q, crt_task *first, crt_task *last)
+{
+    crt__atomic_store(&last->next, NULL, CRT__RELAXED);
+    crt_task *before = crt__atomic_xchg(&q->tail, last, CRT__ACQ_REL);
+    CRT__AT("inject link");
+    crt__atomic_store(&before->next, first, CRT__RELEASE);
+}
+static void crt__inject_push(crt__inject *q, crt_task *first, crt_task *last, size_t n)
+{
+    crt__atomic_add(&q->length, n, CRT__SEQ_CST);
+    crt__inject_link(q, first, last);
+}
+static size_t crt__inject_length(crt__inject *q) { return crt__atomic_load(&q->length, CRT__SEQ_CST); }
+
+// One task, or NULL: empty, or a producer is between its two steps. Under lock.
+static crt_task *crt__inject_take(crt__inject *q)
+{
+    crt_task *head = q->head, *next = crt__atomic_load(&head->next, CRT__ACQUIRE);
+    if (head == &q->stub) {
+        if (!next) return NULL;
+        q->head = head = next;
+        next = crt__atomic_load(&head->next, CRT__ACQUIRE);
+    }
+    if (!next) {
+        if (crt__atomic_load(&q->tail, CRT__ACQUIRE) != head) return NULL;
+        crt__inject_link(q, &q->stub, &q->stub);   // so that head may leave
+        next = crt__atomic_load(&head->next, CRT__ACQUIRE);
+        if (!next) return NULL;
+    }
+    q->head = next;
+    crt__atomic_sub(&q->length, 1, CRT__RELEASE);
+    return head;
+}
+static crt_task *crt__inject_pop(crt__inject *q)
+{
+    if (!crt__atomic_load(&q->length, CRT__ACQUIRE)) return NULL;
+    crt__lock(&q->lock);
+    crt_task *t = crt__inject_take(q);
+    crt__unlock(&q->lock);
+    return t;
+}
+
+static uint64_t crt__pack(uint32_t steal, uint32_t real) { return (uint64_t)steal << 32 | real; }
+
+// Full: keep the older half (it has waited longer), send the newer half and `t`
+// to the injection queue. Emptying the ring by one CAS makes the slots ours; the
+// older half is in its place already, since indices wrap at 256.
+static bool crt__ring_overflow(crt__ring *r, crt__inject *inject, uint32_t real, uint32_t tail,
+                               crt_task *t)
+{
+    uint64_t expected = crt__pack(real, real);
+    if (!crt__atomic_cas(&r->head, &expected, crt__pack(tail, tail), CRT__ACQ_REL, CRT__ACQUIRE))
+        return false;
+    enum { HALF = CRT__RING / 2 };
+    crt_task *first = NULL, *last = NULL;
+    for (uint32_t i = HALF; i < CRT__RING; i++) {
+        crt_task *x = crt__atomic_load(&r->slots[(real + i) % CRT__RING], CRT__RELAXED);
+        if (last) crt__atomic_store(&last->next, x, CRT__RELAXED);
+        else first = x;
+        last = x;
+    }
+    crt__atomic_store(&r->tail, tail + HALF, CRT__RELEASE);
+    crt__atomic_store(&last->next, t, CRT__RELAXED);
+    crt__inject_push(inject, first, t, HALF + 1);
+    return true;
+}
+
+// The owner's end. False: t went to the injection queue, perhaps with others.
+static bool crt__ring_push(crt__ring *r, crt__inject *inject, crt_task *t)
+{
+    for (;;) {
+        uint64_t head = crt__atomic_load(&r->head, CRT__ACQUIRE);
+        uint32_t steal = (uint32_t)(head >> 32), real = (uint32_t)head;
+        uint32_t tail = crt__atomic_load(&r->tail, CRT__RELAXED);
+        if (CRT__LIKELY(tail - steal < CRT__RING)) {
+            crt__atomic_store(&r->slots[tail % CRT__RING], t, CRT__RELAXED);
+            crt__atomic_store(&r->tail, tail + 1, CRT__RELEASE);
+            return true;
+        }
+        if (steal != real) {   // a thief makes room right now: do not wait for it
+            crt__inject_push(inject, t, t, 1);
+            return false;
+        }
+        if (crt__ring_overflow(r, inject, real, tail, t)) return false;
+    }
+}
+static crt_task *crt__ring_pop(crt__ring *r)
+{
+    uint64_t head = crt__atomic_load(&r->head, CRT__ACQUIRE);
+    for (;;) {
+        uint32_t steal = (uint32_t)(head >> 32), real = (uint32_t)head;
+        uint32_t tail = crt__atomic_load(&r->tail, CRT__RELAXED);
+        if (real == tail) return NULL;
+        uint64_t next = crt__pack(steal == real ? real + 1 : steal, real + 1);
+        if (crt__atomic_cas_weak(&r->head, &head, next, CRT__ACQ_REL, CRT__ACQUIRE))
+            return crt__atomic_load(&r->slots[real % CRT__RING], CRT__RELAXED);
+    }
+}
+static uint32_t crt__ring_length(crt__ring *r)
+{
+    uint32_t real = (uint32_t)crt__atomic_load(&r->head, CRT__ACQUIRE);
+    return crt__atomic_load(&r->tail, CRT__ACQUIRE) - real;
+}
+// Moves half of `from` into `to`, whose owner calls, and returns the last of them
+// to run at once. NULL: nothing there, another thief, or no room.
+static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stolen)
+{
+    uint32_t to_tail = crt__atomic_load(&to->tail, CRT__RELAXED);
+    uint32_t to_steal = (uint32_t)(crt__atomic_load(&to->head, CRT__ACQUIRE) >> 32);
+    if (to_tail - to_steal > CRT__RING / 2) return NULL;
+    uint64_t head = crt__atomic_load(&from->head, CRT__ACQUIRE);
+    uint32_t first, n;
+    for (;;) {
+        uint32_t steal = (uint32_t)(head >> 32), real = (uint32_t)head;
+        uint32_t tail = crt__atomic_load(&from->tail, CRT__ACQUIRE);
+        n = tail - real;
+        if (steal != real || n == 0 || n > CRT__RING) return NULL;
+        n -= n / 2;
+        first = real;
+        if (crt__atomic_cas_weak(&from->head, &head, crt__pack(steal, real + n), CRT__ACQ_REL, CRT__ACQUIRE))
+            break;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        crt_task *t = crt__atomic_load(&from->slots[(first + i) % CRT__RING], CRT__RELAXED);
+        crt__atomic_store(&to->slots[(to_tail + i) % CRT__RING], t, CRT__RELAXED);
+    }
+    head = crt__pack(first, first + n);
+    for (;;) {   // hand the slots back; the owner may have popped meanwhile
+        uint32_t real = (uint32_t)head;
+        if (crt__atomic_cas_weak(&from->head, &head, crt__pack(real, real), CRT__ACQ_REL, CRT__ACQUIRE))
+            break;
+    }
+    *stolen = n;
+    crt_task *last = crt__atomic_load(&to->slots[(to_tail + n - 1) % CRT__RING], CRT__RELAXED);
+    if (n > 1) crt__atomic_store(&to->tail, to_tail + n - 1, CRT__RELEASE);
+    return last;
+}
+
+// ---------------------------------------------------------------------------
+// >>wheel         hierarchical timing wheel
+// ---------------------------------------------------------------------------
+// Six levels of 64 slots (Varghese and Lauck, scheme 7). A slot of level 0 is one
+// tick of 1 ms, of level n it is 64^n ticks:
+//
+//   level 0   64 x 1 ms     . . . T . . . . T . .      due within 64 ms
+//   level 1   64 x 64 ms    . . . . . T . . . . .      within 4 s
+//   level 2   64 x 4.1 s    ...                        4.4 min, 4.7 h, 12.4 d, 2.2 y
+//
+// A deadline lies at the level of the highest 6-bit digit in which it differs
+// from `elapsed`. When time reaches a slot above level 0, its timers move down.
+// Each worker has a wheel with a lock of its own, which other threads take only
+// to cancel a timer that moved with its task, or to serve the wheel of a worker
+// that is busy. The word `next` lets them look without the lock.
+// Invariants: no timer in a wheel is due at or before `elapsed`; bit i of
+// occupied[l] is set if and only if slots[l][i] is not empty; `next` is never
+// later than the earliest timer. At the top level the slot that `elapsed` is in
+// belongs to the next turn of the wheel.
+// A timer is a slot: value = deadline tick, extra = level * 64 + index,
+// state = QUEUED or FIRED (changed under the lock), object = the wheel.
+
+enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2 };
+
+static uint32_t crt__clz64(uint64_t x) { return (uint32_t)__builtin_clzll(x); }
+static uint32_t crt__ctz64(uint64_t x) { return (uint32_t)__builtin_ctzll(x); }
+
+static void crt__wheel_link(crt__wheel *w, crt_slot *t)
+{
+    uint64_t differ = (w->elapsed ^ t->value) | (CRT__WHEEL_SLOTS - 1);
+    uint32_t level = (63 - crt__clz64(differ)) / 6;
+    if (level >= CRT__WHEEL_LEVELS) level = CRT__WHEEL_LEVELS - 1;
+    uint32_t index = (uint32_t)(t->value >> (level * 6)) % CRT__WHEEL_SLOTS;
+    crt_slot **head = &w->slots[level][index];
+    t->extra = level * CRT__WHEEL_SLOTS + index;
+    t->prev = NULL;
+    t->next = *head;
+    if (*head) (*head)->prev = t;
+    *head = t;
+    w->occupied[level] |= (uint64_t)1 << index;
+}
+static void crt__wheel_unlink(crt__wheel *w, crt_slot *t)
+{
+    uint32_t level = t->extra / CRT__WHEEL_SLOTS, index = t->extra % CRT__WHEEL_SLOTS;
+    if (t->next) t->next->prev = t->prev;
+    if (t->prev) t->prev->next = t->next;
+    else if (!(w->slots[level][index] = t->next))
+        w->occupied[level] &= ~((uint64_t)1 << index);
+}
+// The tick at which the next occupied slot begins; UINT64_MAX if there is none.
+static uint64_t crt__wheel_next(const crt__wheel *w, uint32_t *level_out, uint32_t *index_out)
+{
+    for (uint32_t level = 0; level < CRT__WHEEL_LEVELS; level++) {
+        uint64_t bits = w->occupied[level];
+        if (!bits) continue;
+        uint32_t shift = level * 6, now = (uint32_t)(w->elapsed >> shift) % CRT__WHEEL_SLOTS;
+        // Look from the slot after the current one, around to the current one.
+        uint32_t from = (now + 1) % CRT__WHEEL_SLOTS;
+        uint64_t turned = from ? (bits >> from | bits << (64 - from)) : bits;
+        uint32_t ahead = crt__ctz64(turned) + 1;
+        *level_out = level;
+        *index_out = (now + ahead) % CRT__WHEEL_SLOTS;
+        return ((w->elapsed >> shift) + ahead) << shift;
+    }
+    return UINT64_MAX;
+}
+// False: the deadline is past already.
+static bool crt__wheel_insert(crt__wheel *w, crt_slot *t)
+{
+    if (t->value <= w->elapsed) return false;
+    crt__wheel_link(w, t);
+    t->state = CRT__TIMER_QUEUED;
+    uint32_t level = t->extra / CRT__WHEEL_SLOTS;
+    uint64_t begins = t->value >> (level * 6) << (level * 6);
+    if (begins < w->next) crt__atomic_store(&w->next, begins, CRT__SEQ_CST);
+    return true;
+}
+// Moves time to `now` and wakes what is due, into `ready`. Under lock.
+static uint32_t crt__wheel_advance(crt__wheel *w, uint64_t now, crt__list *ready)
+{
+    uint32_t level = 0, index = 0, fired = 0;
+    for (;;) {
+        uint64_t begins = crt__wheel_next(w, &level, &index);
+        if (begins > now) {
+            if (now > w->elapsed) w->elapsed = now;
+            crt__atomic_store(&w->next, crt__wheel_next(w, &level, &index), CRT__SEQ_CST);
+            return fired;
+        }
+        w->elapsed = begins;
+        crt_slot *t = w->slots[level][index];
+        w->slots[level][index] = NULL;
+        w->occupied[level] &= ~((uint64_t)1 << index);
+        while (t) {
+            crt_slot *after = t->next;
+            if (t->value <= begins) {
+                crt_task *task = t->task;
+                crt__atomic_store(&t->state, CRT__TIMER_FIRED, CRT__RELEASE);
+                crt__wake_into(ready, task);
+                fired++;
+            } else {
+                crt__wheel_link(w, t);
+            }
+            t = after;
+        }
+    }
+}
+
+// --- the runtime's clock
+
+// Real: nanoseconds since the runtime began. Paused: what it was set to.
+static crt_instant crt__rt_now(crt_runtime *rt)
+{
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)))
+        return crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);
+    return crt__clock() - rt->clock_base;
+}
+CRTDEF crt_instant crt_now(const crt_cx *cx) { return crt__rt_now(cx->rt); }
+
+static uint64_t crt__tick_floor(crt_instant t) { return t <= 0 ? 0 : (uint64_t)t / 1000000; }
+static uint64_t crt__tick_ceil(crt_instant t)
+{
+    return t <= 0 ? 0 : (uint64_t)t / 1000000 + ((uint64_t)t % 1000000 != 0);
+}
+static crt_instant crt__instant_after(crt_instant now, crt_duration d)
+{
+    return d > 0 && now > INT64_MAX - d ? INT64_MAX : now + d;
+}
+static bool crt__has_time(const crt_runtime *rt) { return (rt->config.drivers & CRT_DRIVER_TIME) != 0; }
+
+// Wakes the timers that are due in one wheel.
+static uint32_t crt__wheel_serve(crt_runtime *rt, crt__wheel *wheel, crt_instant now)
+{
+    crt__list ready = {NULL, NULL};
+    uint64_t tick = crt__tick_floor(now);
+    (void)rt;
+    if (crt__atomic_load(&wheel->next, CRT__ACQUIRE) > tick) return 0;
+    crt__lock(&wheel->lock);
+    uint32_t fired = crt__wheel_advance(wheel, tick, &ready);
+    crt__unlock(&wheel->lock);
+    crt__submit_list(&ready);
+    return fired;
+}
+static uint32_t crt__wheels_serve_all(crt_runtime *rt)
+{
+    uint32_t fired = 0;
+    crt_instant now = -1;
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        crt__wheel *wheel = &rt->workers[i].wheel;
+        if (crt__atomic_load(&wheel->next, CRT__RELAXED) == UINT64_MAX) continue;
+        if (now < 0) now = crt__rt_now(rt);
+        fired += crt__wheel_serve(rt, wheel, now);
+    }
+    return fired;
+}
+// The earliest event of all wheels, as an instant; CRT_FOREVER if there is none.
+static crt_instant crt__wheels_next(crt_runtime *rt)
+{
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        uint64_t n = crt__atomic_load(&rt->workers[i].wheel.next, CRT__SEQ_CST);
+        if (n < next) next = n;
+    }
+    return next > (uint64_t)INT64_MAX / 1000000 ? CRT_FOREVER : (crt_instant)(next * 1000000);
+}
+
+// --- timers as leaves
+
+static void crt__timer_cancel(crt_slot *slot)
+{
+    crt__wheel *wheel = slot->object;
+    crt__lock(&wheel->lock);
+    if (slot->state == CRT__TIMER_QUEUED) crt__wheel_unlink(wheel, slot);
+    slot->state = 0;
+    crt__unlock(&wheel->lock);
+}
+static const crt__op crt__op_sleep = {"sleep", crt__timer_cancel};
+
+static void crt__timers_announce(crt__worker *w);
+
+// Puts a slot into the wheel of the worker that runs the task. False: due now.
+static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_instant now)
+{
+    crt__worker *w = cx->worker ? cx->worker : &cx->rt->workers[0];
+    crt__wheel *wheel = &w->wheel;
+    crt__slot_park(cx, slot, &crt__op_sleep, wheel);
+    slot->value = crt__tick_ceil(at);
+    crt__lock(&wheel->lock);
+    uint64_t before = wheel->next, tick = crt__tick_floor(now);
+    // A wheel that nobody served for a while: nothing lies between, so move on.
+    if (tick > wheel->elapsed && tick < before) wheel->elapsed = tick;
+    bool queued = crt__wheel_insert(wheel, slot);
+    bool earlier = wheel->next < before;
+    crt__unlock(&wheel->lock);
+    if (!queued) slot->op = NULL;
+    // The thread that waits in the driver may have to wake sooner; we tell it
+    // after this poll, by which time the timer may be cancelled again.
+    if (earlier && cx->worker) w->timers_dirty = true;
+    else if (earlier) crt__timers_announce(w);
+    return queued;
+}
+// The timer in this slot has fired. The lock makes sure that whoever fired it has
+// left the slot alone for good.
+static bool crt__timer_fired(crt_slot *slot)
+{
+    crt__wheel *wheel = slot->object;
+    if (crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__TIMER_FIRED) return false;
+    crt__lock(&wheel->lock);
+    crt__unlock(&wheel->lock);
+    slot->op = NULL;
+    return true;
+}
+
+// `at` is used at the first poll of a wait only.
+static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_sleep, slot->op ? slot->object : NULL)) return CRT_UNWIND;
+    if (slot->op) {
+        if (crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__TIMER_FIRED) return CRT_PENDING;
+        if (!crt__coop(cx)) return CRT_PENDING;
+        crt__timer_fired(slot);
+        return 0;
+    }
+    if (!crt__has_time(cx->rt)) {
+        crt__say(cx->rt, CRT_LOG_ERROR,
+                 "a timer needs CRT_DRIVER_TIME in crt_config.drivers; this runtime has none");
+        return CRT_ENODRIVER;
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    if (!absolute && when <= 0) return 0;
+    crt_instant now = crt__rt_now(cx->rt);
+    crt_instant at = absolute ? when : crt__instant_after(now, when);
+    if (at <= now) return 0;
+    return crt__timer_start(cx, slot, at, now) ? CRT_PENDING : 0;
+}
+CRTDEF crt_poll crt_sleep(crt_cx *cx, crt_duration d) { return crt__sleep(cx, d, false); }
+CRTDEF crt_poll crt_sleep_until(crt_cx *cx, crt_instant t) { return crt__sleep(cx, t, true); }
+
+CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at)
+{
+    (void)cx;
+    crt__slot_cancel(&t->slot);
+    crt__group_unlink(&t->group);
+    t->deadline = at;
+    t->set = 1;
+}
+CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d)
+{
+    crt_timer_reset_at(cx, t, crt__instant_after(crt__rt_now(cx->rt), d));
+}
+CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
+{
+    return t->set && crt__rt_now(cx->rt) >= t->deadline;
+}
+// A timer waits in its own slot, so that a reset reaches it between two polls.
+CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t)
+{
+    crt_slot *outer = cx->slot;
+    if (!t->set) return cx->unwind ? (cx->unwind = 0, CRT_UNWIND) : CRT_EINVAL;
+    if (!t->group.pprev) crt__group_link(cx, &t->group, &t->slot, 1, 0);
+    cx->slot = &t->slot;
+    crt_poll r = crt__sleep(cx, t->deadline, true);
+    cx->slot = outer;
+    if (r != CRT_PENDING) crt__group_unlink(&t->group);
+    return r;
+}
+
+CRTDEF void crt_interval_init(crt_interval *i, crt_duration period, crt_missed behavior)
+{
+    i->period = period;
+    i->next = 0;
+    i->behavior = behavior;
+    i->started = 0;
+}
+CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i)
+{
+    i->next = crt__instant_after(crt__rt_now(cx->rt), i->period);
+    i->started = 1;
+}
+CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
+{
+    if (i->period <= 0) return cx->unwind ? (cx->unwind = 0, CRT_UNWIND) : CRT_EINVAL;
+    if (!i->started) {
+        i->next = crt__rt_now(cx->rt);
+        i->started = 1;
+    }
+    crt_poll r = crt__sleep(cx, i->next, true);
+    if (r != 0) return r;
+    crt_instant due = i->next, now = crt__rt_now(cx->rt);
+    i->next = crt__instant_after(due, i->period);
+    if (now <= due + CRT_MS(5)) return 0;   // in time, as Tokio counts
+    if (i->behavior == CRT_DELAY) i->next = crt__instant_after(now, i->period);
+    if (i->behavior == CRT_SKIP)
+        i->next = crt__instant_after(now, i->period - (now - due) % i->period);
+    return 0;
+}
+
+// ---------------------------------------------------------------------------
+// >>reactor       the contract with the platform header
+// ---------------------------------------------------------------------------
+// A reactor reports readiness, edge-triggered: after an event for a descriptor,
+// the next comes only when something new has happened. One thread at a time
+// waits; all other calls may come from any thread at any time.
+
+typedef intptr_t crt__fd;
+enum {   // readiness; CLOSED bits stay once set
+    CRT__READABLE = 1,
+    CRT__WRITABLE = 2,
+    CRT__READ_CLOSED = 4,
+    CRT__WRITE_CLOSED = 8,
+    CRT__IO_ERROR = 16,
+    CRT__IO_SHUTDOWN = 32   // the runtime is gone
+};
+// Starts watching fd in both directions; events carry `token`. 0 or -errno.
+static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
+// Stops watching; called before fd is closed. An event that is under way may
+// still arrive: tokens carry a generation for that.
+static void crt__reactor_remove(crt__reactor *r, crt__fd fd);
+// Waits for events, at most timeout_ns (< 0: for ever, 0: not at all), and calls
+// crt__io_event for each. How many; interruptions count as 0 events.
+static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_ns);
+// Makes the waiting thread, or the next to wait, return at once.
+static void crt__reactor_wake(crt__reactor *r);
+static crt__fd crt__reactor_fd(crt__reactor *r);
+static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *error);
+static void crt__reactor_free(crt_runtime *rt, crt__reactor *r);
+
+static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
+static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
+enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
+
+// Descriptors, in terms of errno: fd or -errno, always non-blocking and
+// close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
+static void crt__fd_close(crt__fd fd);
+static bool crt__would_block(int e);
+
+#ifndef CRT_NO_NET
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+static int crt__socket(int family, int type);
+static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n);
+static int crt__dup(crt__fd fd);
+static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n);
+static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n);
+#endif
+
+// Which header fulfils the contract.
+#if defined(CRT_PLATFORM_HEADER)
+#include CRT_PLATFORM_HEADER
+#elif defined(__linux__)
+#include "crt_platform_epoll.h"
+#else
+#error "no platform header for this system; define CRT_PLATFORM_HEADER \"mine.h\""
+#endif
+
+// ---------------------------------------------------------------------------
+// >>scheduler     workers, parking, stealing, the drivers' turn
+// ---------------------------------------------------------------------------
+// A worker takes its next task from, in order: the injection queue each
+// inject_interval-th time; the LIFO slot; its own queue; the injection queue; the
+// queues of others. Each event_interval tasks it looks at the drivers.
+//
+// Park word of a worker:  EMPTY -> PARKED (futex) | PARKED_DRIVER (in the reactor)
+// by its owner; anyone -> NOTIFIED, waking it from where it was; owner -> EMPTY.
+// A notification that comes first is kept, so none is lost.
+//
+// Sleep and wake (a Dekker pair, hence sequentially consistent): who makes work
+// visible writes the queue, then reads the idle word; who goes to sleep writes
+// the idle word, then reads the queues again. One of the two sees the other.
+// Waking is sparse: only when no worker searches and one sleeps; the newest
+// sleeper first. A woken worker searches; the last to stop searching because it
+// found something wakes the next. At most half of the workers search.
+//
+// Driver: one worker at a time waits in the reactor, with a time-out for the
+// earliest timer of all wheels; the others sleep on their park words. A worker
+// that comes back with work wakes a sleeper before it runs anything, so that a
+// long poll stalls neither I/O nor timers while another worker is idle. While
+// others run, the one in the reactor also wakes now and then (1 to 10 ms) and
+// takes over what sits in the LIFO slot of a worker that has not moved.
+
+enum { CRT__EMPTY = 0, CRT__PARKED = 1, CRT__PARKED_DRIVER = 2, CRT__NOTIFIED_PARK = 3 };
+enum { CRT__LIFO_POLLS = 3, CRT__BUDGET = 128 };
+
+static void crt__sock_shutdown_all(crt_runtime *rt);
+
+static bool crt__is_multi(const crt_runtime *rt) { return rt->config.flavor == CRT_MULTI_THREAD; }
+
+static uint64_t crt__random(uint64_t *state)
+{
+    uint64_t x = *state;   // xorshift64*
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return x * 0x2545F4914F6CDD1DULL >> 16;
+}
+// 0 .. n-1
+static uint32_t crt__random_below(uint64_t *state, uint32_t n)
+{
+    return (uint32_t)((crt__random(state) & 0xffffffff) * n >> 32);
+}
+
+static void crt__unpark(crt__worker *w)
+{
+    uint32_t was = crt__atomic_xchg(&w->park, CRT__NOTIFIED_PARK, CRT__SEQ_CST);
+    if (was == CRT__PARKED) crt__futex_wake(&w->park, 1);
+    else if (was == CRT__PARKED_DRIVER) {
+        if (w->rt->reactor) crt__reactor_wake(w->rt->reactor);
+        else {
+            crt__atomic_store(&w->rt->no_io_futex, 1, CRT__SEQ_CST);
+            crt__futex_wake(&w->rt->no_io_futex, 1);
+        }
+    }
+}
+
+// --- the idle set
+
+static void crt__idle_init(crt_runtime *rt)
+{
+    rt->idle.word = rt->worker_count << 16;
+    rt->idle.count = 0;
+}
+static bool crt__idle_worth_waking(crt_runtime *rt)
+{
+    uint32_t word = crt__atomic_load(&rt->idle.word, CRT__SEQ_CST);
+    return (word & 0xffff) == 0 && word >> 16 < rt->worker_count;
+}
+// Wakes the newest sleeper as a searcher, if waking is worth while.
+static void crt__notify_one(crt_runtime *rt)
+{
+    if (!crt__idle_worth_waking(rt)) return;
+    crt__worker *w = NULL;
+    crt__lock(&rt->idle.lock);
+    if (crt__idle_worth_waking(rt) && rt->idle.count) {
+        w = &rt->workers[rt->idle.sleepers[rt->idle.count - 1]];
+        crt__atomic_store(&rt->idle.count, rt->idle.count - 1, CRT__RELEASE);
+        w->sleeping = false;
+        crt__atomic_add(&rt->idle.word, 1 << 16 | 1, CRT__SEQ_CST);
+    }
+    crt__unlock(&rt->idle.lock);
+    if (w) crt__unpark(w);
+}
+static void crt__idle_enter(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    crt__lock(&rt->idle.lock);
+    uint32_t less = 1 << 16 | (w->searching ? 1u : 0u);
+    crt__atomic_sub(&rt->idle.word, less, CRT__SEQ_CST);
+    rt->idle.sleepers[rt->idle.count] = w->index;
+    crt__atomic_store(&rt->idle.count, rt->idle.count + 1, CRT__RELEASE);
+    w->sleeping = true;
+    w->searching = false;
+    crt__unlock(&rt->idle.lock);
+}
+// Out of the set by itself (an event, a timer). False: somebody took it out.
+static bool crt__idle_leave(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    crt__idle *idle = &rt->idle;
+    crt__lock(&idle->lock);
+    bool was = w->sleeping;
+    if (was) {
+        uint32_t i = 0;
+        while (idle->sleepers[i] != w->index) i++;
+        for (; i + 1 < idle->count; i++) idle->sleepers[i] = idle->sleepers[i + 1];
+        crt__atomic_store(&idle->count, idle->count - 1, CRT__RELEASE);
+        w->sleeping = false;
+        crt__atomic_add(&idle->word, 1 << 16, CRT__SEQ_CST);
+    }
+    crt__unlock(&idle->lock);
+    return was;
+}
+static void crt__search_begin(crt__worker *w)
+{
+    if (w->searching) return;
+    uint32_t word = crt__atomic_load(&w->rt->idle.word, CRT__SEQ_CST);
+    if (2 * (word & 0xffff) >= w->rt->worker_count) return;
+    crt__atomic_add(&w->rt->idle.word, 1, CRT__SEQ_CST);
+    w->searching = true;
+}
+static void crt__search_end(crt__worker *w)
+{
+    if (!w->searching) return;
+    w->searching = false;
+    uint32_t old = crt__atomic_sub(&w->rt->idle.word, 1, CRT__SEQ_CST);
+    if ((old & 0xffff) == 1) crt__notify_one(w->rt);
+}
+
+// --- queues of a worker
+
+// To the back of the worker's own queue.
+static void crt__push_back(crt__worker *w, crt_task *t)
+{
+    if (!w->ring || (t->flags & CRT__TASK_PINNED)) {
+        crt__list_push(&w->fifo, t);
+        return;
+    }
+    if (!crt__ring_push(w->ring, &w->rt->inject, t)) crt__count(&w->overflows, 1);
+}
+static void crt__submit_remote(crt_runtime *rt, crt_task *t)
+{
+    crt__atomic_add(&rt->remote_schedules, 1, CRT__RELAXED);
+    crt__inject_push(&rt->inject, t, t, 1);
+    crt__atomic_fence(CRT__SEQ_CST);
+    if (crt__is_multi(rt)) crt__notify_one(rt);
+    else crt__unpark(&rt->workers[0]);
+}
+static void crt__submit_pinned(crt_task *t)
+{
+    crt_runtime *rt = t->home->rt;
+    crt__worker *owner = &rt->workers[t->flags >> CRT__TASK_WORKER_SHIFT];
+    if (crt__tls.worker == owner) {
+        crt__list_push(&owner->fifo, t);
+        return;
+    }
+    crt__inject_push(owner->inbox, t, t, 1);
+    crt__atomic_fence(CRT__SEQ_CST);
+    crt__unpark(owner);
+}
+// Queues a task that was woken. On its own worker a task woken by the running one
+// goes to the LIFO slot, where it finds the caches warm; the one it displaces goes
+// to the back and may be stolen.
+static void crt__submit(crt_task *t)
+{
+    crt_runtime *rt = t->home->rt;
+    crt__worker *w = crt__tls.worker;
+    if (CRT__UNLIKELY(t->flags & CRT__TASK_PINNED) && crt__is_multi(rt)) {
+        crt__submit_pinned(t);
+        return;
+    }
+    if (CRT__UNLIKELY(!w || w->rt != rt)) {
+        crt__submit_remote(rt, t);
+        return;
+    }
+    crt__count(&w->local_schedules, 1);
+    if (!w->ring) {
+        crt__list_push(&w->fifo, t);
+        return;
+    }
+    if (!w->lifo_off && crt__tls.in_task) {
+        t = crt__atomic_xchg(&w->lifo, t, CRT__ACQ_REL);
+        if (!t) return;
+    }
+    crt__push_back(w, t);
+    if (crt__tls.in_task) crt__notify_one(rt);   // the drivers' turn does it once, at its end
+}
+
+static crt_task *crt__take_pinned(crt__worker *w)
+{
+    crt_task *t;
+    if (CRT__UNLIKELY(w->inbox != NULL))
+        while ((t = crt__inject_pop(w->inbox))) crt__list_push(&w->fifo, t);
+    return crt__list_pop(&w->fifo);
+}
+// A share of the injection queue: the first to run, the rest into the ring.
+static crt_task *crt__take_injected(crt__worker *w, bool one)
+{
+    crt_runtime *rt = w->rt;
+    size_t length = crt__atomic_load(&rt->inject.length, CRT__ACQUIRE);
+    if (!length || !crt__try_lock(&rt->inject.lock)) return NULL;
+    crt_task *first = crt__inject_take(&rt->inject);
+    if (first && w->ring && !one) {
+        size_t share = length / rt->worker_count + 1;
+        size_t room = CRT__RING / 2 - crt__min(CRT__RING / 2, crt__ring_length(w->ring));
+        share = crt__min(share, room);
+        while (share-- > 1) {
+            crt_task *t = crt__inject_take(&rt->inject);
+            if (!t) break;
+            crt__ring_push(w->ring, &rt->inject, t);
+        }
+    }
+    crt__unlock(&rt->inject.lock);
+    return first;
+}
+static crt_task *crt__take_lifo(crt__worker *w)
+{
+    if (!w->ring || !crt__atomic_load(&w->lifo, CRT__RELAXED)) return NULL;
+    crt_task *t = crt__atomic_xchg(&w->lifo, NULL, CRT__ACQ_REL);
+    if (t && (w->lifo_polls >= CRT__LIFO_POLLS || w->cx->budget == 0)) {
+        crt__push_back(w, t);   // enough in a row: the others get their turn
+        w->lifo_polls = 0;
+        return NULL;
+    }
+    if (t) w->lifo_polls++;
+    return t;
+}
+static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
+{
+    crt_task *t = NULL;
+    uint32_t tick = w->tick + 1;
+    crt__atomic_store(&w->tick, tick, CRT__RELAXED);
+    *from_lifo = false;
+    if (tick % w->inject_interval == 0) t = crt__take_injected(w, true);
+    if (!t && (t = crt__take_lifo(w))) {
+        *from_lifo = true;
+        return t;
+    }
+    if (!t && (w->fifo.head || w->inbox)) t = crt__take_pinned(w);
+    if (!t && w->ring) t = crt__ring_pop(w->ring);
+    if (!t) t = crt__take_injected(w, false);
+    w->lifo_polls = 0;
+    return t;
+}
+static bool crt__has_local(crt__worker *w)
+{
+    return (w->ring && (crt__atomic_load(&w->lifo, CRT__RELAXED) || crt__ring_length(w->ring))) ||
+           w->fifo.head || (w->inbox && crt__inject_length(w->inbox));
+}
+
+// --- running a task
+
+static crt_local_set *crt__local_end(crt_task *t);
+static void crt__local_set_leave(crt_local_set *set);
+
+// One poll. Afterwards this thread may act for another worker, or none
+// (crt_block_in_place): only crt__tls.worker is to be trusted.
+static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
+{
+    crt_runtime *rt = w->rt;
+    uint32_t s = crt__atomic_load(&t->state, CRT__RELAXED);
+    if (!(s & CRT__RUNNING))   // else it yielded, and kept RUNNING meanwhile
+        s = crt__atomic_sub(&t->state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+    cx->task = t;
+    cx->slot = &t->u.slot;
+    cx->site = NULL;
+    cx->deferred = 0;
+    cx->unwind = 0;
+    if (CRT__UNLIKELY((s & (CRT__CANCELLED | CRT__UNWOUND)) == CRT__CANCELLED)) {
+        crt__atomic_or(&t->state, CRT__UNWOUND, CRT__ACQ_REL);
+        cx->unwind = 1;
+    }
+    crt__atomic_store(&w->running, t, CRT__RELAXED);
+    if (CRT__UNLIKELY(rt->config.on_before_poll != NULL)) crt__hook(t, rt->config.on_before_poll);
+    crt__count(&w->polls, 1);
+    w->batch_polls++;
+    crt__tls.in_task = 1;
+    crt_poll r = t->fn(crt__task_frame(t), cx);
+    crt__tls.in_task = 0;
+    if (CRT__UNLIKELY(rt->config.on_after_poll != NULL)) crt__hook(t, rt->config.on_after_poll);
+    w = crt__tls.worker;
+    if (CRT__LIKELY(w != NULL)) crt__atomic_store(&w->running, NULL, CRT__RELAXED);
+
+    if (CRT__LIKELY(r == CRT_PENDING) && CRT__LIKELY(!cx->unwind)) {
+        crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
+        if (cx->deferred) {
+            if (CRT__LIKELY(w != NULL)) {
+                if (cx->deferred == 2) crt__count(&w->forced_yields, 1);
+                crt__list_push(&w->deferred, t);   // still RUNNING
+                return;
+            }
+            crt__task_notify(t);
+        }
+        s = crt__atomic_sub(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+        if (s & CRT__NOTIFIED) {   // woken while it ran: to the back
+            if (w && !(t->flags & CRT__TASK_PINNED)) crt__push_back(w, t);
+            else crt__submit(t);
+        }
+        return;
+    }
+    if (r == CRT_PENDING) r = CRT_UNWIND;   // a hand-written body that did not look
+    cx->unwind = 0;
+    if (CRT__UNLIKELY(t->u.slot.op || t->groups)) crt__task_unlink(t);
+    crt_local_set *set = CRT__UNLIKELY(t->flags & CRT__TASK_PINNED) ? crt__local_end(t) : NULL;
+    crt__task_complete(t, r, 0);
+    if (CRT__LIKELY(w != NULL)) crt__atomic_store(&w->completed, w->completed + 1, CRT__RELEASE);
+    else crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
+    if (CRT__UNLIKELY(set != NULL)) crt__local_set_leave(set);
+}
+
+// --- the drivers' turn
+
+static bool crt__driver_enter(crt_runtime *rt) { return crt__try_lock(&rt->driver_lock); }
+static void crt__driver_leave(crt_runtime *rt) { crt__unlock(&rt->driver_lock); }
+
+// Waits for events at most timeout_ns, then for timers; inside the driver.
+static int crt__driver_turn(crt_runtime *rt, int64_t timeout_ns)
+{
+    int n = 0;
+    // Looking without waiting is free while no descriptor is watched.
+    bool watching = crt__atomic_load(&rt->fd_registered, CRT__RELAXED) !=
+                    crt__atomic_load(&rt->fd_deregistered, CRT__RELAXED);
+    if (rt->reactor) {
+        if (timeout_ns != 0 || watching) n = crt__reactor_wait(rt->reactor, rt, timeout_ns);
+    } else if (timeout_ns != 0) {
+        crt__futex_wait(&rt->no_io_futex, 0, timeout_ns);
+        crt__atomic_store(&rt->no_io_futex, 0, CRT__SEQ_CST);
+    }
+    n += (int)crt__wheels_serve_all(rt);
+    return n;
+}
+static void crt__release_deferred(crt__worker *w)
+{
+    crt__list l = w->deferred;
+    w->deferred.head = w->deferred.tail = NULL;
+    if (!w->ring) {
+        if (!l.head) return;
+        if (w->fifo.tail) w->fifo.tail->next = l.head;
+        else w->fifo.head = l.head;
+        w->fifo.tail = l.tail;
+        return;
+    }
+    for (crt_task *t; (t = crt__list_pop(&l));) crt__push_back(w, t);
+}
+// A look at the drivers without waiting, then the tasks that yielded.
+static int crt__drivers_poll(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    int n = 0;
+    if (crt__driver_enter(rt)) {
+        n = crt__driver_turn(rt, 0);
+        crt__driver_leave(rt);
+    } else if (crt__atomic_load(&w->wheel.next, CRT__RELAXED) != UINT64_MAX) {
+        n = (int)crt__wheel_serve(rt, &w->wheel, crt__rt_now(rt));
+    }
+    crt__release_deferred(w);
+    if (n && w->ring) crt__notify_one(rt);
+    return n;
+}
+
+// How long to wait in the driver: to the next timer, or less.
+static int64_t crt__driver_timeout(crt_runtime *rt, crt_instant next, int64_t most)
+{
+    if (next == CRT_FOREVER || crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return most;
+    int64_t left = next - crt__rt_now(rt);
+    if (left < 0) left = 0;
+    return most < 0 || left < most ? left : most;
+}
+// Waits in the driver until notified, an event, a timer, or `most` ns (< 0: any
+// time). driver_until is announced before the wheels are read again, so that a
+// timer inserted meanwhile is seen by us or its inserter sees us.
+static int crt__driver_wait(crt__worker *w, int64_t most)
+{
+    crt_runtime *rt = w->rt;
+    uint32_t empty = CRT__EMPTY;
+    int n = 0;
+    if (!crt__atomic_cas(&w->park, &empty, CRT__PARKED_DRIVER, CRT__SEQ_CST, CRT__SEQ_CST)) {
+        crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
+        return crt__driver_turn(rt, 0);
+    }
+    crt_instant next = crt__wheels_next(rt), again;
+    for (;; next = again) {
+        crt__atomic_store(&rt->driver_until, next, CRT__SEQ_CST);
+        crt__atomic_store(&rt->driver_parked, 1, CRT__SEQ_CST);
+        crt__atomic_fence(CRT__SEQ_CST);
+        again = crt__wheels_next(rt);
+        if (again >= next) break;
+    }
+    n = crt__driver_turn(rt, crt__driver_timeout(rt, next, most));
+    crt__atomic_store(&rt->driver_parked, 0, CRT__SEQ_CST);
+    crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
+    return n;
+}
+// After a poll that inserted the earliest timer of its wheel: does somebody sleep
+// in the driver for longer than that?
+static void crt__timers_announce(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    w->timers_dirty = false;
+    crt__atomic_fence(CRT__SEQ_CST);
+    if (!crt__atomic_load(&rt->driver_parked, CRT__SEQ_CST)) return;
+    uint64_t next = crt__atomic_load(&w->wheel.next, CRT__SEQ_CST);
+    if (next > (uint64_t)INT64_MAX / 1000000) return;
+    if ((crt_instant)(next * 1000000) < crt__atomic_load(&rt->driver_until, CRT__SEQ_CST)) {
+        if (rt->reactor) crt__reactor_wake(rt->reactor);
+        else {
+            crt__atomic_store(&rt->no_io_futex, 1, CRT__SEQ_CST);
+            crt__futex_wake(&rt->no_io_futex, 1);
+        }
+    }
+}
+
+// --- bookkeeping between batches
+
+// Poll times smoothed as Tokio does (alpha 0.1 a poll); the injection queue is
+// looked at about every 200 us of work, each 2nd to 127th task.
+static void crt__batch_end(crt__worker *w)
+{
+    if (!w->batch_polls) return;
+    int64_t now = crt__clock(), took = now - w->batch_start;
+    crt__count(&w->busy_ns, (uint64_t)crt__max(took, 0));
+    if (crt__is_multi(w->rt) && !w->rt->config.global_queue_interval) {
+        double mean = (double)took / w->batch_polls, weight = 1;
+        for (uint32_t i = crt__min(w->batch_polls, 64); i > 0; i--) weight *= 0.9;
+        w->mean_poll = weight * w->mean_poll + (1 - weight) * mean;
+        double every = w->mean_poll > 1 ? 200000 / w->mean_poll : 127;
+        uint32_t n = every < 2 ? 2 : every > 127 ? 127 : (uint32_t)every;
+        if (n > w->inject_interval + 2 || n + 2 < w->inject_interval) w->inject_interval = n;
+    }
+    w->batch_start = now;
+    w->batch_polls = 0;
+}
+
+static bool crt__stopping(crt_runtime *rt) { return crt__atomic_load(&rt->stop, CRT__ACQUIRE) != 0; }
+
+static void crt__abort_all(crt_runtime *rt);
+static uint64_t crt__alive(crt_runtime *rt);
+
+// --- multi-thread: search, park, loop
+
+static crt_task *crt__steal(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    uint32_t n = rt->worker_count, start = crt__random_below(&w->rng, n), got;
+    if (n > 1) crt__search_begin(w);
+    if (n > 1 && !w->searching) return NULL;
+    for (uint32_t i = 0; i < n && n > 1; i++) {
+        crt__worker *victim = &rt->workers[(start + i) % n];
+        if (victim == w) continue;
+        crt_task *t = crt__ring_steal(victim->ring, w->ring, &got);
+        if (t) {
+            crt__count(&w->steals, got);
+            crt__count(&w->steal_ops, 1);
+            return t;
+        }
+    }
+    return crt__take_injected(w, false);
+}
+// Work that this worker could get at, looked for after it has announced its sleep.
+static bool crt__anything_to_do(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    if (crt__inject_length(&rt->inject)) return true;
+    if (w->inbox && crt__inject_length(w->inbox)) return true;
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (crt__ring_length(rt->workers[i].ring)) return true;
+    return crt__atomic_load(&rt->closing, CRT__SEQ_CST) && crt__alive(rt) == 0;
+}
+// The LIFO slot of a worker that has polled the same task since the last look.
+static crt_task *crt__rescue_lifo(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        crt__worker *victim = &rt->workers[i];
+        if (victim == w) continue;
+        uint32_t tick = crt__atomic_load(&victim->tick, CRT__RELAXED);
+        bool stuck = tick == victim->monitor_tick;
+        victim->monitor_tick = tick;
+        if (!stuck || !crt__atomic_load(&victim->lifo, CRT__RELAXED)) continue;
+        crt_task *t = crt__atomic_xchg(&victim->lifo, NULL, CRT__ACQ_REL);
+        if (t) return t;
+    }
+    return NULL;
+}
+
+// Sleeps until there may be something to do.
+static void crt__worker_park(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    int64_t watch = 1000000;
+    crt__batch_end(w);
+    if (w->deferred.head) {   // yielded tasks only: look at the drivers and go on
+        crt__drivers_poll(w);
+        return;
+    }
+    if (crt__has_local(w)) return;
+    crt__idle_enter(w);
+    crt__atomic_fence(CRT__SEQ_CST);
+    if (crt__anything_to_do(w)) {
+        if (crt__idle_leave(w)) crt__search_begin(w);
+        else w->searching = true;
+        return;
+    }
+    if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
+    for (;;) {
+        bool drove = false;
+        int events = 0;
+        crt__count(&w->parks, 1);
+        if (crt__driver_enter(rt)) {
+            drove = true;
+            // Somebody else runs: stay watchful, less and less often.
+            uint32_t unparked = crt__atomic_load(&rt->idle.word, CRT__SEQ_CST) >> 16;
+            int64_t most = unparked ? watch : -1;
+            watch = crt__min(watch * 2, 10000000);
+            events = crt__driver_wait(w, most);
+            crt__driver_leave(rt);
+        } else {
+            uint32_t empty = CRT__EMPTY;
+            if (crt__atomic_cas(&w->park, &empty, CRT__PARKED, CRT__SEQ_CST, CRT__SEQ_CST))
+                while (crt__atomic_load(&w->park, CRT__ACQUIRE) == CRT__PARKED)
+                    crt__futex_wait(&w->park, CRT__PARKED, -1);
+            crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
+        }
+        if (crt__has_local(w)) {   // the driver woke tasks
+            if (!crt__idle_leave(w)) w->searching = true;
+            break;
+        }
+        crt__lock(&rt->idle.lock);
+        bool still = w->sleeping;
+        crt__unlock(&rt->idle.lock);
+        if (!still) {   // taken out: somebody has work
+            w->searching = true;
+            break;
+        }
+        if (crt__stopping(rt) || crt__atomic_load(&rt->closing, CRT__ACQUIRE)) {
+            crt__idle_leave(w);
+            break;
+        }
+        if (drove && !events) {
+            crt_task *t = crt__rescue_lifo(w);
+            if (t) {
+                crt__idle_leave(w);
+                crt__push_back(w, t);
+                break;
+            }
+        }
+        crt__count(&w->noops, 1);
+    }
+    w->batch_start = crt__clock();
+    if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
+    // Before any task runs, the driver goes to a worker that is idle.
+    if (crt__has_local(w) && crt__atomic_load(&rt->idle.count, CRT__ACQUIRE)) crt__notify_one(rt);
+}
+
+static void crt__enter(crt_runtime *rt, crt__worker *w, crt_cx *cx)
+{
+    crt__tls.rt = rt;
+    crt__tls.worker = w;
+    crt__tls.in_task = 0;
+    memset(cx, 0, sizeof *cx);
+    cx->rt = rt;
+    cx->worker = w;
+    cx->budget = CRT__BUDGET;
+    w->cx = cx;
+    w->batch_start = crt__clock();
+    w->batch_polls = 0;
+    crt__atomic_store(&w->thread_id, crt__thread_number(), CRT__RELAXED);
+}
+
+// In shutdown each worker cancels everything once more when it sees the flag: by
+// then it can spawn no more.
+static void crt__worker_maintain(crt__worker *w, bool *aborted)
+{
+    crt_runtime *rt = w->rt;
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->closing, CRT__ACQUIRE)) && !*aborted) {
+        *aborted = true;
+        crt__abort_all(rt);
+    }
+}
+
+static void crt__worker_loop(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    crt_cx cx;
+    bool from_lifo, aborted = false;
+    uint32_t since = 0;
+    crt__enter(rt, w, &cx);
+    while (!crt__stopping(rt)) {
+        crt__worker_maintain(w, &aborted);
+        crt_task *t = crt__next_task(w, &from_lifo);
+        if (!t) t = crt__steal(w);
+        if (!t) {
+            if (aborted && crt__alive(rt) == 0) break;
+            crt__worker_park(w);
+            since = 0;
+            continue;
+        }
+        if (w->searching) crt__search_end(w);
+        if (!from_lifo || !cx.budget) cx.budget = CRT__BUDGET;
+        crt__run_task(w, &cx, t);
+        if (CRT__UNLIKELY(crt__tls.worker != w)) return;   // handed over: see crt_block_in_place
+        if (CRT__UNLIKELY(w->timers_dirty)) crt__timers_announce(w);
+        if (CRT__UNLIKELY(++since >= (uint32_t)rt->config.event_interval)) {
+            since = 0;
+            crt__batch_end(w);
+            crt__drivers_poll(w);
+        }
+    }
+    if (w->searching) {
+        w->searching = false;
+        crt__atomic_sub(&rt->idle.word, 1, CRT__SEQ_CST);
+    }
+    crt__tls.worker = NULL;
+    crt__tls.rt = NULL;
+}
+
+static void crt__thread_begin(crt_runtime *rt)
+{
+    crt__thread_set_name(rt->thread_name);
+    crt__tls.rt = rt;
+    if (rt->config.on_thread_start) rt->config.on_thread_start(rt->config.hook_data);
+}
+static void crt__thread_end(crt_runtime *rt)
+{
+    crt__tls.rt = rt;
+    if (rt->config.on_thread_stop) rt->config.on_thread_stop(rt->config.hook_data);
+    crt__tls.rt = NULL;
+}
+
+static void crt__finish_shutdown(crt_runtime *rt);
+
+// A worker's loop has ended for good; the last one out tidies up.
+static void crt__worker_done(crt_runtime *rt)
+{
+    // Wake the others: nothing is alive, they may go too.
+    for (uint32_t i = 0; i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
+    if (crt__atomic_sub(&rt->threads_alive, 1, CRT__ACQ_REL) == 1) crt__finish_shutdown(rt);
+    crt__futex_wake(&rt->threads_alive, INT_MAX);
+}
+static void *crt__worker_main(void *arg)
+{
+    crt__worker *w = arg;
+    crt_runtime *rt = w->rt;
+    crt__thread_begin(rt);
+    crt__worker_loop(w);
+    bool ended = crt__tls.worker == NULL && crt__tls.rt == NULL;
+    crt__thread_end(rt);
+    if (ended) crt__worker_done(rt);
+    crt__rt_unref(rt);
+    return NULL;
+}
+
+// --- current thread: whoever calls drives
+
+static void crt__root_done(crt_runtime *rt)
+{
+    if (crt__is_multi(rt)) return;
+    crt__atomic_add(&rt->driving, 2, CRT__SEQ_CST);
+    crt__futex_wake(&rt->driving, INT_MAX);
+}
+static bool crt__virtual_idle(crt_runtime *rt);
+
+// Runs ready tasks, up to event_interval, or `most`. How many.
+static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
+{
+    uint32_t n = 0;
+    bool from_lifo;
+    while (n < most) {
+        crt_task *t = crt__next_task(w, &from_lifo);
+        if (!t) break;
+        cx->budget = CRT__BUDGET;
+        crt__run_task(w, cx, t);
+        w->timers_dirty = false;   // this thread sleeps in the driver itself
+        n++;
+    }
+    return n;
+}
+// Drives until *done, or until nothing is alive (shutdown), or past `deadline`.
+static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadline)
+{
+    crt__worker *w = &rt->workers[0];
+    crt__context outer = crt__tls;
+    crt_cx cx;
+    bool aborted = false;
+    crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
+    crt__enter(rt, w, &cx);
+    for (;;) {
+        if (done ? crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE : crt__alive(rt) == 0) break;
+        crt__worker_maintain(w, &aborted);
+        uint32_t ran = crt__run_ready(w, &cx, (uint32_t)rt->config.event_interval);
+        if (done && crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE) break;
+        if (!done && crt__alive(rt) == 0) break;
+        crt__batch_end(w);
+        int64_t most = -1;
+        if (deadline != CRT_FOREVER) {
+            most = deadline - (crt__clock() - rt->clock_base);
+            if (most <= 0 && !ran && !crt__has_local(w)) break;
+            if (most < 0) most = 0;
+        }
+        if (crt__has_local(w) || w->deferred.head || crt__inject_length(&rt->inject)) {
+            crt__drivers_poll(w);
+            if (deadline != CRT_FOREVER && most == 0) break;
+            continue;
+        }
+        if (crt__virtual_idle(rt)) continue;
+        if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
+        crt__count(&w->parks, 1);
+        crt__driver_enter(rt);
+        crt__driver_wait(w, most);
+        crt__driver_leave(rt);
+        w->batch_start = crt__clock();
+        if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
+    }
+    crt__batch_end(w);
+    w->cx = NULL;
+    crt__tls = outer;
+    // Nobody drives now: wakes from outside make the poll descriptor readable.
+    crt__atomic_store(&w->park, CRT__PARKED_DRIVER, CRT__SEQ_CST);
+    if (crt__inject_length(&rt->inject)) crt__unpark(w);
+}
+static bool crt__drive_begin(crt_runtime *rt)
+{
+    uint32_t d = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
+    while (!(d & 1))
+        if (crt__atomic_cas_weak(&rt->driving, &d, d | 1, CRT__ACQ_REL, CRT__ACQUIRE)) return true;
+    return false;
+}
+static void crt__drive_end(crt_runtime *rt)
+{
+    crt__atomic_add(&rt->driving, 1, CRT__ACQ_REL);   // clears bit 0, counts on
+    crt__futex_wake(&rt->driving, INT_MAX);
+}
+// Several threads in crt_block_on: one drives, the others wait for their own root
+// or for their turn. `driving`: bit 0 taken, the rest counts changes.
+static void crt__drive_until(crt_runtime *rt, const uintptr_t *done)
+{
+    while (crt__atomic_load(done, CRT__ACQUIRE) != CRT__JOIN_DONE) {
+        uint32_t seen = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
+        if (crt__drive_begin(rt)) {
+            crt__drive(rt, done, CRT_FOREVER);
+            crt__drive_end(rt);
+        } else if (crt__atomic_load(done, CRT__ACQUIRE) != CRT__JOIN_DONE && (seen & 1)) {
+            crt__futex_wait(&rt->driving, seen, -1);
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------
+// >>blocking      threads for code that blocks
+// ---------------------------------------------------------------------------
+// Jobs are tasks without a poll: they share the state word, the join word and the
+// memory. They wait in an injection queue, so handing one over takes no lock.
+// Threads start on demand, one at a time: a starting thread takes a job and, if
+// more wait and nobody is idle, starts the next before it runs its own. So
+// trivial jobs do not pay for 512 threads, and jobs that block get theirs.
+//
+// `idle` counts threads that wait; who takes one out of it adds a token and wakes
+// one waiter on the futex word `tokens`. Each token is for a thread that has been
+// taken out of `idle`, so none is lost and only idle threads are signalled. The
+// pair "push, read idle" and "count up idle, read queue" is sequentially
+// consistent, as for the workers.
+
+typedef struct crt__job {
+    intptr_t (*fn)(void *);
+    void *arg;
+} crt__job;
+
+static void *crt__pool_main(void *arg);
+
+// Takes a job that has not begun. The winner owns RUNNING and must complete it.
+static bool crt__job_claim(crt_task *t)
+{
+    uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+    while ((s & (CRT__NOTIFIED | CRT__RUNNING | CRT__COMPLETE)) == CRT__NOTIFIED)
+        if (crt__atomic_cas_weak(&t->state, &s, (s & ~(uint32_t)CRT__NOTIFIED) | CRT__RUNNING,
+                                 CRT__ACQ_REL, CRT__ACQUIRE))
+            return true;
+    return false;
+}
+static void crt__job_ended(crt_runtime *rt)
+{
+    if (crt__atomic_sub(&rt->pool.outstanding, 1, CRT__ACQ_REL) == 1 &&
+        crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE))
+        crt__unpark(&rt->workers[0]);   // time may run on
+}
+// False: it has begun, or ended.
+static bool crt__job_cancel(crt_task *t)
+{
+    crt_runtime *rt = t->home->rt;
+    if (!crt__job_claim(t)) return false;
+    t->flags |= CRT__TASK_WAS_CANCELLED;
+    crt__task_complete(t, CRT_UNWIND, 0);
+    crt__job_ended(rt);
+    return true;
+}
+
+// One more thread, unless one is starting or there are enough. 0 or -errno.
+static int crt__pool_grow(crt_runtime *rt)
+{
+    crt__pool *p = &rt->pool;
+    uint32_t none = 0;
+    if (crt__atomic_load(&p->threads, CRT__RELAXED) >= (uint32_t)rt->config.max_blocking_threads) return 0;
+    if (!crt__atomic_cas(&p->starting, &none, 1, CRT__ACQ_REL, CRT__RELAXED)) return 0;
+    crt__atomic_add(&p->threads, 1, CRT__ACQ_REL);
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+    crt__thread thread;
+    int e = crt__thread_start(&thread, crt__pool_main, rt, rt->config.thread_stack_size);
+    if (!e) return 0;
+    crt__atomic_store(&p->starting, 0, CRT__RELEASE);
+    crt__rt_unref(rt);
+    return crt__atomic_sub(&p->threads, 1, CRT__ACQ_REL) == 1 ? e : 0;
+}
+// Somebody should look at the queue.
+static int crt__pool_signal(crt_runtime *rt)
+{
+    crt__pool *p = &rt->pool;
+    uint32_t idle = crt__atomic_load(&p->idle, CRT__SEQ_CST);
+    while (idle)
+        if (crt__atomic_cas_weak(&p->idle, &idle, idle - 1, CRT__SEQ_CST, CRT__SEQ_CST)) {
+            crt__atomic_add(&p->tokens, 1, CRT__SEQ_CST);
+            crt__futex_wake(&p->tokens, 1);
+            return 0;
+        }
+    return crt__pool_grow(rt);
+}
+static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **join,
+                           intptr_t (*f)(void *), void *arg)
+{
+    crt__job job = {f, arg};
+    if (join) *join = NULL;
+    if (!f) return CRT_EINVAL;
+    if (crt__atomic_load(&rt->closing, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
+    crt_task *t = crt__task_alloc(rt, w, sizeof job);
+    if (!t) return CRT_ENOMEM;
+    crt__task_init(t, w, NULL, &job, sizeof job, CRT__TASK_BLOCKING, join != NULL);
+    crt__task_ref(t);   // the queue's: an aborted job ends before it leaves the queue
+    crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
+    if (join) *join = (crt_join_handle *)t;
+    crt__inject_push(&rt->pool.queue, t, t, 1);
+    crt__atomic_fence(CRT__SEQ_CST);
+    int e = crt__pool_signal(rt);
+    if (CRT__UNLIKELY(e != 0)) {
+        crt__say(rt, CRT_LOG_ERROR, "no thread for blocking work can be started: %s", crt_strerror(e));
+        crt__job_cancel(t);
+        if (join) crt_detach(join);
+    }
+    return e;
+}
+
+// Waits for a token. False: keep-alive has passed, the thread may end.
+static bool crt__pool_wait(crt_runtime *rt)
+{
+    crt__pool *p = &rt->pool;
+    for (;;) {
+        uint32_t tokens = crt__atomic_load(&p->tokens, CRT__SEQ_CST);
+        while (tokens)
+            if (crt__atomic_cas_weak(&p->tokens, &tokens, tokens - 1, CRT__SEQ_CST, CRT__SEQ_CST)) return true;
+        if (crt__futex_wait(&p->tokens, 0, rt->config.thread_keep_alive) == 0) continue;
+        uint32_t idle = crt__atomic_load(&p->idle, CRT__SEQ_CST);
+        while (idle)   // leave; if somebody took us out already, a token comes
+            if (crt__atomic_cas_weak(&p->idle, &idle, idle - 1, CRT__SEQ_CST, CRT__SEQ_CST)) return false;
+    }
+}
+static void crt__pool_run(crt_runtime *rt, crt_task *t)
+{
+    if (!crt__job_claim(t)) {   // aborted: only the queue's reference is left to drop
+        crt__task_unref(t, 1);
+        return;
+    }
+    crt__job *job = crt__task_frame(t);
+    crt__tls.rt = rt;
+    intptr_t r = job->fn(job->arg);
+    crt__tls.worker = NULL;
+    crt__tls.rt = rt;
+    crt__tls.in_task = 0;
+    crt__task_complete(t, r, 1);
+    crt__job_ended(rt);
+}
+static void crt__pool_work(crt_runtime *rt)
+{
+    crt__pool *p = &rt->pool;
+    for (;;) {
+        crt_task *t = crt__inject_pop(&p->queue);
+        if (t) {
+            if (crt__inject_length(&p->queue) && !crt__atomic_load(&p->idle, CRT__SEQ_CST))
+                (void)crt__pool_grow(rt);
+            crt__pool_run(rt, t);
+            continue;
+        }
+        if (crt__atomic_load(&p->stop, CRT__SEQ_CST)) return;
+        crt__atomic_add(&p->idle, 1, CRT__SEQ_CST);
+        if (crt__inject_length(&p->queue) || crt__atomic_load(&p->stop, CRT__SEQ_CST)) {
+            uint32_t idle = crt__atomic_load(&p->idle, CRT__SEQ_CST);
+            bool out = false;
+            while (idle && !out)
+                out = crt__atomic_cas_weak(&p->idle, &idle, idle - 1, CRT__SEQ_CST, CRT__SEQ_CST);
+            if (!out) crt__pool_wait(rt);   // taken out by somebody: use up the token
+            crt__cpu_relax();
+            continue;
+        }
+        if (!crt__pool_wait(rt)) return;
+    }
+}
+static void *crt__pool_main(void *arg)
+{
+    crt_runtime *rt = arg;
+    crt__pool *p = &rt->pool;
+    crt__thread_begin(rt);
+    crt__atomic_store(&p->starting, 0, CRT__RELEASE);
+    crt__pool_work(rt);
+    crt__thread_end(rt);
+    // Each thread that ends joins the one that ended before it.
+    crt__lock(&p->exit_lock);
+    bool before = p->has_zombie;
+    crt__thread other = p->zombie;
+    p->zombie = pthread_self();
+    p->has_zombie = 1;
+    crt__unlock(&p->exit_lock);
+    if (before) crt__thread_join(other);
+    crt__atomic_sub(&p->threads, 1, CRT__ACQ_REL);
+    crt__futex_wake(&p->threads, INT_MAX);
+    crt__rt_unref(rt);
+    return NULL;
+}
+
+CRTDEF int crt_spawn_blocking(crt_cx *cx, crt_join_handle **join, intptr_t (*f)(void *), void *arg)
+{
+    return crt__pool_spawn(cx->rt, cx->worker, join, f, arg);
+}
+CRTDEF int crt_handle_spawn_blocking(crt_handle *h, crt_join_handle **join, intptr_t (*f)(void *), void *arg)
+{
+    return crt__pool_spawn((crt_runtime *)h, NULL, join, f, arg);
+}
+
+// The job that carries a worker on while its thread blocks.
+static intptr_t crt__takeover(void *arg)
+{
+    crt__worker *w = arg;
+    crt_runtime *rt = w->rt;
+    crt__worker_loop(w);
+    if (!crt__tls.worker && !crt__tls.rt) crt__worker_done(rt);
+    return 0;
+}
+CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
+{
+    crt_runtime *rt = cx->rt;
+    crt__worker *w = cx->worker;
+    crt_join_handle *next = NULL;
+    if (!crt__is_multi(rt) || (cx->task->flags & CRT__TASK_PINNED)) return CRT_ENOCONTEXT;
+    // Tasks pinned to this worker must not change threads: then only the others
+    // are offered to the rest of the workers.
+    if (w && crt__atomic_load(&w->pinned_live, CRT__ACQUIRE)) {
+        crt__notify_one(rt);
+        w = NULL;
+    }
+    if (w) {
+        crt__tls.worker = NULL;
+        cx->worker = NULL;
+        if (crt__pool_spawn(rt, NULL, &next, crt__takeover, w) != 0) {
+            crt__tls.worker = cx->worker = w;
+            w = NULL;
+        }
+    }
+    crt__tls.in_task = 0;
+    intptr_t r = f(arg);
+    crt__tls.in_task = 1;
+    crt__tls.rt = rt;
+    if (w) {
+        // If nobody has come for the worker yet, keep it.
+        if (crt__job_cancel(crt__joined(next))) crt__tls.worker = cx->worker = w;
+        crt_detach(&next);
+    }
+    return r;
+}
+
+// ---------------------------------------------------------------------------
+// >>spawn         new tasks, local sets
+// ---------------------------------------------------------------------------
+
+typedef struct crt__ext_set {
+    crt__ext ext;
+    crt_local_set *set;
+} crt__ext_set;
+
+// All of crt_spawn in one place. `w` is the worker of the calling thread, or NULL.
+typedef struct crt__spawn_how {
+    crt_fn fn;
+    const void *frame;
+    size_t size;
+    uint32_t flags;
+    crt_join_handle **join;
+    const char *name;
+    crt_local_set *set;
+    void *storage;
+    size_t storage_size;
+} crt__spawn_how;
+
+static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_task **out)
+{
+    crt__chunk *chunk = how->storage;
+    size_t offset = (sizeof *chunk + 15) / 16 * 16;
+    if ((uintptr_t)how->storage % 16 || how->storage_size < offset + sizeof(crt_task) + how->size) {
+        crt__say(rt, CRT_LOG_ERROR,
+                 "crt_spawn_in: the storage is misaligned or too small for a frame of %zu bytes; "
+                 "declare it with CRT_TASK_STORAGE(frame_type)", how->size);
+        return CRT_EINVAL;
+    }
+    if (crt_task_storage_busy(how->storage)) return CRT_EBUSY;
+    chunk->rt = rt;
+    chunk->class_ = CRT__CLASS_STORAGE;
+    chunk->stride = (uint32_t)(sizeof(crt_task) + how->size);
+    chunk->count = 1;
+    *out = crt__chunk_task(chunk, 0);
+    (*out)->state = (*out)->flags = 0;
+    (*out)->home = chunk;
+    crt__atomic_store(&chunk->carved, 1, CRT__RELEASE);
+    crt__lock(&rt->slab_lock);
+    crt__chunk_link(rt, chunk);
+    crt__unlock(&rt->slab_lock);
+    return 0;
+}
+CRTDEF bool crt_task_storage_busy(const void *storage)
+{
+    const crt__chunk *chunk = storage;
+    return crt__atomic_load(&chunk->carved, CRT__ACQUIRE) != 0;
+}
+
+static int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int error)
+{
+    if (!w) crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
+    return error;
+}
+static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how *how)
+{
+    crt_task *t;
+    if (how->join) *how->join = NULL;
+    if (CRT__UNLIKELY(!how->fn)) return CRT_EINVAL;
+    if (w) {
+        if (CRT__UNLIKELY(crt__atomic_load(&rt->closing, CRT__RELAXED))) return CRT_ESHUTDOWN;
+    } else if (crt__atomic_add(&rt->remote_spawned, 2, CRT__ACQ_REL) & 1) {
+        crt__atomic_sub(&rt->remote_spawned, 2, CRT__ACQ_REL);
+        return CRT_ESHUTDOWN;
+    }
+    if (CRT__UNLIKELY(how->storage != NULL)) {
+        int e = crt__storage_task(rt, how, &t);
+        if (e) return crt__spawn_refused(rt, w, e);
+    } else {
+        size_t room = how->flags & CRT__TASK_EXTERNAL ? sizeof(void *) : how->size;
+        t = crt__task_alloc(rt, w, room);
+        if (CRT__UNLIKELY(!t)) return crt__spawn_refused(rt, w, CRT_ENOMEM);
+    }
+    crt__task_init(t, w, how->fn, how->frame, how->size, how->flags, how->join != NULL);
+    if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
+    if (CRT__UNLIKELY(how->set != NULL)) {
+        crt__ext_set *e = crt__ext_add(t, CRT__EXT_SET, sizeof *e);
+        if (!e) {
+            crt__task_free(t);
+            return crt__spawn_refused(rt, w, CRT_ENOMEM);
+        }
+        e->set = how->set;
+        crt__atomic_add(&how->set->crt__live, 1, CRT__ACQ_REL);
+    }
+    if (CRT__UNLIKELY(how->flags & CRT__TASK_PINNED))
+        crt__atomic_add(&rt->workers[how->flags >> CRT__TASK_WORKER_SHIFT].pinned_live, 1, CRT__RELAXED);
+    if (w) crt__count(&w->spawned, 1);
+    if (how->join) *how->join = (crt_join_handle *)t;
+    if (CRT__UNLIKELY(rt->config.on_task_spawn != NULL)) crt__hook(t, rt->config.on_task_spawn);
+    crt__submit(t);
+    return 0;
+}
+
+static uint32_t crt__pin_to(const crt__worker *w)
+{
+    return CRT__TASK_PINNED | w->index << CRT__TASK_WORKER_SHIFT;
+}
+static crt_local_set *crt__set_of(crt_task *t)
+{
+    crt__ext_set *e = crt__ext_find(t, CRT__EXT_SET);
+    return e ? e->set : NULL;
+}
+// Where a task that says "local" goes.
+static int crt__spawn_local_how(crt_cx *cx, crt__spawn_how *how)
+{
+    if (cx->task->flags & CRT__TASK_PINNED) {
+        how->flags |= cx->task->flags & (CRT__TASK_PINNED | ~0u << CRT__TASK_WORKER_SHIFT);
+        how->set = crt__set_of(cx->task);
+    } else if (crt__is_multi(cx->rt)) {
+        crt__say(cx->rt, CRT_LOG_ERROR,
+                 "crt_spawn_local on the multi-thread flavour works inside a crt_local_set only");
+        return CRT_ENOCONTEXT;
+    }
+    return 0;
+}
+
+CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
+                      unsigned kind)
+{
+    crt__spawn_how how = {fn, frame, size, 0, join, NULL, NULL, NULL, 0};
+    if (CRT__UNLIKELY(kind & CRT__SPAWN_LOCAL)) {
+        int e = crt__spawn_local_how(cx, &how);
+        if (join) *join = NULL;
+        if (e) return e;
+    }
+    return crt__spawn_task(cx->rt, cx->worker, &how);
+}
+CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_join_handle **join,
+                         crt_fn fn, const void *frame, size_t size)
+{
+    crt__spawn_how how = {fn, frame, size, 0, join, NULL, NULL, storage, storage_size};
+    if (!storage) return CRT_EINVAL;
+    return crt__spawn_task(cx->rt, cx->worker, &how);
+}
+CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn, const void *frame, size_t size)
+{
+    crt_runtime *rt = (crt_runtime *)h;
+    crt__spawn_how how = {fn, frame, size, 0, join, NULL, NULL, NULL, 0};
+    crt__worker *w = crt__tls.worker;
+    if (!h) return CRT_EINVAL;
+    return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
+}
+CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
+{
+    crt__spawn_how how = {d->fn, d->frame, d->size, 0, d->join, d->name, NULL, d->storage, d->storage_size};
+    crt_runtime *rt = d->handle ? (crt_runtime *)d->handle : cx->rt;
+    crt__worker *w = crt__tls.worker;
+    if (d->join) *d->join = NULL;
+    if (d->local) {
+        int e = rt == cx->rt ? crt__spawn_local_how(cx, &how) : CRT_EINVAL;
+        if (e) return e;
+    }
+    return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
+}
+
+CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join, crt_fn fn,
+                                const void *frame, size_t size)
+{
+    crt__worker *none = NULL, *w = cx->worker ? cx->worker : &cx->rt->workers[0];
+    if (join) *join = NULL;
+    crt__atomic_cas(&set->crt__worker, &none, w, CRT__ACQ_REL, CRT__ACQUIRE);
+    w = crt__atomic_load(&set->crt__worker, CRT__ACQUIRE);
+    if (w->rt != cx->rt) return CRT_EINVAL;
+    crt__spawn_how how = {fn, frame, size, crt__pin_to(w), join, NULL, set, NULL, 0};
+    return crt__spawn_task(cx->rt, cx->worker, &how);
+}
+// A pinned task ends: its set, which learns of it once the task is complete.
+static crt_local_set *crt__local_end(crt_task *t)
+{
+    crt__worker *w = &t->home->rt->workers[t->flags >> CRT__TASK_WORKER_SHIFT];
+    crt__atomic_sub(&w->pinned_live, 1, CRT__RELEASE);
+    return crt__set_of(t);
+}
+static void crt__set_unlink(crt_local_set *set, crt_slot *slot)
+{
+    crt_slot **p = &set->crt__waiters;
+    while (*p && *p != slot) p = &(*p)->next;
+    if (*p) *p = slot->next;
+}
+static void crt__local_set_leave(crt_local_set *set)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&set->crt__lock);
+    if (crt__atomic_sub(&set->crt__live, 1, CRT__ACQ_REL) == 1)
+        for (crt_slot *s; (s = set->crt__waiters);) {
+            set->crt__waiters = s->next;
+            crt__wake_into(&ready, s->task);
+        }
+    crt__unlock(&set->crt__lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_set_cancel(crt_slot *slot)
+{
+    crt_local_set *set = slot->object;
+    crt__lock(&set->crt__lock);
+    crt__set_unlink(set, slot);
+    crt__unlock(&set->crt__lock);
+}
+static const crt__op crt__op_local_set = {"local set", crt__op_set_cancel};
+CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_local_set, set)) return CRT_UNWIND;
+    crt__lock(&set->crt__lock);
+    bool done = crt__atomic_load(&set->crt__live, CRT__ACQUIRE) == 0;
+    if (done) {
+        if (slot->op) crt__set_unlink(set, slot);
+        slot->op = NULL;
+    } else if (!slot->op) {
+        crt__slot_park(cx, slot, &crt__op_local_set, set);
+        slot->next = set->crt__waiters;
+        set->crt__waiters = slot;
+    }
+    crt__unlock(&set->crt__lock);
+    return done ? 0 : CRT_PENDING;
+}
+
+// ---------------------------------------------------------------------------
+// >>io            registrations, readiness, waiting for it
+// ---------------------------------------------------------------------------
+// One record for each watched descriptor, in a table that only grows, so that a
+// late event finds memory that is valid, and a generation that tells it that the
+// record has changed hands.
+//
+//   ready   63 .......... 32 | 31 .. 16 | 15 .. 0
+//              generation    |   tick   | readiness bits
+//
+// Invariants: each event adds its bits and counts the tick up, in one CAS that
+// also checks the generation. An operation that met EAGAIN clears bits only if
+// generation and tick are as they were when it looked: it never erases a newer
+// edge. A task that waits checks `ready` again under the lock of the record; an
+// event sets `ready` first and then takes that lock: one of them sees the other.
+
+typedef struct crt__sock {
+    uint64_t ready;      // atomic
+    uint32_t lock;       // over waiters
+    uint32_t refs;       // atomic: handles
+    crt_slot *waiters;   // slot.extra: bits wanted; slot.state: CRT__WAIT_*
+    crt_runtime *rt;
+    crt__fd fd;
+    struct crt__sock *next_free;
+    uint32_t index, flags;
+    uint32_t pause_ms, reserved;   // accept: back-off while out of descriptors
+    crt_instant complained;
+} crt__sock;
+enum { CRT__SOCK_NODELAY = 1 };   // accepted streams get TCP_NODELAY
+enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
+enum {
+    CRT__FOR_READ = CRT__READABLE | CRT__READ_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN,
+    CRT__FOR_WRITE = CRT__WRITABLE | CRT__WRITE_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN
+};
+
+static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index)
+{
+    uint32_t n = index / 64 + 1, table = 31 - (uint32_t)__builtin_clz(n);
+    uint32_t first = 64 * ((1u << table) - 1);
+    return crt__atomic_load(&rt->sock_table[table], CRT__ACQUIRE) + (index - first);
+}
+static crt__sock *crt__sock_alloc(crt_runtime *rt)
+{
+    crt__sock *s = NULL;
+    crt__lock(&rt->sock_lock);
+    if ((s = rt->sock_free)) {
+        rt->sock_free = s->next_free;
+    } else {
+        uint32_t index = rt->sock_count, n = index / 64 + 1;
+        uint32_t table = 31 - (uint32_t)__builtin_clz(n), size = 64u << table;
+        if (table < 20) {
+            if (!rt->sock_table[table])
+                crt__atomic_store(&rt->sock_table[table], crt__alloc_zero(rt, size * sizeof *s), CRT__RELEASE);
+            if (rt->sock_table[table]) {
+                rt->sock_count++;
+                s = crt__sock_at(rt, index);
+                s->index = index;
+            }
+        }
+    }
+    crt__unlock(&rt->sock_lock);
+    return s;
+}
+static void crt__sock_release(crt__sock *s)
+{
+    crt_runtime *rt = s->rt;
+    crt__lock(&rt->sock_lock);
+    s->next_free = rt->sock_free;
+    rt->sock_free = s;
+    crt__unlock(&rt->sock_lock);
+    crt__rt_unref(rt);
+}
+static uint64_t crt__sock_token(crt__sock *s)
+{
+    return (crt__atomic_load(&s->ready, CRT__RELAXED) >> 32) << 32 | s->index;
+}
+// A record that owns fd and watches it. On failure fd is closed. 0 or an error.
+static int crt__sock_new(crt_runtime *rt, crt__fd fd, uint32_t ready, crt__sock **out)
+{
+    crt__sock *s = crt__sock_alloc(rt);
+    *out = NULL;
+    if (!s) {
+        crt__fd_close(fd);
+        return CRT_ENOMEM;
+    }
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+    s->rt = rt;
+    s->fd = fd;
+    s->flags = s->pause_ms = 0;
+    s->complained = 0;
+    crt__atomic_store(&s->refs, 1, CRT__RELAXED);
+    crt__atomic_add(&s->ready, (uint64_t)ready, CRT__RELEASE);   // the low bits are 0
+    int e = crt__reactor_add(rt->reactor, fd, crt__sock_token(s));
+    if (e) {
+        crt__fd_close(fd);
+        crt__atomic_and(&s->ready, ~(uint64_t)0xffffffff, CRT__RELEASE);
+        crt__sock_release(s);
+        return e;
+    }
+    crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
+    *out = s;
+    return 0;
+}
+static void crt__sock_unlink(crt__sock *s, crt_slot *slot)
+{
+    if (slot->prev) slot->prev->next = slot->next;
+    else s->waiters = slot->next;
+    if (slot->next) slot->next->prev = slot->prev;
+}
+// Wakes those who wait for any of `bits`, leaving `state` in their slots.
+static void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&s->lock);
+    for (crt_slot *slot = s->waiters, *after; slot; slot = after) {
+        after = slot->next;
+        if (!(slot->extra & bits)) continue;
+        crt_task *task = slot->task;
+        crt__sock_unlink(s, slot);
+        crt__atomic_store(&slot->state, state, CRT__RELEASE);
+        crt__wake_into(&ready, task);
+    }
+    crt__unlock(&s->lock);
+    crt__submit_list(&ready);
+}
+// Called by the reactor for each event.
+static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
+{
+    crt__sock *s = crt__sock_at(rt, (uint32_t)token);
+    uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE), new_;
+    do {
+        if (old >> 32 != token >> 32) return;   // the record has changed hands
+        uint64_t tick = ((old >> 16) + 1) & 0xffff;
+        new_ = (old & 0xffffffff0000ffff) | tick << 16 | ready;
+    } while (!crt__atomic_cas_weak(&s->ready, &old, new_, CRT__SEQ_CST, CRT__ACQUIRE));
+    crt__atomic_store(&rt->io_ready, rt->io_ready + 1, CRT__RELAXED);
+    crt__sock_wake(s, ready, CRT__WAIT_WOKEN);
+}
+static void crt__sock_unref(crt__sock *s)
+{
+    if (crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) != 1) return;
+    crt_runtime *rt = s->rt;
+    crt__reactor_remove(rt->reactor, s->fd);
+    crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
+    // A new generation: events of the old one miss from here on.
+    uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+    while (!crt__atomic_cas_weak(&s->ready, &old, ((old >> 32) + 1) << 32, CRT__SEQ_CST, CRT__ACQUIRE)) {}
+    crt__fd_close(s->fd);
+    crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
+    crt__sock_release(s);
+}
+static void crt__sock_shutdown_all(crt_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->sock_count; i++) {
+        crt__sock *s = crt__sock_at(rt, i);
+        crt__atomic_or(&s->ready, CRT__IO_SHUTDOWN, CRT__SEQ_CST);
+        crt__sock_wake(s, CRT__IO_SHUTDOWN, CRT__WAIT_WOKEN);
+    }
+}
+// Takes bits back that turned out untrue, unless an event came since `seen`.
+static void crt__ready_clear(crt__sock *s, uint64_t seen, uint32_t bits)
+{
+    uint64_t now = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+    while (now >> 16 == seen >> 16)
+        if (crt__atomic_cas_weak(&s->ready, &now, now & ~(uint64_t)bits, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+}
+
+static void crt__io_cancel(crt_slot *slot)
+{
+    crt__sock *s = slot->object;
+    crt__lock(&s->lock);
+    if (slot->state == CRT__WAIT_QUEUED) crt__sock_unlink(s, slot);
+    crt__unlock(&s->lock);
+    slot->state = 0;
+}
+static const crt__op crt__op_read = {"read", crt__io_cancel};
+static const crt__op crt__op_write = {"write", crt__io_cancel};
+static const crt__op crt__op_accept = {"accept", crt__io_cancel};
+static const crt__op crt__op_read_exact = {"read_exact", crt__io_cancel};
+static const crt__op crt__op_write_all = {"write_all", crt__io_cancel};
+static const crt__op crt__op_readable = {"readable", crt__io_cancel};
+static const crt__op crt__op_writable = {"writable", crt__io_cancel};
+
+// Parks until one of `bits` is set. 0: one is set now.
+static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
+{
+    crt_slot *slot = cx->slot;
+    crt__lock(&s->lock);
+    if (crt__atomic_load(&s->ready, CRT__SEQ_CST) & bits) {
+        crt__unlock(&s->lock);
+        return 0;
+    }
+    uint64_t progress = slot->op ? slot->value : 0;
+    crt__slot_park(cx, slot, op, s);
+    slot->value = progress;
+    slot->state = CRT__WAIT_QUEUED;
+    slot->extra = bits;
+    slot->next = s->waiters;
+    if (s->waiters) s->waiters->prev = slot;
+    s->waiters = slot;
+    crt__unlock(&s->lock);
+    return CRT_PENDING;
+}
+// Goes on after a wait: 0 to try again, or CRT_PENDING, CRT_ECLOSED. The slot
+// keeps its progress. The lock makes sure that the waker is done with the slot.
+static crt_poll crt__io_resume(crt_cx *cx)
+{
+    crt_slot *slot = cx->slot;
+    crt__sock *s = slot->object;
+    uint32_t state = crt__atomic_load(&slot->state, CRT__ACQUIRE);
+    if (state == CRT__WAIT_QUEUED) return CRT_PENDING;
+    if (state == 0) return 0;
+    crt__lock(&s->lock);
+    crt__unlock(&s->lock);
+    slot->state = 0;
+    if (state != CRT__WAIT_CLOSED) return 0;
+    slot->op = NULL;
+    return CRT_ECLOSED;
+}
+static crt_poll crt__no_driver(crt_cx *cx, const char *what)
+{
+    crt__say(cx->rt, CRT_LOG_ERROR, "%s needs CRT_DRIVER_IO in crt_config.drivers; this runtime has none", what);
+    return CRT_ENODRIVER;
+}
+// Tries once, and settles what the result says about readiness. CRT_EAGAIN: no.
+// A short transfer means that the kernel has no more: the next try would only be
+// told EAGAIN, so that call is saved.
+static crt_poll crt__io_try(crt__sock *s, void *in, const void *out, size_t n)
+{
+    uint32_t bit = in ? CRT__READABLE : CRT__WRITABLE;
+    uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+    if (CRT__UNLIKELY(seen & CRT__IO_SHUTDOWN)) return CRT_ESHUTDOWN;
+    for (;;) {
+        intptr_t k = in ? crt__sock_recv(s->fd, in, n) : crt__sock_send(s->fd, out, n);
+        if (CRT__LIKELY(k >= 0)) {
+            if (k > 0 && (size_t)k < n) crt__ready_clear(s, seen, bit);
+            return k;
+        }
+        if (errno == EINTR) continue;
+        if (!crt__would_block(errno)) return -errno;
+        uint32_t sticky = in ? CRT__READ_CLOSED : CRT__WRITE_CLOSED;
+        crt__ready_clear(s, seen, bit | sticky | CRT__IO_ERROR);
+        return CRT_EAGAIN;
+    }
+}
+// Reads or writes when ready: up to n bytes, or (all) exactly n, with the progress
+// kept in the slot.
+static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, void *in,
+                                 const void *out, size_t n, bool all)
+{
+    crt_slot *slot = cx->slot;
+    uint32_t bits = in ? CRT__FOR_READ : CRT__FOR_WRITE;
+    crt_poll r;
+    if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
+    if (CRT__UNLIKELY(!s)) return CRT_EINVAL;
+    size_t done = 0;
+    if (slot->op) {
+        if ((r = crt__io_resume(cx)) != 0) return r;
+        done = (size_t)slot->value;
+    } else if (!crt__coop(cx)) {
+        return CRT_PENDING;
+    }
+    while (done < n || !all) {
+        if (CRT__LIKELY(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
+            r = in ? crt__io_try(s, (char *)in + done, NULL, n - done)
+                   : crt__io_try(s, NULL, (const char *)out + done, n - done);
+            if (r != CRT_EAGAIN) {
+                if (!all || r < 0 || (r == 0 && in)) {
+                    slot->op = NULL;
+                    return all && r == 0 ? CRT_EEOF : r;
+                }
+                done += (size_t)r;
+            }
+        } else {
+            r = crt__io_park(cx, s, op, bits);
+            slot->value = done;
+            if (r == CRT_PENDING) return r;
+        }
+    }
+    slot->op = NULL;
+    return (crt_poll)n;
+}
+CRTDEF crt_poll crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n)
+{
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_read, buf, NULL, n, n == 0);
+}
+CRTDEF crt_poll crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n)
+{
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_read_exact, buf, NULL, n, true);
+}
+CRTDEF crt_poll crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n)
+{
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write, NULL, buf, n, n == 0);
+}
+CRTDEF crt_poll crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n)
+{
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write_all, NULL, buf, n, true);
+}
+static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
+{
+    crt_slot *slot = cx->slot;
+    crt_poll r;
+    if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
+    if (!s) return CRT_EINVAL;
+    if (slot->op && (r = crt__io_resume(cx)) != 0) return r;
+    if (!slot->op && !crt__coop(cx)) return CRT_PENDING;
+    if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits) &&
+        (r = crt__io_park(cx, s, op, bits)) != 0)
+        return r;
+    slot->op = NULL;
+    return crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : 0;
+}
+CRTDEF crt_poll crt_readable(crt_cx *cx, crt_stream *s)
+{
+    return crt__io_ready(cx, (crt__sock *)s, &crt__op_readable, CRT__FOR_READ);
+}
+CRTDEF crt_poll crt_writable(crt_cx *cx, crt_stream *s)
+{
+    return crt__io_ready(cx, (crt__sock *)s, &crt__op_writable, CRT__FOR_WRITE);
+}
+CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n)
+{
+    return s && buf ? crt__io_try((crt__sock *)s, buf, NULL, n) : CRT_EINVAL;
+}
+CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n)
+{
+    return s && buf ? crt__io_try((crt__sock *)s, NULL, buf, n) : CRT_EINVAL;
+}
+
+// ---------------------------------------------------------------------------
+// >>net           addresses, TCP
+// ---------------------------------------------------------------------------
+
+#ifndef CRT_NO_NET
+
+// A decimal number from 0 to 65535 and nothing else; -1 otherwise.
+static int crt__parse_port(const char *s)
+{
+    int port = 0;
+    if (!*s) return -1;
+    for (; *s; s++) {
+        if (*s < '0' || *s > '9') return -1;
+        port = port * 10 + (*s - '0');
+        if (port > 65535) return -1;
+    }
+    return port;
+}
+CRTDEF int crt_addr_parse(const char *text, crt_addr *a)
+{
+    char host[64];
+    memset(a, 0, sizeof *a);
+    if (!text) return CRT_EINVAL;
+    const char *colon = strrchr(text, ':');
+    int port = colon ? crt__parse_port(colon + 1) : -1;
+    if (port < 0) return CRT_EINVAL;
+    bool six = text[0] == '[';
+    size_t n = (size_t)(colon - text);
+    if (six) {
+        if (n < 2 || colon[-1] != ']') return CRT_EINVAL;
+        text++;
+        n -= 2;
+    }
+    if (n >= sizeof host) return CRT_EINVAL;
+    memcpy(host, text, n);
+    host[n] = 0;
+    if (six) {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)a->u.bytes;
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons((uint16_t)port);
+        a->len = sizeof *in6;
+        return inet_pton(AF_INET6, host, &in6->sin6_addr) == 1 ? 0 : CRT_EINVAL;
+    }
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)a->u.bytes;
+    in->sin_family = AF_INET;
+    in->sin_port = htons((uint16_t)port);
+    a->len = sizeof *in;
+    if (!strcmp(host, "*")) return 0;   // INADDR_ANY is all zero
+    return inet_pton(AF_INET, host, &in->sin_addr) == 1 ? 0 : CRT_EINVAL;
+}
+static struct sockaddr *crt__sockaddr(crt_addr *a) { return (struct sockaddr *)(void *)a->u.bytes; }
+static int crt__family(const crt_addr *a)
+{
+    return ((const struct sockaddr *)(const void *)a->u.bytes)->sa_family;
+}
+CRTDEF int crt_addr_port(const crt_addr *a)
+{
+    if (crt__family(a) == AF_INET) return ntohs(((const struct sockaddr_in *)(const void *)a->u.bytes)->sin_port);
+    if (crt__family(a) == AF_INET6) return ntohs(((const struct sockaddr_in6 *)(const void *)a->u.bytes)->sin6_port);
+    return 0;
+}
+CRTDEF int crt_addr_format(const crt_addr *a, char *buf, size_t n)
+{
+    char host[64] = "";
+    int k;
+    if (crt__family(a) == AF_INET) {
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a->u.bytes)->sin_addr, host, sizeof host);
+        k = snprintf(buf, n, "%s:%d", host, crt_addr_port(a));
+    } else if (crt__family(a) == AF_INET6) {
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)a->u.bytes)->sin6_addr, host, sizeof host);
+        k = snprintf(buf, n, "[%s]:%d", host, crt_addr_port(a));
+    } else {
+        k = snprintf(buf, n, "unix");
+    }
+    return k < 0 || (size_t)k >= n ? CRT_EINVAL : k;
+}
+
+static int crt__set_option(crt__fd fd, int level, int name, int value)
+{
+    return setsockopt((int)fd, level, name, &value, sizeof value) ? -errno : 0;
+}
+
+CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc, crt_listener **l)
+{
+    static const crt_listen_desc none;
+    crt_addr a;
+    crt__sock *s;
+    *l = NULL;
+    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (!desc) desc = &none;
+    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_listen");
+    if (crt_addr_parse(addr, &a) || desc->backlog < 0) return CRT_EINVAL;
+    int fd = crt__socket(crt__family(&a), SOCK_STREAM), e = 0;
+    if (fd < 0) return fd;
+    if (!desc->no_reuseaddr) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (!e && desc->reuseport) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (!e && desc->v6only) e = crt__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (!e && bind(fd, crt__sockaddr(&a), a.len)) e = -errno;
+    if (!e && listen(fd, desc->backlog ? desc->backlog : 1024)) e = -errno;
+    if (e) {
+        crt__fd_close(fd);
+        return e;
+    }
+    if ((e = crt__sock_new(cx->rt, fd, CRT__READABLE, &s))) return e;
+    if (!desc->no_nodelay) s->flags |= CRT__SOCK_NODELAY;
+    *l = (crt_listener *)s;
+    return 0;
+}
+
+// Out of descriptors or memory: accepting again at once would fail again, and an
+// edge-triggered reactor would not tell when it no longer does. So wait a little.
+static bool crt__accept_must_pause(int e)
+{
+    return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
+}
+static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__timer_cancel};
+
+static crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
+{
+    crt_runtime *rt = cx->rt;
+    crt_slot *slot = cx->slot;
+    crt_instant now = crt__rt_now(rt);
+    if (!crt__has_time(rt)) return -e;
+    s->pause_ms = s->pause_ms ? crt__min(s->pause_ms * 2, 1000) : 10;
+    if (!s->complained || now - s->complained >= CRT_SEC(1)) {
+        s->complained = now;
+        crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
+                 strerror(e), s->pause_ms);
+    }
+    slot->op = NULL;
+    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(s->pause_ms)), now)) return 0;
+    slot->op = &crt__op_accept_pause;
+    return CRT_PENDING;
+}
+
+CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_addr *peer)
+{
+    crt__sock *s = (crt__sock *)l, *made;
+    crt_slot *slot = cx->slot;
+    crt_addr from;
+    crt_poll r;
+    *out = NULL;
+    if (slot->op == &crt__op_accept_pause && !cx->unwind) {
+        if (!crt__timer_fired(slot)) return CRT_PENDING;
+    }
+    if (!crt__leaf(cx, &crt__op_accept, s)) return CRT_UNWIND;
+    if (!s) return CRT_EINVAL;
+    if (slot->op) {
+        if ((r = crt__io_resume(cx)) != 0) return r;
+    } else if (!crt__coop(cx)) {
+        return CRT_PENDING;
+    }
+    for (;;) {
+        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        if (seen & CRT__IO_SHUTDOWN) return slot->op = NULL, CRT_ESHUTDOWN;
+        if (!(seen & CRT__FOR_READ)) {
+            if ((r = crt__io_park(cx, s, &crt__op_accept, CRT__FOR_READ)) != 0) return r;
+            continue;
+        }
+        memset(&from, 0, sizeof from);
+        socklen_t n = sizeof from.u.bytes;
+        int fd = crt__accept(s->fd, crt__sockaddr(&from), &n);
+        if (fd >= 0) {
+            slot->op = NULL;
+            s->pause_ms = 0;
+            from.len = n;
+            if (peer) *peer = from;
+            if (s->flags & CRT__SOCK_NODELAY) (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+            int e = crt__sock_new(cx->rt, fd, CRT__WRITABLE, &made);
+            *out = (crt_stream *)made;
+            return e;
+        }
+        if (fd == -EINTR || fd == -ECONNABORTED) continue;
+        if (crt__would_block(-fd)) {
+            crt__ready_clear(s, seen, CRT__READABLE | CRT__IO_ERROR | CRT__READ_CLOSED);
+            continue;
+        }
+        if (crt__accept_must_pause(-fd)) {
+            if ((r = crt__accept_pause(cx, s, -fd)) != 0) return r;
+            continue;
+        }
+        slot->op = NULL;
+        return fd;
+    }
+}
+
+static void crt__op_connect_cancel(crt_slot *slot)
+{
+    crt__sock *s = slot->object;
+    crt__io_cancel(slot);
+    crt__sock_unref(s);
+}
+static const crt__op crt__op_connect = {"connect", crt__op_connect_cancel};
+
+// 1: connected, 0: not yet, or -errno.
+static int crt__connect_result(crt__sock *s)
+{
+    int e = 0;
+    socklen_t n = sizeof e;
+    struct sockaddr_storage peer;
+    if (getsockopt((int)s->fd, SOL_SOCKET, SO_ERROR, &e, &n)) return -errno;
+    if (e) return -e;
+    n = sizeof peer;
+    if (!getpeername((int)s->fd, (struct sockaddr *)&peer, &n)) return 1;
+    return errno == ENOTCONN ? 0 : -errno;
+}
+static crt_poll crt__connect_begin(crt_cx *cx, const char *addr, crt__sock **out)
+{
+    crt_addr a;
+    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_connect");
+    if (crt_addr_parse(addr, &a)) return CRT_EINVAL;
+    int fd = crt__socket(crt__family(&a), SOCK_STREAM), e = 0;
+    if (fd < 0) return fd;
+    while (connect(fd, crt__sockaddr(&a), a.len) && (e = errno) == EINTR) {}
+    if (e && e != EINPROGRESS && e != EINTR && e != EISCONN) {
+        crt__fd_close(fd);
+        return -e;
+    }
+    (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    return crt__sock_new(cx->rt, fd, 0, out);
+}
+CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **out)
+{
+    crt_slot *slot = cx->slot;
+    crt__sock *s;
+    crt_poll r;
+    *out = NULL;
+    if (!crt__leaf(cx, &crt__op_connect, slot->op == &crt__op_connect ? slot->object : NULL)) return CRT_UNWIND;
+    if (slot->op) {
+        s = slot->object;
+        if ((r = crt__io_resume(cx)) != 0) return r;
+    } else {
+        if (!crt__coop(cx)) return CRT_PENDING;
+        if ((r = crt__connect_begin(cx, addr, &s)) != 0) return r;
+    }
+    for (;;) {
+        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        if (seen & CRT__FOR_WRITE) {
+            int done = seen & CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : crt__connect_result(s);
+            if (done) {
+                slot->op = NULL;
+                if (done > 0) *out = (crt_stream *)s;
+                else crt__sock_unref(s);
+                return crt__min(done, 0);
+            }
+            crt__ready_clear(s, seen, CRT__FOR_WRITE);
+        } else if ((r = crt__io_park(cx, s, &crt__op_connect, CRT__FOR_WRITE)) != 0) {
+            return r;
+        }
+    }
+}
+CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
+{
+    int fd[2];
+    crt__sock *s;
+    *a = *b = NULL;
+    if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_stream_pair");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd)) return -errno;
+    int e = crt__sock_new(cx->rt, fd[0], CRT__WRITABLE, &s);
+    *a = (crt_stream *)s;
+    if (e) {
+        crt__fd_close(fd[1]);
+        return e;
+    }
+    e = crt__sock_new(cx->rt, fd[1], CRT__WRITABLE, &s);
+    *b = (crt_stream *)s;
+    if (e) crt_stream_close(a);
+    return e;
+}
+CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s)
+{
+    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (!s) return CRT_EINVAL;
+    if (shutdown((int)((crt__sock *)s)->fd, SHUT_WR) && errno != ENOTCONN) return -errno;
+    return 0;
+}
+CRTDEF crt_stream *crt_stream_clone(crt_stream *s)
+{
+    if (s) crt__atomic_add(&((crt__sock *)s)->refs, 1, CRT__RELAXED);
+    return s;
+}
+CRTDEF void crt_stream_close(crt_stream **s)
+{
+    crt__sock *old = s ? (crt__sock *)*s : NULL;
+    if (!old) return;
+    *s = NULL;
+    crt__sock_unref(old);
+}
+CRTDEF void crt_listener_close(crt_listener **l) { crt_stream_close((crt_stream **)(void *)l); }
+CRTDEF intptr_t crt_stream_fd(const crt_stream *s) { return ((const crt__sock *)s)->fd; }
+
+CRTDEF int crt_stream_set_nodelay(crt_stream *s, bool on)
+{
+    return crt__set_option(crt_stream_fd(s), IPPROTO_TCP, TCP_NODELAY, on);
+}
+CRTDEF int crt_stream_set_keepalive(crt_stream *s, bool on)
+{
+    return crt__set_option(crt_stream_fd(s), SOL_SOCKET, SO_KEEPALIVE, on);
+}
+CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds)
+{
+    struct linger l = {seconds >= 0, seconds >= 0 ? seconds : 0};
+    return setsockopt((int)crt_stream_fd(s), SOL_SOCKET, SO_LINGER, &l, sizeof l) ? -errno : 0;
+}
+CRTDEF int crt_stream_set_recv_buffer(crt_stream *s, int bytes)
+{
+    return crt__set_option(crt_stream_fd(s), SOL_SOCKET, SO_RCVBUF, bytes);
+}
+CRTDEF int crt_stream_set_send_buffer(crt_stream *s, int bytes)
+{
+    return crt__set_option(crt_stream_fd(s), SOL_SOCKET, SO_SNDBUF, bytes);
+}
+static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *, socklen_t *))
+{
+    socklen_t n = sizeof a->u.bytes;
+    memset(a, 0, sizeof *a);
+    if (get((int)fd, crt__sockaddr(a), &n)) return -errno;
+    a->len = n;
+    return 0;
+}
+CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt_stream_fd(s), a, getpeername); }
+CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt_stream_fd(s), a, getsockname); }
+CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
+{
+    return crt__name(((const crt__sock *)l)->fd, a, getsockname);
+}
+
+// --- any descriptor: a duplicate of it is watched for the duration of the wait,
+// so that two tasks may wait for the same one
+
+static const crt__op crt__op_fd = {"descriptor", crt__op_connect_cancel};
+
+static crt_poll crt__fd_wait(crt_cx *cx, crt__fd fd, uint32_t bits, short events)
+{
+    crt_slot *slot = cx->slot;
+    crt__sock *s;
+    crt_poll r;
+    if (!crt__leaf(cx, &crt__op_fd, slot->op == &crt__op_fd ? slot->object : NULL)) return CRT_UNWIND;
+    if (slot->op) {
+        s = slot->object;
+        if ((r = crt__io_resume(cx)) != 0) return r;
+    } else {
+        struct pollfd p = {(int)fd, events, 0};
+        if (!cx->rt->reactor) return crt__no_driver(cx, "waiting for a descriptor");
+        if (!crt__coop(cx)) return CRT_PENDING;
+        int twin = crt__dup(fd);
+        if (twin < 0) return twin;
+        if ((r = crt__sock_new(cx->rt, twin, 0, &s)) != 0) return r;
+        if (poll(&p, 1, 0) > 0) {   // ready at once
+            crt__sock_unref(s);
+            return 0;
+        }
+    }
+    if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits) &&
+        (r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0)
+        return r;
+    slot->op = NULL;
+    crt__sock_unref(s);
+    return 0;
+}
+CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd) { return crt__fd_wait(cx, fd, CRT__FOR_READ, POLLIN); }
+CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd) { return crt__fd_wait(cx, fd, CRT__FOR_WRITE, POLLOUT); }
+#endif   // CRT_NO_NET
+
+// ---------------------------------------------------------------------------
+// >>signal        signals through a pipe
+// ---------------------------------------------------------------------------
+// The handler does two things that a handler may do: it raises a flag and writes
+// a byte into a pipe. Every runtime that has waited for a signal watches that
+// pipe; whichever wakes first takes the flags, counts each signal's number up,
+// and wakes all who wait for it, in any runtime. A task remembers the last number
+// that it saw, so it misses nothing between two calls; several at once are one.
+
+enum { CRT__SIGNALS = 65 };
+static struct {
+    uint32_t lock;                      // over all but `raised`
+    bool ready, installed[CRT__SIGNALS];
+    int pipe[2];
+    uint32_t raised[CRT__SIGNALS];      // atomic: set by the handler
+    uint64_t count[CRT__SIGNALS];
+    crt_slot *waiters;                  // slot.extra: signal, slot.value: count seen
+} crt__signals;
+
+typedef struct crt__ext_signal {
+    crt__ext ext;
+    int sig;
+    uint64_t seen;
+} crt__ext_signal;
+
+static void crt__signal_handler(int sig)
+{
+    int e = errno;
+    crt__atomic_store(&crt__signals.raised[sig], 1, CRT__SEQ_CST);
+    ssize_t n = write(crt__signals.pipe[1], "", 1);   // full: a byte is there already
+    (void)n;
+    errno = e;
+}
+static void crt__signal_unlink(crt_slot *slot)
+{
+    if (slot->prev) slot->prev->next = slot->next;
+    else crt__signals.waiters = slot->next;
+    if (slot->next) slot->next->prev = slot->prev;
+}
+// The pipe is readable: hand out what was raised.
+static void crt__signal_wake(crt_runtime *rt)
+{
+    crt__list ready = {NULL, NULL};
+    char drain[64];
+    (void)rt;
+    while (read(crt__signals.pipe[0], drain, sizeof drain) > 0) {}
+    crt__lock(&crt__signals.lock);
+    for (int sig = 1; sig < CRT__SIGNALS; sig++) {
+        if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) continue;
+        if (!crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST)) continue;
+        crt__signals.count[sig]++;
+        for (crt_slot *s = crt__signals.waiters, *after; s; s = after) {
+            after = s->next;
+            if (s->extra != (uint32_t)sig) continue;
+            crt__signal_unlink(s);
+            s->state = CRT__WAIT_WOKEN;
+            crt__wake_into(&ready, s->task);
+        }
+    }
+    crt__unlock(&crt__signals.lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_signal_cancel(crt_slot *slot)
+{
+    crt__lock(&crt__signals.lock);
+    if (slot->state == CRT__WAIT_QUEUED) crt__signal_unlink(slot);
+    crt__unlock(&crt__signals.lock);
+}
+static const crt__op crt__op_signal = {"signal", crt__op_signal_cancel};
+
+// Under the signal lock. 0 or an error.
+static int crt__signal_install(crt_runtime *rt, int sig)
+{
+    if (!crt__signals.ready) {
+        if (pipe2(crt__signals.pipe, O_NONBLOCK | O_CLOEXEC)) return -errno;
+        crt__signals.ready = true;
+    }
+    if (!rt->signal_registered) {   // watch the pipe from this runtime too
+        int twin = fcntl(crt__signals.pipe[0], F_DUPFD_CLOEXEC, 0);
+        if (twin < 0) return -errno;
+        int e = crt__reactor_add(rt->reactor, twin, CRT__SIGNAL_TOKEN);
+        if (e) return close(twin), e;
+        rt->signal_registered = (uint32_t)twin + 1;
+        crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
+    }
+    if (!crt__signals.installed[sig]) {
+        struct sigaction sa;
+        memset(&sa, 0, sizeof sa);
+        sa.sa_handler = crt__signal_handler;
+        sa.sa_flags = SA_RESTART;
+        sigemptyset(&sa.sa_mask);
+        if (sigaction(sig, &sa, NULL)) return -errno;
+        crt__signals.installed[sig] = true;
+    }
+    return 0;
+}
+static bool crt__signal_allowed(int sig)
+{
+    return sig > 0 && sig < CRT__SIGNALS && sig != SIGKILL && sig != SIGSTOP && sig != SIGSEGV &&
+           sig != SIGILL && sig != SIGFPE && sig != SIGBUS;
+}
+// What this task has seen of a signal; from its first call on.
+static crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
+{
+    for (crt__ext *e = t->ext; e; e = e->next)
+        if (e->kind == CRT__EXT_SIGNAL && ((crt__ext_signal *)(void *)e)->sig == sig)
+            return (crt__ext_signal *)(void *)e;
+    crt__ext_signal *m = crt__ext_add(t, CRT__EXT_SIGNAL, sizeof *m);
+    if (!m) return NULL;
+    m->sig = sig;
+    m->seen = crt__signals.count[sig];
+    return m;
+}
+CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
+{
+    crt_runtime *rt = cx->rt;
+    crt_slot *slot = cx->slot;
+    crt_poll r = CRT_PENDING;
+    if (!crt__leaf(cx, &crt__op_signal, &crt__signals.raised[crt__signal_allowed(sig) ? sig : 0])) return CRT_UNWIND;
+    if (!crt__signal_allowed(sig)) return CRT_EINVAL;
+    if (!rt->reactor || !(rt->config.drivers & CRT_DRIVER_SIGNAL)) {
+        crt__say(rt, CRT_LOG_ERROR, "crt_signal_recv needs CRT_DRIVER_SIGNAL and CRT_DRIVER_IO in crt_config.drivers");
+        return CRT_ENODRIVER;
+    }
+    crt__lock(&crt__signals.lock);
+    int e = crt__signal_install(rt, sig);
+    crt__ext_signal *m = e ? NULL : crt__signal_memory(cx->task, sig);
+    if (!m) {
+        r = e ? e : CRT_ENOMEM;
+    } else if (m->seen != crt__signals.count[sig]) {
+        m->seen = crt__signals.count[sig];
+        r = 0;
+    }
+    if (r != CRT_PENDING) {
+        if (slot->op && slot->state == CRT__WAIT_QUEUED) crt__signal_unlink(slot);
+        slot->op = NULL;
+    } else if (!slot->op || slot->state != CRT__WAIT_QUEUED) {
+        crt__slot_park(cx, slot, &crt__op_signal, &crt__signals.raised[sig]);
+        slot->state = CRT__WAIT_QUEUED;
+        slot->extra = (uint32_t)sig;
+        slot->next = crt__signals.waiters;
+        if (slot->next) slot->next->prev = slot;
+        crt__signals.waiters = slot;
+    }
+    crt__unlock(&crt__signals.lock);
+    return r;
+}
+CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
+
+// ---------------------------------------------------------------------------
+// >>sync          notify, semaphore, mutex, oneshot, cancel token
+// ---------------------------------------------------------------------------
+// What waits is a slot in a list under a small lock. Who grants something to a
+// slot unlinks it, stores the new state and marks the task woken, all under the
+// lock, and queues the task after it. A task that finds its slot granted takes
+// the lock once before it leaves, so that the granter is done with the slot. A
+// cancelled wait that was granted already passes the grant on.
+
+enum { CRT__SLOT_QUEUED = 1, CRT__SLOT_GRANTED = 2, CRT__SLOT_GRANTED_ALL = 3, CRT__SLOT_CLOSED = 4 };
+
+static void crt__waitq_push(crt__waitq *q, crt_slot *s)
+{
+    s->next = NULL;
+    s->prev = q->tail;
+    if (q->tail) q->tail->next = s;
+    else q->head = s;
+    q->tail = s;
+    s->state = CRT__SLOT_QUEUED;
+}
+static void crt__waitq_unlink(crt__waitq *q, crt_slot *s)
+{
+    if (s->prev) s->prev->next = s->next;
+    else q->head = s->next;
+    if (s->next) s->next->prev = s->prev;
+    else q->tail = s->prev;
+}
+static void crt__waitq_grant(crt__waitq *q, crt_slot *s, uint32_t state, crt__list *ready)
+{
+    crt_task *task = s->task;
+    crt__waitq_unlink(q, s);
+    crt__atomic_store(&s->state, state, CRT__RELEASE);
+    crt__wake_into(ready, task);
+}
+// The state of a parked slot, once whoever changes it is done with it.
+static uint32_t crt__waitq_state(crt__waitq *q, crt_slot *s)
+{
+    uint32_t state = crt__atomic_load(&s->state, CRT__ACQUIRE);
+    if (state != CRT__SLOT_QUEUED) {
+        crt__lock(&q->lock);
+        crt__unlock(&q->lock);
+    }
+    return state;
+}
+
+// --- notify: q.extra is the stored permit
+
+static void crt__notify_give(crt_notify *n, crt_slot *to, crt__list *ready)
+{
+    if (to) crt__waitq_grant(&n->q, to, CRT__SLOT_GRANTED, ready);
+    else n->q.extra = 1;
+}
+CRTDEF void crt_notify_one(crt_notify *n)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&n->q.lock);
+    crt__notify_give(n, n->q.head, &ready);
+    crt__unlock(&n->q.lock);
+    crt__submit_list(&ready);
+}
+CRTDEF void crt_notify_last(crt_notify *n)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&n->q.lock);
+    crt__notify_give(n, n->q.tail, &ready);
+    crt__unlock(&n->q.lock);
+    crt__submit_list(&ready);
+}
+CRTDEF void crt_notify_waiters(crt_notify *n)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&n->q.lock);
+    while (n->q.head) crt__waitq_grant(&n->q, n->q.head, CRT__SLOT_GRANTED_ALL, &ready);
+    crt__unlock(&n->q.lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_notify_cancel(crt_slot *slot)
+{
+    crt_notify *n = slot->object;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&n->q.lock);
+    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&n->q, slot);
+    else if (slot->state == CRT__SLOT_GRANTED) crt__notify_give(n, n->q.head, &ready);
+    crt__unlock(&n->q.lock);
+    crt__submit_list(&ready);
+}
+static const crt__op crt__op_notify = {"notify", crt__op_notify_cancel};
+CRTDEF crt_poll crt_notified(crt_cx *cx, crt_notify *n)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_notify, n)) return CRT_UNWIND;
+    if (slot->op) {
+        if (crt__waitq_state(&n->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
+        slot->op = NULL;
+        return 0;
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    crt__lock(&n->q.lock);
+    bool now = n->q.extra != 0;
+    if (now) {
+        n->q.extra = 0;
+    } else {
+        crt__slot_park(cx, slot, &crt__op_notify, n);
+        crt__waitq_push(&n->q, slot);
+    }
+    crt__unlock(&n->q.lock);
+    return now ? 0 : CRT_PENDING;
+}
+
+// --- semaphore: slot.value = permits still missing, slot.extra = permits asked for
+// Invariant: while somebody waits, permits is 0: what is free belongs to the head.
+
+static void crt__semaphore_give(crt_semaphore *s, size_t n, crt__list *ready)
+{
+    crt_slot *head;
+    s->permits += n;
+    while ((head = s->q.head) && s->permits) {
+        size_t take = crt__min(s->permits, (size_t)head->value);
+        s->permits -= take;
+        head->value -= take;
+        if (head->value) break;
+        crt__waitq_grant(&s->q, head, CRT__SLOT_GRANTED, ready);
+    }
+}
+CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits)
+{
+    memset(s, 0, sizeof *s);
+    s->permits = permits;
+}
+CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&s->q.lock);
+    crt__semaphore_give(s, n, &ready);
+    crt__unlock(&s->q.lock);
+    crt__submit_list(&ready);
+}
+CRTDEF void crt_semaphore_close(crt_semaphore *s)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&s->q.lock);
+    s->closed = 1;
+    while (s->q.head) {
+        s->permits += s->q.head->extra - (size_t)s->q.head->value;
+        crt__waitq_grant(&s->q, s->q.head, CRT__SLOT_CLOSED, &ready);
+    }
+    crt__unlock(&s->q.lock);
+    crt__submit_list(&ready);
+}
+CRTDEF size_t crt_semaphore_available(crt_semaphore *s)
+{
+    crt__lock(&s->q.lock);
+    size_t n = s->permits;
+    crt__unlock(&s->q.lock);
+    return n;
+}
+CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n)
+{
+    int r = 0;
+    crt__lock(&s->q.lock);
+    if (s->closed) r = CRT_ECLOSED;
+    else if (s->permits < n) r = CRT_EAGAIN;
+    else s->permits -= n;
+    crt__unlock(&s->q.lock);
+    return r;
+}
+static void crt__op_semaphore_cancel(crt_slot *slot)
+{
+    crt_semaphore *s = slot->object;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&s->q.lock);
+    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&s->q, slot);
+    if (slot->state != CRT__SLOT_CLOSED) crt__semaphore_give(s, slot->extra - (size_t)slot->value, &ready);
+    crt__unlock(&s->q.lock);
+    crt__submit_list(&ready);
+}
+static const crt__op crt__op_semaphore = {"semaphore", crt__op_semaphore_cancel};
+CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n)
+{
+    crt_slot *slot = cx->slot;
+    crt_poll r = 0;
+    if (!crt__leaf(cx, &crt__op_semaphore, s)) return CRT_UNWIND;
+    if (slot->op) {
+        uint32_t state = crt__waitq_state(&s->q, slot);
+        if (state == CRT__SLOT_QUEUED) return CRT_PENDING;
+        slot->op = NULL;
+        return state == CRT__SLOT_CLOSED ? CRT_ECLOSED : 0;
+    }
+    if (n > UINT32_MAX) return CRT_EINVAL;
+    if (!crt__coop(cx)) return CRT_PENDING;
+    crt__lock(&s->q.lock);
+    if (s->closed) {
+        r = CRT_ECLOSED;
+    } else if (!s->q.head && s->permits >= n) {
+        s->permits -= n;
+    } else {
+        crt__slot_park(cx, slot, &crt__op_semaphore, s);
+        slot->extra = (uint32_t)n;
+        slot->value = n - s->permits;   // what is free is ours already, if we are first
+        if (s->q.head) slot->value = n;
+        else s->permits = 0;
+        crt__waitq_push(&s->q, slot);
+        r = CRT_PENDING;
+    }
+    crt__unlock(&s->q.lock);
+    return r;
+}
+
+// --- mutex: q.extra = 0 free, 1 locked, 2 locked and somebody may wait
+// Free to locked and back is one CAS. 2 is entered and left under q.lock only. The
+// unlocker hands the lock to the head of the queue without freeing it between.
+
+CRTDEF int crt_mutex_try_lock(crt_mutex *m)
+{
+    uint32_t none = 0;
+    return crt__atomic_cas(&m->q.extra, &none, 1, CRT__ACQUIRE, CRT__RELAXED) ? 0 : CRT_EBUSY;
+}
+CRTDEF void crt_mutex_unlock(crt_mutex *m)
+{
+    uint32_t one = 1;
+    crt__list ready = {NULL, NULL};
+    if (CRT__LIKELY(crt__atomic_cas(&m->q.extra, &one, 0, CRT__RELEASE, CRT__RELAXED))) return;
+    CRT_ASSERT(one == 2);   // unlocking what is not locked
+    crt__lock(&m->q.lock);
+    if (m->q.head) {
+        crt__waitq_grant(&m->q, m->q.head, CRT__SLOT_GRANTED, &ready);
+        if (!m->q.head) crt__atomic_store(&m->q.extra, 1, CRT__RELEASE);
+    } else {
+        crt__atomic_store(&m->q.extra, 0, CRT__RELEASE);
+    }
+    crt__unlock(&m->q.lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_mutex_cancel(crt_slot *slot)
+{
+    crt_mutex *m = slot->object;
+    crt__lock(&m->q.lock);
+    bool granted = slot->state != CRT__SLOT_QUEUED;
+    if (!granted) crt__waitq_unlink(&m->q, slot);
+    crt__unlock(&m->q.lock);
+    if (granted) crt_mutex_unlock(m);
+}
+static const crt__op crt__op_mutex = {"mutex", crt__op_mutex_cancel};
+CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_mutex, m)) return CRT_UNWIND;
+    if (slot->op) {
+        if (crt__waitq_state(&m->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
+        slot->op = NULL;
+        return 0;
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    if (CRT__LIKELY(crt_mutex_try_lock(m) == 0)) return 0;
+    crt__lock(&m->q.lock);
+    uint32_t state = crt__atomic_load(&m->q.extra, CRT__RELAXED);
+    for (;;) {
+        if (state == 2) break;
+        if (crt__atomic_cas(&m->q.extra, &state, state + 1, CRT__ACQUIRE, CRT__RELAXED)) break;
+    }
+    if (state != 0) {
+        crt__slot_park(cx, slot, &crt__op_mutex, m);
+        crt__waitq_push(&m->q, slot);
+    }
+    crt__unlock(&m->q.lock);
+    return state == 0 ? 0 : CRT_PENDING;
+}
+
+// --- oneshot: one word, like the join word of a task
+// 0, a waiting task (with a reference), or how it ended. The value is written
+// before SENT is stored with release and read after it is seen with acquire.
+
+enum { CRT__ONESHOT_SENT = 1, CRT__ONESHOT_TX_GONE = 2, CRT__ONESHOT_RX_GONE = 4 };
+typedef struct crt__oneshot {
+    uintptr_t word;     // atomic
+    uint32_t refs;      // atomic: 2, one for each side
+    uint32_t size;
+    max_align_t value[];
+} crt__oneshot;
+
+CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx **rx)
+{
+    *tx = NULL;
+    *rx = NULL;
+    if (elem_size > UINT32_MAX / 2) return CRT_EINVAL;
+    crt__oneshot *o = CRT_MALLOC(sizeof *o + elem_size);
+    if (!o) return CRT_ENOMEM;
+    o->word = 0;
+    o->refs = 2;
+    o->size = (uint32_t)elem_size;
+    *tx = (crt_oneshot_tx *)o;
+    *rx = (crt_oneshot_rx *)o;
+    return 0;
+}
+static void crt__oneshot_unref(crt__oneshot *o)
+{
+    if (crt__atomic_sub(&o->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(o);
+}
+static void crt__oneshot_end(crt__oneshot *o, uintptr_t how, uintptr_t *was)
+{
+    *was = crt__atomic_xchg(&o->word, how, CRT__ACQ_REL);
+    if (*was > CRT__ONESHOT_RX_GONE) {
+        crt__task_wake((crt_task *)*was);
+        crt__task_unref((crt_task *)*was, 1);
+    }
+}
+CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem)
+{
+    crt__oneshot *o = (crt__oneshot *)*tx;
+    uintptr_t was;
+    if (!o) return CRT_EINVAL;
+    *tx = NULL;
+    memcpy(o->value, elem, o->size);
+    crt__oneshot_end(o, CRT__ONESHOT_SENT, &was);
+    crt__oneshot_unref(o);
+    return was == CRT__ONESHOT_RX_GONE ? CRT_ECLOSED : 0;
+}
+CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx)
+{
+    crt__oneshot *o = (crt__oneshot *)*tx;
+    uintptr_t was;
+    if (!o) return;
+    *tx = NULL;
+    crt__oneshot_end(o, CRT__ONESHOT_TX_GONE, &was);
+    crt__oneshot_unref(o);
+}
+CRTDEF void crt_oneshot_rx_drop(crt_oneshot_rx **rx)
+{
+    crt__oneshot *o = (crt__oneshot *)*rx;
+    uintptr_t was;
+    if (!o) return;
+    *rx = NULL;
+    crt__oneshot_end(o, CRT__ONESHOT_RX_GONE, &was);
+    crt__oneshot_unref(o);
+}
+static void crt__op_oneshot_cancel(crt_slot *slot)
+{
+    crt__oneshot *o = slot->object;
+    uintptr_t me = (uintptr_t)slot->task;
+    if (crt__atomic_cas(&o->word, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE)) crt__task_unref(slot->task, 1);
+}
+static const crt__op crt__op_oneshot = {"oneshot", crt__op_oneshot_cancel};
+CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
+{
+    crt__oneshot *o = (crt__oneshot *)*rx;
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_oneshot, o)) return CRT_UNWIND;
+    if (!o) return CRT_EINVAL;
+    uintptr_t word = crt__atomic_load(&o->word, CRT__ACQUIRE);
+    if (word != CRT__ONESHOT_SENT && word != CRT__ONESHOT_TX_GONE) {
+        if (slot->op) return CRT_PENDING;
+        word = 0;
+        crt__task_ref(cx->task);
+        if (crt__atomic_cas(&o->word, &word, (uintptr_t)cx->task, CRT__ACQ_REL, CRT__ACQUIRE)) {
+            crt__slot_park(cx, slot, &crt__op_oneshot, o);
+            return CRT_PENDING;
+        }
+        crt__task_unref(cx->task, 1);
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    slot->op = NULL;
+    *rx = NULL;
+    if (word == CRT__ONESHOT_SENT) memcpy(elem, o->value, o->size);
+    crt__oneshot_unref(o);
+    return word == CRT__ONESHOT_SENT ? 0 : CRT_ECLOSED;
+}
+
+// --- cancel token: a tree under the lock of its root
+// A token keeps its parent alive, so the root outlives them all. A waiting slot
+// keeps a reference to its token.
+
+struct crt_cancel_token {
+    uint32_t refs, cancelled;   // atomic
+    uint32_t lock;              // the root's is used
+    crt_cancel_token *root, *parent, *child, *next, *prev;
+    crt__waitq q;               // its own lock is not used
+};
+
+static crt_cancel_token *crt__token_new(crt_cancel_token *parent)
+{
+    crt_cancel_token *t = CRT_MALLOC(sizeof *t);
+    if (!t) return NULL;
+    memset(t, 0, sizeof *t);
+    t->refs = 1;
+    t->root = parent ? parent->root : t;
+    t->parent = parent;
+    return t;
+}
+CRTDEF crt_cancel_token *crt_cancel_token_new(void) { return crt__token_new(NULL); }
+CRTDEF crt_cancel_token *crt_cancel_token_clone(crt_cancel_token *t)
+{
+    crt__atomic_add(&t->refs, 1, CRT__RELAXED);
+    return t;
+}
+CRTDEF crt_cancel_token *crt_cancel_token_child(crt_cancel_token *parent)
+{
+    crt_cancel_token *t = crt__token_new(parent);
+    if (!t) return NULL;
+    crt_cancel_token_clone(parent);
+    crt__lock(&t->root->lock);
+    t->cancelled = parent->cancelled;
+    t->next = parent->child;
+    if (t->next) t->next->prev = t;
+    parent->child = t;
+    crt__unlock(&t->root->lock);
+    return t;
+}
+static void crt__token_unref(crt_cancel_token *t)
+{
+    while (t && crt__atomic_sub(&t->refs, 1, CRT__ACQ_REL) == 1) {
+        crt_cancel_token *parent = t->parent;
+        if (parent) {
+            crt__lock(&t->root->lock);
+            if (t->prev) t->prev->next = t->next;
+            else parent->child = t->next;
+            if (t->next) t->next->prev = t->prev;
+            crt__unlock(&t->root->lock);
+        }
+        CRT_FREE(t);
+        t = parent;
+    }
+}
+CRTDEF void crt_cancel_token_drop(crt_cancel_token **t)
+{
+    crt_cancel_token *old = t ? *t : NULL;
+    if (!old) return;
+    *t = NULL;
+    crt__token_unref(old);
+}
+CRTDEF bool crt_cancel_token_is_cancelled(const crt_cancel_token *t)
+{
+    return crt__atomic_load(&t->cancelled, CRT__ACQUIRE) != 0;
+}
+// The token after `t` in a walk over the tree below `top`.
+static crt_cancel_token *crt__token_next(crt_cancel_token *t, const crt_cancel_token *top)
+{
+    if (t->child) return t->child;
+    while (t != top && !t->next) t = t->parent;
+    return t == top ? NULL : t->next;
+}
+CRTDEF void crt_cancel_token_cancel(crt_cancel_token *top)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&top->root->lock);
+    for (crt_cancel_token *t = top; t; t = crt__token_next(t, top)) {
+        crt__atomic_store(&t->cancelled, 1, CRT__RELEASE);
+        while (t->q.head) crt__waitq_grant(&t->q, t->q.head, CRT__SLOT_GRANTED, &ready);
+    }
+    crt__unlock(&top->root->lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_token_cancel(crt_slot *slot)
+{
+    crt_cancel_token *t = slot->object;
+    crt__lock(&t->root->lock);
+    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&t->q, slot);
+    crt__unlock(&t->root->lock);
+    crt__token_unref(t);
+}
+static const crt__op crt__op_token = {"cancel token", crt__op_token_cancel};
+CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_token, t)) return CRT_UNWIND;
+    if (slot->op) {
+        if (crt__atomic_load(&slot->state, CRT__ACQUIRE) == CRT__SLOT_QUEUED) return CRT_PENDING;
+        crt__slot_cancel(slot);
+        return 0;
+    }
+    if (!t) return CRT_EINVAL;
+    if (!crt__coop(cx)) return CRT_PENDING;
+    crt__lock(&t->root->lock);
+    bool now = t->cancelled != 0;
+    if (!now) {
+        crt__slot_park(cx, slot, &crt__op_token, t);
+        crt__waitq_push(&t->q, slot);
+        crt_cancel_token_clone(t);
+    }
+    crt__unlock(&t->root->lock);
+    return now ? 0 : CRT_PENDING;
+}
+
+// ---------------------------------------------------------------------------
+// >>combinators   timeout, select, join
+// ---------------------------------------------------------------------------
+// Each is one expression that evaluates its arms in place, so it is called at the
+// beginning, before and after each arm, and at the end. An arm is in one state:
+//
+//   FRESH -> ACTIVE (pending) -> DONE
+//               '-> CANCELLING (unwind delivered, cleaning up) -> DONE      DISABLED
+//
+// Invariants. An unwind is delivered to an arm at most once, and only to an ACTIVE
+// one; one that comes from outside while the losers clean up is remembered, not
+// delivered again. cx->slot is that of the arm being evaluated and is put back
+// after it. The group is listed in the task from the first poll to the result.
+
+enum { CRT__ARM_FRESH = 0, CRT__ARM_ACTIVE, CRT__ARM_CANCELLING, CRT__ARM_DONE, CRT__ARM_DISABLED };
+enum { CRT__PHASE_FRESH = 0, CRT__PHASE_POLL, CRT__PHASE_CANCEL };
+enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5 };
+
+static bool crt__panicking(const crt_cx *cx) { return (cx->task->flags & CRT__TASK_PANICKED) != 0; }
+
+// --- timeout. phase: POLL, EXPIRED (the next pass delivers the unwind), CANCEL,
+// DONE. `set` is 1 if an unwind from outside was there when this poll began.
+
+CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute)
+{
+    if (t->phase == CRT__PHASE_FRESH) {
+        t->deadline = absolute ? when : crt__instant_after(crt__rt_now(cx->rt), when);
+        t->phase = CRT__PHASE_POLL;
+        t->result = CRT_ETIMEDOUT;
+        crt__group_link(cx, &t->group, &t->slot, 1, 0);
+    }
+    t->set = cx->unwind;
+    if (t->phase == CRT__PHASE_CANCEL && cx->unwind) {   // the losing arm has had its unwind
+        cx->unwind = 0;
+        t->result = CRT_UNWIND;
+    }
+}
+CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t)
+{
+    if (t->phase == CRT__TIMEOUT_EXPIRED) {
+        cx->unwind = 1;
+        return true;
+    }
+    if (t->phase == CRT__TIMEOUT_UNWOUND) {   // second pass of the same poll
+        t->phase = CRT__PHASE_CANCEL;
+        return false;
+    }
+    return t->phase == CRT__PHASE_POLL || t->phase == CRT__PHASE_CANCEL;
+}
+// The clock is polled with whatever budget: a busy expression must not hide it.
+static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
+{
+    crt_slot *outer = cx->slot;
+    uint8_t deferred = cx->deferred;
+    cx->slot = &t->slot;
+    crt_poll r = crt_unconstrained(cx, crt__sleep(cx, t->deadline, true));
+    cx->slot = outer;
+    if (r == 0) {
+        t->phase = CRT__TIMEOUT_EXPIRED;
+        cx->deferred = 0;
+    } else {
+        cx->deferred = deferred;
+        if (r < 0 && r != CRT_PENDING) {   // no time driver
+            t->result = r;
+            t->phase = CRT__TIMEOUT_EXPIRED;
+        } else {
+            t->phase = CRT__TIMEOUT_UNWOUND + 1;   // nothing more in this poll
+        }
+    }
+}
+CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
+{
+    if (t->phase == CRT__PHASE_POLL) {
+        if (r != CRT_PENDING) {
+            t->result = r;
+            t->phase = CRT__TIMEOUT_DONE;
+        } else if (t->set && !cx->unwind) {   // cancelled from outside, cleaning up
+            t->result = CRT_UNWIND;
+            t->phase = CRT__TIMEOUT_UNWOUND;
+        } else {
+            crt__timeout_clock(cx, t);
+        }
+        return;
+    }
+    // EXPIRED or CANCEL: an expression that took no notice of the unwind is left.
+    bool ignored = cx->unwind != 0;
+    bool first = t->phase == CRT__TIMEOUT_EXPIRED;
+    cx->unwind = 0;
+    if (r == CRT_PENDING && !ignored) {
+        t->phase = first ? CRT__PHASE_CANCEL : CRT__TIMEOUT_UNWOUND;
+        return;
+    }
+    if (ignored) crt__slot_cancel(cx->slot);
+    if (crt__panicking(cx)) t->result = CRT_UNWIND;
+    t->phase = CRT__TIMEOUT_DONE;
+}
+CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t)
+{
+    (void)cx;
+    if (t->phase == CRT__TIMEOUT_DONE) {
+        t->phase = CRT__PHASE_FRESH;
+        t->set = 0;
+        crt__slot_cancel(&t->slot);
+        crt__group_unlink(&t->group);
+        return t->result;
+    }
+    if (t->phase == CRT__TIMEOUT_UNWOUND + 1) t->phase = CRT__PHASE_POLL;
+    if (t->phase == CRT__TIMEOUT_UNWOUND) t->phase = CRT__PHASE_CANCEL;
+    return CRT_PENDING;
+}
+
+// --- select and join
+
+static crt__arm *crt__arm_at(crt__select *s, uint32_t i)
+{
+    return (crt__arm *)(void *)((char *)s->group.first + (size_t)i * s->group.stride);
+}
+CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t n, int mode)
+{
+    if (s->phase == CRT__PHASE_FRESH) {
+        crt__group_link(cx, &s->group, &arms[0].slot, (uint32_t)n, sizeof *arms);
+        for (size_t i = 0; i < n; i++) arms[i].state = arms[i].seen = 0;
+        s->phase = CRT__PHASE_POLL;
+        s->mode = (uint32_t)mode;
+        s->winner = 0;
+        s->serial = 0;
+    }
+    s->outer = cx->select;
+    s->outer_slot = cx->slot;
+    cx->select = s;
+    s->serial++;
+    s->turn = 0;
+    // Polling starts at a random arm, or in order.
+    s->start = 0;
+    if (mode == CRT__SELECT && n > 1 && s->phase == CRT__PHASE_POLL) {
+        static uint64_t stray = 88172645463325252ull;   // a task whose worker was handed over
+        s->start = crt__random_below(cx->worker ? &cx->worker->rng : &stray, (uint32_t)n);
+    }
+    if (cx->unwind) {   // from outside: every arm gets one
+        cx->unwind = 0;
+        s->winner = CRT_UNWIND;
+        s->phase = CRT__PHASE_CANCEL;
+    }
+}
+CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition)
+{
+    crt__select *s = cx->select;
+    if (i < 0 || (uint32_t)i >= s->group.count) {
+        if (s->phase == CRT__PHASE_POLL) {
+            crt__say(cx->rt, CRT_LOG_ERROR, "crt_on(cx, %d, ...) in a CRT_SELECT(%u)", i, s->group.count);
+            s->phase = CRT__PHASE_CANCEL;
+            s->winner = CRT_EINVAL;
+        }
+        return false;
+    }
+    crt__arm *arm = crt__arm_at(s, (uint32_t)i);
+    if (s->phase == CRT__PHASE_POLL) {
+        if (arm->state == CRT__ARM_FRESH && s->serial == 1 && !condition) arm->state = CRT__ARM_DISABLED;
+        if (arm->state >= CRT__ARM_DONE || arm->seen == s->serial) return false;
+        if (s->turn == 0 && (uint32_t)i < s->start) return false;
+        arm->state = CRT__ARM_ACTIVE;
+    } else if (arm->state == CRT__ARM_ACTIVE) {
+        arm->state = CRT__ARM_CANCELLING;
+        cx->unwind = 1;
+    } else if (arm->state != CRT__ARM_CANCELLING || arm->seen == s->serial) {
+        return false;
+    }
+    arm->seen = s->serial;
+    s->current = (uint32_t)i;
+    cx->slot = &arm->slot;
+    return true;
+}
+CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r)
+{
+    crt__select *s = cx->select;
+    crt__arm *arm = crt__arm_at(s, s->current);
+    cx->slot = s->outer_slot;
+    if (arm->state == CRT__ARM_CANCELLING) {
+        bool ignored = cx->unwind != 0;
+        cx->unwind = 0;
+        if (r == CRT_PENDING && !ignored) return;
+        if (ignored) crt__slot_cancel(&arm->slot);
+    } else {
+        if (r == CRT_PENDING) return;
+        bool ends = r == CRT_UNWIND || s->mode <= CRT__SELECT_BIASED || (s->mode == CRT__TRY_JOIN && r < 0);
+        if (ends) {
+            s->winner = r == CRT_UNWIND || s->mode > CRT__SELECT_BIASED ? r : (crt_poll)s->current;
+            s->phase = CRT__PHASE_CANCEL;
+        }
+    }
+    arm->state = CRT__ARM_DONE;
+    if (crt__panicking(cx)) {
+        s->winner = CRT_UNWIND;
+        s->phase = CRT__PHASE_CANCEL;
+    }
+}
+CRTDEF void crt__select_turn(crt_cx *cx) { cx->select->turn++; }
+CRTDEF crt_poll crt__select_end(crt_cx *cx)
+{
+    crt__select *s = cx->select;
+    uint32_t active = 0, done = 0;
+    cx->select = s->outer;
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        uint32_t state = crt__arm_at(s, i)->state;
+        active += state == CRT__ARM_ACTIVE || state == CRT__ARM_CANCELLING;
+        done += state == CRT__ARM_DONE;
+    }
+    if (active) return CRT_PENDING;
+    if (s->phase == CRT__PHASE_POLL && s->mode <= CRT__SELECT_BIASED && !done) {
+        crt__say(cx->rt, CRT_LOG_ERROR, "crt_select: every arm is disabled");
+        s->winner = CRT_EINVAL;
+    }
+    s->phase = CRT__PHASE_FRESH;
+    crt__group_unlink(&s->group);
+    return s->winner;
+}
+
+// ---------------------------------------------------------------------------
+// >>sight         metrics, dump
+// ---------------------------------------------------------------------------
+
+static uint64_t crt__read(const uint64_t *counter) { return crt__atomic_load(counter, CRT__RELAXED); }
+
+// Tasks that have not ended. Endings are read first: a task that spawned another
+// before it ended is then never counted without its child.
+static uint64_t crt__alive(crt_runtime *rt)
+{
+    uint64_t ended = crt__atomic_load(&rt->remote_completed, CRT__ACQUIRE), begun = 0;
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        ended += crt__atomic_load(&rt->workers[i].completed, CRT__ACQUIRE);
+    for (uint32_t i = 0; i < rt->worker_count; i++) begun += crt__read(&rt->workers[i].spawned);
+    begun += crt__atomic_load(&rt->remote_spawned, CRT__ACQUIRE) / 2;
+    return begun > ended ? begun - ended : 0;
+}
+CRTDEF int crt_metrics_worker(crt_runtime *rt, int i, crt_worker_metrics *m)
+{
+    if (!rt || i < 0 || (uint32_t)i >= rt->worker_count) return CRT_EINVAL;
+    crt__worker *w = &rt->workers[i];
+    memset(m, 0, sizeof *m);
+    m->park_count = crt__read(&w->parks);
+    m->noop_count = crt__read(&w->noops);
+    m->steal_count = crt__read(&w->steals);
+    m->steal_operations = crt__read(&w->steal_ops);
+    m->poll_count = crt__read(&w->polls);
+    m->local_schedule_count = crt__read(&w->local_schedules);
+    m->overflow_count = crt__read(&w->overflows);
+    m->busy_ns = crt__read(&w->busy_ns);
+    m->mean_poll_ns = m->poll_count ? m->busy_ns / m->poll_count : 0;
+    m->local_queue_depth = w->ring ? crt__ring_length(w->ring) : 0;
+    m->thread_id = crt__read(&w->thread_id);
+    return 0;
+}
+CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
+{
+    if (!rt || !m) return CRT_EINVAL;
+    memset(m, 0, sizeof *m);
+    m->num_workers = rt->worker_count;
+    m->num_blocking_threads = crt__atomic_load(&rt->pool.threads, CRT__RELAXED);
+    m->num_idle_blocking_threads = crt__atomic_load(&rt->pool.idle, CRT__RELAXED);
+    m->num_alive_tasks = crt__alive(rt);
+    m->global_queue_depth = crt__inject_length(&rt->inject);
+    m->blocking_queue_depth = crt__inject_length(&rt->pool.queue);
+    m->remote_schedule_count = crt__read(&rt->remote_schedules);
+    m->io_driver_fd_registered_count = crt__read(&rt->fd_registered);
+    m->io_driver_fd_deregistered_count = crt__read(&rt->fd_deregistered);
+    m->io_driver_ready_count = crt__read(&rt->io_ready);
+    m->bytes_allocated = crt__read(&rt->bytes);
+    m->spawned_tasks_count = crt__atomic_load(&rt->remote_spawned, CRT__RELAXED) / 2;
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        crt_worker_metrics w;
+        crt_metrics_worker(rt, (int)i, &w);
+        m->worker_park_count += w.park_count;
+        m->worker_noop_count += w.noop_count;
+        m->worker_steal_count += w.steal_count;
+        m->worker_steal_operations += w.steal_operations;
+        m->worker_poll_count += w.poll_count;
+        m->worker_local_schedule_count += w.local_schedule_count;
+        m->worker_overflow_count += w.overflow_count;
+        m->worker_busy_ns += w.busy_ns;
+        m->spawned_tasks_count += crt__read(&rt->workers[i].spawned);
+        m->budget_forced_yield_count += crt__read(&rt->workers[i].forced_yields);
+    }
+    return 0;
+}
+
+// The next task that has not been freed, with a reference; drops that of `t`.
+// Chunks may come and go in between: the reference keeps the place.
+static crt_task *crt__walk(crt_runtime *rt, crt_task *t)
+{
+    crt_task *found = NULL;
+    crt__lock(&rt->slab_lock);
+    crt__chunk *chunk = t ? t->home : rt->chunks;
+    uint32_t i = t ? (uint32_t)(((char *)t - (char *)crt__chunk_task(t->home, 0)) / t->home->stride) + 1 : 0;
+    for (; chunk && !found; chunk = chunk->next, i = 0)
+        for (; i < crt__atomic_load(&chunk->carved, CRT__ACQUIRE) && !found; i++)
+            if (crt__task_try_ref(crt__chunk_task(chunk, i))) found = crt__chunk_task(chunk, i);
+    crt__unlock(&rt->slab_lock);
+    if (t) crt__task_unref(t, 1);
+    return found;
+}
+static void crt__abort_all(crt_runtime *rt)
+{
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
+        if (!(t->flags & CRT__TASK_BLOCKING)) crt_abort((crt_join_handle *)t);
+}
+static const char *crt__state_name(uint32_t s)
+{
+    if (s & CRT__COMPLETE) return "completed";
+    if (s & CRT__RUNNING) return "running";
+    if (s & CRT__NOTIFIED) return "scheduled";
+    return "idle";
+}
+CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
+{
+    int n = 0;
+    if (!rt || !out) return CRT_EINVAL;
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+        if ((s & CRT__COMPLETE) || (t->flags & CRT__TASK_BLOCKING)) continue;
+        const char *name = crt__task_name_of(t);
+        fprintf(out, "task %llu%s%s%s %s", (unsigned long long)t->id, name ? " \"" : "", name ? name : "",
+                name ? "\"" : "", s & CRT__CANCELLED ? "cancelling, " : "");
+        fprintf(out, "%s", crt__state_name(s));
+        // A task that sits idle cannot begin to run before it is notified: claim
+        // it for the moment of the look, as if it ran.
+        uint32_t idle = s;
+        if (crt__sits_idle(s) &&
+            crt__atomic_cas(&t->state, &idle, idle | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) {
+            const crt__op *op = t->u.slot.op;
+            const crt_site *site = crt__atomic_load(&t->site, CRT__RELAXED);
+            const char *what = op ? op->name : t->groups ? "select" : "a waker";
+            if (site) fprintf(out, " at %s:%u in %s, waits for %s", site->file, site->line, site->func, what);
+            else fprintf(out, ", waits for %s", what);
+            if (crt__atomic_sub(&t->state, CRT__RUNNING, CRT__ACQ_REL) & CRT__NOTIFIED) crt__submit(t);
+        }
+        fputc('\n', out);
+        n++;
+    }
+    return n;
+}
+
+// ---------------------------------------------------------------------------
+// >>runtime       building, driving, ending
+// ---------------------------------------------------------------------------
+// References to a runtime: the user's, each handle, each thread, each socket,
+// and, once it is dead, each task that a handle or a waker still knows.
+
+#define CRT__BAD(config, condition, field, why)                                            \
+    if (condition) {                                                                       \
+        crt__log_to(&(config)->log, CRT_LOG_ERROR, "crt_config.%s: %s", field, why);       \
+        return CRT_EINVAL;                                                                 \
+    }
+static int crt__config_check(const crt_config *c)
+{
+    CRT__BAD(c, c->flavor != CRT_MULTI_THREAD && c->flavor != CRT_CURRENT_THREAD, "flavor",
+             "must be CRT_MULTI_THREAD or CRT_CURRENT_THREAD")
+    CRT__BAD(c, c->worker_threads < 0 || c->worker_threads > 1024, "worker_threads", "must be 0 (default) to 1024")
+    CRT__BAD(c, c->flavor == CRT_CURRENT_THREAD && c->worker_threads > 1, "worker_threads",
+             "the current-thread flavour has one")
+    CRT__BAD(c, c->max_blocking_threads < 0, "max_blocking_threads", "must not be negative")
+    CRT__BAD(c, c->thread_keep_alive < 0, "thread_keep_alive", "must not be negative")
+    CRT__BAD(c, c->thread_stack_size && c->thread_stack_size < 16384, "thread_stack_size", "must be at least 16384")
+    CRT__BAD(c, c->drivers & ~(unsigned)(CRT_DRIVER_ALL | CRT_DRIVER_NONE), "drivers", "has unknown bits")
+    CRT__BAD(c, (c->drivers & CRT_DRIVER_NONE) && (c->drivers & CRT_DRIVER_ALL), "drivers",
+             "CRT_DRIVER_NONE goes with no other")
+    CRT__BAD(c, (c->drivers & CRT_DRIVER_SIGNAL) && !(c->drivers & CRT_DRIVER_IO), "drivers",
+             "CRT_DRIVER_SIGNAL needs CRT_DRIVER_IO")
+    CRT__BAD(c, c->global_queue_interval < 0, "global_queue_interval", "must not be negative")
+    CRT__BAD(c, c->event_interval < 0, "event_interval", "must not be negative")
+    CRT__BAD(c, c->max_io_events < 0 || c->max_io_events > 65536, "max_io_events", "must be 0 (default) to 65536")
+    CRT__BAD(c, c->unhandled_panic != CRT_PANIC_IGNORE && c->unhandled_panic != CRT_PANIC_SHUTDOWN,
+             "unhandled_panic", "must be CRT_PANIC_IGNORE or CRT_PANIC_SHUTDOWN")
+    CRT__BAD(c, c->start_paused && c->flavor != CRT_CURRENT_THREAD, "start_paused",
+             "the virtual clock needs CRT_CURRENT_THREAD")
+    CRT__BAD(c, !c->allocator.alloc_fn != !c->allocator.free_fn, "allocator", "needs both functions or neither")
+    CRT__BAD(c, c->start_paused && c->drivers && !(c->drivers & CRT_DRIVER_TIME), "start_paused",
+             "needs CRT_DRIVER_TIME")
+    return 0;
+}
+// Defaults. 0, or CRT_EINVAL for a bad CRT_WORKER_THREADS.
+static int crt__config_resolve(crt_config *c)
+{
+    if (c->flavor == CRT_CURRENT_THREAD) c->worker_threads = 1;
+    if (!c->worker_threads) {
+        const char *text = getenv("CRT_WORKER_THREADS");
+        if (text && *text) {
+            char *end;
+            long n = strtol(text, &end, 10);
+            if (*end || n < 1 || n > 1024) {
+                crt__log_to(&c->log, CRT_LOG_ERROR,
+                            "environment CRT_WORKER_THREADS=%s: crt_config.worker_threads must be 1 to 1024", text);
+                return CRT_EINVAL;
+            }
+            c->worker_threads = (int)n;
+        } else {
+            c->worker_threads = crt__min(crt__cpu_count(), 1024);
+        }
+    }
+    if (!c->max_blocking_threads) c->max_blocking_threads = 512;
+    if (!c->thread_keep_alive) c->thread_keep_alive = CRT_SEC(10);
+    if (!c->thread_name) c->thread_name = "crt-worker";
+    if (!c->drivers) c->drivers = CRT_DRIVER_ALL;
+    if (!c->global_queue_interval && c->flavor == CRT_CURRENT_THREAD) c->global_queue_interval = 31;
+    if (!c->event_interval) c->event_interval = 61;
+    if (!c->max_io_events) c->max_io_events = 1024;
+    if (!c->seed) c->seed = (uint64_t)crt__clock() ^ (uint64_t)(uintptr_t)c ^ crt__thread_number() << 32;
+    if (!c->log.level) c->log.level = CRT_LOG_WARN;
+    return 0;
+}
+
+// Memory, the last of it. Nobody else knows the runtime any more.
+static void crt__rt_free(crt_runtime *rt)
+{
+    crt_allocator a = rt->config.allocator;
+    for (crt__chunk *c = rt->chunks, *after; c; c = after) {
+        after = c->next;
+        if (c->class_ != CRT__CLASS_STORAGE) crt__free(rt, c, crt__chunk_bytes(c));
+    }
+    for (uint32_t i = 0; i < 20; i++) crt__free(rt, rt->sock_table[i], (size_t)(64u << i) * sizeof(crt__sock));
+    if (rt->signal_registered) crt__fd_close((crt__fd)rt->signal_registered - 1);
+    if (rt->reactor) crt__reactor_free(rt, rt->reactor);
+    for (uint32_t i = 0; rt->workers && i < rt->worker_count; i++) {
+        crt__free(rt, rt->workers[i].ring, sizeof(crt__ring));
+        crt__free(rt, rt->workers[i].inbox, sizeof(crt__inject));
+    }
+    crt__free(rt, rt->workers, rt->worker_count * sizeof *rt->workers);
+    crt__free(rt, rt->idle.sleepers, rt->worker_count * sizeof(uint32_t));
+    if (a.free_fn) a.free_fn(rt, a.user_data);
+    else CRT_FREE(rt);
+}
+// The runtime stays for the tasks that somebody still has a handle or waker of.
+static void crt__rt_bury(crt_runtime *rt)
+{
+    uint32_t orphans = 0;
+    crt__lock(&rt->slab_lock);
+    rt->dead = 1;
+    for (crt__chunk *c = rt->chunks; c; c = c->next)
+        for (uint32_t i = 0; i < c->carved; i++)
+            orphans += (crt__chunk_task(c, i)->flags & CRT__TASK_ALLOCATED) != 0;
+    crt__atomic_add(&rt->refs, orphans, CRT__RELAXED);
+    crt__unlock(&rt->slab_lock);
+    if (crt__atomic_sub(&rt->refs, 1, CRT__ACQ_REL) == 1) crt__rt_free(rt);
+}
+static void crt__rt_unref(crt_runtime *rt)
+{
+    if (crt__atomic_sub(&rt->refs, 1, CRT__ACQ_REL) != 1) return;
+    if (rt->dead) {
+        crt__rt_free(rt);
+        return;
+    }
+    crt__atomic_store(&rt->refs, 1, CRT__RELAXED);
+    crt__rt_bury(rt);
+}
+
+static int crt__workers_new(crt_runtime *rt)
+{
+    uint32_t n = rt->worker_count;
+    rt->workers = crt__alloc_zero(rt, n * sizeof *rt->workers);
+    rt->idle.sleepers = crt__alloc_zero(rt, n * sizeof(uint32_t));
+    if (!rt->workers || !rt->idle.sleepers) return CRT_ENOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        crt__worker *w = &rt->workers[i];
+        w->rt = rt;
+        w->index = i;
+        w->lifo_off = rt->config.disable_lifo_slot;
+        w->rng = rt->config.seed + (uint64_t)i * 0x9E3779B97F4A7C15ull;
+        if (!w->rng) w->rng = 1;
+        w->inject_interval = rt->config.global_queue_interval ? (uint32_t)rt->config.global_queue_interval : 61;
+        w->mean_poll = 200000.0 / 61;
+        w->wheel.index = i;
+        w->wheel.next = UINT64_MAX;
+        if (!crt__is_multi(rt)) continue;
+        w->ring = crt__alloc_zero(rt, sizeof *w->ring);
+        w->inbox = crt__alloc(rt, sizeof *w->inbox);
+        if (!w->ring || !w->inbox) return CRT_ENOMEM;
+        crt__inject_init(w->inbox);
+    }
+    return 0;
+}
+static int crt__workers_start(crt_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        crt__worker *w = &rt->workers[i];
+        crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+        crt__atomic_add(&rt->threads_alive, 1, CRT__RELAXED);
+        int e = crt__thread_start(&w->thread, crt__worker_main, w, rt->config.thread_stack_size);
+        if (e) {
+            crt__atomic_sub(&rt->refs, 1, CRT__RELAXED);
+            crt__atomic_sub(&rt->threads_alive, 1, CRT__RELAXED);
+            return e;
+        }
+        w->has_thread = true;
+    }
+    return 0;
+}
+
+CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
+{
+    static const crt_config none;
+    crt_config c = config ? *config : none;
+    *out = NULL;
+    int e = crt__config_check(&c);
+    if (!e) e = crt__config_resolve(&c);
+    if (e) return e;
+    crt_runtime *rt = c.allocator.alloc_fn ? c.allocator.alloc_fn(sizeof *rt, c.allocator.user_data)
+                                           : CRT_MALLOC(sizeof *rt);
+    if (!rt) return CRT_ENOMEM;
+    memset(rt, 0, sizeof *rt);
+    rt->bytes = sizeof *rt;
+    rt->refs = 1;
+    rt->config = c;
+    snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c.thread_name);
+    rt->config.thread_name = rt->thread_name;
+    rt->worker_count = (uint32_t)c.worker_threads;
+    rt->clock_base = crt__clock();
+    rt->clock_paused = c.start_paused;
+    crt__inject_init(&rt->inject);
+    crt__inject_init(&rt->pool.queue);
+    crt__idle_init(rt);
+    e = crt__workers_new(rt);
+    if (!e && (c.drivers & CRT_DRIVER_IO)) rt->reactor = crt__reactor_new(rt, c.max_io_events, &e);
+    if (rt->reactor) e = 0;
+    if (!e && !crt__is_multi(rt)) rt->workers[0].park = CRT__PARKED_DRIVER;   // nobody drives yet
+    if (!e && crt__is_multi(rt)) e = crt__workers_start(rt);
+    if (e) {
+        crt__say(rt, CRT_LOG_ERROR, "the runtime could not be built: %s", crt_strerror(e));
+        crt_runtime_shutdown(rt, CRT_FOREVER);
+        crt__rt_unref(rt);
+        return e;
+    }
+    *out = rt;
+    return 0;
+}
+CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return &rt->config; }
+
+// --- driving
+
+CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)
+{
+    crt_join_handle *join;
+    intptr_t result = 0;
+    if (!rt || !fn) return CRT_EINVAL;
+    if (crt__tls.in_task) {
+        crt__say(rt, CRT_LOG_ERROR, "crt_block_on inside a task would block its worker; await the function instead");
+        return CRT_ENESTED;
+    }
+    crt__spawn_how how = {fn, frame, 0, CRT__TASK_EXTERNAL | CRT__TASK_ROOT, &join, NULL, NULL, NULL, 0};
+    int e = crt__spawn_task(rt, NULL, &how);
+    if (e) return e;
+    if (!crt__is_multi(rt)) crt__drive_until(rt, &crt__joined(join)->join);
+    e = crt_join_blocking(&join, &result);
+    if (e == CRT_EPANIC) {
+        crt__say(rt, CRT_LOG_ERROR, "the task given to crt_block_on panicked: %s", crt_join_panic_message(join));
+        crt_detach(&join);
+    }
+    return e ? e : result;
+}
+CRTDEF crt_poll crt_handle_block_on(crt_handle *h, crt_fn fn, void *frame)
+{
+    return crt_block_on((crt_runtime *)h, fn, frame);
+}
+
+CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
+{
+    if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
+    if (crt__tls.in_task) return CRT_ENESTED;
+    if (!crt__drive_begin(rt)) return CRT_EBUSY;
+    crt__worker *w = &rt->workers[0];
+    crt__context outer = crt__tls;
+    crt_cx cx;
+    uint32_t ran = 0;
+    crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
+    crt__enter(rt, w, &cx);
+    crt__drivers_poll(w);
+    int64_t begun = crt__clock();
+    if (max_time <= 0) {   // those that are ready now: count them
+        uint32_t ready = (uint32_t)crt__inject_length(&rt->inject);
+        for (crt_task *t = w->fifo.head; t; t = t->next) ready++;
+        ran = crt__run_ready(w, &cx, ready);
+    } else {
+        for (uint32_t n; (n = crt__run_ready(w, &cx, 1)) != 0;) {
+            ran += n;
+            if (crt__clock() - begun >= max_time) break;
+        }
+    }
+    crt__batch_end(w);
+    w->cx = NULL;
+    crt__tls = outer;
+    crt__atomic_store(&w->park, CRT__PARKED_DRIVER, CRT__SEQ_CST);
+    if (crt__has_local(w) || w->deferred.head || crt__inject_length(&rt->inject)) crt__unpark(w);
+    crt__drive_end(rt);
+    return (int)ran;
+}
+CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt)
+{
+    if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
+    return rt->reactor ? crt__reactor_fd(rt->reactor) : CRT_ENODRIVER;
+}
+CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
+{
+    crt__worker *w = &rt->workers[0];
+    if (crt__has_local(w) || w->deferred.head || crt__inject_length(&rt->inject)) return 0;
+    crt_instant next = crt__wheels_next(rt);
+    if (next == CRT_FOREVER) return CRT_FOREVER;
+    return crt__max(next - crt__rt_now(rt), 0);
+}
+
+// --- the virtual clock
+
+static int crt__clock_misused(crt_runtime *rt, const char *what)
+{
+    if (!crt__is_multi(rt) && crt__has_time(rt)) return 0;
+    crt__say(rt, CRT_LOG_ERROR, "%s needs CRT_CURRENT_THREAD and CRT_DRIVER_TIME", what);
+    return CRT_EINVAL;
+}
+CRTDEF int crt_time_pause(crt_runtime *rt)
+{
+    int e = crt__clock_misused(rt, "crt_time_pause");
+    if (e || crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return e;
+    crt__atomic_store(&rt->clock_offset, crt__clock() - rt->clock_base, CRT__RELEASE);
+    crt__atomic_store(&rt->clock_paused, 1, CRT__RELEASE);
+    return 0;
+}
+CRTDEF int crt_time_resume(crt_runtime *rt)
+{
+    int e = crt__clock_misused(rt, "crt_time_resume");
+    if (e || !crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return e;
+    rt->clock_base = crt__clock() - rt->clock_offset;   // goes on from where it stood
+    crt__atomic_store(&rt->clock_paused, 0, CRT__RELEASE);
+    return 0;
+}
+static void crt__clock_to(crt_runtime *rt, crt_instant t)
+{
+    crt__atomic_store(&rt->clock_offset, t, CRT__RELEASE);
+    crt__wheels_serve_all(rt);
+}
+CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d)
+{
+    int e = crt__clock_misused(rt, "crt_time_advance");
+    if (e) return e;
+    if (!crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE) || d < 0) return CRT_EINVAL;
+    crt__clock_to(rt, crt__instant_after(rt->clock_offset, d));
+    return 0;
+}
+// Nothing is ready and the clock stands: jump to the next timer. False: wait.
+static bool crt__virtual_idle(crt_runtime *rt)
+{
+    if (!crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return false;
+    if (crt__atomic_load(&rt->pool.outstanding, CRT__ACQUIRE)) return false;   // it may wake somebody
+    if (crt__atomic_load(&rt->workers[0].park, CRT__SEQ_CST) == CRT__NOTIFIED_PARK) return false;
+    if (crt__driver_enter(rt)) {   // events first
+        int n = crt__driver_turn(rt, 0);
+        crt__driver_leave(rt);
+        if (n) return true;
+    }
+    crt_instant next = crt__wheels_next(rt);
+    if (next == CRT_FOREVER) return false;
+    crt__clock_to(rt, crt__max(next, rt->clock_offset));
+    return true;
+}
+
+// --- handles
+
+CRTDEF crt_handle *crt_handle_clone(crt_handle *h)
+{
+    if (h) crt__atomic_add(&((crt_runtime *)h)->refs, 1, CRT__RELAXED);
+    return h;
+}
+CRTDEF crt_handle *crt_runtime_handle(crt_runtime *rt) { return crt_handle_clone((crt_handle *)rt); }
+CRTDEF crt_handle *crt_handle_current(void) { return crt_handle_clone((crt_handle *)crt__tls.rt); }
+CRTDEF void crt_handle_drop(crt_handle **h)
+{
+    crt_runtime *rt = h ? (crt_runtime *)*h : NULL;
+    if (!rt) return;
+    *h = NULL;
+    crt__rt_unref(rt);
+}
+
+// --- shutdown
+//  1. close: no new tasks, no new jobs.       2. cancel every task.
+//  3. workers run until nothing is alive; the calling thread waits, or drives.
+//  4. past the deadline: workers stop between two polls; what is left is named,
+//     unlinked from what it waits for, completed as cancelled.
+//  5. queued jobs are cancelled, pool threads end; running ones have until the
+//     deadline and are left to themselves after it.
+
+static void crt__begin_shutdown(crt_runtime *rt)
+{
+    crt__atomic_or(&rt->remote_spawned, 1, CRT__SEQ_CST);
+    if (crt__atomic_xchg(&rt->closing, 1, CRT__SEQ_CST)) return;
+    crt__abort_all(rt);
+    for (uint32_t i = 0; rt->workers && i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
+}
+static void crt__drain(crt__inject *q)
+{
+    while (crt__inject_length(q)) {
+        if (!crt__inject_pop(q)) crt__cpu_relax();
+    }
+}
+// Ends tasks that did not end by themselves. No worker runs any more.
+static int crt__end_leftovers(crt_runtime *rt)
+{
+    int left = 0;
+    crt__drain(&rt->inject);
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+        if ((s & CRT__COMPLETE) || (t->flags & CRT__TASK_BLOCKING)) continue;
+        const char *name = crt__task_name_of(t);
+        const crt_site *site = t->site;
+        crt__say(rt, CRT_LOG_WARN, "shutdown: task %llu%s%s did not end in time; it was at %s:%u",
+                 (unsigned long long)t->id, name ? " " : "", name ? name : "", site ? site->file : "?",
+                 site ? site->line : 0);
+        // As if it were being polled, so that wakes from outside leave it alone.
+        if (!(crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL) & CRT__COMPLETE)) {
+            crt__task_unlink(t);
+            crt_local_set *set = t->flags & CRT__TASK_PINNED ? crt__local_end(t) : NULL;
+            crt__task_complete(t, CRT_UNWIND, 0);
+            crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
+            if (set) crt__local_set_leave(set);
+            left++;
+        }
+    }
+    return left;
+}
+// Runs once, when the last worker has left its loop, or the driving thread is done.
+static void crt__finish_shutdown(crt_runtime *rt)
+{
+    crt__atomic_store(&rt->shutdown_done, 1 + (uint32_t)crt__end_leftovers(rt), CRT__RELEASE);
+    crt__sock_shutdown_all(rt);
+}
+static int64_t crt__left(int64_t deadline)
+{
+    if (deadline == CRT_FOREVER) return -1;
+    return crt__max(deadline - crt__clock(), 0);
+}
+// Waits until *word is 0 or the deadline has passed; what it is then.
+static uint32_t crt__wait_zero(uint32_t *word, int64_t deadline)
+{
+    for (;;) {
+        uint32_t n = crt__atomic_load(word, CRT__ACQUIRE);
+        int64_t left = crt__left(deadline);
+        if (!n || left == 0) return n;
+        crt__futex_wait(word, n, left);
+    }
+}
+static void crt__stop_workers(crt_runtime *rt)
+{
+    crt__atomic_store(&rt->stop, 1, CRT__SEQ_CST);
+    for (uint32_t i = 0; i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
+}
+static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
+{
+    crt__pool *p = &rt->pool;
+    crt__atomic_store(&p->stop, 1, CRT__SEQ_CST);
+    while (crt__inject_length(&p->queue)) {
+        crt_task *t = crt__inject_pop(&p->queue);
+        if (!t) continue;
+        crt__job_cancel(t);
+        crt__task_unref(t, 1);
+    }
+    for (uint32_t idle; (idle = crt__atomic_load(&p->idle, CRT__SEQ_CST)) != 0;)
+        (void)crt__pool_signal(rt);
+    uint32_t n = crt__wait_zero(&p->threads, deadline);
+    crt__lock(&p->exit_lock);
+    bool last = p->has_zombie;
+    p->has_zombie = 0;
+    crt__unlock(&p->exit_lock);
+    if (last && !n) crt__thread_join(p->zombie);
+    else if (last) crt__thread_detach(p->zombie);
+    if (n) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking thread%s did not end in time", n, n == 1 ? "" : "s");
+    return (int)n;
+}
+static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline)
+{
+    uint32_t n = crt__wait_zero(&rt->threads_alive, deadline);
+    if (n) {   // time is up: they stop after the poll they are in
+        crt__stop_workers(rt);
+        n = crt__wait_zero(&rt->threads_alive, crt__clock() + CRT_MS(100));
+    }
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        crt__worker *w = &rt->workers[i];
+        if (w->has_thread && !n) crt__thread_join(w->thread);
+        else if (w->has_thread) crt__thread_detach(w->thread);
+        w->has_thread = false;
+    }
+    if (!n) return (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        crt_task *t = crt__atomic_load(&rt->workers[i].running, CRT__RELAXED);
+        if (t) crt__say(rt, CRT_LOG_WARN, "shutdown: worker %u is stuck in a poll that does not return", i);
+    }
+    return (int)n;
+}
+CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
+{
+    if (!rt || timeout < 0) return CRT_EINVAL;
+    if (crt__tls.in_task) {
+        crt__say(rt, CRT_LOG_ERROR, "crt_runtime_shutdown inside a task would wait for itself");
+        return CRT_ENESTED;
+    }
+    if (crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE)) return 0;
+    int64_t deadline = timeout == CRT_FOREVER ? CRT_FOREVER : crt__clock() + timeout;
+    int left = 0;
+    crt__begin_shutdown(rt);
+    if (crt__is_multi(rt)) {
+        if (rt->workers && crt__atomic_load(&rt->threads_alive, CRT__ACQUIRE))
+            left = crt__shutdown_workers(rt, deadline);
+        else if (!crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) && rt->workers)
+            crt__finish_shutdown(rt);
+    } else if (rt->workers) {
+        while (!crt__drive_begin(rt)) {   // a thread in block_on drives: it ends soon
+            uint32_t seen = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
+            if (seen & 1) crt__futex_wait(&rt->driving, seen, crt__left(deadline));
+        }
+        crt__drive(rt, NULL, timeout == CRT_FOREVER ? CRT_FOREVER : deadline - rt->clock_base);
+        crt__finish_shutdown(rt);
+        left = (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
+        crt__drive_end(rt);
+    }
+    return left + crt__shutdown_pool(rt, deadline);
+}
+CRTDEF void crt_runtime_drop(crt_runtime **rt)
+{
+    crt_runtime *old = rt ? *rt : NULL;
+    if (!old) return;
+    if (crt_runtime_shutdown(old, CRT_FOREVER) == CRT_ENESTED) return;
+    *rt = NULL;
+    crt__rt_unref(old);
+}
+
+// --- main
+
+static int crt__argc;
+static char **crt__argv;
+CRTDEF int crt_args(char ***argv)
+{
+    if (argv) *argv = crt__argv;
+    return crt__argc;
+}
+CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
+{
+    crt_runtime *rt;
+    crt__argc = argc;
+    crt__argv = argv;
+    int e = crt_runtime_new(NULL, &rt);
+    if (e) return 1;
+    crt_poll r = crt_block_on(rt, fn, frame);
+    crt_runtime_drop(&rt);
+    if (r >= 0) return r > 125 ? 125 : (int)r;
+    fprintf(stderr, "%s: %s\n", argc > 0 ? argv[0] : "crt", crt_strerror((int)r));
+    return 1;
+}
+
+#endif   // CRT_IMPLEMENTATION

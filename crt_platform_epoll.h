@@ -1,0 +1,252 @@
+// crt_platform_epoll.h - crt on Linux: epoll, eventfd, futex
+//
+// Included by crt.h, never by itself; `>>os` and `>>reactor` in crt.h state the
+// contract that this file fulfils. Public domain or MIT-0, as crt.h.
+//
+// Descriptors are watched edge-triggered, once, in both directions. An eventfd
+// wakes the thread that waits. Needs Linux 2.6.27; epoll_pwait2 (5.11) is used
+// where the kernel has it, for time-outs finer than a millisecond.
+
+#ifndef CRT__IMPLEMENTED
+#error "include crt.h; it chooses its platform header by itself"
+#endif
+#ifndef CRT_PLATFORM_EPOLL_H
+#define CRT_PLATFORM_EPOLL_H
+
+#include <linux/futex.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+// ---------------------------------------------------------------------------
+// threads
+// ---------------------------------------------------------------------------
+
+#ifndef CRT__FUTEX_OVERRIDE
+static int crt__futex_wait(uint32_t *addr, uint32_t expected, int64_t timeout_ns)
+{
+    struct timespec t = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
+    bool forever = timeout_ns < 0 || timeout_ns == CRT_FOREVER;
+    int e = errno;
+    long r = syscall(SYS_futex, addr, FUTEX_WAIT_PRIVATE, expected, forever ? NULL : &t, NULL, 0);
+    bool late = r < 0 && errno == ETIMEDOUT;
+    errno = e;
+    return late;
+}
+static void crt__futex_wake(uint32_t *addr, int how_many)
+{
+    int e = errno;
+    syscall(SYS_futex, addr, FUTEX_WAKE_PRIVATE, how_many, NULL, NULL, 0);
+    errno = e;
+}
+#endif
+
+static uint64_t crt__thread_number(void) { return (uint64_t)syscall(SYS_gettid); }
+static void crt__thread_set_name(const char *name) { prctl(PR_SET_NAME, (unsigned long)name, 0, 0, 0); }
+
+// --- how many CPUs: the affinity mask, less a quota of the control group
+
+// One line of a small file; false if there is none.
+static bool crt__read_line(const char *path, char *line, size_t n)
+{
+    FILE *f = fopen(path, "re");
+    if (!f) return false;
+    bool ok = fgets(line, (int)n, f) != NULL;
+    fclose(f);
+    return ok;
+}
+// CPUs that the group at `path` (under `root`) or one above it allows, rounded
+// down, at least 1; `most` if there is no limit.
+static int crt__cgroup_walk(const char *root, char *path, bool v2, int most)
+{
+    char file[512], line[128];
+    for (;;) {
+        long long quota = -1, period = 0;
+        if (v2) {
+            snprintf(file, sizeof file, "%s%s/cpu.max", root, path);
+            if (crt__read_line(file, line, sizeof line) && sscanf(line, "%lld %lld", &quota, &period) != 2) quota = -1;
+        } else {
+            snprintf(file, sizeof file, "%s%s/cpu.cfs_quota_us", root, path);
+            if (!crt__read_line(file, line, sizeof line) || sscanf(line, "%lld", &quota) != 1) quota = -1;
+            snprintf(file, sizeof file, "%s%s/cpu.cfs_period_us", root, path);
+            if (!crt__read_line(file, line, sizeof line) || sscanf(line, "%lld", &period) != 1) quota = -1;
+        }
+        if (quota > 0 && period > 0) {
+            int n = (int)(quota / period);
+            most = crt__min(most, crt__max(n, 1));
+        }
+        char *slash = strrchr(path, '/');
+        if (!slash) return most;
+        *slash = 0;
+    }
+}
+static int crt__cgroup_limit(int most)
+{
+    char line[400];
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    if (!f) return most;
+    while (fgets(line, sizeof line, f)) {   // "0::/path" or "4:cpu,cpuacct:/path"
+        char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL;
+        if (!path) continue;
+        *path++ = 0;
+        path[strcspn(path, "\n")] = 0;
+        if (path[0] && !path[1]) path[0] = 0;
+        if (!strncmp(line, "0:", 2)) most = crt__cgroup_walk("/sys/fs/cgroup", path, true, most);
+        else if (strstr(names + 1, "cpu") && !strstr(names + 1, "cpuset"))
+            most = crt__cgroup_walk("/sys/fs/cgroup/cpu", path, false, most);
+    }
+    fclose(f);
+    return most;
+}
+static int crt__cpu_count(void)
+{
+    cpu_set_t set;
+    int n = 0;
+    if (!sched_getaffinity(0, sizeof set, &set)) n = CPU_COUNT(&set);
+    if (n < 1) n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return crt__cgroup_limit(crt__max(n, 1));
+}
+
+// ---------------------------------------------------------------------------
+// descriptors
+// ---------------------------------------------------------------------------
+
+// Linux releases the descriptor also when close is interrupted: never again.
+static void crt__fd_close(crt__fd fd)
+{
+    int e = errno;
+    close((int)fd);
+    errno = e;
+}
+static bool crt__would_block(int e) { return e == EAGAIN || e == EWOULDBLOCK; }
+
+#ifndef CRT_NO_NET
+static int crt__socket(int family, int type)
+{
+    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}
+static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
+{
+    int made = accept4((int)fd, sa, n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return made < 0 ? -errno : made;
+}
+static int crt__dup(crt__fd fd)
+{
+    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+    return twin < 0 ? -errno : twin;
+}
+static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, 0); }
+static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
+{
+    return send((int)fd, buf, n, MSG_NOSIGNAL);
+}
+#endif
+
+// ---------------------------------------------------------------------------
+// the reactor
+// ---------------------------------------------------------------------------
+
+enum { CRT__WAKE_TOKEN = 0x7ffffffe };
+
+struct crt__reactor {
+    int epoll, wake;
+    int max_events;
+    bool no_pwait2;
+    struct epoll_event events[];
+};
+
+static size_t crt__reactor_bytes(int max_events)
+{
+    return sizeof(crt__reactor) + (size_t)max_events * sizeof(struct epoll_event);
+}
+static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *error)
+{
+    struct epoll_event e = {EPOLLIN | EPOLLET, {.u64 = CRT__WAKE_TOKEN}};
+    crt__reactor *r = crt__alloc(rt, crt__reactor_bytes(max_events));
+    *error = CRT_ENOMEM;
+    if (!r) return NULL;
+    r->max_events = max_events;
+    r->no_pwait2 = false;
+    r->epoll = epoll_create1(EPOLL_CLOEXEC);
+    r->wake = r->epoll < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (r->wake >= 0 && !epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->wake, &e)) return r;
+    *error = -errno;
+    crt__reactor_free(rt, r);
+    return NULL;
+}
+static void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
+{
+    if (r->wake >= 0) close(r->wake);
+    if (r->epoll >= 0) close(r->epoll);
+    crt__free(rt, r, crt__reactor_bytes(r->max_events));
+}
+static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token)
+{
+    struct epoll_event e = {EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, {.u64 = token}};
+    return epoll_ctl(r->epoll, EPOLL_CTL_ADD, (int)fd, &e) ? -errno : 0;
+}
+static void crt__reactor_remove(crt__reactor *r, crt__fd fd)
+{
+    // Closing alone is not enough: a duplicate would keep the registration alive.
+    struct epoll_event unused = {0, {0}};
+    int e = errno;
+    (void)epoll_ctl(r->epoll, EPOLL_CTL_DEL, (int)fd, &unused);
+    errno = e;
+}
+static crt__fd crt__reactor_fd(crt__reactor *r) { return r->epoll; }
+
+static void crt__reactor_wake(crt__reactor *r)
+{
+    uint64_t one = 1;
+    int e = errno;
+    // Edge-triggered, each write is an edge; the counter is read only if full.
+    if (write(r->wake, &one, sizeof one) < 0 && errno == EAGAIN) {
+        ssize_t n = read(r->wake, &one, sizeof one);
+        one = 1;
+        n = write(r->wake, &one, sizeof one);
+        (void)n;
+    }
+    errno = e;
+}
+
+static int crt__epoll_wait(crt__reactor *r, int64_t timeout_ns)
+{
+#ifdef SYS_epoll_pwait2
+    if (timeout_ns > 0 && !r->no_pwait2) {
+        // Kernel's time, 64-bit on every architecture.
+        struct { int64_t sec, nsec; } t = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+        long n = syscall(SYS_epoll_pwait2, r->epoll, r->events, r->max_events, &t, NULL, (size_t)0);
+        if (n >= 0 || errno != ENOSYS) return (int)n;
+        r->no_pwait2 = true;
+    }
+#endif
+    int64_t ms = timeout_ns < 0 ? -1 : timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+    return epoll_wait(r->epoll, r->events, r->max_events, ms > INT_MAX ? INT_MAX : (int)ms);
+}
+// Both directions learn of errors; a hang-up closes both.
+static uint32_t crt__epoll_ready(uint32_t e)
+{
+    uint32_t ready = 0;
+    if (e & EPOLLIN) ready |= CRT__READABLE;
+    if (e & EPOLLOUT) ready |= CRT__WRITABLE;
+    if (e & EPOLLRDHUP) ready |= CRT__READ_CLOSED;
+    if (e & EPOLLHUP) ready |= CRT__READ_CLOSED | CRT__WRITE_CLOSED;
+    if (e & EPOLLERR) ready |= CRT__IO_ERROR;
+    return ready;
+}
+static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_ns)
+{
+    int n = crt__epoll_wait(r, timeout_ns), events = 0;
+    for (int i = 0; i < n; i++) {
+        uint64_t token = r->events[i].data.u64;
+        if (token == CRT__WAKE_TOKEN) continue;
+        events++;
+        if (token == CRT__SIGNAL_TOKEN) crt__signal_wake(rt);
+        else crt__io_event(rt, token, crt__epoll_ready(r->events[i].events));
+    }
+    return events;
+}
+
+#endif   // CRT_PLATFORM_EPOLL_H

@@ -1,0 +1,141 @@
+// harness.h - the small shared harness of all tests
+//
+//   static void spawns(void) { CHECK(1 + 1 == 2); CHECK_EQ(f(), 7); }
+//   int main(int argc, char **argv) {
+//       TEST(spawns);                // one test
+//       TEST_ON_EACH(joins);         // void joins(crt_runtime *rt), on three runtimes
+//       return test_end();
+//   }
+//
+// A failed CHECK prints file and line and fails the test; the test goes on. An
+// argument names the tests to run (substring). The closing line is
+// "N passed, N failed" and the exit status says the same. A test that hangs for
+// 60 s is named and aborted.
+#ifndef CRT_TEST_HARNESS_H
+#define CRT_TEST_HARNESS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int test__passed, test__failed, test__bad;
+static const char *test__filter;
+static char test__name[128];
+
+static void test__alarm(int sig)
+{
+    (void)sig;
+    const char *text = "hangs: ";
+    ssize_t n = write(2, text, strlen(text));
+    n += write(2, test__name, strlen(test__name));
+    n += write(2, "\n0 passed, 1 failed\n", 20);
+    (void)n;
+    _exit(3);
+}
+static void test__fail(const char *file, int line, const char *what)
+{
+    fprintf(stderr, "%s:%d: %s: %s\n", file, line, test__name, what);
+    __atomic_fetch_add(&test__bad, 1, __ATOMIC_SEQ_CST);
+}
+static void test__fail_eq(const char *file, int line, const char *what, long long got, long long want)
+{
+    fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", file, line, test__name, what, got, want);
+    __atomic_fetch_add(&test__bad, 1, __ATOMIC_SEQ_CST);
+}
+// Usable from any thread.
+#define CHECK(c) ((c) ? (void)0 : test__fail(__FILE__, __LINE__, "not true: " #c))
+#define CHECK_EQ(got, want)                                                                \
+    do {                                                                                   \
+        long long test__g = (long long)(got), test__w = (long long)(want);                 \
+        if (test__g != test__w) test__fail_eq(__FILE__, __LINE__, #got, test__g, test__w); \
+    } while (0)
+
+static bool test__begin(const char *name, const char *variant)
+{
+    snprintf(test__name, sizeof test__name, "%s%s%s", name, variant ? " on " : "", variant ? variant : "");
+    if (test__filter && !strstr(test__name, test__filter)) return false;
+    test__bad = 0;
+    signal(SIGALRM, test__alarm);
+    alarm(60);
+    return true;
+}
+static void test__done(void)
+{
+    alarm(0);
+    if (test__bad) {
+        test__failed++;
+        fprintf(stderr, "FAILED %s\n", test__name);
+    } else {
+        test__passed++;
+    }
+}
+#define TEST(fn)                                                                           \
+    do {                                                                                   \
+        if (test__begin(#fn, NULL)) {                                                      \
+            fn();                                                                          \
+            test__done();                                                                  \
+        }                                                                                  \
+    } while (0)
+static void test_init(int argc, char **argv) { test__filter = argc > 1 ? argv[1] : NULL; }
+static int test_end(void)
+{
+    fflush(stderr);
+    printf("%d passed, %d failed\n", test__passed, test__failed);
+    return test__failed != 0;
+}
+
+#ifdef CRT_H
+// The same body on three runtimes: current thread, one worker, four workers.
+typedef void (*test_on_rt)(crt_runtime *rt);
+static void test__on_each(const char *name, test_on_rt fn, const crt_config *base)
+{
+    static const struct { const char *name; int flavor, workers; } kinds[] = {
+        {"current_thread", CRT_CURRENT_THREAD, 1},
+        {"1 worker", CRT_MULTI_THREAD, 1},
+        {"4 workers", CRT_MULTI_THREAD, 4},
+    };
+    for (int i = 0; i < 3; i++) {
+        crt_config c = *base;
+        crt_runtime *rt;
+        c.flavor = kinds[i].flavor;
+        c.worker_threads = kinds[i].workers;
+        if (!test__begin(name, kinds[i].name)) continue;
+        int e = crt_runtime_new(&c, &rt);
+        CHECK_EQ(e, 0);
+        if (!e) {
+            fn(rt);
+            crt_runtime_drop(&rt);
+        }
+        test__done();
+    }
+}
+#define TEST_ON_EACH(fn)                                                                   \
+    do {                                                                                   \
+        static const crt_config test__none;                                                \
+        test__on_each(#fn, fn, &test__none);                                               \
+    } while (0)
+#define TEST_ON_EACH_WITH(fn, ...) test__on_each(#fn, fn, &(crt_config){__VA_ARGS__})
+// Log lines of a runtime, kept for a test to look at: config.log.func = test_log.
+static char test_log_text[1 << 16];
+static size_t test_log_length;
+static int test_log_lock;
+static void test_log(int level, const char *message, void *user)
+{
+    (void)level;
+    (void)user;
+    while (__atomic_exchange_n(&test_log_lock, 1, __ATOMIC_ACQUIRE)) {}
+    int n = snprintf(test_log_text + test_log_length, sizeof test_log_text - test_log_length, "%s\n", message);
+    if (n > 0 && test_log_length + (size_t)n < sizeof test_log_text) test_log_length += (size_t)n;
+    __atomic_store_n(&test_log_lock, 0, __ATOMIC_RELEASE);
+}
+static CRT__UNUSED void test_log_clear(void)
+{
+    test_log_length = 0;
+    test_log_text[0] = 0;
+}
+static CRT__UNUSED bool test_log_has(const char *text) { return strstr(test_log_text, text) != NULL; }
+#endif
+#endif

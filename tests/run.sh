@@ -1,0 +1,22 @@
+#!/bin/sh
+# Runs test programs one after the other: run.sh DIRECTORY NAME...
+# Each ends with "N passed, N failed"; the last line is their sum.
+dir=$1; shift
+passed=0; failed=0; begun=$(date +%s)
+for name in "$@"; do
+    t0=$(date +%s)
+    out=$(timeout "${TEST_TIMEOUT:-120}" "$dir/$name" 2>&1 </dev/null); code=$?
+    line=$(printf '%s\n' "$out" | grep -E '^[0-9]+ passed, [0-9]+ failed$' | tail -n 1)
+    p=${line%% passed*}; f=${line#*, }; f=${f%% failed*}
+    if [ -z "$line" ]; then p=0; f=1; fi
+    if [ $code -ne 0 ] && [ "$f" = 0 ]; then f=1; fi
+    printf '%-24s %5s passed %3s failed  %3ds\n' "$name" "$p" "$f" $(($(date +%s) - t0))
+    if [ "$f" != 0 ]; then
+        printf '%s\n' "$out" | tail -n 40
+        echo "  (exit status $code; run it again: $dir/$name)"
+    fi
+    passed=$((passed + p)); failed=$((failed + f))
+done
+echo "took $(($(date +%s) - begun)) s"
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
