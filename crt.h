@@ -1,4 +1,164 @@
-// crt.h - Tokio's runtime for C, in one header
+// crt.h - 0.1.0 - Tokio's runtime for C, in one header
+// SPDX-License-Identifier: MIT-0 OR Unlicense (both texts are at the end)
+//
+// Stackless coroutine tasks with explicit polls and wakers, current-thread and
+// work-stealing schedulers, an epoll reactor, a hierarchical timing wheel, a
+// blocking pool, signals, sockets. C11, nothing but libc and the OS.
+//
+// DO THIS
+//     Put crt.h and crt_platform_epoll.h beside your sources. In ONE .c file:
+//         #define CRT_IMPLEMENTATION
+//         #include "crt.h"
+//     before any other include, or compile that file with -D_GNU_SOURCE. Every
+//     other file, C11 or C++17, just includes it. Link with -pthread:
+//         cc -std=c11 -O2 server.c -o server -pthread
+//
+// A FIRST PROGRAM: an echo server on all CPUs
+//
+//     #define CRT_IMPLEMENTATION
+//     #include "crt.h"
+//
+//     typedef struct echo {
+//         crt_frame   co;                // first member: the resume point
+//         crt_stream *peer;              // what must survive an await lives here
+//         char        buf[4096];
+//         crt_poll    n;
+//     } echo;
+//
+//     static crt_poll echo_run(void *frame, crt_cx *cx)
+//     {
+//         echo *self = frame;
+//         CRT_BEGIN(self, cx);
+//         for (;;) {
+//             CRT_AWAIT(self->n = crt_read(cx, self->peer, self->buf, sizeof self->buf));
+//             if (self->n <= 0) CRT_RETURN(self->n);
+//             CRT_AWAIT(self->n = crt_write_all(cx, self->peer, self->buf, (size_t)self->n));
+//             if (self->n < 0) CRT_RETURN(self->n);
+//         }
+//         CRT_FINALLY                    // however it ends: return, cancellation, panic
+//             crt_close(&self->peer);
+//         CRT_END;
+//     }
+//
+//     typedef struct server {
+//         crt_frame co;
+//         crt_listener *listener;
+//         crt_stream *peer;
+//         crt_poll r;
+//     } server;
+//
+//     static crt_poll server_run(void *frame, crt_cx *cx)
+//     {
+//         server *self = frame;
+//         CRT_BEGIN(self, cx);
+//         CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:7000", NULL, &self->listener));
+//         if (self->r < 0) CRT_RETURN(self->r);
+//         for (;;) {
+//             CRT_AWAIT(self->r = crt_accept(cx, self->listener, &self->peer, NULL));
+//             if (self->r < 0) CRT_RETURN(self->r);
+//             if (crt_spawn(cx, echo_run, &(echo){ .peer = self->peer }) < 0)
+//                 crt_close(&self->peer);
+//         }
+//         CRT_FINALLY
+//             crt_close(&self->listener);
+//         CRT_END;
+//     }
+//
+//     CRT_MAIN(server_run, server)
+//
+// OPTIONS
+//     In the file with CRT_IMPLEMENTATION (before the include):
+//       CRT_MALLOC(size) CRT_FREE(ptr)  malloc, free. Both or none. A runtime can have
+//                               its own: crt_config.allocator.
+//       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
+//       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
+//       CRT_NO_NET              leave out sockets.
+//       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
+//       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
+//     In every file alike:
+//       CRT_STATIC              all functions static: one translation unit only.
+//       CRT_USE_COUNTER         await states from __COUNTER__ instead of __LINE__.
+//     No option changes the layout of a public struct.
+//
+// LINKING
+//     Linux: -pthread. Kernel 2.6.27 or newer; 5.11 for time-outs finer than 1 ms.
+//
+// CONTENTS (search for the tag)
+//     public          >>config  >>errors  >>core types  >>coroutine
+//                     >>api runtime  >>api tasks  >>api time  >>api combine
+//                     >>api sync  >>api net  >>api os  >>api sight
+//     implementation  >>atomics  >>os  >>structs  >>log  >>slab  >>task
+//                     >>run queue  >>wheel  >>reactor  >>scheduler  >>blocking
+//                     >>spawn  >>io  >>net  >>signal  >>sync  >>combinators
+//                     >>sight  >>runtime
+//     at the end      >>licence  >>changelog
+//
+// HOW IT WORKS, in seven steps
+//   1. A poll is a function call. It returns a result (>= 0), an error (< 0), or
+//      CRT_PENDING: "not ready; I have arranged for a wake". Nobody polls again
+//      before that wake.
+//   2. A coroutine is a poll function over a frame: a struct whose first member
+//      remembers the line to go on from. Calling another coroutine is calling its
+//      function on a frame that lies inside yours. No allocation, no registration.
+//   3. A task is a coroutine that the scheduler polls. crt_spawn copies the frame
+//      into the task: one allocation, usually from a cache.
+//   4. What is awaited at the bottom (a read, a sleep, a lock) is a leaf. It parks
+//      the task by linking the slot of the task into what it waits for.
+//   5. A waker makes a task runnable: from the reactor, a timer, another task, any
+//      thread. Wakers are {vtable, data}; clone one with crt_waker_clone to call
+//      back into crt from foreign code.
+//   6. Workers run tasks from their own queues, steal from each other when they
+//      have none, and sleep in the reactor when nobody has any.
+//   7. Cancelling is one unwind, delivered at the await where the task is parked:
+//      the leaf is unlinked, CRT_FINALLY runs, child before parent.
+//
+// RULES FOR COROUTINES
+//   * What must survive an await lives in the frame. A C local does not: between
+//     two awaits it is a new variable. `make lint` in crt's repository shows the
+//     two compiler checks that find most of it; use them on your own files:
+//         clang -Wconditional-uninitialized    gcc -Wjump-misses-init
+//   * The awaited expression is evaluated again at every poll. So it is a poll
+//     function, never a spawn, and its operands stay the same until it is done.
+//   * One await to a line. No await inside a nested switch (the trap in CRT_BEGIN
+//     turns it into a panic with file and line). No variable-length array, no
+//     __attribute__((cleanup)) around an await.
+//   * The value awaited is a signed integer at least as wide as int.
+//   * A frame as spawned must be safe to clean up: CRT_FINALLY runs also when a
+//     task is cancelled before its first poll.
+//   * Do not block: no sleep(), no file that may stall, no long loop. Give such
+//     work to crt_spawn_blocking, or break loops up with CRT_AWAIT(crt_consume_budget(cx)).
+//   * A mutex of the system must be unlocked before the next await; crt_mutex may
+//     be held over it.
+//   * In crt_select each arm gets a variable of its own: losers write CRT_UNWIND.
+//   * Anything a losing arm had done so far is lost if it is not cancel-safe; each
+//     declaration says whether it is. crt_read is, crt_read_exact is not.
+//
+// ERRORS AND PANICS
+//     0 or a result >= 0; a negative CRT_E* or -errno otherwise. crt_strerror and
+//     crt_err_name give text. CRT_PANIC(cx, "format", ...) fails one task: the
+//     message is kept, cleanup runs, crt_join says CRT_EPANIC, others live on. A
+//     panic or an error that nobody joins goes to the log. The log prints errors
+//     and warnings to stderr unless crt_config.log says otherwise.
+//
+// THREADS
+//     A coroutine body, a cx and a frame belong to the thread that polls, which may
+//     change between two polls on the multi-thread flavour. Handles, join handles,
+//     wakers, streams and everything under >>api sync may be used from any thread.
+//     Signals are blocked in crt's own threads. After fork() only exec is safe.
+//
+// MEMORY
+//     crt_runtime_new allocates the workers; tasks and sockets come from chunks
+//     that grow on demand and go back when the runtime is freed. Waiting allocates
+//     nothing. crt_spawn_in takes the caller's memory. Every allocation may fail:
+//     the call returns CRT_ENOMEM and has changed nothing.
+//
+// DEBUGGING
+//     crt_dump(rt, stderr) prints a line for each task: id, name, state, the file
+//     and line of the await that it is parked at, and what it waits for. The
+//     resume point in a frame is that line, so `p *self` in a debugger shows it.
+//     crt_metrics has the counters. Tests: crt_config.seed and start_paused make
+//     a current-thread run reproducible, with a clock that jumps instead of waiting.
+
 #if defined(CRT_IMPLEMENTATION) && defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE   // accept4, pipe2, CPU_COUNT; before the first system header
 #endif
@@ -6101,3 +6261,40 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 }
 
 #endif   // CRT_IMPLEMENTATION
+
+// ---------------------------------------------------------------------------
+// >>licence
+// ---------------------------------------------------------------------------
+// This software is available under two licences; choose whichever you prefer.
+//
+// ALTERNATIVE A - MIT No Attribution (MIT-0)
+// Copyright (c) 2026 the crt authors
+// Permission is hereby granted, free of charge, to any person obtaining a copy of
+// this software and associated documentation files (the "Software"), to deal in
+// the Software without restriction, including without limitation the rights to
+// use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of
+// the Software, and to permit persons to whom the Software is furnished to do so.
+// THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+// IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS
+// FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+// COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER
+// IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN
+// CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+//
+// ALTERNATIVE B - Public Domain (www.unlicense.org)
+// This is free and unencumbered software released into the public domain. Anyone
+// is free to copy, modify, publish, use, compile, sell, or distribute this
+// software, either in source code form or as a compiled binary, for any purpose,
+// commercial or non-commercial, and by any means. In jurisdictions that recognize
+// copyright laws, the author or authors of this software dedicate any and all
+// copyright interest in the software to the public domain. We make this dedication
+// for the benefit of the public at large and to the detriment of our heirs and
+// successors. We intend this dedication to be an overt act of relinquishment in
+// perpetuity of all present and future rights to this software under copyright
+// law. THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, AS ABOVE.
+//
+// ---------------------------------------------------------------------------
+// >>changelog
+// ---------------------------------------------------------------------------
+// 0.1.0  the core: coroutines, tasks, both schedulers, epoll, timers, blocking
+//        pool, signals, TCP; notify, semaphore, mutex, oneshot, cancel token.

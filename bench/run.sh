@@ -194,7 +194,7 @@ measure() { # peer, round, workload, rt, arguments...
     shift 4
     line=$(within="timeout 60" && run "$peer" "$workload" rt="$rt" secs="$SECS" $settings "$@" 2>>"$log")
     if [ -z "$line" ]; then
-        note "$peer $workload $rt $*: no result, see $log"
+        [ "$round" -gt 0 ] || note "$peer $workload $rt $*: no result, see $log"
         return
     fi
     echo "$line" | awk -v peer="$peer" -v round="$round" -v OFS='\t' '{
@@ -293,7 +293,7 @@ done
 # ---------------------------------------------------------------------------------------------- report
 
 # A cell is the median over the rounds, (lowest..highest), [CPU time]; a ratio is the median of the
-# ratios within the rounds, (lowest..highest); below 1 crt is faster, or smaller.
+# ratios within the rounds, (lowest..highest), [the same of CPU time]; below 1 crt is faster, or smaller.
 table() { # which, columns...
     which=$1
     shift
@@ -318,13 +318,16 @@ table() { # which, columns...
         if (m) { sort(c, m); text = text " [" short(median(c, m)) "]" }
         return text
     }
-    function ratio(label, peer,    n, r, v) {
-        for (r = 0; r <= last; r++)
-            if ((label, "crt", r) in figure && (label, peer, r) in figure && figure[label, peer, r] > 0)
-                v[++n] = figure[label, "crt", r] / figure[label, peer, r]
+    function ratio(label, peer,    n, m, r, v, c, text) {
+        for (r = 0; r <= last; r++) if ((label, "crt", r) in figure && figure[label, peer, r] > 0) {
+            v[++n] = figure[label, "crt", r] / figure[label, peer, r]
+            if (cpu[label, "crt", r] != "" && cpu[label, peer, r] > 0) c[++m] = cpu[label, "crt", r] / cpu[label, peer, r]
+        }
         if (!n) return "-"
         sort(v, n)
-        return sprintf("%.2f (%.2f..%.2f)", median(v, n), v[1], v[n])
+        text = sprintf("%.2f (%.2f..%.2f)", median(v, n), v[1], v[n])
+        if (m) { sort(c, m); text = text sprintf(" [%.2f]", median(c, m)) }
+        return text
     }
     $1 == which {
         if (!($2 in known)) { known[$2]; order[++rows] = $2 }
@@ -355,6 +358,7 @@ table() { # which, columns...
 {
     echo "crt beside its peers: ns per operation unless the row says otherwise, lower is better."
     echo "median of $ROUNDS rounds (lowest..highest) [CPU ns of all threads]; crt/peer below 1: crt needs less."
+    echo "On a machine with other work to do the wall time is partly theirs: look at the brackets."
     echo "$(nproc) CPUs, $(uname -sm); $($CC --version | head -n 1); Tokio ${tokio_version:-missing}," \
         "$(rustc --version 2>/dev/null); $(uptime | sed 's/.*load/load/')"
     echo

@@ -94,10 +94,12 @@ int main(int argc, char **argv)
     const long workers = argc > 3 ? strtol(argv[3], NULL, 10) : 0;   // 0: one for each CPU
     if (port < 0 || port > 65535 || workers < 0 || workers > 1024) return usage();
 
-    crt_config config = {.worker_threads = (int)workers};
+    crt_config config = {0};
     if (strcmp(flavor, "current_thread") == 0)
         config.flavor = CRT_CURRENT_THREAD;
-    else if (strcmp(flavor, "multi_thread") != 0)
+    else if (strcmp(flavor, "multi_thread") == 0)
+        config.worker_threads = (int)workers;
+    else
         return usage();
 
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);   // a line at a time, into a pipe too

@@ -669,8 +669,9 @@ static crt_poll server_run(void *frame, crt_cx *cx)
         crt_addr address;
         if (crt_local_addr(self->acceptor.listener, &address) == 0)
             crt_addr_format(&address, text, sizeof text);
-        printf("http://%s/  (%s, %d workers, at most %zu connections; Ctrl-C to stop)\n", text,
-               app.flavor, crt_runtime_config(app.rt)->worker_threads, app.slot_count);
+        const int workers = crt_runtime_config(app.rt)->worker_threads;
+        printf("http://%s/  (%s, %d worker%s, at most %zu connections; Ctrl-C to stop)\n", text,
+               app.flavor, workers, workers == 1 ? "" : "s", app.slot_count);
     }
     CRT_AWAIT(self->which = crt_select(cx, &self->sel,
         crt_on(cx, 0, self->n = acceptor_run(&self->acceptor, cx)),
@@ -726,7 +727,7 @@ int main(int argc, char **argv)
 
     const crt_config config = {
         .flavor = current ? CRT_CURRENT_THREAD : CRT_MULTI_THREAD,
-        .worker_threads = (int)workers,
+        .worker_threads = current ? 0 : (int)workers,   // the current thread is one
         .max_blocking_threads = 8,   // /blocking computes: more would not be faster
     };
     int e = crt_runtime_new(&config, &app.rt);
