@@ -1239,6 +1239,9 @@ static uint32_t crt__fence_word;
 #if defined(_WIN32)
 #error "crt_platform_iocp.h has not landed yet: this version runs on Linux"
 #endif
+#if defined(__GLIBC__) && !defined(__USE_GNU)
+#error "a system header came before crt.h: include crt.h first where CRT_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
+#endif
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -1290,6 +1293,7 @@ static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg
 }
 static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
 static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
+static crt__thread crt__thread_self(void) { return pthread_self(); }
 
 // A lock of four bytes: 0 free, 1 held, 2 held with sleepers. Held for a few
 // instructions, never over a callback. All-zero is ready.
@@ -1457,6 +1461,7 @@ typedef struct crt__pool {
     uint32_t tokens;                    // atomic futex word: wake-ups not yet taken
     uint32_t stop;                      // atomic
     uint32_t exit_lock, has_zombie;
+    uint32_t abandoned;                 // nobody joins any more; under exit_lock
     crt__thread zombie;                 // ended, not yet joined
     uint32_t outstanding;               // atomic: jobs queued or running
 } crt__pool;
@@ -1474,7 +1479,7 @@ struct crt_runtime {
     uint32_t worker_count;
     uint32_t threads_alive;   // atomic futex word: worker threads running
     uint32_t driving;         // current thread: someone drives (futex word)
-    uint32_t shutdown_done;   // atomic
+    uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
     crt__inject inject;
     crt__idle idle;
     // drivers
@@ -3469,6 +3474,24 @@ static void crt__worker_maintain(crt__worker *w, bool *aborted)
     }
 }
 
+// Time is up: every task that is queued is polled once more, so that each gets its
+// unwind. False: the worker was handed over meanwhile.
+static bool crt__last_round(crt__worker *w, crt_cx *cx)
+{
+    crt_runtime *rt = w->rt;
+    bool from_lifo;
+    crt__worker_maintain(w, &(bool){false});
+    crt__release_deferred(w);
+    size_t ready = crt__inject_length(&rt->inject) + CRT__RING + 1;
+    for (crt_task *t = w->fifo.head; t; t = t->next) ready++;
+    for (crt_task *t; ready-- && (t = crt__next_task(w, &from_lifo));) {
+        cx->budget = CRT__BUDGET;
+        crt__run_task(w, cx, t);
+        if (crt__tls.worker != w) return false;
+    }
+    return true;
+}
+
 static void crt__worker_loop(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
@@ -3501,6 +3524,7 @@ static void crt__worker_loop(crt__worker *w)
         w->searching = false;
         crt__atomic_sub(&rt->idle.word, 1, CRT__SEQ_CST);
     }
+    if (!crt__last_round(w, &cx)) return;
     crt__tls.worker = NULL;
     crt__tls.rt = NULL;
 }
@@ -3578,19 +3602,20 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
     for (;;) {
         if (done ? crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE : crt__alive(rt) == 0) break;
         crt__worker_maintain(w, &aborted);
-        uint32_t ran = crt__run_ready(w, &cx, (uint32_t)rt->config.event_interval);
+        crt__run_ready(w, &cx, (uint32_t)rt->config.event_interval);
         if (done && crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE) break;
         if (!done && crt__alive(rt) == 0) break;
         crt__batch_end(w);
         int64_t most = -1;
         if (deadline != CRT_FOREVER) {
             most = deadline - (crt__clock() - rt->clock_base);
-            if (most <= 0 && !ran && !crt__has_local(w)) break;
-            if (most < 0) most = 0;
+            if (most <= 0) {
+                crt__last_round(w, &cx);
+                break;
+            }
         }
         if (crt__has_local(w) || w->deferred.head || crt__inject_length(&rt->inject)) {
             crt__drivers_poll(w);
-            if (deadline != CRT_FOREVER && most == 0) break;
             continue;
         }
         if (crt__virtual_idle(rt)) continue;
@@ -3802,12 +3827,13 @@ static void *crt__pool_main(void *arg)
     crt__thread_end(rt);
     // Each thread that ends joins the one that ended before it.
     crt__lock(&p->exit_lock);
-    bool before = p->has_zombie;
+    bool before = p->has_zombie, abandoned = p->abandoned;
     crt__thread other = p->zombie;
-    p->zombie = pthread_self();
-    p->has_zombie = 1;
+    p->zombie = crt__thread_self();
+    p->has_zombie = !abandoned;
     crt__unlock(&p->exit_lock);
     if (before) crt__thread_join(other);
+    if (abandoned) crt__thread_detach(crt__thread_self());
     crt__atomic_sub(&p->threads, 1, CRT__ACQ_REL);
     crt__futex_wake(&p->threads, INT_MAX);
     crt__rt_unref(rt);
@@ -5970,6 +5996,13 @@ CRTDEF crt_poll crt_handle_block_on(crt_handle *h, crt_fn fn, void *frame)
     return crt_block_on((crt_runtime *)h, fn, frame);
 }
 
+// Takes the wake-up out of the reactor, so that the poll descriptor falls silent.
+static void crt__reactor_wake_clear(crt_runtime *rt)
+{
+    crt__driver_enter(rt);
+    crt__reactor_wait(rt->reactor, rt, 0);
+    crt__driver_leave(rt);
+}
 CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
 {
     if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
@@ -5981,6 +6014,7 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
     uint32_t ran = 0;
     crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
     crt__enter(rt, w, &cx);
+    if (rt->reactor) crt__reactor_wake_clear(rt);
     crt__drivers_poll(w);
     int64_t begun = crt__clock();
     if (max_time <= 0) {   // those that are ready now: count them
@@ -6107,28 +6141,35 @@ static void crt__drain(crt__inject *q)
         if (!crt__inject_pop(q)) crt__cpu_relax();
     }
 }
-// Ends tasks that did not end by themselves. No worker runs any more.
+static void crt__name_leftover(crt_runtime *rt, crt_task *t)
+{
+    const char *name = crt__task_name_of(t);
+    const crt_site *site = t->site;
+    crt__say(rt, CRT_LOG_WARN, "shutdown: task %llu%s%s did not end in time; it was at %s:%u",
+             (unsigned long long)t->id, name ? " " : "", name ? name : "", site ? site->file : "?",
+             site ? site->line : 0);
+}
+// Ends tasks that did not end by themselves; no worker runs any more. First all of
+// them become RUNNING, as if they were being polled: wakes then leave them alone,
+// so nothing that is freed below is in a queue.
 static int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
+        if (!(t->flags & CRT__TASK_BLOCKING) &&
+            !(crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE))
+            crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
     crt__drain(&rt->inject);
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
         if ((s & CRT__COMPLETE) || (t->flags & CRT__TASK_BLOCKING)) continue;
-        const char *name = crt__task_name_of(t);
-        const crt_site *site = t->site;
-        crt__say(rt, CRT_LOG_WARN, "shutdown: task %llu%s%s did not end in time; it was at %s:%u",
-                 (unsigned long long)t->id, name ? " " : "", name ? name : "", site ? site->file : "?",
-                 site ? site->line : 0);
-        // As if it were being polled, so that wakes from outside leave it alone.
-        if (!(crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL) & CRT__COMPLETE)) {
-            crt__task_unlink(t);
-            crt_local_set *set = t->flags & CRT__TASK_PINNED ? crt__local_end(t) : NULL;
-            crt__task_complete(t, CRT_UNWIND, 0);
-            crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
-            if (set) crt__local_set_leave(set);
-            left++;
-        }
+        crt__name_leftover(rt, t);
+        crt__task_unlink(t);
+        crt_local_set *set = t->flags & CRT__TASK_PINNED ? crt__local_end(t) : NULL;
+        crt__task_complete(t, CRT_UNWIND, 0);
+        crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
+        if (set) crt__local_set_leave(set);
+        left++;
     }
     return left;
 }
@@ -6174,18 +6215,19 @@ static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     crt__lock(&p->exit_lock);
     bool last = p->has_zombie;
     p->has_zombie = 0;
+    p->abandoned = 1;
     crt__unlock(&p->exit_lock);
     if (last && !n) crt__thread_join(p->zombie);
     else if (last) crt__thread_detach(p->zombie);
     if (n) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking thread%s did not end in time", n, n == 1 ? "" : "s");
     return (int)n;
 }
-static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline)
+static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
 {
     uint32_t n = crt__wait_zero(&rt->threads_alive, deadline);
     if (n) {   // time is up: they stop after the poll they are in
         crt__stop_workers(rt);
-        n = crt__wait_zero(&rt->threads_alive, crt__clock() + CRT_MS(100));
+        n = crt__wait_zero(&rt->threads_alive, crt__clock() + (background ? 0 : CRT_MS(100)));
     }
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt__worker *w = &rt->workers[i];
@@ -6194,6 +6236,7 @@ static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline)
         w->has_thread = false;
     }
     if (!n) return (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
+    if (background) return (int)crt__alive(rt);
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt_task *t = crt__atomic_load(&rt->workers[i].running, CRT__RELAXED);
         if (t) crt__say(rt, CRT_LOG_WARN, "shutdown: worker %u is stuck in a poll that does not return", i);
@@ -6207,13 +6250,13 @@ CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
         crt__say(rt, CRT_LOG_ERROR, "crt_runtime_shutdown inside a task would wait for itself");
         return CRT_ENESTED;
     }
-    if (crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE)) return 0;
+    if (crt__atomic_xchg(&rt->shutdown_called, 1, CRT__ACQ_REL)) return 0;
     int64_t deadline = timeout == CRT_FOREVER ? CRT_FOREVER : crt__clock() + timeout;
     int left = 0;
     crt__begin_shutdown(rt);
     if (crt__is_multi(rt)) {
         if (rt->workers && crt__atomic_load(&rt->threads_alive, CRT__ACQUIRE))
-            left = crt__shutdown_workers(rt, deadline);
+            left = crt__shutdown_workers(rt, deadline, timeout == 0);
         else if (!crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) && rt->workers)
             crt__finish_shutdown(rt);
     } else if (rt->workers) {

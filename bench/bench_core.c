@@ -76,11 +76,12 @@ static size_t opt_num(const char *key, size_t value)
     return (size_t)opt_real(key, (double)value);
 }
 
+static crt_runtime *runtime;   // a program runs one workload; main drops it
+
 static crt_runtime *new_runtime_with(size_t max_blocking_threads)   // 0: the default
 {
     const char *rt = opt_text("rt", "mt2");
     crt_config config = { .max_blocking_threads = (int)max_blocking_threads };
-    crt_runtime *runtime;
     if (!strcmp(rt, "ct")) config.flavor = CRT_CURRENT_THREAD;
     else if (!strcmp(rt, "mt1")) config.worker_threads = 1;
     else if (!strcmp(rt, "mt2")) config.worker_threads = 2;
@@ -378,6 +379,7 @@ static void spawn_many_remote_idle(const char *name)
     r.handle = crt_runtime_handle(r.rt);
     joins = must_alloc(r.n, sizeof *joins);
     measure(spawn_many_remote_once, &r);
+    crt_handle_drop(&r.handle);
     report(name, text("n=%zu", r.n), r.n, "");
 }
 
@@ -683,6 +685,7 @@ static void timer_cancel(const char *name)
     crt_runtime *rt = new_runtime();
     crt_handle *handle = crt_runtime_handle(rt);
     if (tick) must(crt_handle_spawn(handle, ticker_run, &(sleep_frame){ .d = CRT_MS(tick) }));
+    crt_handle_drop(&handle);
     if (live) IN_TASK(rt, live_timers_run, &(count_frame){ .n = live });
     MEASURE(rt, timer_cancel_run, &(cancel_frame){ .n = n });
     report(name, text("n=%zu,live=%zu,tick=%zu", n, live, tick), n, "");
@@ -1178,7 +1181,9 @@ static void request_reply(const char *name)
     server_frame server = { .r = 0 };
     must(crt_mpsc_new(sizeof(crt_oneshot_tx *), 10, &frame.tx, &server.rx));
     must(crt_handle_spawn(handle, server_run, &server));
+    crt_handle_drop(&handle);
     measure(!strcmp(client, "main") ? client_main : in_task, &(body){ rt, client_run, &frame, sizeof frame });
+    crt_mpsc_tx_drop(&frame.tx);   // ends the server
     report(name, text("n=%zu,client=%s", n, client), n, "");
 }
 #endif   // CRT_HAS_MPSC
@@ -1291,7 +1296,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++)
         if (!strcmp(workloads[i].name, argv[1])) {
             workloads[i].run(argv[1]);
-            return 0;   // the runtime goes with the process
+            crt_runtime_drop(&runtime);
+            return 0;
         }
     die("unknown workload %s", argv[1]);
 }
