@@ -30,7 +30,7 @@ $(B)/%: examples/%.c $(HEADERS)
 
 $(B)/%: tests/%.c $(HEADERS) $(wildcard tests/*.h)
 	@mkdir -p $(B)
-	$(CC) $(STD) -D_GNU_SOURCE $(CFLAGS) -Wall -Wextra -Wshadow -I. -Itests $< -o $@ $(LIBS)
+	$(CC) $(STD) -D_GNU_SOURCE $(CFLAGS) -Wall -Wextra -Wshadow -Wno-missing-field-initializers -I. -Itests $< -o $@ $(LIBS)
 
 examples: $(EXAMPLES:%=$(B)/%)
 

@@ -1362,7 +1362,7 @@ struct crt_task {
     crt_fn fn;
     crt__chunk *home;     // whose memory this is; leads to the runtime
     uintptr_t join;       // atomic: see >>task
-    crt__ext *ext;
+    crt__ext *ext;        // atomic head
     crt__group *groups;   // selects and timers that are active in the frame
     uint64_t id;
     const crt_site *site;   // where it is parked
@@ -1484,6 +1484,7 @@ struct crt_runtime {
     crt__idle idle;
     // drivers
     uint32_t driver_lock;     // atomic: 1 while a worker is inside
+    uint32_t monitor_asleep;  // atomic: it waits without a limit
     uint32_t driver_parked;   // atomic: that worker waits
     int64_t driver_until;     // atomic: instant at which it will wake by itself
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
@@ -1824,7 +1825,6 @@ enum {
     CRT__TASK_ALLOCATED = 1,
     CRT__TASK_EXTERNAL = 2,     // the frame is the caller's; a pointer to it follows
     CRT__TASK_PINNED = 4,       // runs on one worker: u32 index in the ext list
-    CRT__TASK_BLOCKING = 8,     // a job of the blocking pool
     CRT__TASK_PANICKED = 16,
     CRT__TASK_WAS_CANCELLED = 32,
     CRT__TASK_ROOT = 64,        // block_on waits for it
@@ -1847,6 +1847,9 @@ static inline bool crt__sits_idle(uint32_t state)
 {
     return (state & (CRT__RUNNING | CRT__NOTIFIED | CRT__COMPLETE)) == 0;
 }
+
+// A job of the blocking pool has no poll function.
+static inline bool crt__is_job(const crt_task *t) { return t->fn == NULL; }
 
 static void *crt__task_frame(crt_task *t)
 {
@@ -1886,7 +1889,7 @@ static void crt__task_init(crt_task *t, crt__worker *w, crt_fn fn, const void *f
 
 static void *crt__ext_find(crt_task *t, uint32_t kind)
 {
-    for (crt__ext *e = t->ext; e; e = e->next)
+    for (crt__ext *e = crt__atomic_load(&t->ext, CRT__ACQUIRE); e; e = e->next)
         if (e->kind == kind) return e;
     return NULL;
 }
@@ -1897,15 +1900,18 @@ static void *crt__ext_add(crt_task *t, uint32_t kind, size_t size)
     e->kind = kind;
     e->size = (uint32_t)size;
     e->next = t->ext;
-    t->ext = e;
     return e;
 }
+// Whole by now: dumps may look.
+static void crt__ext_publish(crt_task *t, void *e) { crt__atomic_store(&t->ext, (crt__ext *)e, CRT__RELEASE); }
 static void crt__ext_add_text(crt_task *t, uint32_t kind, const char *text, size_t most)
 {
     size_t n = strlen(text);
     if (n > most) n = most;
     crt__ext_text *e = crt__ext_add(t, kind, sizeof *e + n + 1);
-    if (e) memcpy(e->text, text, n);
+    if (!e) return;
+    memcpy(e->text, text, n);
+    crt__ext_publish(t, e);
 }
 static const char *crt__ext_text_of(crt_task *t, uint32_t kind)
 {
@@ -2049,7 +2055,7 @@ static CRT__COLD void crt__report_failure(crt_task *t)
 }
 static bool crt__task_failed(const crt_task *t)
 {
-    if (t->flags & CRT__TASK_BLOCKING) return false;   // its result is not a crt_poll
+    if (crt__is_job(t)) return false;   // its result is not a crt_poll
     return (t->flags & CRT__TASK_PANICKED) ||
            (!(t->flags & CRT__TASK_WAS_CANCELLED) && t->u.result < 0);
 }
@@ -2060,10 +2066,10 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
 {
     crt_runtime *rt = t->home->rt;
     uint32_t flags = t->flags;
-    if (CRT__UNLIKELY(r == CRT_UNWIND) && !(flags & CRT__TASK_BLOCKING) && !(flags & CRT__TASK_PANICKED))
+    if (CRT__UNLIKELY(r == CRT_UNWIND) && !crt__is_job(t) && !(flags & CRT__TASK_PANICKED))
         flags = t->flags |= CRT__TASK_WAS_CANCELLED;
     t->u.result = r;
-    if (CRT__UNLIKELY(rt->config.on_task_terminate != NULL) && !(flags & CRT__TASK_BLOCKING))
+    if (CRT__UNLIKELY(rt->config.on_task_terminate != NULL) && !crt__is_job(t))
         crt__hook(t, rt->config.on_task_terminate);
     bool joined = (crt__atomic_load(&t->state, CRT__RELAXED) & CRT__JOIN) != 0;
     bool failed = crt__task_failed(t);
@@ -2324,7 +2330,7 @@ CRTDEF void crt_abort(crt_join_handle *join)
 {
     crt_task *t = crt__joined(join);
     if (!t) return;
-    if (t->flags & CRT__TASK_BLOCKING) {   // it stops only if it has not begun
+    if (crt__is_job(t)) {   // it stops only if it has not begun
         crt__job_cancel(t);
         return;
     }
@@ -2937,17 +2943,21 @@ static uint32_t crt__random_below(uint64_t *state, uint32_t n)
     return (uint32_t)((crt__random(state) & 0xffffffff) * n >> 32);
 }
 
+// Makes whoever waits in the driver return.
+static void crt__driver_kick(crt_runtime *rt)
+{
+    if (rt->reactor) {
+        crt__reactor_wake(rt->reactor);
+    } else {
+        crt__atomic_store(&rt->no_io_futex, 1, CRT__SEQ_CST);
+        crt__futex_wake(&rt->no_io_futex, 1);
+    }
+}
 static void crt__unpark(crt__worker *w)
 {
     uint32_t was = crt__atomic_xchg(&w->park, CRT__NOTIFIED_PARK, CRT__SEQ_CST);
     if (was == CRT__PARKED) crt__futex_wake(&w->park, 1);
-    else if (was == CRT__PARKED_DRIVER) {
-        if (w->rt->reactor) crt__reactor_wake(w->rt->reactor);
-        else {
-            crt__atomic_store(&w->rt->no_io_futex, 1, CRT__SEQ_CST);
-            crt__futex_wake(&w->rt->no_io_futex, 1);
-        }
-    }
+    else if (was == CRT__PARKED_DRIVER) crt__driver_kick(w->rt);
 }
 
 // --- the idle set
@@ -3054,6 +3064,12 @@ static void crt__submit_pinned(crt_task *t)
     crt__atomic_fence(CRT__SEQ_CST);
     crt__unpark(owner);
 }
+// Somebody waits in the driver for as long as it takes, and now there is a task in
+// a LIFO slot: let it wait watchfully. Happens once in each busy period.
+static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
+{
+    if (crt__atomic_xchg(&rt->monitor_asleep, 0, CRT__SEQ_CST)) crt__driver_kick(rt);
+}
 // Queues a task that was woken. On its own worker a task woken by the running one
 // goes to the LIFO slot, where it finds the caches warm; the one it displaces goes
 // to the back and may be stolen.
@@ -3075,7 +3091,8 @@ static void crt__submit(crt_task *t)
         return;
     }
     if (!w->lifo_off && crt__tls.in_task) {
-        t = crt__atomic_xchg(&w->lifo, t, CRT__ACQ_REL);
+        t = crt__atomic_xchg(&w->lifo, t, CRT__SEQ_CST);
+        if (CRT__UNLIKELY(crt__atomic_load(&rt->monitor_asleep, CRT__SEQ_CST))) crt__monitor_wake(rt);
         if (!t) return;
     }
     crt__push_back(w, t);
@@ -3132,8 +3149,10 @@ static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
         *from_lifo = true;
         return t;
     }
-    if (!t && (w->fifo.head || w->inbox)) t = crt__take_pinned(w);
+    bool pinned_first = !w->ring || (tick & 1);   // neither kind starves the other
+    if (!t && pinned_first) t = crt__take_pinned(w);
     if (!t && w->ring) t = crt__ring_pop(w->ring);
+    if (!t && !pinned_first) t = crt__take_pinned(w);
     if (!t) t = crt__take_injected(w, false);
     w->lifo_polls = 0;
     return t;
@@ -3172,7 +3191,6 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
     w->batch_polls++;
     crt__tls.in_task = 1;
     crt_poll r = t->fn(crt__task_frame(t), cx);
-    crt__tls.in_task = 0;
     if (CRT__UNLIKELY(rt->config.on_after_poll != NULL)) crt__hook(t, rt->config.on_after_poll);
     w = crt__tls.worker;
     if (CRT__LIKELY(w != NULL)) crt__atomic_store(&w->running, NULL, CRT__RELAXED);
@@ -3183,10 +3201,12 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
             if (CRT__LIKELY(w != NULL)) {
                 if (cx->deferred == 2) crt__count(&w->forced_yields, 1);
                 crt__list_push(&w->deferred, t);   // still RUNNING
+                crt__tls.in_task = 0;
                 return;
             }
             crt__task_notify(t);
         }
+        crt__tls.in_task = 0;
         s = crt__atomic_sub(&t->state, CRT__RUNNING, CRT__ACQ_REL);
         if (s & CRT__NOTIFIED) {   // woken while it ran: to the back
             if (w && !(t->flags & CRT__TASK_PINNED)) crt__push_back(w, t);
@@ -3198,7 +3218,8 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
     cx->unwind = 0;
     if (CRT__UNLIKELY(t->u.slot.op || t->groups)) crt__task_unlink(t);
     crt_local_set *set = CRT__UNLIKELY(t->flags & CRT__TASK_PINNED) ? crt__local_end(t) : NULL;
-    crt__task_complete(t, r, 0);
+    crt__task_complete(t, r, 0);   // the joiner may go to the LIFO slot
+    crt__tls.in_task = 0;
     if (CRT__LIKELY(w != NULL)) crt__atomic_store(&w->completed, w->completed + 1, CRT__RELEASE);
     else crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
     if (CRT__UNLIKELY(set != NULL)) crt__local_set_leave(set);
@@ -3297,13 +3318,8 @@ static void crt__timers_announce(crt__worker *w)
     if (!crt__atomic_load(&rt->driver_parked, CRT__SEQ_CST)) return;
     uint64_t next = crt__atomic_load(&w->wheel.next, CRT__SEQ_CST);
     if (next > (uint64_t)INT64_MAX / 1000000) return;
-    if ((crt_instant)(next * 1000000) < crt__atomic_load(&rt->driver_until, CRT__SEQ_CST)) {
-        if (rt->reactor) crt__reactor_wake(rt->reactor);
-        else {
-            crt__atomic_store(&rt->no_io_futex, 1, CRT__SEQ_CST);
-            crt__futex_wake(&rt->no_io_futex, 1);
-        }
-    }
+    if ((crt_instant)(next * 1000000) < crt__atomic_load(&rt->driver_until, CRT__SEQ_CST))
+        crt__driver_kick(rt);
 }
 
 // --- bookkeeping between batches
@@ -3405,10 +3421,16 @@ static void crt__worker_park(crt__worker *w)
         if (crt__driver_enter(rt)) {
             drove = true;
             // Somebody else runs: stay watchful, less and less often.
+            crt__atomic_store(&rt->monitor_asleep, 1, CRT__SEQ_CST);
             uint32_t unparked = crt__atomic_load(&rt->idle.word, CRT__SEQ_CST) >> 16;
-            int64_t most = unparked ? watch : -1;
-            watch = crt__min(watch * 2, 10000000);
+            int64_t most = -1;
+            if (unparked) {
+                crt__atomic_store(&rt->monitor_asleep, 0, CRT__SEQ_CST);
+                most = watch;
+                watch = crt__min(watch * 2, 10000000);
+            }
             events = crt__driver_wait(w, most);
+            crt__atomic_store(&rt->monitor_asleep, 0, CRT__SEQ_CST);
             crt__driver_leave(rt);
         } else {
             uint32_t empty = CRT__EMPTY;
@@ -3748,7 +3770,7 @@ static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **jo
     if (crt__atomic_load(&rt->closing, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
     crt_task *t = crt__task_alloc(rt, w, sizeof job);
     if (!t) return CRT_ENOMEM;
-    crt__task_init(t, w, NULL, &job, sizeof job, CRT__TASK_BLOCKING, join != NULL);
+    crt__task_init(t, w, NULL, &job, sizeof job, 0, join != NULL);
     crt__task_ref(t);   // the queue's: an aborted job ends before it leaves the queue
     crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
     if (join) *join = (crt_join_handle *)t;
@@ -3975,6 +3997,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
             return crt__spawn_refused(rt, w, CRT_ENOMEM);
         }
         e->set = how->set;
+        crt__ext_publish(t, e);
         crt__atomic_add(&how->set->crt__live, 1, CRT__ACQ_REL);
     }
     if (CRT__UNLIKELY(how->flags & CRT__TASK_PINNED))
@@ -4652,8 +4675,8 @@ static crt_poll crt__connect_begin(crt_cx *cx, const char *addr, crt__sock **out
     if (crt_addr_parse(addr, &a)) return CRT_EINVAL;
     int fd = crt__socket(crt__family(&a), SOCK_STREAM), e = 0;
     if (fd < 0) return fd;
-    while (connect(fd, crt__sockaddr(&a), a.len) && (e = errno) == EINTR) {}
-    if (e && e != EINPROGRESS && e != EINTR && e != EISCONN) {
+    if (connect(fd, crt__sockaddr(&a), a.len)) e = errno;
+    if (e && e != EINPROGRESS && e != EINTR) {   // interrupted, it goes on all the same
         crt__fd_close(fd);
         return -e;
     }
@@ -4914,6 +4937,7 @@ static crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
     if (!m) return NULL;
     m->sig = sig;
     m->seen = crt__signals.count[sig];
+    crt__ext_publish(t, m);
     return m;
 }
 CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
@@ -5737,7 +5761,7 @@ static crt_task *crt__walk(crt_runtime *rt, crt_task *t)
 static void crt__abort_all(crt_runtime *rt)
 {
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
-        if (!(t->flags & CRT__TASK_BLOCKING)) crt_abort((crt_join_handle *)t);
+        if (!crt__is_job(t)) crt_abort((crt_join_handle *)t);
 }
 static const char *crt__state_name(uint32_t s)
 {
@@ -5752,7 +5776,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
     if (!rt || !out) return CRT_EINVAL;
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
-        if ((s & CRT__COMPLETE) || (t->flags & CRT__TASK_BLOCKING)) continue;
+        if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
         const char *name = crt__task_name_of(t);
         fprintf(out, "task %llu%s%s%s %s", (unsigned long long)t->id, name ? " \"" : "", name ? name : "",
                 name ? "\"" : "", s & CRT__CANCELLED ? "cancelling, " : "");
@@ -6156,13 +6180,13 @@ static int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
-        if (!(t->flags & CRT__TASK_BLOCKING) &&
+        if (!crt__is_job(t) &&
             !(crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE))
             crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
     crt__drain(&rt->inject);
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
-        if ((s & CRT__COMPLETE) || (t->flags & CRT__TASK_BLOCKING)) continue;
+        if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
         crt__name_leftover(rt, t);
         crt__task_unlink(t);
         crt_local_set *set = t->flags & CRT__TASK_PINNED ? crt__local_end(t) : NULL;

@@ -35,12 +35,12 @@ static void test__alarm(int sig)
     (void)n;
     _exit(3);
 }
-static void test__fail(const char *file, int line, const char *what)
+__attribute__((unused)) static void test__fail(const char *file, int line, const char *what)
 {
     fprintf(stderr, "%s:%d: %s: %s\n", file, line, test__name, what);
     __atomic_fetch_add(&test__bad, 1, __ATOMIC_SEQ_CST);
 }
-static void test__fail_eq(const char *file, int line, const char *what, long long got, long long want)
+__attribute__((unused)) static void test__fail_eq(const char *file, int line, const char *what, long long got, long long want)
 {
     fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", file, line, test__name, what, got, want);
     __atomic_fetch_add(&test__bad, 1, __ATOMIC_SEQ_CST);
@@ -122,7 +122,7 @@ static void test__on_each(const char *name, test_on_rt fn, const crt_config *bas
 static char test_log_text[1 << 16];
 static size_t test_log_length;
 static int test_log_lock;
-static void test_log(int level, const char *message, void *user)
+static CRT__UNUSED void test_log(int level, const char *message, void *user)
 {
     (void)level;
     (void)user;

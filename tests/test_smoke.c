@@ -63,7 +63,7 @@ static crt_poll root_run(void *frame, crt_cx *cx)
 }
 static void skeleton(crt_runtime *rt)
 {
-    root r = {{0}};
+    root r = {0};
     cleaned = 0;
     CHECK_EQ(crt_block_on(rt, root_run, &r), 7);
 }
