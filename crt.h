@@ -718,6 +718,8 @@ typedef struct crt_task_desc {
     size_t storage_size;
     crt_handle *handle;       // another runtime's; NULL: the caller's
     bool local;               // as crt_spawn_local
+    int priority;             // > 0: before all others; < 0: when nothing else is ready,
+                              // but at least at each 31st to 127th task; not with `local`
 } crt_task_desc;
 CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *desc);
 
@@ -1481,6 +1483,7 @@ struct crt_runtime {
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
     crt__inject inject;
+    crt__inject urgent, background;   // tasks with a priority
     crt__idle idle;
     // drivers
     uint32_t driver_lock;     // atomic: 1 while a worker is inside
@@ -1829,6 +1832,9 @@ enum {
     CRT__TASK_WAS_CANCELLED = 32,
     CRT__TASK_ROOT = 64,        // block_on waits for it
     CRT__TASK_SEEN = 128,       // somebody has taken the outcome
+    CRT__TASK_URGENT = 256,     // priority > 0
+    CRT__TASK_BACKGROUND = 512, // priority < 0
+    CRT__TASK_PRIORITY = CRT__TASK_URGENT | CRT__TASK_BACKGROUND,
     CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
 };
 enum { CRT__JOIN_DONE = 1, CRT__JOIN_THREAD = 2 };
@@ -2899,9 +2905,10 @@ static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n);
 // ---------------------------------------------------------------------------
 // >>scheduler     workers, parking, stealing, the drivers' turn
 // ---------------------------------------------------------------------------
-// A worker takes its next task from, in order: the injection queue each
-// inject_interval-th time; the LIFO slot; its own queue; the injection queue; the
-// queues of others. Each event_interval tasks it looks at the drivers.
+// A worker takes its next task from, in order: the queue of urgent tasks; the
+// injection queue each inject_interval-th time; the LIFO slot; its own queue; the
+// injection queue; the queues of others; the queue of background tasks. Each
+// event_interval tasks it looks at the drivers.
 //
 // Park word of a worker:  EMPTY -> PARKED (futex) | PARKED_DRIVER (in the reactor)
 // by its owner; anyone -> NOTIFIED, waking it from where it was; owner -> EMPTY.
@@ -3035,9 +3042,23 @@ static void crt__search_end(crt__worker *w)
 
 // --- queues of a worker
 
-// To the back of the worker's own queue.
+// The shared queue that a task belongs in.
+static crt__inject *crt__queue_for(crt_runtime *rt, const crt_task *t)
+{
+    if (CRT__LIKELY(!(t->flags & CRT__TASK_PRIORITY))) return &rt->inject;
+    return t->flags & CRT__TASK_URGENT ? &rt->urgent : &rt->background;
+}
+static size_t crt__injected(crt_runtime *rt)
+{
+    return crt__inject_length(&rt->inject) + crt__inject_length(&rt->urgent) + crt__inject_length(&rt->background);
+}
+// To the back of the worker's own queue, or of the queue for its priority.
 static void crt__push_back(crt__worker *w, crt_task *t)
 {
+    if (CRT__UNLIKELY(t->flags & CRT__TASK_PRIORITY)) {
+        crt__inject_push(crt__queue_for(w->rt, t), t, t, 1);
+        return;
+    }
     if (!w->ring || (t->flags & CRT__TASK_PINNED)) {
         crt__list_push(&w->fifo, t);
         return;
@@ -3047,7 +3068,7 @@ static void crt__push_back(crt__worker *w, crt_task *t)
 static void crt__submit_remote(crt_runtime *rt, crt_task *t)
 {
     crt__atomic_add(&rt->remote_schedules, 1, CRT__RELAXED);
-    crt__inject_push(&rt->inject, t, t, 1);
+    crt__inject_push(crt__queue_for(rt, t), t, t, 1);
     crt__atomic_fence(CRT__SEQ_CST);
     if (crt__is_multi(rt)) crt__notify_one(rt);
     else crt__unpark(&rt->workers[0]);
@@ -3081,7 +3102,7 @@ static void crt__submit(crt_task *t)
         crt__submit_pinned(t);
         return;
     }
-    if (CRT__UNLIKELY(!w || w->rt != rt)) {
+    if (CRT__UNLIKELY(!w || w->rt != rt || (t->flags & CRT__TASK_PRIORITY))) {
         crt__submit_remote(rt, t);
         return;
     }
@@ -3144,7 +3165,11 @@ static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
     uint32_t tick = w->tick + 1;
     crt__atomic_store(&w->tick, tick, CRT__RELAXED);
     *from_lifo = false;
-    if (tick % w->inject_interval == 0) t = crt__take_injected(w, true);
+    t = crt__inject_pop(&w->rt->urgent);
+    if (!t && tick % w->inject_interval == 0) {
+        t = crt__take_injected(w, true);
+        if (!t) t = crt__inject_pop(&w->rt->background);
+    }
     if (!t && (t = crt__take_lifo(w))) {
         *from_lifo = true;
         return t;
@@ -3250,13 +3275,6 @@ static void crt__release_deferred(crt__worker *w)
 {
     crt__list l = w->deferred;
     w->deferred.head = w->deferred.tail = NULL;
-    if (!w->ring) {
-        if (!l.head) return;
-        if (w->fifo.tail) w->fifo.tail->next = l.head;
-        else w->fifo.head = l.head;
-        w->fifo.tail = l.tail;
-        return;
-    }
     for (crt_task *t; (t = crt__list_pop(&l));) crt__push_back(w, t);
 }
 // A look at the drivers without waiting, then the tasks that yielded.
@@ -3372,7 +3390,7 @@ static crt_task *crt__steal(crt__worker *w)
 static bool crt__anything_to_do(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
-    if (crt__inject_length(&rt->inject)) return true;
+    if (crt__injected(rt)) return true;
     if (w->inbox && crt__inject_length(w->inbox)) return true;
     for (uint32_t i = 0; i < rt->worker_count; i++)
         if (crt__ring_length(rt->workers[i].ring)) return true;
@@ -3504,9 +3522,10 @@ static bool crt__last_round(crt__worker *w, crt_cx *cx)
     bool from_lifo;
     crt__worker_maintain(w, &(bool){false});
     crt__release_deferred(w);
-    size_t ready = crt__inject_length(&rt->inject) + CRT__RING + 1;
+    size_t ready = crt__injected(rt) + CRT__RING + 1;
     for (crt_task *t = w->fifo.head; t; t = t->next) ready++;
-    for (crt_task *t; ready-- && (t = crt__next_task(w, &from_lifo));) {
+    for (crt_task *t; ready--;) {
+        if (!(t = crt__next_task(w, &from_lifo)) && !(t = crt__inject_pop(&rt->background))) break;
         cx->budget = CRT__BUDGET;
         crt__run_task(w, cx, t);
         if (crt__tls.worker != w) return false;
@@ -3525,6 +3544,7 @@ static void crt__worker_loop(crt__worker *w)
         crt__worker_maintain(w, &aborted);
         crt_task *t = crt__next_task(w, &from_lifo);
         if (!t) t = crt__steal(w);
+        if (!t) t = crt__inject_pop(&rt->background);
         if (!t) {
             if (aborted && crt__alive(rt) == 0) break;
             crt__worker_park(w);
@@ -3604,6 +3624,7 @@ static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
     bool from_lifo;
     while (n < most) {
         crt_task *t = crt__next_task(w, &from_lifo);
+        if (!t) t = crt__inject_pop(&w->rt->background);
         if (!t) break;
         cx->budget = CRT__BUDGET;
         crt__run_task(w, cx, t);
@@ -3636,7 +3657,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
                 break;
             }
         }
-        if (crt__has_local(w) || w->deferred.head || crt__inject_length(&rt->inject)) {
+        if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) {
             crt__drivers_poll(w);
             continue;
         }
@@ -3654,7 +3675,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
     crt__tls = outer;
     // Nobody drives now: wakes from outside make the poll descriptor readable.
     crt__atomic_store(&w->park, CRT__PARKED_DRIVER, CRT__SEQ_CST);
-    if (crt__inject_length(&rt->inject)) crt__unpark(w);
+    if (crt__injected(rt)) crt__unpark(w);
 }
 static bool crt__drive_begin(crt_runtime *rt)
 {
@@ -4067,6 +4088,8 @@ CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
     if (d->local) {
         int e = rt == cx->rt ? crt__spawn_local_how(cx, &how) : CRT_EINVAL;
         if (e) return e;
+    } else if (d->priority) {
+        how.flags |= d->priority > 0 ? CRT__TASK_URGENT : CRT__TASK_BACKGROUND;
     }
     return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
 }
@@ -5718,7 +5741,7 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
     m->num_blocking_threads = crt__atomic_load(&rt->pool.threads, CRT__RELAXED);
     m->num_idle_blocking_threads = crt__atomic_load(&rt->pool.idle, CRT__RELAXED);
     m->num_alive_tasks = crt__alive(rt);
-    m->global_queue_depth = crt__inject_length(&rt->inject);
+    m->global_queue_depth = crt__injected(rt);
     m->blocking_queue_depth = crt__inject_length(&rt->pool.queue);
     m->remote_schedule_count = crt__read(&rt->remote_schedules);
     m->io_driver_fd_registered_count = crt__read(&rt->fd_registered);
@@ -5975,6 +5998,8 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
     rt->clock_base = crt__clock();
     rt->clock_paused = c.start_paused;
     crt__inject_init(&rt->inject);
+    crt__inject_init(&rt->urgent);
+    crt__inject_init(&rt->background);
     crt__inject_init(&rt->pool.queue);
     crt__idle_init(rt);
     e = crt__workers_new(rt);
@@ -6042,7 +6067,7 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
     crt__drivers_poll(w);
     int64_t begun = crt__clock();
     if (max_time <= 0) {   // those that are ready now: count them
-        uint32_t ready = (uint32_t)crt__inject_length(&rt->inject);
+        uint32_t ready = (uint32_t)crt__injected(rt);
         for (crt_task *t = w->fifo.head; t; t = t->next) ready++;
         ran = crt__run_ready(w, &cx, ready);
     } else {
@@ -6055,7 +6080,7 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
     w->cx = NULL;
     crt__tls = outer;
     crt__atomic_store(&w->park, CRT__PARKED_DRIVER, CRT__SEQ_CST);
-    if (crt__has_local(w) || w->deferred.head || crt__inject_length(&rt->inject)) crt__unpark(w);
+    if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) crt__unpark(w);
     crt__drive_end(rt);
     return (int)ran;
 }
@@ -6067,7 +6092,7 @@ CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt)
 CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
 {
     crt__worker *w = &rt->workers[0];
-    if (crt__has_local(w) || w->deferred.head || crt__inject_length(&rt->inject)) return 0;
+    if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) return 0;
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return CRT_FOREVER;
     return crt__max(next - crt__rt_now(rt), 0);
@@ -6184,6 +6209,8 @@ static int crt__end_leftovers(crt_runtime *rt)
             !(crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE))
             crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
     crt__drain(&rt->inject);
+    crt__drain(&rt->urgent);
+    crt__drain(&rt->background);
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
         if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;

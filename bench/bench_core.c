@@ -244,7 +244,7 @@ static void in_task(void *arg)
 #define IN_TASK(rt, fn, ...) in_task(&(body){ (rt), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__) })
 #define MEASURE(rt, fn, ...) measure(in_task, &(body){ (rt), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__) })
 
-// ------------------------------------------------------------------------------------------- helpers
+// ------------------------------------------------------------------------------------- shared parts
 
 // Detached tasks count down; the last one wakes the task that waits. It outlives them all: whoever
 // counts to zero may still be inside crt_notify_one when the waiter goes on.

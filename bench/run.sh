@@ -23,7 +23,7 @@ PATH=$PATH:/sbin:/usr/sbin   # ldconfig
 
 mode=${1:-full}
 case $mode in
-quick) ROUNDS=${ROUNDS:-5} SECS=${SECS:-0.05} echo_secs=0.4 settings="warm=1 miniter=2" ;;
+quick) ROUNDS=${ROUNDS:-4} SECS=${SECS:-0.05} echo_secs=0.4 settings="warm=1 miniter=2" ;;
 *)     ROUNDS=${ROUNDS:-5} SECS=${SECS:-0.4} echo_secs=2 settings= ;;
 esac
 

@@ -165,7 +165,7 @@ fn bench<F: Future<Output = Sample> + Send + 'static>(
     print(o, params, ops, &samples, "");
 }
 
-// ------------------------------------------------------------------------------------------- helpers
+// ------------------------------------------------------------------------------------- shared parts
 
 // Detached tasks count down; the last one wakes the task that waits. Leaked, one for each iteration: the
 // C side has static memory, so that no reference count is measured here either.
