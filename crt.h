@@ -86,11 +86,11 @@
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
 //                     >>api runtime  >>api tasks  >>api time  >>api combine
-//                     >>api sync  >>api net  >>api os  >>api sight
+//                     >>api sync  >>api channels  >>api net  >>api os  >>api sight
 //     implementation  >>atomics  >>os  >>structs  >>log  >>slab  >>task
 //                     >>run queue  >>wheel  >>reactor  >>scheduler  >>blocking
-//                     >>spawn  >>io  >>net  >>signal  >>sync  >>combinators
-//                     >>sight  >>runtime
+//                     >>spawn  >>io  >>net  >>signal  >>sync  >>channels
+//                     >>combinators  >>sight  >>runtime
 //     at the end      >>licence  >>changelog
 //
 // HOW IT WORKS, in seven steps
@@ -217,6 +217,12 @@
 #endif
 
 #ifdef __cplusplus
+#define CRT__ALIGNAS(n) alignas(n)
+#else
+#define CRT__ALIGNAS(n) _Alignas(n)
+#endif
+
+#ifdef __cplusplus
 extern "C" {
 #endif
 
@@ -335,6 +341,7 @@ struct crt_cx {
     uint8_t unwind;               // a cancellation that the next leaf will take
     uint8_t deferred;             // this task yielded: run it after the drivers
     uint8_t unconstrained;
+    uint8_t panics;            // counts those of this thread, modulo 256
 };
 
 // A waker is a vtable and a word, as in Tokio. It works from any thread, may be
@@ -699,7 +706,7 @@ CRTDEF int crt_args(char ***argv);
 enum { CRT__TASK_HEADER = 192 };
 #define CRT_TASK_STORAGE(frame_type)                                                       \
     union {                                                                                \
-        uint64_t crt__align[2];                                                            \
+        CRT__ALIGNAS(16) uint64_t crt__align[2];                                           \
         unsigned char crt__bytes[CRT__TASK_HEADER + sizeof(frame_type)];                   \
     }
 #define crt_spawn_in(cx, storage, join, fn, ...)                                           \
@@ -820,6 +827,7 @@ typedef struct crt_timer {
     crt_instant deadline;
     crt_poll result;
     uint32_t phase, set;
+    uint32_t panics, reserved;   // cx->panics before the expression
 } crt_timer;
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d);
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at);
@@ -890,6 +898,7 @@ typedef struct crt__select {
     crt_slot *outer_slot;
     crt_poll winner;
     uint32_t phase, mode, start, turn, current, serial;
+    uint32_t panics, reserved;   // cx->panics before the arm
 } crt__select;
 #define CRT_SELECT(n)                                                                      \
     struct {                                                                               \
@@ -931,7 +940,7 @@ CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition);
 CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r);
 
 // ---------------------------------------------------------------------------
-// >>api sync      notify, semaphore, mutex, oneshot, cancel token
+// >>api sync      notify, semaphore, mutex, oneshot, cancel token, rwlock, barrier
 // ---------------------------------------------------------------------------
 // These work between tasks of any runtimes. Waiting allocates nothing.
 
@@ -1003,6 +1012,103 @@ CRTDEF void crt_cancel_token_cancel(crt_cancel_token *t);                   // a
 CRTDEF bool crt_cancel_token_is_cancelled(const crt_cancel_token *t);
 CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t);             // 0. Cancel-safe.
 
+// A lock for many readers or one writer, held over awaits if need be. First come
+// first served: a waiting writer is not overtaken by new readers. All-zero is
+// ready. Mirrors sync::RwLock.
+typedef struct crt_rwlock {
+    crt__waitq q;
+    uint32_t readers, writer;
+} crt_rwlock;
+CRTDEF crt_poll crt_rwlock_read(crt_cx *cx, crt_rwlock *l);    // 0. Cancel-safe.
+CRTDEF crt_poll crt_rwlock_write(crt_cx *cx, crt_rwlock *l);   // 0. Cancel-safe.
+CRTDEF int crt_rwlock_try_read(crt_rwlock *l);                 // 0, CRT_EBUSY
+CRTDEF int crt_rwlock_try_write(crt_rwlock *l);
+CRTDEF void crt_rwlock_unlock_read(crt_rwlock *l);             // any task, any thread
+CRTDEF void crt_rwlock_unlock_write(crt_rwlock *l);
+CRTDEF void crt_rwlock_downgrade(crt_rwlock *l);   // the writer becomes a reader
+
+// Waits until n tasks wait, then lets all of them go. Mirrors sync::Barrier.
+typedef struct crt_barrier {
+    crt__waitq q;
+    uint32_t n, arrived;
+} crt_barrier;
+CRTDEF void crt_barrier_init(crt_barrier *b, size_t n);   // 0 counts as 1
+// 1 for exactly one of them, the leader (the last to come), 0 for the rest.
+// Cancel-safe: who is cancelled is not counted.
+CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b);
+
+// ---------------------------------------------------------------------------
+// >>api channels  mpsc, broadcast, watch
+// ---------------------------------------------------------------------------
+// Reference-counted; elements are elem_size bytes (0 is allowed), copied in and
+// out. They work between runtimes and plain threads. Sides are dropped from any
+// thread; a tx may be used by several tasks at once, an rx by one at a time.
+
+#define CRT_HAS_CHANNELS 1
+#define CRT_HAS_MPSC 1
+
+// Many senders, one receiver, in order. Mirrors sync::mpsc.
+typedef struct crt_mpsc_tx crt_mpsc_tx;
+typedef struct crt_mpsc_rx crt_mpsc_rx;
+// capacity 0: unbounded. 0, CRT_ENOMEM, CRT_EINVAL (elem_size over 1 MiB).
+CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt_mpsc_rx **rx);
+// Waits for room, in order of arrival, and sends. 0, CRT_ECLOSED when the receiver
+// is gone or closed, CRT_ENOMEM. Cancelled: the element is not sent.
+CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem);
+CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem);   // 0, CRT_EFULL, CRT_ECLOSED
+// Waits for room and keeps it for crt_mpsc_send_reserved, or gives it back. 0,
+// CRT_ECLOSED. Cancel-safe. A permit taken before the receiver closed still works.
+CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx);
+CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx);   // 0, CRT_EFULL, CRT_ECLOSED
+CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem);   // 0, CRT_ENOMEM
+CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx);
+// The next element: 0, or CRT_ECLOSED once it is closed (every tx dropped, or
+// crt_mpsc_rx_close) and drained. Cancel-safe.
+CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem);
+CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem);   // 0, CRT_EEMPTY, CRT_ECLOSED
+// Waits for one, then takes what is there, at most max. How many; CRT_ECLOSED.
+CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max);
+// From plain threads. CRT_ENESTED inside a task.
+CRTDEF int crt_mpsc_blocking_send(crt_mpsc_tx *tx, const void *elem);
+CRTDEF int crt_mpsc_blocking_recv(crt_mpsc_rx *rx, void *elem);
+CRTDEF crt_mpsc_tx *crt_mpsc_tx_clone(crt_mpsc_tx *tx);
+CRTDEF void crt_mpsc_tx_drop(crt_mpsc_tx **tx);
+CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx);   // no more sends; what is there stays
+CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx);
+CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx);
+// Called for each element that nobody received when the channel goes. Set it
+// before the first send.
+CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *user), void *user);
+
+// Every receiver sees every value. A ring of capacity values (rounded up to a
+// power of two); who falls behind loses the oldest. Mirrors sync::broadcast.
+typedef struct crt_broadcast_tx crt_broadcast_tx;
+typedef struct crt_broadcast_rx crt_broadcast_rx;
+CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx **tx);
+CRTDEF int crt_broadcast_subscribe(crt_broadcast_tx *tx, crt_broadcast_rx **rx);   // later values
+CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem);   // receivers, or CRT_ECLOSED
+// 0; CRT_ELAGGED and *lagged = how many were lost, the next call gives the oldest
+// kept; CRT_ECLOSED once every tx is gone and all was seen. Cancel-safe.
+CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem, uint64_t *lagged);
+CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged);   // also CRT_EEMPTY
+CRTDEF crt_broadcast_tx *crt_broadcast_tx_clone(crt_broadcast_tx *tx);
+CRTDEF void crt_broadcast_tx_drop(crt_broadcast_tx **tx);
+CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx);
+
+// The latest value and a version. Mirrors sync::watch.
+typedef struct crt_watch_tx crt_watch_tx;
+typedef struct crt_watch_rx crt_watch_rx;
+CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx, crt_watch_rx **rx);
+CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx);   // has seen the present value
+CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem);         // 0, or CRT_ECLOSED: no receiver
+// Waits for a value newer than the last that changed() told of: 0, or CRT_ECLOSED
+// once every tx is gone. Cancel-safe.
+CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx);
+CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem);   // the latest; does not mark it seen
+CRTDEF bool crt_watch_has_changed(const crt_watch_rx *rx);
+CRTDEF void crt_watch_tx_drop(crt_watch_tx **tx);
+CRTDEF void crt_watch_rx_drop(crt_watch_rx **rx);
+
 // ---------------------------------------------------------------------------
 // >>api net       addresses, TCP, any descriptor
 // ---------------------------------------------------------------------------
@@ -1048,6 +1154,9 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **s, crt_addr
 CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **s);
 // Two connected streams (a Unix socket pair). 0 or -errno.
 CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b);
+
+// In all of these n is at most 4 GiB - 1 (CRT_EINVAL), and that of the first poll
+// counts: n = crt_write_all(cx, s, buf, (size_t)n) is safe.
 
 // Up to n bytes into buf: how many, 0 at the end of the stream (or n == 0), or
 // -errno. Cancel-safe. Mirrors AsyncReadExt::read.
@@ -1300,9 +1409,12 @@ static crt__thread crt__thread_self(void) { return pthread_self(); }
 // A lock of four bytes: 0 free, 1 held, 2 held with sleepers. Held for a few
 // instructions, never over a callback. All-zero is ready.
 //   acquire on taking, release on letting go: what one holder wrote the next sees.
+#ifndef CRT__LOCK_SPINS
+#define CRT__LOCK_SPINS 100
+#endif
 static CRT__COLD void crt__lock_slow(uint32_t *lock)
 {
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < CRT__LOCK_SPINS; i++) {
         uint32_t free_ = 0;
         if (crt__atomic_load(lock, CRT__RELAXED) == 0 &&
             crt__atomic_cas_weak(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED))
@@ -1360,22 +1472,26 @@ typedef struct crt__chunk {
 struct crt_task {
     uint32_t state;       // atomic: see >>task
     uint32_t flags;       // CRT__TASK_*: changed only by whoever runs the task
-    crt_task *next;       // atomic: in a run queue, or a free list
+    union {
+        crt_task *next;       // atomic: while in a run queue, or a free list
+        const crt_site *site; // atomic: while it sits idle: where it is parked
+    };
     crt_fn fn;
     crt__chunk *home;     // whose memory this is; leads to the runtime
     uintptr_t join;       // atomic: see >>task
     crt__ext *ext;        // atomic head
     crt__group *groups;   // selects and timers that are active in the frame
     uint64_t id;
-    const crt_site *site;   // where it is parked
     union {
         crt_slot slot;      // while it lives
         crt_poll result;    // once it is complete
     } u;
     // the frame follows
 };
-_Static_assert(sizeof(crt_task) % 16 == 0, "frames must be 16-aligned");
-_Static_assert(sizeof(crt__chunk) + sizeof(crt_task) <= CRT__TASK_HEADER,
+// The first task of a chunk begins so that its frame, and with strides of 16 every
+// frame, is 16-aligned.
+enum { CRT__CHUNK_HEAD = (sizeof(crt__chunk) + 15) / 16 * 16 + (16 - sizeof(crt_task) % 16) % 16 };
+_Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) <= CRT__TASK_HEADER,
                "CRT_TASK_STORAGE is too small");
 
 // Singly linked list of tasks through `next`, for one thread.
@@ -1393,7 +1509,9 @@ typedef struct crt__inject {
     crt_task stub;
 } crt__inject;
 
-enum { CRT__RING = 256 };
+#ifndef CRT__RING
+#define CRT__RING 256   // a power of two; models take less
+#endif
 typedef struct crt__ring {
     uint64_t head;    // atomic: steal index << 32 | real index
     char pad[CRT__CACHE_LINE - 8];
@@ -1410,7 +1528,7 @@ typedef struct crt__wheel {
     crt_slot *slots[CRT__WHEEL_LEVELS][CRT__WHEEL_SLOTS];
 } crt__wheel;
 
-enum { CRT__CLASSES = 40 };
+enum { CRT__CLASSES = 72 };
 typedef struct crt__cache {
     crt_task *list;
     uint32_t count;
@@ -1460,6 +1578,7 @@ typedef struct crt__idle {
 typedef struct crt__pool {
     crt__inject queue;
     uint32_t threads, idle, starting;   // atomic
+    uint32_t alive;                     // atomic futex word: threads not yet gone
     uint32_t tokens;                    // atomic futex word: wake-ups not yet taken
     uint32_t stop;                      // atomic
     uint32_t exit_lock, has_zombie;
@@ -1606,28 +1725,28 @@ static void crt__free(crt_runtime *rt, void *p, size_t size)
     else CRT_FREE(p);
 }
 
-// Classes: steps of 32 bytes to 512, of 64 to 1024, then four to each doubling,
+// Classes: steps of 16 bytes to 512, of 64 to 1024, then eight to each doubling,
 // up to 16 KiB.
 static uint32_t crt__class_of(size_t size)
 {
-    if (size <= 512) return (uint32_t)((size + 31) / 32 - 1);
-    if (size <= 1024) return (uint32_t)(16 + (size - 512 + 63) / 64 - 1);
-    uint32_t c = 24;
-    for (size_t base = 1024; base < 16384; base *= 2, c += 4)
-        if (size <= base * 2) return c + (uint32_t)((size - base + base / 4 - 1) / (base / 4) - 1);
+    if (size <= 512) return (uint32_t)((size + 15) / 16 - 1);
+    if (size <= 1024) return (uint32_t)(32 + (size - 512 + 63) / 64 - 1);
+    uint32_t c = 40;
+    for (size_t base = 1024; base < 16384; base *= 2, c += 8)
+        if (size <= base * 2) return c + (uint32_t)((size - base + base / 8 - 1) / (base / 8) - 1);
     return CRT__CLASS_LARGE;
 }
 static size_t crt__class_size(uint32_t c)
 {
-    if (c < 16) return (size_t)(c + 1) * 32;
-    if (c < 24) return 512 + (size_t)(c - 16 + 1) * 64;
-    size_t base = (size_t)1024 << ((c - 24) / 4);
-    return base + base / 4 * ((c - 24) % 4 + 1);
+    if (c < 32) return (size_t)(c + 1) * 16;
+    if (c < 40) return 512 + (size_t)(c - 32 + 1) * 64;
+    size_t base = (size_t)1024 << ((c - 40) / 8);
+    return base + base / 8 * ((c - 40) % 8 + 1);
 }
 
 static crt_task *crt__chunk_task(crt__chunk *chunk, uint32_t i)
 {
-    char *first = (char *)chunk + (sizeof *chunk + 15) / 16 * 16;
+    char *first = (char *)chunk + CRT__CHUNK_HEAD;
     return (crt_task *)(void *)(first + (size_t)i * chunk->stride);
 }
 
@@ -1647,7 +1766,7 @@ static void crt__chunk_unlink(crt_runtime *rt, crt__chunk *chunk)
 
 static size_t crt__chunk_bytes(const crt__chunk *chunk)
 {
-    return (sizeof *chunk + 15) / 16 * 16 + (size_t)chunk->count * chunk->stride;
+    return CRT__CHUNK_HEAD + (size_t)chunk->count * chunk->stride;
 }
 
 // A new chunk: small at first (a quiet program stays small), then up to 64 KiB.
@@ -1834,12 +1953,15 @@ enum {
     CRT__TASK_SEEN = 128,       // somebody has taken the outcome
     CRT__TASK_URGENT = 256,     // priority > 0
     CRT__TASK_BACKGROUND = 512, // priority < 0
+    CRT__TASK_THREAD = 2048,    // a plain thread that waits, see >>sync
+    CRT__TASK_NO_SITE = 1024,   // shutdown: it was queued, not parked
     CRT__TASK_PRIORITY = CRT__TASK_URGENT | CRT__TASK_BACKGROUND,
     CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
 };
 enum { CRT__JOIN_DONE = 1, CRT__JOIN_THREAD = 2 };
 
 static void crt__submit(crt_task *t);
+static void crt__thread_task_wake(crt_task *t);
 static void crt__root_done(crt_runtime *rt);
 static void crt__begin_shutdown(crt_runtime *rt);
 static uint64_t crt__ids;   // atomic
@@ -1883,7 +2005,6 @@ static void crt__task_init(crt_task *t, crt__worker *w, crt_fn fn, const void *f
     t->join = 0;
     t->ext = NULL;
     t->groups = NULL;
-    t->site = NULL;
     t->id = crt__task_new_id(w);
     memset(&t->u.slot, 0, sizeof t->u.slot);
     if (flags & CRT__TASK_EXTERNAL) memcpy(t + 1, &frame, sizeof frame);
@@ -2097,7 +2218,7 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
     uint32_t gone = 1 + more, old;
     if (CRT__UNLIKELY(failed && joined)) {   // the handle may have been detached meanwhile
         old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__RUNNING, CRT__ACQ_REL);
-        if (!(old & CRT__JOIN)) crt__report_failure(t);
+        if (!(old & CRT__JOIN) && !(t->flags & CRT__TASK_SEEN)) crt__report_failure(t);
         crt__task_unref(t, gone);
     } else {
         old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__RUNNING - CRT__REF * gone, CRT__ACQ_REL);
@@ -2179,8 +2300,9 @@ static inline void crt__slot_park(crt_cx *cx, crt_slot *slot, const crt__op *op,
 // again after the drivers.
 static inline bool crt__coop(crt_cx *cx)
 {
+    if (CRT__UNLIKELY(cx->unconstrained)) return true;
     if (CRT__LIKELY(cx->budget > 0)) {
-        cx->budget -= !cx->unconstrained;
+        cx->budget--;
         return true;
     }
     cx->deferred = 2;
@@ -2219,7 +2341,6 @@ CRTDEF uint32_t crt_coop_budget(const crt_cx *cx) { return cx->budget; }
 CRTDEF void crt__unconstrain(crt_cx *cx)
 {
     cx->unconstrained++;
-    if (!cx->budget) cx->budget = 1;
 }
 CRTDEF crt_poll crt__constrain(crt_cx *cx, crt_poll r)
 {
@@ -2237,6 +2358,7 @@ CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int li
     char text[480];
     va_list args;
     crt_task *t = cx->task;
+    cx->panics++;
     if (t->flags & CRT__TASK_PANICKED) return;   // the first message stays
     int n = snprintf(text, sizeof text, "%s:%d (%s): ", file, line, func);
     if (n < 0 || (size_t)n >= sizeof text) n = 0;
@@ -3096,6 +3218,10 @@ static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
 // to the back and may be stolen.
 static void crt__submit(crt_task *t)
 {
+    if (CRT__UNLIKELY(t->flags & CRT__TASK_THREAD)) {
+        crt__thread_task_wake(t);
+        return;
+    }
     crt_runtime *rt = t->home->rt;
     crt__worker *w = crt__tls.worker;
     if (CRT__UNLIKELY(t->flags & CRT__TASK_PINNED) && crt__is_multi(rt)) {
@@ -3117,7 +3243,9 @@ static void crt__submit(crt_task *t)
         if (!t) return;
     }
     crt__push_back(w, t);
-    if (crt__tls.in_task) crt__notify_one(rt);   // the drivers' turn does it once, at its end
+    if (!crt__tls.in_task || rt->worker_count == 1) return;   // the drivers' turn tells once, at its end
+    crt__atomic_fence(CRT__SEQ_CST);
+    crt__notify_one(rt);
 }
 
 static crt_task *crt__take_pinned(crt__worker *w)
@@ -3289,7 +3417,10 @@ static int crt__drivers_poll(crt__worker *w)
         n = (int)crt__wheel_serve(rt, &w->wheel, crt__rt_now(rt));
     }
     crt__release_deferred(w);
-    if (n && w->ring) crt__notify_one(rt);
+    if (n && w->ring) {
+        crt__atomic_fence(CRT__SEQ_CST);
+        crt__notify_one(rt);
+    }
     return n;
 }
 
@@ -3469,13 +3600,13 @@ static void crt__worker_park(crt__worker *w)
             break;
         }
         if (crt__stopping(rt) || crt__atomic_load(&rt->closing, CRT__ACQUIRE)) {
-            crt__idle_leave(w);
+            if (!crt__idle_leave(w)) w->searching = true;
             break;
         }
         if (drove && !events) {
             crt_task *t = crt__rescue_lifo(w);
             if (t) {
-                crt__idle_leave(w);
+                if (!crt__idle_leave(w)) w->searching = true;
                 crt__push_back(w, t);
                 break;
             }
@@ -3758,16 +3889,18 @@ static int crt__pool_grow(crt_runtime *rt)
 {
     crt__pool *p = &rt->pool;
     uint32_t none = 0;
-    if (crt__atomic_load(&p->threads, CRT__RELAXED) >= (uint32_t)rt->config.max_blocking_threads) return 0;
+    if (crt__atomic_load(&p->threads, CRT__SEQ_CST) >= (uint32_t)rt->config.max_blocking_threads) return 0;
     if (!crt__atomic_cas(&p->starting, &none, 1, CRT__ACQ_REL, CRT__RELAXED)) return 0;
-    crt__atomic_add(&p->threads, 1, CRT__ACQ_REL);
+    crt__atomic_add(&p->threads, 1, CRT__SEQ_CST);
+    crt__atomic_add(&p->alive, 1, CRT__ACQ_REL);
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     crt__thread thread;
     int e = crt__thread_start(&thread, crt__pool_main, rt, rt->config.thread_stack_size);
     if (!e) return 0;
     crt__atomic_store(&p->starting, 0, CRT__RELEASE);
+    crt__atomic_sub(&p->alive, 1, CRT__ACQ_REL);
     crt__rt_unref(rt);
-    return crt__atomic_sub(&p->threads, 1, CRT__ACQ_REL) == 1 ? e : 0;
+    return crt__atomic_sub(&p->threads, 1, CRT__SEQ_CST) == 1 ? e : 0;
 }
 // Somebody should look at the queue.
 static int crt__pool_signal(crt_runtime *rt)
@@ -3867,6 +4000,11 @@ static void *crt__pool_main(void *arg)
     crt__thread_begin(rt);
     crt__atomic_store(&p->starting, 0, CRT__RELEASE);
     crt__pool_work(rt);
+    // Out of the count, then one more look: a job that came meanwhile found the
+    // pool full and relied on this thread.
+    crt__atomic_sub(&p->threads, 1, CRT__SEQ_CST);
+    crt__atomic_fence(CRT__SEQ_CST);
+    if (crt__inject_length(&p->queue)) (void)crt__pool_grow(rt);
     crt__thread_end(rt);
     // Each thread that ends joins the one that ended before it.
     crt__lock(&p->exit_lock);
@@ -3877,8 +4015,8 @@ static void *crt__pool_main(void *arg)
     crt__unlock(&p->exit_lock);
     if (before) crt__thread_join(other);
     if (abandoned) crt__thread_detach(crt__thread_self());
-    crt__atomic_sub(&p->threads, 1, CRT__ACQ_REL);
-    crt__futex_wake(&p->threads, INT_MAX);
+    crt__atomic_sub(&p->alive, 1, CRT__ACQ_REL);
+    crt__futex_wake(&p->alive, INT_MAX);
     crt__rt_unref(rt);
     return NULL;
 }
@@ -3958,8 +4096,8 @@ typedef struct crt__spawn_how {
 static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_task **out)
 {
     crt__chunk *chunk = how->storage;
-    size_t offset = (sizeof *chunk + 15) / 16 * 16;
-    if ((uintptr_t)how->storage % 16 || how->storage_size < offset + sizeof(crt_task) + how->size) {
+    size_t needed = CRT__CHUNK_HEAD + sizeof(crt_task) + how->size;
+    if ((uintptr_t)how->storage % 16 || how->storage_size < needed) {
         crt__say(rt, CRT_LOG_ERROR,
                  "crt_spawn_in: the storage is misaligned or too small for a frame of %zu bytes; "
                  "declare it with CRT_TASK_STORAGE(frame_type)", how->size);
@@ -4348,9 +4486,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
         crt__unlock(&s->lock);
         return 0;
     }
-    uint64_t progress = slot->op ? slot->value : 0;
     crt__slot_park(cx, slot, op, s);
-    slot->value = progress;
     slot->state = CRT__WAIT_QUEUED;
     slot->extra = bits;
     slot->next = s->waiters;
@@ -4401,8 +4537,9 @@ static crt_poll crt__io_try(crt__sock *s, void *in, const void *out, size_t n)
         return CRT_EAGAIN;
     }
 }
-// Reads or writes when ready: up to n bytes, or (all) exactly n, with the progress
-// kept in the slot.
+// Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
+// progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
+// of an echo, the second poll is handed CRT_PENDING for n.
 static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, void *in,
                                  const void *out, size_t n, bool all)
 {
@@ -4414,8 +4551,14 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, vo
     size_t done = 0;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
-        done = (size_t)slot->value;
+        done = (size_t)(slot->value & UINT32_MAX);
+        n = (size_t)(slot->value >> 32);
+    } else if (CRT__UNLIKELY(n > UINT32_MAX)) {
+        return CRT_EINVAL;
     } else if (!crt__coop(cx)) {
+        crt__slot_park(cx, slot, op, s);
+        slot->state = 0;
+        slot->value = (uint64_t)n << 32;
         return CRT_PENDING;
     }
     while (done < n || !all) {
@@ -4431,7 +4574,7 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, vo
             }
         } else {
             r = crt__io_park(cx, s, op, bits);
-            slot->value = done;
+            slot->value = (uint64_t)n << 32 | done;
             if (r == CRT_PENDING) return r;
         }
     }
@@ -5000,7 +5143,7 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 
 // ---------------------------------------------------------------------------
-// >>sync          notify, semaphore, mutex, oneshot, cancel token
+// >>sync          notify, semaphore, mutex, oneshot, cancel token, rwlock, barrier
 // ---------------------------------------------------------------------------
 // What waits is a slot in a list under a small lock. Who grants something to a
 // slot unlinks it, stores the new state and marks the task woken, all under the
@@ -5481,6 +5624,870 @@ CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t)
     return now ? 0 : CRT_PENDING;
 }
 
+// --- rwlock: slot.extra = 1 for a writer. Who waits at the head is served first.
+
+static void crt__rwlock_serve(crt_rwlock *l, crt__list *ready)
+{
+    for (crt_slot *head; (head = l->q.head);) {
+        if (l->writer || (head->extra && l->readers)) return;
+        if (head->extra) l->writer = 1;
+        else l->readers++;
+        crt__waitq_grant(&l->q, head, CRT__SLOT_GRANTED, ready);
+    }
+}
+static int crt__rwlock_try(crt_rwlock *l, bool write)
+{
+    if (l->writer || l->q.head || (write && l->readers)) return CRT_EBUSY;
+    if (write) l->writer = 1;
+    else l->readers++;
+    return 0;
+}
+static void crt__rwlock_unlock(crt_rwlock *l, bool write, bool keep_reading)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&l->q.lock);
+    CRT_ASSERT(write ? l->writer : l->readers);   // unlocking what is not locked
+    if (write) l->writer = 0;
+    else l->readers--;
+    if (keep_reading) l->readers++;
+    crt__rwlock_serve(l, &ready);
+    crt__unlock(&l->q.lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_rwlock_cancel(crt_slot *slot)
+{
+    crt_rwlock *l = slot->object;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&l->q.lock);
+    bool granted = slot->state != CRT__SLOT_QUEUED;
+    if (!granted) {
+        crt__waitq_unlink(&l->q, slot);
+        crt__rwlock_serve(l, &ready);   // a writer that leaves lets readers pass
+    }
+    crt__unlock(&l->q.lock);
+    crt__submit_list(&ready);
+    if (granted) crt__rwlock_unlock(l, slot->extra != 0, false);
+}
+static const crt__op crt__op_rwlock = {"rwlock", crt__op_rwlock_cancel};
+static crt_poll crt__rwlock_lock(crt_cx *cx, crt_rwlock *l, bool write)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_rwlock, l)) return CRT_UNWIND;
+    if (slot->op) {
+        if (crt__waitq_state(&l->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
+        slot->op = NULL;
+        return 0;
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    crt__lock(&l->q.lock);
+    int busy = crt__rwlock_try(l, write);
+    if (busy) {
+        crt__slot_park(cx, slot, &crt__op_rwlock, l);
+        slot->extra = write;
+        crt__waitq_push(&l->q, slot);
+    }
+    crt__unlock(&l->q.lock);
+    return busy ? CRT_PENDING : 0;
+}
+CRTDEF crt_poll crt_rwlock_read(crt_cx *cx, crt_rwlock *l) { return crt__rwlock_lock(cx, l, false); }
+CRTDEF crt_poll crt_rwlock_write(crt_cx *cx, crt_rwlock *l) { return crt__rwlock_lock(cx, l, true); }
+static int crt__rwlock_try_now(crt_rwlock *l, bool write)
+{
+    crt__lock(&l->q.lock);
+    int r = crt__rwlock_try(l, write);
+    crt__unlock(&l->q.lock);
+    return r;
+}
+CRTDEF int crt_rwlock_try_read(crt_rwlock *l) { return crt__rwlock_try_now(l, false); }
+CRTDEF int crt_rwlock_try_write(crt_rwlock *l) { return crt__rwlock_try_now(l, true); }
+CRTDEF void crt_rwlock_unlock_read(crt_rwlock *l) { crt__rwlock_unlock(l, false, false); }
+CRTDEF void crt_rwlock_unlock_write(crt_rwlock *l) { crt__rwlock_unlock(l, true, false); }
+CRTDEF void crt_rwlock_downgrade(crt_rwlock *l) { crt__rwlock_unlock(l, true, true); }
+
+// --- barrier
+
+CRTDEF void crt_barrier_init(crt_barrier *b, size_t n)
+{
+    memset(b, 0, sizeof *b);
+    b->n = n ? (uint32_t)n : 1;
+}
+static void crt__op_barrier_cancel(crt_slot *slot)
+{
+    crt_barrier *b = slot->object;
+    crt__lock(&b->q.lock);
+    if (slot->state == CRT__SLOT_QUEUED) {
+        crt__waitq_unlink(&b->q, slot);
+        b->arrived--;
+    }
+    crt__unlock(&b->q.lock);
+}
+static const crt__op crt__op_barrier = {"barrier", crt__op_barrier_cancel};
+CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b)
+{
+    crt_slot *slot = cx->slot;
+    crt__list ready = {NULL, NULL};
+    if (!crt__leaf(cx, &crt__op_barrier, b)) return CRT_UNWIND;
+    if (slot->op) {
+        if (crt__waitq_state(&b->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
+        slot->op = NULL;
+        return 0;
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    crt__lock(&b->q.lock);
+    bool leader = b->arrived + 1 >= b->n;
+    if (leader) {
+        b->arrived = 0;
+        while (b->q.head) crt__waitq_grant(&b->q, b->q.head, CRT__SLOT_GRANTED, &ready);
+    } else {
+        b->arrived++;
+        crt__slot_park(cx, slot, &crt__op_barrier, b);
+        crt__waitq_push(&b->q, slot);
+    }
+    crt__unlock(&b->q.lock);
+    crt__submit_list(&ready);
+    return leader ? 1 : CRT_PENDING;
+}
+
+// --- waiting from a plain thread
+// A stand-in for a task on the thread's stack: RUNNING while the thread polls, so
+// wakers only mark it, idle while it sleeps, so that exactly one of them submits
+// it, which here means waking the thread. It goes out of scope RUNNING: nobody
+// touches it any more.
+
+typedef struct crt__thread_task {
+    crt_task task;
+    uint32_t word;   // atomic futex word
+} crt__thread_task;
+
+static void crt__thread_task_wake(crt_task *t)
+{
+    uint32_t *word = &crt__container(t, crt__thread_task, task)->word;
+    crt__atomic_store(word, 1, CRT__RELEASE);
+    crt__futex_wake(word, 1);
+}
+static crt_poll crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, void *arg), void *arg)
+{
+    crt__thread_task me;
+    crt_cx cx;
+    if (crt__tls.in_task) return CRT_ENESTED;
+    memset(&me, 0, sizeof me);
+    memset(&cx, 0, sizeof cx);
+    me.task.state = CRT__REF | CRT__RUNNING;
+    me.task.flags = CRT__TASK_THREAD;
+    cx.task = &me.task;
+    cx.slot = &me.task.u.slot;
+    cx.unconstrained = 1;
+    for (;;) {
+        cx.budget = CRT__BUDGET;
+        crt_poll r = poll_fn(&cx, arg);
+        if (r != CRT_PENDING) return r;
+        uint32_t s = crt__atomic_sub(&me.task.state, CRT__RUNNING, CRT__ACQ_REL);
+        if (!(s & CRT__NOTIFIED))
+            while (!crt__atomic_load(&me.word, CRT__ACQUIRE)) crt__futex_wait(&me.word, 0, -1);
+        crt__atomic_store(&me.word, 0, CRT__RELAXED);
+        crt__atomic_sub(&me.task.state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+    }
+}
+
+// ---------------------------------------------------------------------------
+// >>channels      mpsc, broadcast, watch
+// ---------------------------------------------------------------------------
+//
+// mpsc: a queue of blocks. Senders append under a lock; the receiver takes without
+// it. Two counters say it all: `sent`, stored with release after the element is in
+// place, and `taken`, which the receiver counts up by one read-modify-write.
+//
+//     first (receiver)                      last (senders, under lock)
+//       v                                     v
+//     [. . x x] -> [x x x x] -> ... -> [x x x .]       room = capacity - (sent -
+//          ^ taken                          ^ sent              taken) - reserved
+//
+// Bit 0 of `taken` says that a sender waits. A sender sets it by a read-modify-
+// write and looks again before it queues; the receiver sees it in the very
+// operation that makes room: on one word, no order is left to chance. Room that
+// is made while senders wait goes to them in order (`reserved`), and nobody
+// overtakes them.
+
+typedef struct crt__block {
+    struct crt__block *next;
+    max_align_t data[];
+} crt__block;
+
+typedef struct crt__mpsc {
+    crt__waitq q;            // waiting senders; its lock guards what follows
+    uint32_t closed;         // the receiver takes no more
+    uint32_t spares;
+    size_t size, per_block, capacity;   // capacity 0: unbounded
+    size_t reserved;
+    uint64_t sent;           // atomic
+    crt__block *last, *spare;
+    crt_slot *receiver;      // parked
+    void (*drop)(void *elem, void *user);
+    void *drop_user;
+    uint32_t refs, senders;  // atomic
+    char pad[CRT__CACHE_LINE];
+    uint64_t taken;          // atomic: 2 x count | somebody waits to send
+    crt__block *first;       // the receiver's
+} crt__mpsc;
+
+enum { CRT__SPARE_BLOCKS = 4 };
+
+static size_t crt__mpsc_room(crt__mpsc *c, uint64_t taken)
+{
+    if (!c->capacity) return SIZE_MAX;
+    size_t used = (size_t)(c->sent - taken / 2) + c->reserved;
+    return used < c->capacity ? c->capacity - used : 0;
+}
+static size_t crt__mpsc_block_bytes(const crt__mpsc *c) { return sizeof(crt__block) + c->per_block * c->size; }
+
+CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt_mpsc_rx **rx)
+{
+    *tx = NULL;
+    *rx = NULL;
+    if (elem_size > 1 << 20) return CRT_EINVAL;
+    crt__mpsc *c = CRT_MALLOC(sizeof *c);
+    if (!c) return CRT_ENOMEM;
+    memset(c, 0, sizeof *c);
+    c->size = elem_size;
+    c->per_block = elem_size > 128 ? crt__max(4096 / elem_size, 1) : 32;
+    c->capacity = capacity;
+    c->refs = 2;
+    c->senders = 1;
+    *tx = (crt_mpsc_tx *)c;
+    *rx = (crt_mpsc_rx *)c;
+    return 0;
+}
+static void crt__mpsc_wake_receiver(crt__mpsc *c, crt__list *ready)
+{
+    crt_slot *r = c->receiver;
+    if (!r) return;
+    crt_task *task = r->task;
+    c->receiver = NULL;
+    crt__atomic_store(&r->state, CRT__SLOT_GRANTED, CRT__RELEASE);
+    crt__wake_into(ready, task);
+}
+// Appends under the lock. False: no memory for a block.
+static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
+{
+    size_t i = (size_t)(c->sent % c->per_block);
+    if (i == 0) {
+        crt__block *b = c->spare;
+        if (b) {
+            c->spare = b->next;
+            c->spares--;
+        } else if (!(b = CRT_MALLOC(crt__mpsc_block_bytes(c)))) {
+            return false;
+        }
+        b->next = NULL;
+        if (c->sent) c->last->next = b;
+        else c->first = b;
+        c->last = b;
+    }
+    memcpy((char *)c->last->data + i * c->size, elem, c->size);
+    crt__atomic_store(&c->sent, c->sent + 1, CRT__RELEASE);
+    crt__mpsc_wake_receiver(c, ready);
+    return true;
+}
+// Hands room to the senders that wait; under the lock.
+static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
+{
+    size_t room = crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE));
+    for (; c->q.head && room; room--) {
+        c->reserved++;
+        crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, ready);
+    }
+    if (!c->q.head) crt__atomic_and(&c->taken, ~(uint64_t)1, CRT__ACQ_REL);
+}
+// A permit for now, under the lock: 0, CRT_ECLOSED, CRT_EFULL.
+static int crt__mpsc_permit(crt__mpsc *c)
+{
+    if (c->closed) return CRT_ECLOSED;
+    if (c->q.head || !crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE))) return CRT_EFULL;
+    return 0;
+}
+// A permit goes back; the receiver may be waiting for the last of them.
+static void crt__mpsc_give_back(crt__mpsc *c, crt__list *ready)
+{
+    c->reserved--;
+    crt__mpsc_serve(c, ready);
+    if (!c->reserved && (c->closed || !crt__atomic_load(&c->senders, CRT__ACQUIRE)))
+        crt__mpsc_wake_receiver(c, ready);
+}
+static void crt__op_send_cancel(crt_slot *slot)
+{
+    crt__mpsc *c = slot->object;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&c->q, slot);
+    else if (slot->state == CRT__SLOT_GRANTED) crt__mpsc_give_back(c, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
+static const crt__op crt__op_send = {"mpsc send", crt__op_send_cancel};
+
+// Waits for room. 0: the lock is held, and a permit may be used at once (*reserved:
+// it is counted already). Otherwise the lock is free.
+static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, bool *reserved)
+{
+    crt_slot *slot = cx->slot;
+    *reserved = false;
+    if (!crt__leaf(cx, &crt__op_send, c)) return CRT_UNWIND;
+    if (!c) return CRT_EINVAL;
+    if (slot->op) {
+        uint32_t state = crt__atomic_load(&slot->state, CRT__ACQUIRE);
+        if (state == CRT__SLOT_QUEUED) return CRT_PENDING;
+        crt__lock(&c->q.lock);
+        slot->op = NULL;
+        *reserved = true;
+        if (state == CRT__SLOT_GRANTED) return 0;
+        crt__unlock(&c->q.lock);
+        return CRT_ECLOSED;
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    crt__lock(&c->q.lock);
+    int r = crt__mpsc_permit(c);
+    if (r == CRT_EFULL) {
+        // Say that we wait, then look again: the receiver makes room by an
+        // operation on the same word.
+        uint64_t taken = crt__atomic_or(&c->taken, 1, CRT__ACQ_REL);
+        if (!c->q.head && crt__mpsc_room(c, taken)) return 0;
+        crt__slot_park(cx, slot, &crt__op_send, c);
+        crt__waitq_push(&c->q, slot);
+        crt__unlock(&c->q.lock);
+        return CRT_PENDING;
+    }
+    if (r) crt__unlock(&c->q.lock);
+    return r;
+}
+static int crt__mpsc_send_locked(crt__mpsc *c, const void *elem, bool reserved)
+{
+    crt__list ready = {NULL, NULL};
+    bool ok = crt__mpsc_append(c, elem, &ready);
+    if (reserved) {
+        if (ok) c->reserved--;
+        else crt__mpsc_give_back(c, &ready);
+    }
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+    return ok ? 0 : CRT_ENOMEM;
+}
+CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
+{
+    bool reserved;
+    crt_poll r = crt__mpsc_wait_room(cx, (crt__mpsc *)tx, &reserved);
+    return r == 0 ? crt__mpsc_send_locked((crt__mpsc *)tx, elem, reserved) : r;
+}
+CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx)
+{
+    crt__mpsc *c = (crt__mpsc *)tx;
+    bool reserved;
+    crt_poll r = crt__mpsc_wait_room(cx, c, &reserved);
+    if (r) return r;
+    if (!reserved) c->reserved++;
+    crt__unlock(&c->q.lock);
+    return 0;
+}
+CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem)
+{
+    crt__mpsc *c = (crt__mpsc *)tx;
+    crt__lock(&c->q.lock);
+    int r = crt__mpsc_permit(c);
+    if (r == 0) return crt__mpsc_send_locked(c, elem, false);
+    crt__unlock(&c->q.lock);
+    return r;
+}
+CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx)
+{
+    crt__mpsc *c = (crt__mpsc *)tx;
+    crt__lock(&c->q.lock);
+    int r = crt__mpsc_permit(c);
+    if (r == 0) c->reserved++;
+    crt__unlock(&c->q.lock);
+    return r;
+}
+CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem)
+{
+    crt__mpsc *c = (crt__mpsc *)tx;
+    crt__lock(&c->q.lock);
+    return crt__mpsc_send_locked(c, elem, true);
+}
+CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
+{
+    crt__mpsc *c = (crt__mpsc *)tx;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    crt__mpsc_give_back(c, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
+
+// A block that the receiver has emptied goes back to the senders.
+static void crt__mpsc_recycle(crt__mpsc *c, crt__block *b)
+{
+    crt__lock(&c->q.lock);
+    bool keep = c->spares < CRT__SPARE_BLOCKS;
+    if (keep) {
+        b->next = c->spare;
+        c->spare = b;
+        c->spares++;
+    }
+    crt__unlock(&c->q.lock);
+    if (!keep) CRT_FREE(b);
+}
+// The element at the front, or false. Receiver only.
+static bool crt__mpsc_take(crt__mpsc *c, void *elem)
+{
+    uint64_t n = crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
+    if (crt__atomic_load(&c->sent, CRT__ACQUIRE) == n) return false;
+    size_t i = (size_t)(n % c->per_block);
+    if (i == 0 && n) {
+        crt__block *empty = c->first;
+        c->first = empty->next;
+        crt__mpsc_recycle(c, empty);
+    }
+    if (elem) memcpy(elem, (char *)c->first->data + i * c->size, c->size);
+    else if (c->drop) c->drop((char *)c->first->data + i * c->size, c->drop_user);
+    if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) {   // somebody waits for room
+        crt__list ready = {NULL, NULL};
+        crt__lock(&c->q.lock);
+        crt__mpsc_serve(c, &ready);
+        crt__unlock(&c->q.lock);
+        crt__submit_list(&ready);
+    }
+    return true;
+}
+// Nothing is there: is it over? Under the lock.
+static bool crt__mpsc_over(crt__mpsc *c)
+{
+    return !c->reserved && (c->closed || !crt__atomic_load(&c->senders, CRT__ACQUIRE));
+}
+static void crt__op_recv_cancel(crt_slot *slot)
+{
+    crt__mpsc *c = slot->object;
+    crt__lock(&c->q.lock);
+    if (c->receiver == slot) c->receiver = NULL;
+    crt__unlock(&c->q.lock);
+}
+static const crt__op crt__op_recv = {"mpsc recv", crt__op_recv_cancel};
+
+CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem)
+{
+    crt__mpsc *c = (crt__mpsc *)rx;
+    if (crt__mpsc_take(c, elem)) return 0;
+    crt__lock(&c->q.lock);
+    bool more = crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
+    bool over = !more && crt__mpsc_over(c);
+    crt__unlock(&c->q.lock);
+    if (more) return crt__mpsc_take(c, elem) ? 0 : CRT_EEMPTY;
+    return over ? CRT_ECLOSED : CRT_EEMPTY;
+}
+CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
+{
+    crt__mpsc *c = (crt__mpsc *)rx;
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_recv, c)) return CRT_UNWIND;
+    if (!c) return CRT_EINVAL;
+    if (slot->op) {
+        if (crt__waitq_state(&c->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
+        slot->op = NULL;
+    } else if (!crt__coop(cx)) {
+        return CRT_PENDING;
+    }
+    for (;;) {
+        if (crt__mpsc_take(c, elem)) return 0;
+        crt__lock(&c->q.lock);
+        bool more = crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
+        bool over = !more && crt__mpsc_over(c);
+        if (!more && !over) {
+            crt__slot_park(cx, slot, &crt__op_recv, c);
+            slot->state = CRT__SLOT_QUEUED;
+            c->receiver = slot;
+        }
+        crt__unlock(&c->q.lock);
+        if (!more) return over ? CRT_ECLOSED : CRT_PENDING;
+    }
+}
+CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max)
+{
+    crt__mpsc *c = (crt__mpsc *)rx;
+    if (!max) return cx->unwind ? (cx->unwind = 0, CRT_UNWIND) : 0;
+    crt_poll r = crt_mpsc_recv(cx, rx, elems);
+    if (r) return r;
+    size_t n = 1;
+    while (n < max && n < INT_MAX && crt__mpsc_take(c, (char *)elems + n * c->size)) n++;
+    return (crt_poll)n;
+}
+
+typedef struct crt__mpsc_call {
+    void *side;
+    void *elem;
+} crt__mpsc_call;
+static crt_poll crt__mpsc_poll_send(crt_cx *cx, void *arg)
+{
+    crt__mpsc_call *call = arg;
+    return crt_mpsc_send(cx, call->side, call->elem);
+}
+static crt_poll crt__mpsc_poll_recv(crt_cx *cx, void *arg)
+{
+    crt__mpsc_call *call = arg;
+    return crt_mpsc_recv(cx, call->side, call->elem);
+}
+CRTDEF int crt_mpsc_blocking_send(crt_mpsc_tx *tx, const void *elem)
+{
+    crt__mpsc_call call = {tx, (void *)(uintptr_t)elem};
+    return (int)crt__block_thread(crt__mpsc_poll_send, &call);
+}
+CRTDEF int crt_mpsc_blocking_recv(crt_mpsc_rx *rx, void *elem)
+{
+    crt__mpsc_call call = {rx, elem};
+    return (int)crt__block_thread(crt__mpsc_poll_recv, &call);
+}
+
+static void crt__mpsc_unref(crt__mpsc *c)
+{
+    if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
+    while (crt__mpsc_take(c, NULL)) {}
+    if (c->sent) CRT_FREE(c->first);
+    for (crt__block *b = c->spare, *after; b; b = after) {
+        after = b->next;
+        CRT_FREE(b);
+    }
+    CRT_FREE(c);
+}
+CRTDEF crt_mpsc_tx *crt_mpsc_tx_clone(crt_mpsc_tx *tx)
+{
+    crt__mpsc *c = (crt__mpsc *)tx;
+    crt__atomic_add(&c->senders, 1, CRT__RELAXED);
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    return tx;
+}
+CRTDEF void crt_mpsc_tx_drop(crt_mpsc_tx **tx)
+{
+    crt__mpsc *c = tx ? (crt__mpsc *)*tx : NULL;
+    crt__list ready = {NULL, NULL};
+    if (!c) return;
+    *tx = NULL;
+    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) {
+        crt__lock(&c->q.lock);
+        crt__mpsc_wake_receiver(c, &ready);
+        crt__unlock(&c->q.lock);
+        crt__submit_list(&ready);
+    }
+    crt__mpsc_unref(c);
+}
+CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
+{
+    crt__mpsc *c = (crt__mpsc *)rx;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    c->closed = 1;
+    while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_CLOSED, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
+CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx)
+{
+    crt__mpsc *c = rx ? (crt__mpsc *)*rx : NULL;
+    if (!c) return;
+    crt_mpsc_rx_close(*rx);
+    *rx = NULL;
+    while (crt__mpsc_take(c, NULL)) {}   // values that nobody will see are released now
+    crt__mpsc_unref(c);
+}
+CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx)
+{
+    const crt__mpsc *c = (const crt__mpsc *)rx;
+    uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2, sent = crt__atomic_load(&c->sent, CRT__ACQUIRE);
+    return sent > taken ? (size_t)(sent - taken) : 0;
+}
+CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *user), void *user)
+{
+    crt__mpsc *c = (crt__mpsc *)rx;
+    crt__lock(&c->q.lock);
+    c->drop = drop;
+    c->drop_user = user;
+    crt__unlock(&c->q.lock);
+}
+
+// --- broadcast: a ring under one lock. Value number i lies at i mod capacity; a
+// receiver remembers the number it wants next.
+
+typedef struct crt__broadcast {
+    crt__waitq q;             // waiting receivers; its lock guards the rest
+    uint32_t senders, receivers;
+    uint32_t refs, reserved;  // refs: atomic
+    size_t size;
+    uint64_t mask, tail;      // capacity - 1; the number of the next value
+    max_align_t data[];
+} crt__broadcast;
+struct crt_broadcast_rx {
+    crt__broadcast *c;
+    uint64_t next;
+};
+
+CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx **tx)
+{
+    size_t n = 1;
+    *tx = NULL;
+    if (!capacity || capacity > SIZE_MAX / 4 || elem_size > 1 << 20) return CRT_EINVAL;
+    while (n < capacity) n *= 2;
+    if (elem_size && n > (SIZE_MAX - sizeof(crt__broadcast)) / elem_size) return CRT_EINVAL;
+    crt__broadcast *c = CRT_MALLOC(sizeof *c + n * elem_size);
+    if (!c) return CRT_ENOMEM;
+    memset(c, 0, sizeof *c);
+    c->size = elem_size;
+    c->mask = n - 1;
+    c->senders = 1;
+    c->refs = 1;
+    *tx = (crt_broadcast_tx *)c;
+    return 0;
+}
+static void crt__broadcast_unref(crt__broadcast *c)
+{
+    if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(c);
+}
+CRTDEF int crt_broadcast_subscribe(crt_broadcast_tx *tx, crt_broadcast_rx **rx)
+{
+    crt__broadcast *c = (crt__broadcast *)tx;
+    crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r);
+    if (!r) return CRT_ENOMEM;
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    crt__lock(&c->q.lock);
+    r->c = c;
+    r->next = c->tail;
+    c->receivers++;
+    crt__unlock(&c->q.lock);
+    return 0;
+}
+CRTDEF crt_broadcast_tx *crt_broadcast_tx_clone(crt_broadcast_tx *tx)
+{
+    crt__broadcast *c = (crt__broadcast *)tx;
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    crt__lock(&c->q.lock);
+    c->senders++;
+    crt__unlock(&c->q.lock);
+    return tx;
+}
+CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
+{
+    crt__broadcast *c = (crt__broadcast *)tx;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    int n = (int)c->receivers;
+    if (n) {
+        memcpy((char *)c->data + (size_t)(c->tail & c->mask) * c->size, elem, c->size);
+        c->tail++;
+        while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
+    }
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+    return n ? n : CRT_ECLOSED;
+}
+CRTDEF void crt_broadcast_tx_drop(crt_broadcast_tx **tx)
+{
+    crt__broadcast *c = tx ? (crt__broadcast *)*tx : NULL;
+    crt__list ready = {NULL, NULL};
+    if (!c) return;
+    *tx = NULL;
+    crt__lock(&c->q.lock);
+    if (--c->senders == 0)
+        while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+    crt__broadcast_unref(c);
+}
+CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
+{
+    crt_broadcast_rx *r = rx ? *rx : NULL;
+    if (!r) return;
+    *rx = NULL;
+    crt__lock(&r->c->q.lock);
+    r->c->receivers--;
+    crt__unlock(&r->c->q.lock);
+    crt__broadcast_unref(r->c);
+    CRT_FREE(r);
+}
+// Under the lock: 0, CRT_ELAGGED, CRT_EEMPTY, CRT_ECLOSED.
+static int crt__broadcast_take(crt_broadcast_rx *r, void *elem, uint64_t *lagged)
+{
+    crt__broadcast *c = r->c;
+    if (r->next == c->tail) return c->senders ? CRT_EEMPTY : CRT_ECLOSED;
+    uint64_t oldest = c->tail > c->mask + 1 ? c->tail - (c->mask + 1) : 0;
+    if (r->next < oldest) {
+        if (lagged) *lagged = oldest - r->next;
+        r->next = oldest;
+        return CRT_ELAGGED;
+    }
+    memcpy(elem, (char *)c->data + (size_t)(r->next & c->mask) * c->size, c->size);
+    r->next++;
+    return 0;
+}
+CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
+{
+    crt__lock(&rx->c->q.lock);
+    int r = crt__broadcast_take(rx, elem, lagged);
+    crt__unlock(&rx->c->q.lock);
+    return r;
+}
+static void crt__op_waitq_cancel(crt_slot *slot)
+{
+    crt__waitq *q = slot->object;
+    crt__lock(&q->lock);
+    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(q, slot);
+    crt__unlock(&q->lock);
+}
+static const crt__op crt__op_broadcast = {"broadcast recv", crt__op_waitq_cancel};
+CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, &crt__op_broadcast, rx ? &rx->c->q : NULL)) return CRT_UNWIND;
+    if (!rx) return CRT_EINVAL;
+    if (slot->op) {
+        if (crt__waitq_state(&rx->c->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
+        slot->op = NULL;
+    } else if (!crt__coop(cx)) {
+        return CRT_PENDING;
+    }
+    crt__lock(&rx->c->q.lock);
+    crt_poll r = crt__broadcast_take(rx, elem, lagged);
+    if (r == CRT_EEMPTY) {
+        crt__slot_park(cx, slot, &crt__op_broadcast, &rx->c->q);
+        crt__waitq_push(&rx->c->q, slot);
+        r = CRT_PENDING;
+    }
+    crt__unlock(&rx->c->q.lock);
+    return r;
+}
+
+// --- watch: a value and its version under one lock
+
+typedef struct crt__watch {
+    crt__waitq q;            // waiting receivers; its lock guards the rest
+    uint32_t refs;           // atomic: sender and receivers
+    uint32_t receivers, gone;   // gone: the sender
+    uint32_t reserved;
+    size_t size;
+    uint64_t version;        // atomic for readers
+    max_align_t data[];
+} crt__watch;
+struct crt_watch_rx {
+    crt__watch *c;
+    uint64_t seen;
+};
+
+CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx)
+{
+    crt__watch *c = (crt__watch *)tx;
+    crt_watch_rx *r = *rx = CRT_MALLOC(sizeof *r);
+    if (!r) return CRT_ENOMEM;
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    crt__lock(&c->q.lock);
+    r->c = c;
+    r->seen = c->version;
+    c->receivers++;
+    crt__unlock(&c->q.lock);
+    return 0;
+}
+CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx, crt_watch_rx **rx)
+{
+    *tx = NULL;
+    *rx = NULL;
+    if (elem_size > 1 << 20) return CRT_EINVAL;
+    crt__watch *c = CRT_MALLOC(sizeof *c + elem_size);
+    if (!c) return CRT_ENOMEM;
+    memset(c, 0, sizeof *c);
+    c->refs = 1;
+    c->size = elem_size;
+    memcpy(c->data, first, elem_size);
+    *tx = (crt_watch_tx *)c;
+    int e = crt_watch_subscribe(*tx, rx);
+    if (e) {
+        CRT_FREE(c);
+        *tx = NULL;
+    }
+    return e;
+}
+CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem)
+{
+    crt__watch *c = (crt__watch *)tx;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    bool any = c->receivers != 0;
+    if (any) {
+        memcpy(c->data, elem, c->size);
+        crt__atomic_store(&c->version, c->version + 1, CRT__RELEASE);
+        while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
+    }
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+    return any ? 0 : CRT_ECLOSED;
+}
+static const crt__op crt__op_watch = {"watch changed", crt__op_waitq_cancel};
+CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx)
+{
+    crt_slot *slot = cx->slot;
+    crt_poll r = 0;
+    if (!crt__leaf(cx, &crt__op_watch, rx ? &rx->c->q : NULL)) return CRT_UNWIND;
+    if (!rx) return CRT_EINVAL;
+    if (slot->op) {
+        if (crt__waitq_state(&rx->c->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
+        slot->op = NULL;
+    } else if (!crt__coop(cx)) {
+        return CRT_PENDING;
+    }
+    crt__watch *c = rx->c;
+    crt__lock(&c->q.lock);
+    if (rx->seen != c->version) {
+        rx->seen = c->version;
+    } else if (c->gone) {
+        r = CRT_ECLOSED;
+    } else {
+        crt__slot_park(cx, slot, &crt__op_watch, &c->q);
+        crt__waitq_push(&c->q, slot);
+        r = CRT_PENDING;
+    }
+    crt__unlock(&c->q.lock);
+    return r;
+}
+CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem)
+{
+    crt__lock(&rx->c->q.lock);
+    memcpy(elem, rx->c->data, rx->c->size);
+    crt__unlock(&rx->c->q.lock);
+}
+CRTDEF bool crt_watch_has_changed(const crt_watch_rx *rx)
+{
+    return crt__atomic_load(&rx->c->version, CRT__ACQUIRE) != rx->seen;
+}
+static void crt__watch_unref(crt__watch *c)
+{
+    if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(c);
+}
+CRTDEF void crt_watch_tx_drop(crt_watch_tx **tx)
+{
+    crt__watch *c = tx ? (crt__watch *)*tx : NULL;
+    crt__list ready = {NULL, NULL};
+    if (!c) return;
+    *tx = NULL;
+    crt__lock(&c->q.lock);
+    c->gone = 1;
+    while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+    crt__watch_unref(c);
+}
+CRTDEF void crt_watch_rx_drop(crt_watch_rx **rx)
+{
+    crt_watch_rx *r = rx ? *rx : NULL;
+    if (!r) return;
+    *rx = NULL;
+    crt__lock(&r->c->q.lock);
+    r->c->receivers--;
+    crt__unlock(&r->c->q.lock);
+    crt__watch_unref(r->c);
+    CRT_FREE(r);
+}
+
 // ---------------------------------------------------------------------------
 // >>combinators   timeout, select, join
 // ---------------------------------------------------------------------------
@@ -5498,8 +6505,6 @@ CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t)
 enum { CRT__ARM_FRESH = 0, CRT__ARM_ACTIVE, CRT__ARM_CANCELLING, CRT__ARM_DONE, CRT__ARM_DISABLED };
 enum { CRT__PHASE_FRESH = 0, CRT__PHASE_POLL, CRT__PHASE_CANCEL };
 enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5 };
-
-static bool crt__panicking(const crt_cx *cx) { return (cx->task->flags & CRT__TASK_PANICKED) != 0; }
 
 // --- timeout. phase: POLL, EXPIRED (the next pass delivers the unwind), CANCEL,
 // DONE. `set` is 1 if an unwind from outside was there when this poll began.
@@ -5520,6 +6525,7 @@ CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool abso
 }
 CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t)
 {
+    t->panics = cx->panics;
     if (t->phase == CRT__TIMEOUT_EXPIRED) {
         cx->unwind = 1;
         return true;
@@ -5574,7 +6580,7 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
         return;
     }
     if (ignored) crt__slot_cancel(cx->slot);
-    if (crt__panicking(cx)) t->result = CRT_UNWIND;
+    if (cx->panics != t->panics) t->result = CRT_UNWIND;   // the cleanup panicked
     t->phase = CRT__TIMEOUT_DONE;
 }
 CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t)
@@ -5650,6 +6656,7 @@ CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition)
     }
     arm->seen = s->serial;
     s->current = (uint32_t)i;
+    s->panics = cx->panics;
     cx->slot = &arm->slot;
     return true;
 }
@@ -5672,7 +6679,7 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r)
         }
     }
     arm->state = CRT__ARM_DONE;
-    if (crt__panicking(cx)) {
+    if (cx->panics != s->panics) {
         s->winner = CRT_UNWIND;
         s->phase = CRT__PHASE_CANCEL;
     }
@@ -6193,7 +7200,7 @@ static void crt__drain(crt__inject *q)
 static void crt__name_leftover(crt_runtime *rt, crt_task *t)
 {
     const char *name = crt__task_name_of(t);
-    const crt_site *site = t->site;
+    const crt_site *site = t->flags & CRT__TASK_NO_SITE ? NULL : t->site;
     crt__say(rt, CRT_LOG_WARN, "shutdown: task %llu%s%s did not end in time; it was at %s:%u",
              (unsigned long long)t->id, name ? " " : "", name ? name : "", site ? site->file : "?",
              site ? site->line : 0);
@@ -6206,8 +7213,9 @@ static int crt__end_leftovers(crt_runtime *rt)
     int left = 0;
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
         if (!crt__is_job(t) &&
-            !(crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE))
-            crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+            !(crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE) &&
+            !crt__sits_idle(crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL)))
+            t->flags |= CRT__TASK_NO_SITE;
     crt__drain(&rt->inject);
     crt__drain(&rt->urgent);
     crt__drain(&rt->background);
@@ -6262,7 +7270,7 @@ static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     }
     for (uint32_t idle; (idle = crt__atomic_load(&p->idle, CRT__SEQ_CST)) != 0;)
         (void)crt__pool_signal(rt);
-    uint32_t n = crt__wait_zero(&p->threads, deadline);
+    uint32_t n = crt__wait_zero(&p->alive, deadline);
     crt__lock(&p->exit_lock);
     bool last = p->has_zombie;
     p->has_zombie = 0;
@@ -6306,9 +7314,9 @@ CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
     int left = 0;
     crt__begin_shutdown(rt);
     if (crt__is_multi(rt)) {
-        if (rt->workers && crt__atomic_load(&rt->threads_alive, CRT__ACQUIRE))
+        if (rt->workers && rt->workers[0].has_thread)
             left = crt__shutdown_workers(rt, deadline, timeout == 0);
-        else if (!crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) && rt->workers)
+        else if (rt->workers)
             crt__finish_shutdown(rt);
     } else if (rt->workers) {
         while (!crt__drive_begin(rt)) {   // a thread in block_on drives: it ends soon
@@ -6391,4 +7399,5 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 // >>changelog
 // ---------------------------------------------------------------------------
 // 0.1.0  the core: coroutines, tasks, both schedulers, epoll, timers, blocking
-//        pool, signals, TCP; notify, semaphore, mutex, oneshot, cancel token.
+//        pool, signals, TCP; notify, semaphore, mutex, rwlock, barrier, cancel
+//        token; oneshot, mpsc, broadcast, watch.

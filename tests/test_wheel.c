@@ -338,7 +338,7 @@ static crt_poll crowd_run(void *frame, crt_cx *cx)
 }
 static void a_runtime_leaves_its_wheels_empty(crt_runtime *rt)
 {
-    crowd c = {{0}};
+    crowd c = {.i = 0};
     CHECK_EQ(crt_block_on(rt, crowd_run, &c), 0);
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt__wheel *w = &rt->workers[i].wheel;

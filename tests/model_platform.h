@@ -1,0 +1,489 @@
+// model_platform.h - crt.h under the explorer (explore.h), on a made-up machine.
+//
+// A model_*.c file includes only this. It includes crt.h with the explorer's
+// atomics and with a platform on which time stands still, threads are fibers and
+// the reactor is a word. The functions under test are those of crt.h, unchanged.
+//
+// A model is a function that builds the structures it needs (model_runtime,
+// model_task) and starts a few threads. Its table entry may name a SEED: one atomic
+// operation of crt.h that is to be done wrongly. A seeded model passes if the
+// explorer finds the consequence, so each table also proves that its models can fail.
+//
+//   program                     the budget of the quick suite: about 4 s
+//   program seconds=60          more of everything
+//   program model=... replay=...   one execution, as a failure prints it
+//
+// The header is included three times: by the model, by crt.h for the atomics, and by
+// crt.h for the platform.
+#if !defined(MODEL_PLATFORM_H)
+#define MODEL_PLATFORM_H
+
+// The explorer switches stacks behind the sanitizers' backs; they only get in the way.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MODEL_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MODEL_SANITIZED 1
+#endif
+#endif
+
+// Small, so that few steps fill them.
+#ifndef CRT__RING
+#define CRT__RING 4
+#endif
+#ifndef CRT__LOCK_SPINS
+#define CRT__LOCK_SPINS 1
+#endif
+#define CRT_ATOMICS_HEADER "model_platform.h"
+#define CRT_PLATFORM_HEADER "model_platform.h"
+#define CRT_MALLOC(size) ex_malloc(size)
+#define CRT_FREE(pointer) ex_free(pointer)
+#define CRT_ASSERT(condition) EX_ASSERT(condition)
+#define CRT_IMPLEMENTATION
+#include "crt.h"
+
+#define MODEL_API static __attribute__((unused))
+#define RELAXED CRT__RELAXED
+#define ACQUIRE CRT__ACQUIRE
+#define RELEASE CRT__RELEASE
+#define ACQ_REL CRT__ACQ_REL
+#define SEQ_CST CRT__SEQ_CST
+
+// ---------------------------------------------------------------------------
+// a runtime by hand
+// ---------------------------------------------------------------------------
+
+enum { MODEL_WORKERS = 3 };
+static crt_runtime rt;
+static crt__worker workers[MODEL_WORKERS];
+static crt__ring rings[MODEL_WORKERS];
+static uint32_t sleepers[MODEL_WORKERS];
+static crt__reactor reactor;
+static int logged;   // lines that reached the log
+
+static void model_log(int level, const char *text, void *data)
+{
+    (void)level, (void)text, (void)data;
+    logged++;
+}
+
+// With one worker: current thread, no ring.
+MODEL_API void model_runtime(uint32_t count)
+{
+    memset(&rt, 0, sizeof rt);
+    memset(workers, 0, sizeof workers[0] * count);
+    memset(&reactor, 0, sizeof reactor);
+    logged = 0;
+    model_now = 0;
+    rt.refs = 1;
+    rt.config.flavor = count > 1 ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD;
+    rt.config.drivers = CRT_DRIVER_IO | CRT_DRIVER_TIME;
+    rt.config.event_interval = 61;
+    rt.config.log.func = model_log;
+    rt.workers = workers;
+    rt.worker_count = count;
+    rt.reactor = &reactor;
+    rt.idle.sleepers = sleepers;
+    crt__idle_init(&rt);
+    crt__inject_init(&rt.inject);
+    crt__inject_init(&rt.pool.queue);
+    for (uint32_t i = 0; i < count; i++) {
+        crt__worker *w = &workers[i];
+        w->rt = &rt;
+        w->index = i;
+        w->rng = i + 1;
+        w->inject_interval = 61;
+        w->next_id = 1 + 100 * i;
+        w->last_id = w->next_id + 100;
+        w->wheel.index = i;
+        w->wheel.next = UINT64_MAX;
+        if (count > 1) w->ring = memset(&rings[i], 0, sizeof rings[i]);
+    }
+    ex_thread_local(&crt__tls, sizeof crt__tls);
+}
+
+// A task in a block of the explorer's heap: NOTIFIED, not queued anywhere.
+MODEL_API crt_task *model_task(crt_fn fn, const void *frame, size_t size, bool join)
+{
+    crt__chunk shape = {&rt, NULL, NULL, CRT__CLASS_LARGE, (uint32_t)((sizeof(crt_task) + size + 15) / 16 * 16), 1, 1};
+    crt__chunk *chunk = ex_calloc(1, crt__chunk_bytes(&shape));
+    *chunk = shape;
+    crt__chunk_link(&rt, chunk);
+    crt_task *t = crt__chunk_task(chunk, 0);
+    t->home = chunk;
+    crt__task_init(t, &workers[0], fn, frame, size, 0, join);
+    return t;
+}
+MODEL_API crt_join_handle *model_handle(crt_task *t) { return (crt_join_handle *)t; }
+
+// What crt__enter does, as far as models need it.
+MODEL_API void model_enter(crt__worker *w, crt_cx *cx)
+{
+    crt__tls.rt = &rt;
+    crt__tls.worker = w;
+    crt__tls.in_task = 0;
+    memset(cx, 0, sizeof *cx);
+    cx->rt = &rt;
+    cx->worker = w;
+    cx->budget = CRT__BUDGET;
+    w->cx = cx;
+}
+// A poll of something that is not a task of a worker: leaves of a task that is driven by hand.
+MODEL_API void model_poll_begin(crt_cx *cx, crt_task *t)
+{
+    cx->task = t;
+    cx->slot = &t->u.slot;
+    cx->budget = CRT__BUDGET;
+    cx->unwind = 0;
+    cx->deferred = 0;
+}
+
+// Sleeps on the park word until crt__unpark.
+MODEL_API void model_park(crt__worker *w)
+{
+    uint32_t empty = CRT__EMPTY;
+    if (crt__atomic_cas(&w->park, &empty, CRT__PARKED, CRT__SEQ_CST, CRT__SEQ_CST))
+        while (crt__atomic_load(&w->park, CRT__ACQUIRE) == CRT__PARKED)
+            crt__futex_wait(&w->park, CRT__PARKED, -1);
+    crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
+}
+// Runs what worker 0 (current thread) is given until `count` tasks have ended.
+MODEL_API void model_run_until(crt__worker *w, uint64_t count)
+{
+    crt_cx cx;
+    bool from_lifo;
+    model_enter(w, &cx);
+    while (w->completed < count) {
+        crt_task *t = crt__next_task(w, &from_lifo);
+        cx.budget = CRT__BUDGET;
+        if (t) crt__run_task(w, &cx, t);
+        else if (w->deferred.head) crt__release_deferred(w);
+        else model_park(w);
+    }
+}
+
+// ---------------------------------------------------------------------------
+// the table and main
+// ---------------------------------------------------------------------------
+
+typedef struct model {
+    const char *name;
+    void (*run)(void);
+    model_seed seed;       // .func set: the explorer must find this
+    bool must_fail;        // a bug seeded by the model itself
+    int timeouts, spurious_wakes, spurious_cas;
+} model;
+
+static const model *model_table;
+static int model_count;
+
+static void model_entry(void)
+{
+    for (int i = 0; i < model_count; i++)
+        if (model_table[i].name == ex.model_name) {
+            model_seeded = model_table[i].seed.func ? &model_table[i].seed : NULL;
+            model_table[i].run();
+        }
+}
+
+typedef struct model_preset {
+    ex_strategy strategy;
+    bool weak_memory;
+    int preemption_bound;
+    double share;   // of the time that a model has
+} model_preset;
+static const model_preset model_presets[] = {
+    {EX_RANDOM, true, -1, 0.15},
+    {EX_PCT, true, -1, 0.15},
+    {EX_DFS, false, 2, 0.4},
+    {EX_DPOR, true, -1, 0.3},
+};
+
+static bool model_check(const ex_model *m, double seconds)
+{
+    bool found = false, clean = true;
+    printf("%-58s", m->name);
+    for (size_t i = 0; i < sizeof model_presets / sizeof model_presets[0] && clean && !found; i++) {
+        const model_preset *p = &model_presets[i];
+        ex_config config = ex_default_config();
+        config.verbose = 0;
+        config.strategy = p->strategy;
+        config.weak_memory = p->weak_memory;
+        config.preemption_bound = p->preemption_bound;
+        // A seed is looked for by count, so that a slow machine finds it too.
+        config.max_seconds = m->expect_failure ? 20 : seconds * p->share;
+        config.max_executions = m->expect_failure ? 50000 : 0;
+        config.timeouts = m->timeouts ? m->timeouts : config.timeouts;
+        config.spurious_wakes = m->spurious_wakes;
+        config.spurious_cas = m->spurious_cas;
+        ex_result r = ex_run(m->name, config, m->run);
+        found = r.failed;
+        clean = m->expect_failure || !r.failed;
+        if (!m->expect_failure || r.failed)
+            printf(" %s%s %llu%s", ex_strategy_name[p->strategy], p->weak_memory ? "/weak" : "",
+                   (unsigned long long)r.executions, r.failed ? " found" : r.exhausted ? " all" : "");
+        if (!clean) {
+            printf("\n");
+            ex_print_failure(&r);
+        } else if (r.failed) {
+            printf(": %.90s", r.message);
+        }
+        fflush(stdout);
+    }
+    if (m->expect_failure && !found) printf(" FAIL: the seeded bug was not found");
+    printf("\n");
+    return m->expect_failure ? found : clean;
+}
+
+MODEL_API int model_main(int argc, char **argv, const model *table, int count)
+{
+    static ex_model list[64];
+    int passed = 0, failed = 0, clean = 0;
+    ex.program = argv[0];
+    model_table = table;
+    model_count = count;
+    for (int i = 0; i < count; i++) {
+        const model *m = &table[i];
+        bool seeded = m->seed.func || m->must_fail;
+        list[i] = (ex_model){m->name, model_entry, seeded, m->timeouts, m->spurious_wakes, m->spurious_cas, 0};
+        clean += !seeded;
+    }
+    if (argc > 1) return ex_main(argc, argv, list, count);
+#ifdef MODEL_SANITIZED
+    printf("the explorer does not run under this sanitizer\n");
+    count = 0;
+#endif
+    for (int i = 0; i < count; i++) {
+        if (model_check(&list[i], 3.5 / clean)) passed++;
+        else failed++;
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed > 0;
+}
+#define MODEL_MAIN(table) \
+    int main(int argc, char **argv) { return model_main(argc, argv, table, (int)(sizeof(table) / sizeof(table)[0])); }
+
+#elif !defined(MODEL_ATOMICS)
+#define MODEL_ATOMICS
+// ---------------------------------------------------------------------------
+// from >>atomics: the explorer's operations, with seeds
+// ---------------------------------------------------------------------------
+#include <pthread.h>
+#include <time.h>
+#include "explore.h"
+
+typedef enum model_mistake {
+    MODEL_RELAX = 1,   // the operation has relaxed order
+    MODEL_SKIP,        // it is not done; a read-modify-write still reads, a cas "succeeds"
+    MODEL_SPLIT,       // a read-modify-write is a load and then a store
+    MODEL_VALUE        // a load sees `value`
+} model_mistake;
+
+typedef struct model_seed {
+    const char *func, *text;   // in which function, on what (part of the expression; NULL: all)
+    model_mistake mistake;
+    uint64_t value;
+    const void *address;       // NULL: any
+} model_seed;
+
+static const model_seed *model_seeded;
+
+static inline model_mistake model_mistaken(const char *func, const char *text, const void *address)
+{
+    const model_seed *s = model_seeded;
+    if (!s || !ex.running || strcmp(s->func, func) != 0) return (model_mistake)0;
+    if (s->text && !strstr(text, s->text)) return (model_mistake)0;
+    if (s->address && s->address != address) return (model_mistake)0;
+    return s->mistake;
+}
+static inline uint64_t model_load(const void *p, uint32_t size, int order, const char *func,
+                                  const char *text, const char *site)
+{
+    model_mistake m = model_mistaken(func, text, p);
+    if (m == MODEL_VALUE) return model_seeded->value;
+    return ex_load(p, size, m == MODEL_RELAX ? __ATOMIC_RELAXED : order, site);
+}
+static inline void model_store(void *p, uint32_t size, uint64_t v, int order, const char *func,
+                               const char *text, const char *site)
+{
+    model_mistake m = model_mistaken(func, text, p);
+    if (m != MODEL_SKIP) ex_store_value(p, size, v, m == MODEL_RELAX ? __ATOMIC_RELAXED : order, site);
+}
+static inline uint64_t model_rmw(void *p, uint32_t size, ex_rmw_kind kind, uint64_t v, int order,
+                                 const char *func, const char *text, const char *site)
+{
+    model_mistake m = model_mistaken(func, text, p);
+    if (m == MODEL_SKIP) return ex_load(p, size, __ATOMIC_ACQUIRE, site);
+    if (m == MODEL_SPLIT) {
+        uint64_t old = ex_load(p, size, __ATOMIC_ACQUIRE, site);
+        ex_store_value(p, size, ex_cut(ex_combine(kind, old, v), size), __ATOMIC_RELEASE, site);
+        return old;
+    }
+    return ex_rmw(p, size, kind, v, m == MODEL_RELAX ? __ATOMIC_RELAXED : order, site);
+}
+static inline bool model_cas(void *p, void *expected, uint32_t size, uint64_t desired, int order, int order_failed,
+                             bool weak, const char *func, const char *text, const char *site)
+{
+    model_mistake m = model_mistaken(func, text, p);
+    if (m == MODEL_SKIP) return true;
+    if (m == MODEL_RELAX) order = order_failed = __ATOMIC_RELAXED;
+    if (m == MODEL_SPLIT) {
+        uint64_t old = ex_load(p, size, __ATOMIC_ACQUIRE, site);
+        bool same = old == ex_raw_load(expected, size);
+        ex_raw_store(expected, size, old);
+        if (same) ex_store_value(p, size, ex_cut(desired, size), __ATOMIC_RELEASE, site);
+        return same;
+    }
+    return ex_cas(p, expected, size, desired, order, order_failed, weak, site);
+}
+static inline void model_fence(int order, const char *func, const char *site)
+{
+    if (!model_mistaken(func, "fence", NULL)) ex_fence(order, site);
+}
+
+#undef crt__atomic_load
+#undef crt__atomic_store
+#undef crt__atomic_xchg
+#undef crt__atomic_add
+#undef crt__atomic_sub
+#undef crt__atomic_or
+#undef crt__atomic_and
+#undef crt__atomic_cas
+#undef crt__atomic_cas_weak
+#undef crt__atomic_fence
+#define MODEL_RMW(p, kind, v, order) \
+    EX_AS_TYPE_OF(p, model_rmw((p), sizeof *(p), (kind), EX_VALUE(v), (order), __func__, #p, EX_SITE(#p)))
+#define crt__atomic_load(p, order) \
+    EX_AS_TYPE_OF(p, model_load((p), sizeof *(p), (order), __func__, #p, EX_SITE(#p)))
+#define crt__atomic_store(p, v, order) \
+    model_store((p), sizeof *(p), EX_VALUE(v), (order), __func__, #p, EX_SITE(#p))
+#define crt__atomic_xchg(p, v, order) MODEL_RMW(p, EX_XCHG, v, order)
+#define crt__atomic_add(p, v, order) MODEL_RMW(p, EX_ADD, v, order)
+#define crt__atomic_sub(p, v, order) MODEL_RMW(p, EX_SUB, v, order)
+#define crt__atomic_or(p, v, order) MODEL_RMW(p, EX_OR, v, order)
+#define crt__atomic_and(p, v, order) MODEL_RMW(p, EX_AND, v, order)
+#define crt__atomic_cas(p, expected, desired, ok, fail) \
+    model_cas((p), (expected), sizeof *(p), EX_VALUE(desired), (ok), (fail), false, __func__, #p, EX_SITE(#p))
+#define crt__atomic_cas_weak(p, expected, desired, ok, fail) \
+    model_cas((p), (expected), sizeof *(p), EX_VALUE(desired), (ok), (fail), true, __func__, #p, EX_SITE(#p))
+#define crt__atomic_fence(order) model_fence((order), __func__, EX_SITE("fence"))
+
+// Time stands still unless the model, or a wait whose time is up, moves it on.
+static int64_t model_now;   // nanoseconds
+static inline int model_clock_gettime(struct timespec *t)
+{
+    t->tv_sec = (time_t)(model_now / 1000000000);
+    t->tv_nsec = (long)(model_now % 1000000000);
+    return 0;
+}
+#define clock_gettime(clock, t) model_clock_gettime(t)
+
+// Threads that crt.h starts are fibers.
+typedef struct model_thread {
+    void *(*fn)(void *);
+    void *arg;
+} model_thread;
+static model_thread model_threads[EX_MAX_THREADS];
+static void model_thread_main(void *arg)
+{
+    model_thread *t = arg;
+    t->fn(t->arg);
+}
+static inline int model_thread_create(pthread_t *thread, void *(*fn)(void *), void *arg)
+{
+    model_thread *t = &model_threads[ex.thread_count];
+    if (ex.thread_count == EX_MAX_THREADS) return EAGAIN;
+    *t = (model_thread){fn, arg};
+    *thread = (pthread_t)ex_spawn(model_thread_main, t);
+    return 0;
+}
+#define pthread_create(thread, attr, fn, arg) model_thread_create((thread), (fn), (arg))
+#define pthread_join(thread, result) ex_join((int)(thread))
+#define pthread_detach(thread) ((void)(thread))
+#define pthread_self() ((pthread_t)ex_self())
+
+#elif !defined(MODEL_REACTOR)
+#define MODEL_REACTOR
+// ---------------------------------------------------------------------------
+// from >>reactor: the real platform header, but its reactor and its sockets
+// ---------------------------------------------------------------------------
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#define crt__reactor model_real_reactor
+#define crt__reactor_add model_real_add
+#define crt__reactor_remove model_real_remove
+#define crt__reactor_wait model_real_wait
+#define crt__reactor_wake model_real_wake
+#define crt__reactor_fd model_real_fd
+#define crt__reactor_new model_real_new
+#define crt__reactor_free model_real_free
+#define crt__fd_close model_real_close
+#define crt__sock_recv model_real_recv
+#define crt__sock_send model_real_send
+typedef struct model_real_reactor model_real_reactor;
+static void model_real_free(crt_runtime *runtime, model_real_reactor *r);
+#include "crt_platform_epoll.h"
+#undef crt__reactor
+#undef crt__reactor_add
+#undef crt__reactor_remove
+#undef crt__reactor_wait
+#undef crt__reactor_wake
+#undef crt__reactor_fd
+#undef crt__reactor_new
+#undef crt__reactor_free
+#undef crt__fd_close
+#undef crt__sock_recv
+#undef crt__sock_send
+#pragma GCC diagnostic pop
+
+// One word stands for everything that makes the kernel return.
+struct crt__reactor {
+    uint32_t signal;   // atomic futex word
+    int waits;         // how often somebody waited
+    int (*events)(crt_runtime *runtime);   // the model's: delivers what there is
+    intptr_t (*recv)(void *buf, size_t n);
+    void (*closed)(crt__fd fd);
+};
+static crt__reactor *model_reactor;   // for the calls that do not name it
+
+static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token)
+{
+    (void)r, (void)fd, (void)token;
+    return 0;
+}
+static void crt__reactor_remove(crt__reactor *r, crt__fd fd) { (void)r, (void)fd; }
+static int crt__reactor_wait(crt__reactor *r, crt_runtime *runtime, int64_t timeout_ns)
+{
+    r->waits++;
+    // A wait whose time is up has taken that long.
+    if (timeout_ns && crt__futex_wait(&r->signal, 0, timeout_ns) && timeout_ns > 0) model_now += timeout_ns;
+    crt__atomic_xchg(&r->signal, 0, CRT__ACQ_REL);
+    return r->events ? r->events(runtime) : 0;
+}
+static void crt__reactor_wake(crt__reactor *r)
+{
+    crt__atomic_xchg(&r->signal, 1, CRT__ACQ_REL);
+    crt__futex_wake(&r->signal, 1);
+}
+static crt__fd crt__reactor_fd(crt__reactor *r) { return r ? 0 : -1; }
+static crt__reactor *crt__reactor_new(crt_runtime *runtime, int max_events, int *error)
+{
+    (void)runtime, (void)max_events, (void)error;
+    return model_reactor;
+}
+static void crt__reactor_free(crt_runtime *runtime, crt__reactor *r) { (void)runtime, (void)r; }
+static void crt__fd_close(crt__fd fd)
+{
+    if (model_reactor && model_reactor->closed) model_reactor->closed(fd);
+}
+static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n)
+{
+    (void)fd;
+    return model_reactor->recv(buf, n);
+}
+static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
+{
+    (void)fd, (void)buf;
+    return (intptr_t)n;
+}
+#endif
