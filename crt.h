@@ -2683,11 +2683,14 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // Invariants: no timer in a wheel is due at or before `elapsed`; bit i of
 // occupied[l] is set if and only if slots[l][i] is not empty; `next` is never
 // later than the earliest timer. At the top level the slot that `elapsed` is in
-// belongs to the next turn of the wheel.
-// A timer is a slot: value = deadline tick, extra = level * 64 + index,
-// state = QUEUED or FIRED (changed under the lock), object = the wheel.
+// belongs to the next turn of the wheel. The list of a slot is in order of
+// insertion, so that timers of one tick fire in the order they were set; the
+// first one's `prev` is the last one.
+// A timer is a slot: value = deadline tick, extra = level * 64 + index, object =
+// the wheel, state = QUEUED or FIRED (changed under the lock), or NEVER, which is
+// in no wheel (CRT_FOREVER).
 
-enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2 };
+enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
 
 static uint32_t crt__clz64(uint64_t x) { return (uint32_t)__builtin_clzll(x); }
 static uint32_t crt__ctz64(uint64_t x) { return (uint32_t)__builtin_ctzll(x); }
@@ -2700,19 +2703,24 @@ static void crt__wheel_link(crt__wheel *w, crt_slot *t)
     uint32_t index = (uint32_t)(t->value >> (level * 6)) % CRT__WHEEL_SLOTS;
     crt_slot **head = &w->slots[level][index];
     t->extra = level * CRT__WHEEL_SLOTS + index;
-    t->prev = NULL;
-    t->next = *head;
-    if (*head) (*head)->prev = t;
-    *head = t;
+    t->next = NULL;
+    if (*head) {
+        t->prev = (*head)->prev;
+        t->prev->next = t;
+    } else {
+        *head = t;
+    }
+    (*head)->prev = t;
     w->occupied[level] |= (uint64_t)1 << index;
 }
 static void crt__wheel_unlink(crt__wheel *w, crt_slot *t)
 {
     uint32_t level = t->extra / CRT__WHEEL_SLOTS, index = t->extra % CRT__WHEEL_SLOTS;
+    crt_slot **head = &w->slots[level][index];
     if (t->next) t->next->prev = t->prev;
-    if (t->prev) t->prev->next = t->next;
-    else if (!(w->slots[level][index] = t->next))
-        w->occupied[level] &= ~((uint64_t)1 << index);
+    else (*head)->prev = t->prev;
+    if (t != *head) t->prev->next = t->next;
+    else if (!(*head = t->next)) w->occupied[level] &= ~((uint64_t)1 << index);
 }
 // The tick at which the next occupied slot begins; UINT64_MAX if there is none.
 static uint64_t crt__wheel_next(const crt__wheel *w, uint32_t *level_out, uint32_t *index_out)
@@ -2851,6 +2859,10 @@ static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_ins
     crt__wheel *wheel = &w->wheel;
     crt__slot_park(cx, slot, &crt__op_sleep, wheel);
     slot->value = crt__tick_ceil(at);
+    if (CRT__UNLIKELY(at == CRT_FOREVER)) {
+        slot->state = CRT__TIMER_NEVER;
+        return true;
+    }
     crt__lock(&wheel->lock);
     uint64_t before = wheel->next, tick = crt__tick_floor(now);
     // A wheel that nobody served for a while: nothing lies between, so move on.
