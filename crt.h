@@ -1612,7 +1612,7 @@ struct crt_runtime {
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
     uint32_t no_io_futex;     // stands in for the reactor's wake-up
     uint32_t signal_registered;
-    int64_t clock_base;
+    int64_t clock_base;       // atomic
     int64_t clock_offset;     // virtual clock: instant = offset while paused
     uint32_t clock_paused;    // atomic
     // memory
@@ -2787,7 +2787,7 @@ static crt_instant crt__rt_now(crt_runtime *rt)
 {
     if (CRT__UNLIKELY(crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)))
         return crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);
-    return crt__clock() - rt->clock_base;
+    return crt__clock() - crt__atomic_load(&rt->clock_base, CRT__ACQUIRE);
 }
 CRTDEF crt_instant crt_now(const crt_cx *cx) { return crt__rt_now(cx->rt); }
 
@@ -3776,7 +3776,8 @@ static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
     }
     return n;
 }
-// Drives until *done, or until nothing is alive (shutdown), or past `deadline`.
+// Drives until *done, or until nothing is alive (shutdown), or past `deadline` (by
+// the real clock).
 static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadline)
 {
     crt__worker *w = &rt->workers[0];
@@ -3794,7 +3795,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
         crt__batch_end(w);
         int64_t most = -1;
         if (deadline != CRT_FOREVER) {
-            most = deadline - (crt__clock() - rt->clock_base);
+            most = deadline - crt__clock();
             if (most <= 0) {
                 crt__last_round(w, &cx);
                 break;
@@ -7137,8 +7138,9 @@ CRTDEF int crt_time_resume(crt_runtime *rt)
 {
     int e = crt__clock_misused(rt, "crt_time_resume");
     if (e || !crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return e;
-    rt->clock_base = crt__clock() - rt->clock_offset;   // goes on from where it stood
-    crt__atomic_store(&rt->clock_paused, 0, CRT__RELEASE);
+    crt__atomic_store(&rt->clock_base, crt__clock() - rt->clock_offset, CRT__RELEASE);   // from where it stood
+    crt__atomic_store(&rt->clock_paused, 0, CRT__SEQ_CST);
+    crt__unpark(&rt->workers[0]);   // it waits without looking at timers
     return 0;
 }
 static void crt__clock_to(crt_runtime *rt, crt_instant t)
@@ -7335,7 +7337,7 @@ CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
             uint32_t seen = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
             if (seen & 1) crt__futex_wait(&rt->driving, seen, crt__left(deadline));
         }
-        crt__drive(rt, NULL, timeout == CRT_FOREVER ? CRT_FOREVER : deadline - rt->clock_base);
+        crt__drive(rt, NULL, deadline);
         crt__finish_shutdown(rt);
         left = (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
         crt__drive_end(rt);

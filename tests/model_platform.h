@@ -86,6 +86,8 @@ MODEL_API void model_runtime(uint32_t count)
     rt.idle.sleepers = sleepers;
     crt__idle_init(&rt);
     crt__inject_init(&rt.inject);
+    crt__inject_init(&rt.urgent);
+    crt__inject_init(&rt.background);
     crt__inject_init(&rt.pool.queue);
     for (uint32_t i = 0; i < count; i++) {
         crt__worker *w = &workers[i];
@@ -280,7 +282,7 @@ typedef enum model_mistake {
 } model_mistake;
 
 typedef struct model_seed {
-    const char *func, *text;   // in which function, on what (part of the expression; NULL: all)
+    const char *func, *text;   // in which function, which ones: part of "xchg &q->tail", NULL for all
     model_mistake mistake;
     uint64_t value;
     const void *address;       // NULL: any
@@ -351,21 +353,21 @@ static inline void model_fence(int order, const char *func, const char *site)
 #undef crt__atomic_cas
 #undef crt__atomic_cas_weak
 #undef crt__atomic_fence
-#define MODEL_RMW(p, kind, v, order) \
-    EX_AS_TYPE_OF(p, model_rmw((p), sizeof *(p), (kind), EX_VALUE(v), (order), __func__, #p, EX_SITE(#p)))
+#define MODEL_RMW(p, kind, v, order, what) \
+    EX_AS_TYPE_OF(p, model_rmw((p), sizeof *(p), (kind), EX_VALUE(v), (order), __func__, what #p, EX_SITE(#p)))
 #define crt__atomic_load(p, order) \
-    EX_AS_TYPE_OF(p, model_load((p), sizeof *(p), (order), __func__, #p, EX_SITE(#p)))
+    EX_AS_TYPE_OF(p, model_load((p), sizeof *(p), (order), __func__, "load " #p, EX_SITE(#p)))
 #define crt__atomic_store(p, v, order) \
-    model_store((p), sizeof *(p), EX_VALUE(v), (order), __func__, #p, EX_SITE(#p))
-#define crt__atomic_xchg(p, v, order) MODEL_RMW(p, EX_XCHG, v, order)
-#define crt__atomic_add(p, v, order) MODEL_RMW(p, EX_ADD, v, order)
-#define crt__atomic_sub(p, v, order) MODEL_RMW(p, EX_SUB, v, order)
-#define crt__atomic_or(p, v, order) MODEL_RMW(p, EX_OR, v, order)
-#define crt__atomic_and(p, v, order) MODEL_RMW(p, EX_AND, v, order)
+    model_store((p), sizeof *(p), EX_VALUE(v), (order), __func__, "store " #p, EX_SITE(#p))
+#define crt__atomic_xchg(p, v, order) MODEL_RMW(p, EX_XCHG, v, order, "xchg ")
+#define crt__atomic_add(p, v, order) MODEL_RMW(p, EX_ADD, v, order, "add ")
+#define crt__atomic_sub(p, v, order) MODEL_RMW(p, EX_SUB, v, order, "sub ")
+#define crt__atomic_or(p, v, order) MODEL_RMW(p, EX_OR, v, order, "or ")
+#define crt__atomic_and(p, v, order) MODEL_RMW(p, EX_AND, v, order, "and ")
 #define crt__atomic_cas(p, expected, desired, ok, fail) \
-    model_cas((p), (expected), sizeof *(p), EX_VALUE(desired), (ok), (fail), false, __func__, #p, EX_SITE(#p))
+    model_cas((p), (expected), sizeof *(p), EX_VALUE(desired), (ok), (fail), false, __func__, "cas " #p, EX_SITE(#p))
 #define crt__atomic_cas_weak(p, expected, desired, ok, fail) \
-    model_cas((p), (expected), sizeof *(p), EX_VALUE(desired), (ok), (fail), true, __func__, #p, EX_SITE(#p))
+    model_cas((p), (expected), sizeof *(p), EX_VALUE(desired), (ok), (fail), true, __func__, "cas " #p, EX_SITE(#p))
 #define crt__atomic_fence(order) model_fence((order), __func__, EX_SITE("fence"))
 
 // Time stands still unless the model, or a wait whose time is up, moves it on.
