@@ -72,7 +72,7 @@
 //                               its own: crt_config.allocator.
 //       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
 //       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
-//       CRT_NO_NET              leave out sockets.
+//       CRT_NO_NET CRT_NO_FS    leave out sockets, files.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
 //     In every file alike:
@@ -89,7 +89,7 @@
 //                     >>api sync  >>api channels  >>api net  >>api os  >>api sight
 //     implementation  >>atomics  >>os  >>structs  >>log  >>slab  >>task
 //                     >>run queue  >>wheel  >>reactor  >>scheduler  >>blocking
-//                     >>spawn  >>io  >>net  >>signal  >>sync  >>channels
+//                     >>spawn  >>calls  >>io  >>net  >>fs  >>signal  >>sync  >>channels
 //                     >>combinators  >>sight  >>runtime
 //     at the end      >>licence  >>changelog
 //
@@ -250,6 +250,7 @@ extern "C" {
     X(CRT_ENODRIVER, -20007, "the runtime was built without the driver that this needs")   \
     X(CRT_ENESTED, -20008, "called from inside a task; it would block the worker")         \
     X(CRT_ESHUTDOWN, -20009, "the runtime is shutting down")                               \
+    X(CRT_ENOTFOUND, -20011, "no such name or address")                                    \
     X(CRT_ENOCONTEXT, -20010, "not inside a runtime of the kind that this needs")
 
 #define CRT__ERROR_ENUM(name, number, text) name = (number),
@@ -1149,9 +1150,19 @@ CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_de
 // descriptors: waits (10 ms, doubling to 1 s, a log line each second) instead of
 // failing over and over. Cancel-safe. Mirrors TcpListener::accept.
 CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **s, crt_addr *peer);
-// Connects to a numeric address. 0 and *s, or -errno. Cancelled: nothing is left
-// open. Mirrors TcpStream::connect.
+// Connects to "host:port". A name is looked up on the blocking pool, and its
+// addresses are tried in turn. 0 and *s, or -errno, CRT_EINVAL, CRT_ENOTFOUND.
+// Cancelled: nothing is left open. Mirrors TcpStream::connect.
 CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **s);
+// A Unix socket; a path that begins with '@' is an abstract name (Linux). 0, or
+// CRT_EINVAL (too long, empty), -errno. The file is left behind on close.
+CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc,
+                                crt_listener **l);
+CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **s);
+// Looks "host:port" up on the blocking pool, numeric addresses at once. How many
+// were written to out (at most max), or CRT_EINVAL, CRT_ENOTFOUND. Cancel-safe.
+// Mirrors lookup_host.
+CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, size_t max);
 // Two connected streams (a Unix socket pair). 0 or -errno.
 CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b);
 
@@ -1188,6 +1199,16 @@ CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a);
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a);
 CRTDEF void crt_stream_close(crt_stream **s);
 CRTDEF void crt_listener_close(crt_listener **l);
+
+// Datagrams. A datagram longer than n is cut off. All cancel-safe. Mirror UdpSocket.
+CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u);   // numeric; port 0: any
+CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);   // fixes the peer
+CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to);
+CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
+CRTDEF crt_poll crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n);
+CRTDEF crt_poll crt_udp_recv(crt_cx *cx, crt_udp *u, void *buf, size_t n);
+CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a);
+CRTDEF void crt_udp_close(crt_udp **u);
 #define crt_peer_addr(s, a) crt_stream_peer_addr((s), (a))
 
 // Waits until any descriptor is readable or writable, without taking it over: it
@@ -1197,8 +1218,16 @@ CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd);
 CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd);
 
 // ---------------------------------------------------------------------------
-// >>api os        signals
+// >>api os        files, signals
 // ---------------------------------------------------------------------------
+
+// A whole file, on the blocking pool. *data comes from CRT_MALLOC and has one byte
+// more than *n, a zero; free it with CRT_FREE. 0, or -errno, CRT_ENOMEM.
+// Cancel-safe: nothing is lost. Mirrors fs::read.
+CRTDEF crt_poll crt_fs_read_file(crt_cx *cx, const char *path, void **data, size_t *n);
+// Creates or replaces a file (mode 0666 less the umask) with a copy of the data. 0,
+// or -errno, CRT_ENOMEM. Cancelled: the write may go on. Mirrors fs::write.
+CRTDEF crt_poll crt_fs_write_file(crt_cx *cx, const char *path, const void *data, size_t n);
 
 // Waits for the next signal `sig`. A task sees every signal that arrives after
 // its first call for that number, several at once as one, however many other
@@ -1242,16 +1271,20 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out);
 
 static inline void crt_close(crt_stream **s) { crt_stream_close(s); }
 static inline void crt_close(crt_listener **l) { crt_listener_close(l); }
+static inline void crt_close(crt_udp **u) { crt_udp_close(u); }
 static inline int crt_local_addr(const crt_stream *s, crt_addr *a) { return crt_stream_local_addr(s, a); }
 static inline int crt_local_addr(const crt_listener *l, crt_addr *a) { return crt_listener_local_addr(l, a); }
+static inline int crt_local_addr(const crt_udp *u, crt_addr *a) { return crt_udp_local_addr(u, a); }
 #else
 // Closes and sets the pointer to NULL; accepts a pointer to NULL. A task that
 // waits on what is closed gets CRT_ECLOSED.
 #define crt_close(x)                                                                       \
-    _Generic((x), crt_stream **: crt_stream_close, crt_listener **: crt_listener_close)(x)
+    _Generic((x), crt_stream **: crt_stream_close, crt_listener **: crt_listener_close,    \
+             crt_udp **: crt_udp_close)(x)
 #define crt_local_addr(x, a)                                                               \
     _Generic((x), crt_stream *: crt_stream_local_addr, const crt_stream *: crt_stream_local_addr, \
-             crt_listener *: crt_listener_local_addr,                                      \
+             crt_listener *: crt_listener_local_addr, crt_udp *: crt_udp_local_addr,       \
+             const crt_udp *: crt_udp_local_addr,                                          \
              const crt_listener *: crt_listener_local_addr)((x), (a))
 #endif
 
@@ -1351,7 +1384,8 @@ static uint32_t crt__fence_word;
 #error "crt_platform_iocp.h has not landed yet: this version runs on Linux"
 #endif
 #if defined(__GLIBC__) && !defined(__USE_GNU)
-#error "a system header came before crt.h: include crt.h first where CRT_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
+// A system header came before crt.h, without the names that crt needs.
+#error "where CRT_IMPLEMENTATION is defined, include crt.h first or compile with -D_GNU_SOURCE"
 #endif
 #include <fcntl.h>
 #include <pthread.h>
@@ -1556,7 +1590,7 @@ struct crt__worker {
     uint32_t batch_polls;
     int64_t batch_start;
     double mean_poll;         // ns, smoothed
-    uint32_t monitor_tick;    // what the monitor saw last
+    uint32_t monitor_tick;    // atomic: what the monitor saw last
     crt__cache cache[CRT__CLASSES];
     crt__wheel wheel;
     // metrics, written by the owner
@@ -3016,6 +3050,7 @@ static bool crt__would_block(int e);
 #ifndef CRT_NO_NET
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -3547,8 +3582,8 @@ static crt_task *crt__rescue_lifo(crt__worker *w)
         crt__worker *victim = &rt->workers[i];
         if (victim == w) continue;
         uint32_t tick = crt__atomic_load(&victim->tick, CRT__RELAXED);
-        bool stuck = tick == victim->monitor_tick;
-        victim->monitor_tick = tick;
+        bool stuck = tick == crt__atomic_load(&victim->monitor_tick, CRT__RELAXED);
+        crt__atomic_store(&victim->monitor_tick, tick, CRT__RELAXED);
         if (!stuck || !crt__atomic_load(&victim->lifo, CRT__RELAXED)) continue;
         crt_task *t = crt__atomic_xchg(&victim->lifo, NULL, CRT__ACQ_REL);
         if (t) return t;
@@ -3572,6 +3607,7 @@ static void crt__worker_park(crt__worker *w)
     if (crt__anything_to_do(w)) {
         if (crt__idle_leave(w)) crt__search_begin(w);
         else w->searching = true;
+        crt__cpu_relax();   // a producer may be between its two steps
         return;
     }
     if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
@@ -3789,7 +3825,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
     for (;;) {
         if (done ? crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE : crt__alive(rt) == 0) break;
         crt__worker_maintain(w, &aborted);
-        crt__run_ready(w, &cx, (uint32_t)rt->config.event_interval);
+        uint32_t ran = crt__run_ready(w, &cx, (uint32_t)rt->config.event_interval);
         if (done && crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE) break;
         if (!done && crt__alive(rt) == 0) break;
         crt__batch_end(w);
@@ -3803,6 +3839,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
         }
         if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) {
             crt__drivers_poll(w);
+            if (!ran) crt__cpu_relax();   // a producer may be between its two steps
             continue;
         }
         if (crt__virtual_idle(rt)) continue;
@@ -4305,6 +4342,89 @@ CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set)
     }
     crt__unlock(&set->crt__lock);
     return done ? 0 : CRT_PENDING;
+}
+
+// ---------------------------------------------------------------------------
+// >>calls         blocking calls as leaves
+// ---------------------------------------------------------------------------
+// A call of the system that may block (getaddrinfo, open) becomes a leaf: it runs
+// as a job, on memory of its own that the task and the job share. A cancelled wait
+// lets go of it, and the job cleans up when it ends, so neither a buffer nor a
+// descriptor is lost. The word is that of a oneshot: 0, the waiting task, or DONE.
+
+enum { CRT__CALL_DONE = 1 };
+typedef struct crt__call {
+    uintptr_t word;    // atomic
+    uint32_t refs;     // atomic: the task's and the job's
+    uint32_t extra;
+    intptr_t (*run)(struct crt__call *call);
+    void (*clean)(struct crt__call *call);   // frees what was not handed out
+    intptr_t result;
+    crt_join_handle *job;
+} crt__call;
+
+static void crt__call_unref(crt__call *c)
+{
+    if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
+    c->clean(c);
+    CRT_FREE(c);
+}
+static intptr_t crt__call_main(void *arg)
+{
+    crt__call *c = arg;
+    c->result = c->run(c);
+    uintptr_t waiter = crt__atomic_xchg(&c->word, (uintptr_t)CRT__CALL_DONE, CRT__ACQ_REL);
+    if (waiter) {
+        crt__task_wake((crt_task *)waiter);
+        crt__task_unref((crt_task *)waiter, 1);
+    }
+    crt__call_unref(c);
+    return 0;
+}
+// A zeroed call of `size` bytes (its payload follows crt__call), or NULL.
+static void *crt__call_new(size_t size, intptr_t (*run)(crt__call *), void (*clean)(crt__call *))
+{
+    crt__call *c = CRT_MALLOC(size);
+    if (!c) return NULL;
+    memset(c, 0, size);
+    c->refs = 1;
+    c->run = run;
+    c->clean = clean;
+    return c;
+}
+static void crt__op_call_cancel(crt_slot *slot)
+{
+    crt__call *c = slot->object;
+    uintptr_t me = (uintptr_t)slot->task;
+    if (crt__atomic_cas(&c->word, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE)) crt__task_unref(slot->task, 1);
+    if (crt__job_cancel(crt__joined(c->job))) crt__call_unref(c);   // the job's reference
+    crt_detach(&c->job);
+    crt__call_unref(c);
+}
+// Starts the call and parks. CRT_PENDING, or an error, with the call gone.
+static crt_poll crt__call_start(crt_cx *cx, const crt__op *op, crt__call *c)
+{
+    crt__task_ref(cx->task);
+    c->word = (uintptr_t)cx->task;
+    c->refs = 2;
+    int e = crt__pool_spawn(cx->rt, cx->worker, &c->job, crt__call_main, c);
+    if (e) {
+        crt__task_unref(cx->task, 1);
+        c->refs = 1;
+        crt__call_unref(c);
+        return e;
+    }
+    crt__slot_park(cx, cx->slot, op, c);
+    return CRT_PENDING;
+}
+// The parked call: NULL while it runs, otherwise it is the caller's to unref.
+static crt__call *crt__call_result(crt_cx *cx)
+{
+    crt__call *c = cx->slot->object;
+    if (crt__atomic_load(&c->word, CRT__ACQUIRE) != CRT__CALL_DONE) return NULL;
+    cx->slot->op = NULL;
+    crt_detach(&c->job);
+    return c;
 }
 
 // ---------------------------------------------------------------------------
@@ -4827,11 +4947,90 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
     }
 }
 
+// --- names
+
+enum { CRT__RESOLVE_MOST = 16 };
+typedef struct crt__resolve {
+    crt__call call;
+    uint32_t count, next;                 // addresses found; to be tried
+    crt_addr addr[CRT__RESOLVE_MOST];
+    char host[256], port[8];
+} crt__resolve;
+
+static intptr_t crt__resolve_run(crt__call *call)
+{
+    crt__resolve *r = (crt__resolve *)call;
+    struct addrinfo hints, *list = NULL;
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV;
+    int e = getaddrinfo(r->host, r->port, &hints, &list);
+    if (e) return e == EAI_MEMORY ? CRT_ENOMEM : e == EAI_SYSTEM ? -errno : CRT_ENOTFOUND;
+    for (struct addrinfo *a = list; a && r->count < CRT__RESOLVE_MOST; a = a->ai_next) {
+        if (a->ai_addrlen > sizeof r->addr[0].u.bytes) continue;
+        r->addr[r->count].len = a->ai_addrlen;
+        memcpy(r->addr[r->count++].u.bytes, a->ai_addr, a->ai_addrlen);
+    }
+    freeaddrinfo(list);
+    return r->count ? 0 : CRT_ENOTFOUND;
+}
+static void crt__nothing_to_clean(crt__call *call) { (void)call; }
+
+// A lookup of "host:port", not yet started. 0, CRT_EINVAL, CRT_ENOMEM. A numeric
+// address needs no lookup: it is in there already (count 1).
+static int crt__resolve_new(const char *text, crt__resolve **out)
+{
+    crt_addr a;
+    const char *colon = text ? strrchr(text, ':') : NULL;
+    bool numeric = !crt_addr_parse(text, &a);
+    *out = NULL;
+    if (!numeric) {
+        size_t n = colon ? (size_t)(colon - text) : 0;
+        if (!n || n >= sizeof(*out)->host || crt__parse_port(colon + 1) < 0) return CRT_EINVAL;
+        if (text[0] == '[' || memchr(text, ':', n)) return CRT_EINVAL;   // a bad IPv6 address
+    }
+    crt__resolve *r = crt__call_new(sizeof *r, crt__resolve_run, crt__nothing_to_clean);
+    if (!r) return CRT_ENOMEM;
+    if (numeric) {
+        r->addr[0] = a;
+        r->count = 1;
+    } else {
+        memcpy(r->host, text, (size_t)(colon - text));
+        snprintf(r->port, sizeof r->port, "%d", crt__parse_port(colon + 1));
+    }
+    *out = r;
+    return 0;
+}
+static const crt__op crt__op_resolve = {"resolve", crt__op_call_cancel};
+
+CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, size_t max)
+{
+    crt__resolve *r;
+    if (!crt__leaf(cx, &crt__op_resolve, cx->slot->op == &crt__op_resolve ? cx->slot->object : NULL))
+        return CRT_UNWIND;
+    if (!cx->slot->op) {
+        if (!crt__coop(cx)) return CRT_PENDING;
+        int e = crt__resolve_new(host_port, &r);
+        if (e) return e;
+        if (!r->count) return crt__call_start(cx, &crt__op_resolve, &r->call);
+    } else if (!(r = (crt__resolve *)crt__call_result(cx))) {
+        return CRT_PENDING;
+    }
+    crt_poll n = r->count ? (crt_poll)crt__min(r->count, max) : r->call.result;
+    if (n > 0) memcpy(out, r->addr, (size_t)n * sizeof *out);
+    crt__call_unref(&r->call);
+    return n;
+}
+
+// --- connecting: slot.object = the socket, slot.value = the addresses, if any are left
+
 static void crt__op_connect_cancel(crt_slot *slot)
 {
     crt__sock *s = slot->object;
+    crt__call *addresses = (crt__call *)(uintptr_t)slot->value;
     crt__io_cancel(slot);
     crt__sock_unref(s);
+    if (addresses) crt__call_unref(addresses);
 }
 static const crt__op crt__op_connect = {"connect", crt__op_connect_cancel};
 
@@ -4847,35 +5046,24 @@ static int crt__connect_result(crt__sock *s)
     if (!getpeername((int)s->fd, (struct sockaddr *)&peer, &n)) return 1;
     return errno == ENOTCONN ? 0 : -errno;
 }
-static crt_poll crt__connect_begin(crt_cx *cx, const char *addr, crt__sock **out)
+// A socket that is being connected, or an error.
+static int crt__connect_begin(crt_cx *cx, crt_addr *a, crt__sock **out)
 {
-    crt_addr a;
-    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_connect");
-    if (crt_addr_parse(addr, &a)) return CRT_EINVAL;
-    int fd = crt__socket(crt__family(&a), SOCK_STREAM), e = 0;
+    int family = crt__family(a), fd = crt__socket(family, SOCK_STREAM), e = 0;
     if (fd < 0) return fd;
-    if (connect(fd, crt__sockaddr(&a), a.len)) e = errno;
+    if (connect(fd, crt__sockaddr(a), a->len)) e = errno;
     if (e && e != EINPROGRESS && e != EINTR) {   // interrupted, it goes on all the same
         crt__fd_close(fd);
         return -e;
     }
-    (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (family != AF_UNIX) (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     return crt__sock_new(cx->rt, fd, 0, out);
 }
-CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **out)
+// Waits for one connection. Fails over to CRT_PENDING, 0 or an error; the socket is
+// handed out or gone.
+static crt_poll crt__connect_wait(crt_cx *cx, crt__sock *s, crt__call *addresses, crt_stream **out)
 {
     crt_slot *slot = cx->slot;
-    crt__sock *s;
-    crt_poll r;
-    *out = NULL;
-    if (!crt__leaf(cx, &crt__op_connect, slot->op == &crt__op_connect ? slot->object : NULL)) return CRT_UNWIND;
-    if (slot->op) {
-        s = slot->object;
-        if ((r = crt__io_resume(cx)) != 0) return r;
-    } else {
-        if (!crt__coop(cx)) return CRT_PENDING;
-        if ((r = crt__connect_begin(cx, addr, &s)) != 0) return r;
-    }
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
         if (seen & CRT__FOR_WRITE) {
@@ -4887,10 +5075,112 @@ CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **out)
                 return crt__min(done, 0);
             }
             crt__ready_clear(s, seen, CRT__FOR_WRITE);
-        } else if ((r = crt__io_park(cx, s, &crt__op_connect, CRT__FOR_WRITE)) != 0) {
-            return r;
+        } else {
+            crt_poll r = crt__io_park(cx, s, &crt__op_connect, CRT__FOR_WRITE);
+            slot->value = (uintptr_t)addresses;
+            if (r != 0) return r;
         }
     }
+}
+// Tries the addresses that are left, one after the other.
+static crt_poll crt__connect_next(crt_cx *cx, crt__resolve *r, crt_stream **out)
+{
+    crt_poll e = r->call.result ? r->call.result : CRT_ENOTFOUND;
+    while (r->next < r->count) {
+        crt__sock *s;
+        e = crt__connect_begin(cx, &r->addr[r->next++], &s);
+        if (e == 0) e = crt__connect_wait(cx, s, &r->call, out);
+        if (e == 0) break;
+        if (e == CRT_PENDING) return e;
+    }
+    crt__call_unref(&r->call);
+    return e;
+}
+CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **out)
+{
+    crt_slot *slot = cx->slot;
+    crt__resolve *addresses;
+    crt_poll r;
+    *out = NULL;
+    bool ours = slot->op == &crt__op_connect || slot->op == &crt__op_resolve;
+    if (!crt__leaf(cx, slot->op == &crt__op_resolve ? &crt__op_resolve : &crt__op_connect, ours ? slot->object : NULL))
+        return CRT_UNWIND;
+    if (slot->op == &crt__op_connect) {
+        crt__sock *s = slot->object;
+        addresses = (crt__resolve *)(uintptr_t)slot->value;
+        if ((r = crt__io_resume(cx)) == CRT_PENDING) return r;
+        if (r == 0) r = crt__connect_wait(cx, s, &addresses->call, out);
+        if (r == CRT_PENDING) return r;
+        if (r == 0) {
+            crt__call_unref(&addresses->call);
+            return 0;
+        }
+        addresses->call.result = r;   // that of the last address counts
+    } else if (slot->op) {
+        if (!(addresses = (crt__resolve *)crt__call_result(cx))) return CRT_PENDING;
+    } else {
+        if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_connect");
+        if (!crt__coop(cx)) return CRT_PENDING;
+        int e = crt__resolve_new(addr, &addresses);
+        if (e) return e;
+        if (!addresses->count) return crt__call_start(cx, &crt__op_resolve, &addresses->call);
+    }
+    return crt__connect_next(cx, addresses, out);
+}
+
+// --- Unix sockets
+
+static int crt__unix_addr(const char *path, crt_addr *a)
+{
+    struct sockaddr_un *un = (struct sockaddr_un *)(void *)a->u.bytes;
+    memset(a, 0, sizeof *a);
+    size_t n = path ? strlen(path) : 0;
+    if (!n || n >= sizeof un->sun_path) return CRT_EINVAL;
+    un->sun_family = AF_UNIX;
+    memcpy(un->sun_path, path, n);
+    bool abstract = path[0] == '@';
+    if (abstract) un->sun_path[0] = 0;
+    a->len = (uint32_t)(offsetof(struct sockaddr_un, sun_path) + n + !abstract);
+    return 0;
+}
+CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc, crt_listener **l)
+{
+    crt_addr a;
+    crt__sock *s;
+    int backlog = desc && desc->backlog ? desc->backlog : 1024;
+    *l = NULL;
+    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
+    if (crt__unix_addr(path, &a) || backlog < 0) return CRT_EINVAL;
+    int fd = crt__socket(AF_UNIX, SOCK_STREAM);
+    if (fd < 0) return fd;
+    if (bind(fd, crt__sockaddr(&a), a.len) || listen(fd, backlog)) {
+        int e = -errno;
+        crt__fd_close(fd);
+        return e;
+    }
+    int e = crt__sock_new(cx->rt, fd, CRT__READABLE, &s);
+    *l = (crt_listener *)s;
+    return e;
+}
+CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
+{
+    crt_slot *slot = cx->slot;
+    crt__sock *s;
+    crt_addr a;
+    crt_poll r;
+    *out = NULL;
+    if (!crt__leaf(cx, &crt__op_connect, slot->op == &crt__op_connect ? slot->object : NULL)) return CRT_UNWIND;
+    if (slot->op) {
+        s = slot->object;
+        if ((r = crt__io_resume(cx)) != 0) return r;
+    } else {
+        if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_connect");
+        if (!crt__coop(cx)) return CRT_PENDING;
+        if (crt__unix_addr(path, &a)) return CRT_EINVAL;
+        if ((r = crt__connect_begin(cx, &a, &s)) != 0) return r;
+    }
+    return crt__connect_wait(cx, s, NULL, out);
 }
 CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
 {
@@ -4961,8 +5251,14 @@ static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *,
     a->len = n;
     return 0;
 }
-CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt_stream_fd(s), a, getpeername); }
-CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt_stream_fd(s), a, getsockname); }
+CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a)
+{
+    return crt__name(crt_stream_fd(s), a, getpeername);
+}
+CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a)
+{
+    return crt__name(crt_stream_fd(s), a, getsockname);
+}
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
 {
     return crt__name(((const crt__sock *)l)->fd, a, getsockname);
@@ -4971,7 +5267,13 @@ CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
 // --- any descriptor: a duplicate of it is watched for the duration of the wait,
 // so that two tasks may wait for the same one
 
-static const crt__op crt__op_fd = {"descriptor", crt__op_connect_cancel};
+static void crt__op_fd_cancel(crt_slot *slot)
+{
+    crt__sock *s = slot->object;
+    crt__io_cancel(slot);
+    crt__sock_unref(s);
+}
+static const crt__op crt__op_fd = {"descriptor", crt__op_fd_cancel};
 
 static crt_poll crt__fd_wait(crt_cx *cx, crt__fd fd, uint32_t bits, short events)
 {
@@ -5003,7 +5305,225 @@ static crt_poll crt__fd_wait(crt_cx *cx, crt__fd fd, uint32_t bits, short events
 }
 CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd) { return crt__fd_wait(cx, fd, CRT__FOR_READ, POLLIN); }
 CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd) { return crt__fd_wait(cx, fd, CRT__FOR_WRITE, POLLOUT); }
+
+// --- UDP: one datagram a call, with the same readiness as streams
+
+static const crt__op crt__op_udp_send = {"udp send", crt__io_cancel};
+static const crt__op crt__op_udp_recv = {"udp recv", crt__io_cancel};
+
+CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u)
+{
+    crt_addr a;
+    crt__sock *s;
+    *u = NULL;
+    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_udp_bind");
+    if (crt_addr_parse(addr, &a)) return CRT_EINVAL;
+    int fd = crt__socket(crt__family(&a), SOCK_DGRAM);
+    if (fd < 0) return fd;
+    if (bind(fd, crt__sockaddr(&a), a.len)) {
+        int e = -errno;
+        crt__fd_close(fd);
+        return e;
+    }
+    int e = crt__sock_new(cx->rt, fd, CRT__WRITABLE, &s);
+    *u = (crt_udp *)s;
+    return e;
+}
+static intptr_t crt__datagram(crt__sock *s, void *in, const void *out, size_t n, crt_addr *a)
+{
+    socklen_t len = sizeof a->u.bytes;
+    if (out) return sendto((int)s->fd, out, n, MSG_NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? a->len : 0);
+    if (!a) return recv((int)s->fd, in, n, 0);
+    memset(a, 0, sizeof *a);
+    intptr_t k = recvfrom((int)s->fd, in, n, 0, crt__sockaddr(a), &len);
+    a->len = len;
+    return k;
+}
+static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, void *in, const void *out, size_t n, crt_addr *a)
+{
+    const crt__op *op = out ? &crt__op_udp_send : &crt__op_udp_recv;
+    uint32_t bits = out ? CRT__FOR_WRITE : CRT__FOR_READ;
+    crt_slot *slot = cx->slot;
+    crt_poll r;
+    if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
+    if (!s || (!in && !out)) return CRT_EINVAL;
+    if (slot->op) {
+        if ((r = crt__io_resume(cx)) != 0) return r;
+        n = (size_t)slot->value;   // that of the first poll, as for streams
+    } else if (!crt__coop(cx)) {
+        crt__slot_park(cx, slot, op, s);
+        slot->state = 0;
+        slot->value = n;
+        return CRT_PENDING;
+    }
+    for (;;) {
+        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        if (seen & CRT__IO_SHUTDOWN) return slot->op = NULL, CRT_ESHUTDOWN;
+        if (!(seen & bits)) {
+            r = crt__io_park(cx, s, op, bits);
+            slot->value = n;
+            if (r != 0) return r;
+            continue;
+        }
+        intptr_t k = crt__datagram(s, in, out, n, a);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0 && crt__would_block(errno)) {
+            crt__ready_clear(s, seen, bits);
+            continue;
+        }
+        slot->op = NULL;
+        return k < 0 ? -errno : k;
+    }
+}
+CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to)
+{
+    crt_addr a;
+    if (!to) return cx->unwind ? (cx->unwind = 0, CRT_UNWIND) : CRT_EINVAL;
+    a = *to;
+    return crt__udp_transfer(cx, (crt__sock *)u, NULL, buf, n, &a);
+}
+CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from)
+{
+    return crt__udp_transfer(cx, (crt__sock *)u, buf, NULL, n, from);
+}
+CRTDEF crt_poll crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n)
+{
+    return crt__udp_transfer(cx, (crt__sock *)u, NULL, buf, n, NULL);
+}
+CRTDEF crt_poll crt_udp_recv(crt_cx *cx, crt_udp *u, void *buf, size_t n)
+{
+    return crt__udp_transfer(cx, (crt__sock *)u, buf, NULL, n, NULL);
+}
+CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
+{
+    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (!u || !to) return CRT_EINVAL;
+    crt_addr a = *to;
+    return connect((int)((crt__sock *)u)->fd, crt__sockaddr(&a), a.len) ? -errno : 0;
+}
+CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a)
+{
+    return crt__name(((const crt__sock *)u)->fd, a, getsockname);
+}
+CRTDEF void crt_udp_close(crt_udp **u) { crt_stream_close((crt_stream **)(void *)u); }
 #endif   // CRT_NO_NET
+
+// ---------------------------------------------------------------------------
+// >>fs            whole files
+// ---------------------------------------------------------------------------
+
+#ifndef CRT_NO_FS
+typedef struct crt__file {
+    crt__call call;
+    unsigned char *data;   // read: to be handed out; write: follows the path
+    size_t n;
+    char path[];
+} crt__file;
+
+static intptr_t crt__file_read_run(crt__call *call)
+{
+    crt__file *f = (crt__file *)call;
+    size_t room = 0;
+    intptr_t k = 0;
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    off_t size = lseek(fd, 0, SEEK_END);   // a guess; some files do not know
+    if (size > 0) (void)lseek(fd, 0, SEEK_SET);
+    do {
+        if (f->n + 1 >= room) {   // always room for the zero
+            size_t more = room ? room * 2 : (size > 0 ? (size_t)size + 2 : 4096);
+            unsigned char *bigger = CRT_MALLOC(more);
+            if (!bigger) {
+                k = CRT_ENOMEM;
+                break;
+            }
+            if (f->n) memcpy(bigger, f->data, f->n);
+            if (f->data) CRT_FREE(f->data);
+            f->data = bigger;
+            room = more;
+        }
+        while ((k = read(fd, f->data + f->n, room - f->n - 1)) < 0 && errno == EINTR) {}
+        if (k < 0) k = -errno;
+        else f->n += (size_t)k;
+    } while (k > 0);
+    if (k == 0) f->data[f->n] = 0;
+    crt__fd_close(fd);
+    return k;
+}
+static intptr_t crt__file_write_run(crt__call *call)
+{
+    crt__file *f = (crt__file *)call;
+    intptr_t r = 0;
+    int fd = open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return -errno;
+    for (size_t done = 0; done < f->n && r == 0;) {
+        ssize_t k = write(fd, f->data + done, f->n - done);
+        if (k >= 0) done += (size_t)k;
+        else if (errno != EINTR) r = -errno;
+    }
+    if (close(fd) && r == 0 && errno != EINTR) r = -errno;
+    return r;
+}
+static void crt__file_clean(crt__call *call)
+{
+    crt__file *f = (crt__file *)call;
+    if (call->run == crt__file_read_run && f->data) CRT_FREE(f->data);
+}
+static crt__file *crt__file_new(const char *path, const void *data, size_t n, intptr_t (*run)(crt__call *))
+{
+    size_t k = strlen(path) + 1;
+    if (n > SIZE_MAX / 2) return NULL;
+    crt__file *f = crt__call_new(sizeof *f + k + n, run, crt__file_clean);
+    if (!f) return NULL;
+    memcpy(f->path, path, k);
+    if (data) {
+        f->data = (unsigned char *)f->path + k;
+        f->n = n;
+        if (n) memcpy(f->data, data, n);
+    }
+    return f;
+}
+static const crt__op crt__op_file = {"file", crt__op_call_cancel};
+
+// Starts the call at the first poll; later its result, with *out the caller's.
+static crt_poll crt__file_call(crt_cx *cx, const char *path, const void *data, size_t n,
+                               intptr_t (*run)(crt__call *), crt__file **out)
+{
+    *out = NULL;
+    if (!crt__leaf(cx, &crt__op_file, cx->slot->op == &crt__op_file ? cx->slot->object : NULL)) return CRT_UNWIND;
+    if (!cx->slot->op) {
+        if (!path) return CRT_EINVAL;
+        if (!crt__coop(cx)) return CRT_PENDING;
+        crt__file *f = crt__file_new(path, data, n, run);
+        return f ? crt__call_start(cx, &crt__op_file, &f->call) : CRT_ENOMEM;
+    }
+    *out = (crt__file *)crt__call_result(cx);
+    return *out ? (*out)->call.result : CRT_PENDING;
+}
+CRTDEF crt_poll crt_fs_read_file(crt_cx *cx, const char *path, void **data, size_t *n)
+{
+    crt__file *f;
+    *data = NULL;
+    *n = 0;
+    crt_poll r = crt__file_call(cx, path, NULL, 0, crt__file_read_run, &f);
+    if (!f) return r;
+    if (r == 0) {
+        *data = f->data;
+        *n = f->n;
+        f->data = NULL;
+    }
+    crt__call_unref(&f->call);
+    return r;
+}
+CRTDEF crt_poll crt_fs_write_file(crt_cx *cx, const char *path, const void *data, size_t n)
+{
+    crt__file *f;
+    crt_poll r = crt__file_call(cx, path, n ? data : "", n, crt__file_write_run, &f);
+    if (f) crt__call_unref(&f->call);
+    return r;
+}
+#endif   // CRT_NO_FS
 
 // ---------------------------------------------------------------------------
 // >>signal        signals through a pipe
