@@ -55,12 +55,12 @@ warnings:
 # A local that is set before an await and read after it is lost. Two compilers see
 # most of it: clang by its flow analysis, gcc because the switch jumps over the
 # initialisation.
-LINT ?= $(wildcard examples/*.c)
+LINT_FILES ?= $(wildcard examples/*.c)
 lint:
 	@command -v clang >/dev/null || { echo "lint: clang is missing (apt-get install clang)"; exit 0; }; \
-	for f in $(LINT); do clang $(STD) -fsyntax-only -Wconditional-uninitialized -Wsometimes-uninitialized -Werror -I. $$f || exit 1; done
-	@for f in $(LINT); do gcc $(STD) -fsyntax-only -Wjump-misses-init -Werror -I. $$f || exit 1; done
-	@echo "lint: $(words $(LINT)) files, nothing found"
+	for f in $(LINT_FILES); do clang $(STD) -fsyntax-only -Wconditional-uninitialized -Wsometimes-uninitialized -Werror -I. $$f || exit 1; done
+	@for f in $(LINT_FILES); do gcc $(STD) -fsyntax-only -Wjump-misses-init -Werror -I. $$f || exit 1; done
+	@echo "lint: $(words $(LINT_FILES)) files, nothing found"
 
 bench:
 	sh bench/run.sh

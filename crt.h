@@ -1584,6 +1584,7 @@ struct crt__worker {
     uint32_t pinned_live;     // atomic: pinned tasks that have not ended
     bool searching, sleeping; // `sleeping` under the idle lock
     bool has_thread, timers_dirty, lifo_off;
+    uint32_t thread_done;     // atomic: its first thread is about to end
     uint64_t rng;
     uint64_t next_id, last_id;
     uint32_t inject_interval;
@@ -1632,7 +1633,9 @@ struct crt_runtime {
     char thread_name[32];
     crt__worker *workers;
     uint32_t worker_count;
-    uint32_t threads_alive;   // atomic futex word: worker threads running
+    uint32_t threads_alive;   // atomic: workers whose loop has not ended
+    uint32_t unfinished;      // atomic futex word: 1 until the last of them has tidied up
+    uint32_t threads_running; // atomic futex word: threads started for workers
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
     crt__inject inject;
@@ -1651,7 +1654,7 @@ struct crt_runtime {
     uint32_t clock_paused;    // atomic
     // memory
     uint32_t slab_lock;
-    uint32_t orphans;
+    uint32_t walk_lock;       // a dump, or the end of a shutdown
     crt__chunk *chunks;
     crt_task *depot[CRT__CLASSES];
     crt__chunk *open_chunk[CRT__CLASSES];
@@ -1941,8 +1944,8 @@ static void crt__task_release(crt_task *t)
 // >>task          one word of state, reference counts, join, wakers
 // ---------------------------------------------------------------------------
 //
-//   state   31 ................. 6 |   5   |    4    |  3   |   2    |   1    |  0
-//           references             |UNWOUND|CANCELLED| JOIN |COMPLETE|NOTIFIED|RUNNING
+//   state   31 ............. 7 |  6  |   5   |    4    |  3   |   2    |   1    |  0
+//           references         | OFF |UNWOUND|CANCELLED| JOIN |COMPLETE|NOTIFIED|RUNNING
 //
 //             spawn             poll starts            poll returns CRT_PENDING
 //   (nothing) -----> NOTIFIED -------------> RUNNING --------------------------> idle
@@ -1975,7 +1978,8 @@ enum {
     CRT__JOIN = 8,
     CRT__CANCELLED = 16,
     CRT__UNWOUND = 32,
-    CRT__REF = 64
+    CRT__OFF = 64,   // polled by a thread that has given its worker away
+    CRT__REF = 128
 };
 enum {
     CRT__TASK_ALLOCATED = 1,
@@ -1989,6 +1993,7 @@ enum {
     CRT__TASK_BACKGROUND = 512, // priority < 0
     CRT__TASK_THREAD = 2048,    // a plain thread that waits, see >>sync
     CRT__TASK_NO_SITE = 1024,   // shutdown: it was queued, not parked
+    CRT__TASK_ADOPTED = 4096,   // shutdown: to be ended by force
     CRT__TASK_PRIORITY = CRT__TASK_URGENT | CRT__TASK_BACKGROUND,
     CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
 };
@@ -3368,6 +3373,43 @@ static bool crt__has_local(crt__worker *w)
 static crt_local_set *crt__local_end(crt_task *t);
 static void crt__local_set_leave(crt_local_set *set);
 
+// Completes a task that this thread runs, or has adopted.
+static void crt__end_task(crt_task *t, crt_poll r)
+{
+    if (CRT__UNLIKELY(t->u.slot.op || t->groups)) crt__task_unlink(t);
+    crt_local_set *set = CRT__UNLIKELY(t->flags & CRT__TASK_PINNED) ? crt__local_end(t) : NULL;
+    crt__task_complete(t, r, 0);
+    if (CRT__UNLIKELY(set != NULL)) crt__local_set_leave(set);
+}
+static void crt__wake_all(crt_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
+}
+// A task has ended outside a worker; perhaps it was the last that they wait for.
+static void crt__count_remote_end(crt_runtime *rt)
+{
+    crt__atomic_add(&rt->remote_completed, 1, CRT__SEQ_CST);
+    if (crt__atomic_load(&rt->closing, CRT__SEQ_CST)) crt__wake_all(rt);
+}
+// The end of a poll that gave its worker away (crt_block_in_place). Workers may
+// have been waiting, or have been stopped, meanwhile: then the task ends here.
+static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task *t, crt_poll r)
+{
+    bool pending = r == CRT_PENDING && !cx->unwind;
+    crt__tls.in_task = 0;
+    if (pending) {
+        crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
+        if (cx->deferred) crt__task_notify(t);
+        uint32_t s = crt__atomic_and(&t->state, ~(uint32_t)(CRT__RUNNING | CRT__OFF), CRT__SEQ_CST);
+        if (s & CRT__NOTIFIED) crt__submit(t);
+        if (!crt__atomic_load(&rt->stop, CRT__SEQ_CST)) return;
+        s = crt__atomic_or(&t->state, CRT__RUNNING | CRT__OFF, CRT__SEQ_CST);
+        if (s & (CRT__RUNNING | CRT__COMPLETE)) return;   // the shutdown has it
+    }
+    crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
+    crt__count_remote_end(rt);
+}
+
 // One poll. Afterwards this thread may act for another worker, or none
 // (crt_block_in_place): only crt__tls.worker is to be trusted.
 static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
@@ -3395,34 +3437,29 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
     w = crt__tls.worker;
     if (CRT__LIKELY(w != NULL)) crt__atomic_store(&w->running, NULL, CRT__RELAXED);
 
+    if (CRT__UNLIKELY(!w)) {
+        crt__end_off_worker(rt, cx, t, r);
+        return;
+    }
     if (CRT__LIKELY(r == CRT_PENDING) && CRT__LIKELY(!cx->unwind)) {
         crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
-        if (cx->deferred) {
-            if (CRT__LIKELY(w != NULL)) {
-                if (cx->deferred == 2) crt__count(&w->forced_yields, 1);
-                crt__list_push(&w->deferred, t);   // still RUNNING
-                crt__tls.in_task = 0;
-                return;
-            }
-            crt__task_notify(t);
-        }
         crt__tls.in_task = 0;
+        if (cx->deferred) {
+            if (cx->deferred == 2) crt__count(&w->forced_yields, 1);
+            crt__list_push(&w->deferred, t);   // still RUNNING
+            return;
+        }
         s = crt__atomic_sub(&t->state, CRT__RUNNING, CRT__ACQ_REL);
         if (s & CRT__NOTIFIED) {   // woken while it ran: to the back
-            if (w && !(t->flags & CRT__TASK_PINNED)) crt__push_back(w, t);
+            if (!(t->flags & CRT__TASK_PINNED)) crt__push_back(w, t);
             else crt__submit(t);
         }
         return;
     }
     if (r == CRT_PENDING) r = CRT_UNWIND;   // a hand-written body that did not look
-    cx->unwind = 0;
-    if (CRT__UNLIKELY(t->u.slot.op || t->groups)) crt__task_unlink(t);
-    crt_local_set *set = CRT__UNLIKELY(t->flags & CRT__TASK_PINNED) ? crt__local_end(t) : NULL;
-    crt__task_complete(t, r, 0);   // the joiner may go to the LIFO slot
+    crt__end_task(t, r);   // the joiner may go to the LIFO slot
     crt__tls.in_task = 0;
-    if (CRT__LIKELY(w != NULL)) crt__atomic_store(&w->completed, w->completed + 1, CRT__RELEASE);
-    else crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
-    if (CRT__UNLIKELY(set != NULL)) crt__local_set_leave(set);
+    crt__atomic_store(&w->completed, w->completed + 1, CRT__RELEASE);
 }
 
 // --- the drivers' turn
@@ -3769,9 +3806,8 @@ static void crt__finish_shutdown(crt_runtime *rt);
 static void crt__worker_done(crt_runtime *rt)
 {
     // Wake the others: nothing is alive, they may go too.
-    for (uint32_t i = 0; i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
+    crt__wake_all(rt);
     if (crt__atomic_sub(&rt->threads_alive, 1, CRT__ACQ_REL) == 1) crt__finish_shutdown(rt);
-    crt__futex_wake(&rt->threads_alive, INT_MAX);
 }
 static void *crt__worker_main(void *arg)
 {
@@ -3782,6 +3818,9 @@ static void *crt__worker_main(void *arg)
     bool ended = crt__tls.worker == NULL && crt__tls.rt == NULL;
     crt__thread_end(rt);
     if (ended) crt__worker_done(rt);
+    crt__atomic_store(&w->thread_done, 1, CRT__RELEASE);
+    crt__atomic_sub(&rt->threads_running, 1, CRT__ACQ_REL);
+    crt__futex_wake(&rt->threads_running, INT_MAX);
     crt__rt_unref(rt);
     return NULL;
 }
@@ -3824,6 +3863,10 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
     crt__enter(rt, w, &cx);
     for (;;) {
         if (done ? crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE : crt__alive(rt) == 0) break;
+        if (crt__stopping(rt)) {   // a shutdown's deadline has passed
+            crt__last_round(w, &cx);
+            break;
+        }
         crt__worker_maintain(w, &aborted);
         uint32_t ran = crt__run_ready(w, &cx, (uint32_t)rt->config.event_interval);
         if (done && crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE) break;
@@ -3876,10 +3919,10 @@ static void crt__drive_until(crt_runtime *rt, const uintptr_t *done)
 {
     while (crt__atomic_load(done, CRT__ACQUIRE) != CRT__JOIN_DONE) {
         uint32_t seen = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
-        if (crt__drive_begin(rt)) {
+        if (!crt__stopping(rt) && crt__drive_begin(rt)) {
             crt__drive(rt, done, CRT_FOREVER);
             crt__drive_end(rt);
-        } else if (crt__atomic_load(done, CRT__ACQUIRE) != CRT__JOIN_DONE && (seen & 1)) {
+        } else if (crt__atomic_load(done, CRT__ACQUIRE) != CRT__JOIN_DONE && ((seen & 1) || crt__stopping(rt))) {
             crt__futex_wait(&rt->driving, seen, -1);
         }
     }
@@ -3965,6 +4008,16 @@ static int crt__pool_signal(crt_runtime *rt)
         }
     return crt__pool_grow(rt);
 }
+// Cancels what is queued.
+static void crt__pool_drain(crt_runtime *rt)
+{
+    while (crt__inject_length(&rt->pool.queue)) {
+        crt_task *t = crt__inject_pop(&rt->pool.queue);
+        if (!t) continue;
+        crt__job_cancel(t);
+        crt__task_unref(t, 1);
+    }
+}
 static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **join,
                            intptr_t (*f)(void *), void *arg)
 {
@@ -3976,16 +4029,22 @@ static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **jo
     if (!t) return CRT_ENOMEM;
     crt__task_init(t, w, NULL, &job, sizeof job, 0, join != NULL);
     crt__task_ref(t);   // the queue's: an aborted job ends before it leaves the queue
+    crt__task_ref(t);   // ours, until the end of this function
     crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
     if (join) *join = (crt_join_handle *)t;
     crt__inject_push(&rt->pool.queue, t, t, 1);
     crt__atomic_fence(CRT__SEQ_CST);
     int e = crt__pool_signal(rt);
     if (CRT__UNLIKELY(e != 0)) {
-        crt__say(rt, CRT_LOG_ERROR, "no thread for blocking work can be started: %s", crt_strerror(e));
-        crt__job_cancel(t);
-        if (join) crt_detach(join);
+        if (crt__job_cancel(t)) {
+            crt__say(rt, CRT_LOG_ERROR, "no thread for blocking work can be started: %s", crt_strerror(e));
+            if (join) crt_detach(join);
+            crt__pool_drain(rt);   // others may have relied on the thread that we failed to start
+        } else {
+            e = 0;   // a thread that was about to end has taken it
+        }
     }
+    crt__task_unref(t, 1);
     return e;
 }
 
@@ -4080,13 +4139,19 @@ CRTDEF int crt_handle_spawn_blocking(crt_handle *h, crt_join_handle **join, intp
     return crt__pool_spawn((crt_runtime *)h, NULL, join, f, arg);
 }
 
-// The job that carries a worker on while its thread blocks.
+// The job that carries a worker on while its thread blocks. For that long its
+// thread does not count as one of the pool's.
 static intptr_t crt__takeover(void *arg)
 {
     crt__worker *w = arg;
     crt_runtime *rt = w->rt;
+    crt__atomic_sub(&rt->pool.threads, 1, CRT__SEQ_CST);
+    crt__atomic_fence(CRT__SEQ_CST);
+    if (crt__inject_length(&rt->pool.queue)) (void)crt__pool_signal(rt);
     crt__worker_loop(w);
-    if (!crt__tls.worker && !crt__tls.rt) crt__worker_done(rt);
+    bool ended = !crt__tls.worker && !crt__tls.rt;
+    crt__atomic_add(&rt->pool.threads, 1, CRT__SEQ_CST);
+    if (ended) crt__worker_done(rt);
     return 0;
 }
 CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
@@ -4095,29 +4160,23 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
     crt__worker *w = cx->worker;
     crt_join_handle *next = NULL;
     if (!crt__is_multi(rt) || (cx->task->flags & CRT__TASK_PINNED)) return CRT_ENOCONTEXT;
-    // Tasks pinned to this worker must not change threads: then only the others
-    // are offered to the rest of the workers.
-    if (w && crt__atomic_load(&w->pinned_live, CRT__ACQUIRE)) {
-        crt__notify_one(rt);
-        w = NULL;
-    }
-    if (w) {
-        crt__tls.worker = NULL;
-        cx->worker = NULL;
-        if (crt__pool_spawn(rt, NULL, &next, crt__takeover, w) != 0) {
-            crt__tls.worker = cx->worker = w;
-            w = NULL;
-        }
-    }
+    // While f runs this thread acts for no worker: what f wakes or spawns goes to
+    // the others. Tasks pinned to the worker must not change threads: then, as when
+    // there is no thread to be had, the worker waits for f.
+    crt__tls.worker = cx->worker = NULL;
+    if (w) crt__atomic_or(&cx->task->state, CRT__OFF, CRT__ACQ_REL);
+    if (w && !crt__atomic_load(&w->pinned_live, CRT__ACQUIRE))
+        (void)crt__pool_spawn(rt, NULL, &next, crt__takeover, w);
     crt__tls.in_task = 0;
     intptr_t r = f(arg);
     crt__tls.in_task = 1;
     crt__tls.rt = rt;
-    if (w) {
-        // If nobody has come for the worker yet, keep it.
-        if (crt__job_cancel(crt__joined(next))) crt__tls.worker = cx->worker = w;
-        crt_detach(&next);
+    // If nobody has come for the worker yet, keep it.
+    if (w && (!next || crt__job_cancel(crt__joined(next)))) {
+        crt__tls.worker = cx->worker = w;
+        crt__atomic_and(&cx->task->state, ~(uint32_t)CRT__OFF, CRT__ACQ_REL);
     }
+    crt_detach(&next);
     return r;
 }
 
@@ -4173,9 +4232,17 @@ CRTDEF bool crt_task_storage_busy(const void *storage)
     return crt__atomic_load(&chunk->carved, CRT__ACQUIRE) != 0;
 }
 
+// Counts a task that is about to be spawned from outside. False: closed.
+static bool crt__gate(crt_runtime *rt)
+{
+    size_t n = crt__atomic_load(&rt->remote_spawned, CRT__RELAXED);
+    while (!(n & 1))
+        if (crt__atomic_cas_weak(&rt->remote_spawned, &n, n + 2, CRT__SEQ_CST, CRT__RELAXED)) return true;
+    return false;
+}
 static int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int error)
 {
-    if (!w) crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
+    if (!w) crt__count_remote_end(rt);
     return error;
 }
 static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how *how)
@@ -4185,8 +4252,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     if (CRT__UNLIKELY(!how->fn)) return CRT_EINVAL;
     if (w) {
         if (CRT__UNLIKELY(crt__atomic_load(&rt->closing, CRT__RELAXED))) return CRT_ESHUTDOWN;
-    } else if (crt__atomic_add(&rt->remote_spawned, 2, CRT__ACQ_REL) & 1) {
-        crt__atomic_sub(&rt->remote_spawned, 2, CRT__ACQ_REL);
+    } else if (!crt__gate(rt)) {
         return CRT_ESHUTDOWN;
     }
     if (CRT__UNLIKELY(how->storage != NULL)) {
@@ -4212,6 +4278,10 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     if (CRT__UNLIKELY(how->flags & CRT__TASK_PINNED))
         crt__atomic_add(&rt->workers[how->flags >> CRT__TASK_WORKER_SHIFT].pinned_live, 1, CRT__RELAXED);
     if (w) crt__count(&w->spawned, 1);
+    // Past the gate before it closed, but perhaps too late for the walk that cancels
+    // every task. (A worker walks again once it has seen the flag.)
+    else if (crt__atomic_load(&rt->closing, CRT__SEQ_CST))
+        crt__atomic_or(&t->state, CRT__CANCELLED, CRT__ACQ_REL);
     if (how->join) *how->join = (crt_join_handle *)t;
     if (CRT__UNLIKELY(rt->config.on_task_spawn != NULL)) crt__hook(t, rt->config.on_task_spawn);
     crt__submit(t);
@@ -4313,6 +4383,7 @@ static void crt__local_set_leave(crt_local_set *set)
     if (crt__atomic_sub(&set->crt__live, 1, CRT__ACQ_REL) == 1)
         for (crt_slot *s; (s = set->crt__waiters);) {
             set->crt__waiters = s->next;
+            s->state = 0;
             crt__wake_into(&ready, s->task);
         }
     crt__unlock(&set->crt__lock);
@@ -4335,8 +4406,9 @@ CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set)
     if (done) {
         if (slot->op) crt__set_unlink(set, slot);
         slot->op = NULL;
-    } else if (!slot->op) {
+    } else if (!slot->op || !slot->state) {   // woken, but there are new tasks: wait again
         crt__slot_park(cx, slot, &crt__op_local_set, set);
+        slot->state = 1;
         slot->next = set->crt__waiters;
         set->crt__waiters = slot;
     }
@@ -7337,6 +7409,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
 {
     int n = 0;
     if (!rt || !out) return CRT_EINVAL;
+    crt__lock(&rt->walk_lock);
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
         if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
@@ -7359,6 +7432,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         fputc('\n', out);
         n++;
     }
+    crt__unlock(&rt->walk_lock);
     return n;
 }
 
@@ -7506,10 +7580,12 @@ static int crt__workers_start(crt_runtime *rt)
         crt__worker *w = &rt->workers[i];
         crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
         crt__atomic_add(&rt->threads_alive, 1, CRT__RELAXED);
+        crt__atomic_add(&rt->threads_running, 1, CRT__RELAXED);
         int e = crt__thread_start(&w->thread, crt__worker_main, w, rt->config.thread_stack_size);
         if (e) {
             crt__atomic_sub(&rt->refs, 1, CRT__RELAXED);
             crt__atomic_sub(&rt->threads_alive, 1, CRT__RELAXED);
+            crt__atomic_sub(&rt->threads_running, 1, CRT__RELAXED);
             return e;
         }
         w->has_thread = true;
@@ -7537,6 +7613,7 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
     rt->worker_count = (uint32_t)c.worker_threads;
     rt->clock_base = crt__clock();
     rt->clock_paused = c.start_paused;
+    rt->unfinished = 1;
     crt__inject_init(&rt->inject);
     crt__inject_init(&rt->urgent);
     crt__inject_init(&rt->background);
@@ -7687,6 +7764,12 @@ static bool crt__virtual_idle(crt_runtime *rt)
         crt__driver_leave(rt);
         if (n) return true;
     }
+    // What the wheel remembers as its next event may have been cancelled.
+    crt__wheel *wheel = &rt->workers[0].wheel;
+    uint32_t level, index;
+    crt__lock(&wheel->lock);
+    crt__atomic_store(&wheel->next, crt__wheel_next(wheel, &level, &index), CRT__SEQ_CST);
+    crt__unlock(&wheel->lock);
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return false;
     crt__clock_to(rt, crt__max(next, rt->clock_offset));
@@ -7723,7 +7806,7 @@ static void crt__begin_shutdown(crt_runtime *rt)
     crt__atomic_or(&rt->remote_spawned, 1, CRT__SEQ_CST);
     if (crt__atomic_xchg(&rt->closing, 1, CRT__SEQ_CST)) return;
     crt__abort_all(rt);
-    for (uint32_t i = 0; rt->workers && i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
+    if (rt->workers) crt__wake_all(rt);
 }
 static void crt__drain(crt__inject *q)
 {
@@ -7740,37 +7823,43 @@ static void crt__name_leftover(crt_runtime *rt, crt_task *t)
              site ? site->line : 0);
 }
 // Ends tasks that did not end by themselves; no worker runs any more. First all of
-// them become RUNNING, as if they were being polled: wakes then leave them alone,
-// so nothing that is freed below is in a queue.
+// them are made RUNNING, as if they were being polled: wakes then leave them alone,
+// so nothing that is freed below is in a queue. A task whose poll has given its
+// worker away is ended by the thread that polls it, once f returns.
 static int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
-    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
-        if (!crt__is_job(t) &&
-            !(crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE) &&
-            !crt__sits_idle(crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL)))
-            t->flags |= CRT__TASK_NO_SITE;
+    crt__lock(&rt->walk_lock);
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        if (crt__is_job(t)) continue;
+        uint32_t s = crt__atomic_or(&t->state, CRT__RUNNING, CRT__SEQ_CST);
+        if (s & (CRT__COMPLETE | CRT__OFF)) {
+            left += !(s & CRT__COMPLETE);
+            continue;
+        }
+        t->flags |= CRT__TASK_ADOPTED | (crt__sits_idle(s) ? 0 : CRT__TASK_NO_SITE);
+    }
     crt__drain(&rt->inject);
     crt__drain(&rt->urgent);
     crt__drain(&rt->background);
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
-        uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
-        if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
+        if (!(t->flags & CRT__TASK_ADOPTED) || (crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE)) continue;
         crt__name_leftover(rt, t);
-        crt__task_unlink(t);
-        crt_local_set *set = t->flags & CRT__TASK_PINNED ? crt__local_end(t) : NULL;
-        crt__task_complete(t, CRT_UNWIND, 0);
+        crt__end_task(t, CRT_UNWIND);
         crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
-        if (set) crt__local_set_leave(set);
         left++;
     }
+    crt__unlock(&rt->walk_lock);
     return left;
 }
 // Runs once, when the last worker has left its loop, or the driving thread is done.
 static void crt__finish_shutdown(crt_runtime *rt)
 {
-    crt__atomic_store(&rt->shutdown_done, 1 + (uint32_t)crt__end_leftovers(rt), CRT__RELEASE);
+    uint32_t left = (uint32_t)crt__end_leftovers(rt);
     crt__sock_shutdown_all(rt);
+    crt__atomic_store(&rt->shutdown_done, 1 + left, CRT__RELEASE);
+    crt__atomic_store(&rt->unfinished, 0, CRT__RELEASE);
+    crt__futex_wake(&rt->unfinished, INT_MAX);
 }
 static int64_t crt__left(int64_t deadline)
 {
@@ -7790,21 +7879,16 @@ static uint32_t crt__wait_zero(uint32_t *word, int64_t deadline)
 static void crt__stop_workers(crt_runtime *rt)
 {
     crt__atomic_store(&rt->stop, 1, CRT__SEQ_CST);
-    for (uint32_t i = 0; i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
+    crt__wake_all(rt);
 }
 static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
 {
     crt__pool *p = &rt->pool;
     crt__atomic_store(&p->stop, 1, CRT__SEQ_CST);
-    while (crt__inject_length(&p->queue)) {
-        crt_task *t = crt__inject_pop(&p->queue);
-        if (!t) continue;
-        crt__job_cancel(t);
-        crt__task_unref(t, 1);
-    }
+    crt__pool_drain(rt);
     for (uint32_t idle; (idle = crt__atomic_load(&p->idle, CRT__SEQ_CST)) != 0;)
         (void)crt__pool_signal(rt);
-    uint32_t n = crt__wait_zero(&p->alive, deadline);
+    uint32_t n = crt__wait_zero(&p->alive, deadline), jobs = crt__atomic_load(&p->outstanding, CRT__ACQUIRE);
     crt__lock(&p->exit_lock);
     bool last = p->has_zombie;
     p->has_zombie = 0;
@@ -7812,19 +7896,20 @@ static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     crt__unlock(&p->exit_lock);
     if (last && !n) crt__thread_join(p->zombie);
     else if (last) crt__thread_detach(p->zombie);
-    if (n) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking thread%s did not end in time", n, n == 1 ? "" : "s");
-    return (int)n;
+    if (jobs) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", jobs, jobs == 1 ? "" : "s");
+    return (int)jobs;
 }
 static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
 {
-    uint32_t n = crt__wait_zero(&rt->threads_alive, deadline);
+    uint32_t n = crt__wait_zero(&rt->unfinished, deadline);
     if (n) {   // time is up: they stop after the poll they are in
         crt__stop_workers(rt);
-        n = crt__wait_zero(&rt->threads_alive, crt__clock() + (background ? 0 : CRT_MS(100)));
+        n = crt__wait_zero(&rt->unfinished, crt__clock() + (background ? 0 : CRT_MS(100)));
     }
+    if (!n) (void)crt__wait_zero(&rt->threads_running, deadline);   // one may sit in crt_block_in_place
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt__worker *w = &rt->workers[i];
-        if (w->has_thread && !n) crt__thread_join(w->thread);
+        if (w->has_thread && crt__atomic_load(&w->thread_done, CRT__ACQUIRE)) crt__thread_join(w->thread);
         else if (w->has_thread) crt__thread_detach(w->thread);
         w->has_thread = false;
     }
@@ -7834,7 +7919,30 @@ static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool backgro
         crt_task *t = crt__atomic_load(&rt->workers[i].running, CRT__RELAXED);
         if (t) crt__say(rt, CRT_LOG_WARN, "shutdown: worker %u is stuck in a poll that does not return", i);
     }
-    return (int)n;
+    return (int)crt__alive(rt);
+}
+// Current thread: drives what is left itself. A thread in crt_block_on may be
+// driving: its root has been cancelled, so it leaves soon, or at the deadline
+// unless it is stuck in a poll.
+static int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
+{
+    int64_t until = deadline;
+    while (!crt__drive_begin(rt)) {
+        uint32_t seen = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
+        if (seen & 1) crt__futex_wait(&rt->driving, seen, crt__left(until));
+        if (crt__left(until) != 0) continue;
+        if (crt__stopping(rt)) {
+            crt__say(rt, CRT_LOG_WARN, "shutdown: the driving thread is stuck in a poll that does not return");
+            return (int)crt__alive(rt);
+        }
+        crt__stop_workers(rt);
+        until = crt__clock() + CRT_MS(100);
+    }
+    crt__drive(rt, NULL, deadline);
+    crt__finish_shutdown(rt);
+    int left = (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
+    crt__drive_end(rt);
+    return left;
 }
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
 {
@@ -7853,14 +7961,7 @@ CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
         else if (rt->workers)
             crt__finish_shutdown(rt);
     } else if (rt->workers) {
-        while (!crt__drive_begin(rt)) {   // a thread in block_on drives: it ends soon
-            uint32_t seen = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
-            if (seen & 1) crt__futex_wait(&rt->driving, seen, crt__left(deadline));
-        }
-        crt__drive(rt, NULL, deadline);
-        crt__finish_shutdown(rt);
-        left = (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
-        crt__drive_end(rt);
+        left = crt__shutdown_current(rt, deadline);
     }
     return left + crt__shutdown_pool(rt, deadline);
 }

@@ -38,6 +38,7 @@ static struct {
     uint32_t seed;
     uint32_t calls[FAULT_KINDS], injected[FAULT_KINDS];   // atomic
     uint32_t number;                                      // atomic
+    int always[FAULT_KINDS];                              // atomic; an errno: every call fails with it
 } fault;
 enum { FAULT_WATCHED = 4096, FAULT_LATE = 32 };
 static struct { uint64_t token; uint32_t epoll; } fault__watched[FAULT_WATCHED];   // atomic, by descriptor
@@ -66,6 +67,14 @@ static uint32_t fault__roll(int kind)
     __atomic_fetch_add(&fault.injected[kind], 1, __ATOMIC_RELAXED);
     return (uint32_t)(x >> 12) | 1u << 31;
 }
+static int fault__always(int kind)
+{
+    int e = __atomic_load_n(&fault.always[kind], __ATOMIC_RELAXED);
+    if (e) __atomic_fetch_add(&fault.calls[kind], 1, __ATOMIC_RELAXED);
+    return e;
+}
+static CRT__UNUSED void fault_always(int kind, int e) { __atomic_store_n(&fault.always[kind], e, __ATOMIC_RELAXED); }
+
 // The next edge, if there is something to do.
 static void fault__rearm(crt__fd fd)
 {
@@ -115,6 +124,8 @@ static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
 }
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 {
+    int always = fault__always(FAULT_ACCEPT);
+    if (always) return -always;
     uint32_t roll = fault__roll(FAULT_ACCEPT);
     if (!roll) return fault__true_accept(fd, sa, n);
     // The pauses after EMFILE and ENOBUFS take real time: seldom.
@@ -128,12 +139,16 @@ static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 }
 static int crt__socket(int family, int type)
 {
+    int always = fault__always(FAULT_SOCKET);
+    if (always) return -always;
     uint32_t roll = fault__roll(FAULT_SOCKET);
     if (roll && fault.fatal) return roll & 8 ? -EMFILE : -ENOBUFS;
     return fault__true_socket(family, type);
 }
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token)
 {
+    int always = fault__always(FAULT_ADD);
+    if (always) return -always;
     uint32_t roll = fault__roll(FAULT_ADD);
     if (roll && fault.fatal) return roll & 8 ? -ENOMEM : -ENOSPC;
     if (fd < FAULT_WATCHED) {

@@ -237,10 +237,21 @@ static bool model_check(const ex_model *m, double seconds)
     return m->expect_failure ? found : clean;
 }
 
+// Code that went wrong may follow a wild pointer: a failure like any other.
+static void model_crash(int number)
+{
+    if (ex.running) ex_fail("crash by T%d: signal %d", ex.current, number);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 MODEL_API int model_main(int argc, char **argv, const model *table, int count)
 {
     static ex_model list[64];
     int passed = 0, failed = 0, clean = 0;
+    struct sigaction crash = {.sa_handler = model_crash, .sa_flags = SA_NODEFER};
+    sigaction(SIGSEGV, &crash, NULL);
+    sigaction(SIGBUS, &crash, NULL);
     ex.program = argv[0];
     model_table = table;
     model_count = count;
@@ -286,6 +297,7 @@ typedef struct model_seed {
     model_mistake mistake;
     uint64_t value;
     const void *address;       // NULL: any
+    int thread;                // 1 + the thread that does it wrongly; 0: all
 } model_seed;
 
 static const model_seed *model_seeded;
@@ -293,7 +305,10 @@ static const model_seed *model_seeded;
 static inline model_mistake model_mistaken(const char *func, const char *text, const void *address)
 {
     const model_seed *s = model_seeded;
-    if (!s || !ex.running || strcmp(s->func, func) != 0) return (model_mistake)0;
+    if (!s || !ex.running || (s->thread && s->thread - 1 != ex.current)) return (model_mistake)0;
+    // A lock that is not taken is not let go either.
+    if (strcmp(func, "crt__unlock") == 0 && s->mistake == MODEL_SKIP) func = "crt__lock";
+    if (strcmp(s->func, func) != 0) return (model_mistake)0;
     if (s->text && !strstr(text, s->text)) return (model_mistake)0;
     if (s->address && s->address != address) return (model_mistake)0;
     return s->mistake;

@@ -821,7 +821,7 @@ static void no_panic_is_swallowed(void)
         snprintf(text, sizeof text, "job %d", 5000 + i);
         lines += count_in_log(text);
     }
-    CHECK(lines == MANY || (lines >= 16 && test_log_has("32")));
+    CHECK(lines == MANY || (lines >= 16 && test_log_has("failure 32")));
     crt_runtime_drop(&rt);
 }
 

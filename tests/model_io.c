@@ -1,0 +1,265 @@
+// model_io.c - readiness: events against reads, waits, cancellation and the end of a socket.
+//
+// Promise: an edge is never lost (the kernel reports each only once), a wait that is cut
+// short leaves nothing behind, and an event that comes late does not reach the socket that
+// has got the record meanwhile.
+// The kernel is a counter of bytes. Whoever adds one reports an event afterwards, as epoll
+// does; events come from the one thread that is in the driver.
+#include "model_platform.h"
+
+static crt__sock table[64];
+static uint32_t bytes;   // atomic: what the kernel holds
+static crt__sock *sock;
+static uint64_t token;
+static int got, unwinds, closed_calls, shut;
+static crt_join_handle *handle;
+
+static intptr_t kernel_recv(void *buf, size_t n)
+{
+    (void)buf;
+    uint32_t have = crt__atomic_load(&bytes, ACQUIRE);
+    for (;;) {
+        uint32_t take = have < n ? have : (uint32_t)n;
+        if (!take) {
+            errno = EAGAIN;
+            return -1;
+        }
+        if (crt__atomic_cas(&bytes, &have, have - take, ACQ_REL, ACQUIRE)) return take;
+    }
+}
+static void kernel_closed(crt__fd fd)
+{
+    (void)fd;
+    closed_calls++;
+}
+static void setup(void)
+{
+    model_runtime(1);
+    memset(table, 0, sizeof table);
+    rt.sock_table[0] = table;
+    reactor.recv = kernel_recv;
+    reactor.closed = kernel_closed;
+    model_reactor = &reactor;
+    bytes = 0;
+    got = unwinds = closed_calls = shut = 0;
+    handle = NULL;
+    EX_ASSERT(crt__sock_new(&rt, 3, 0, &sock) == 0);
+    token = crt__sock_token(sock);
+}
+// Bytes arrive, one event each.
+static void arrive(void *arg)
+{
+    for (intptr_t i = 0; i < (intptr_t)arg; i++) {
+        crt__atomic_add(&bytes, 1, ACQ_REL);
+        crt__io_event(&rt, token, CRT__READABLE);
+    }
+}
+
+typedef struct reader {
+    int want;
+    size_t room;   // of the buffer: short reads say that the kernel has no more
+    char buf[4];
+} reader;
+static crt_poll read_run(void *frame, crt_cx *cx)
+{
+    reader *self = frame;
+    while (self->want > 0) {
+        crt_poll n = crt_read(cx, (crt_stream *)sock, self->buf, self->room);
+        if (n == CRT_PENDING) return n;
+        if (n == CRT_UNWIND) {
+            unwinds++;
+            return n;
+        }
+        if (n == CRT_ESHUTDOWN || n == CRT_ECLOSED) {
+            shut++;
+            return 0;
+        }
+        EX_ASSERT(n > 0);
+        got += (int)n;
+        self->want -= (int)n;
+    }
+    return 0;
+}
+static crt_task *start_reader(int want, size_t room, bool join)
+{
+    reader f = {.want = want, .room = room};
+    crt_task *t = model_task(read_run, &f, sizeof f, join);
+    crt__list_push(&workers[0].fifo, t);
+    return t;
+}
+
+// --- no edge is lost
+
+static void read_against_events(size_t room)
+{
+    setup();
+    start_reader(2, room, false);
+    int a = ex_spawn(arrive, (void *)2);
+    model_run_until(&workers[0], 1);
+    ex_join(a);
+    EX_ASSERT(got == 2 && !sock->waiters);
+}
+static void full_reads(void) { read_against_events(1); }
+static void short_reads(void) { read_against_events(4); }
+// Two tasks read from one socket, one byte each. Each edge may wake both.
+static void two_readers(void)
+{
+    setup();
+    start_reader(1, 1, false);
+    start_reader(1, 1, false);
+    int a = ex_spawn(arrive, (void *)2);
+    model_run_until(&workers[0], 2);
+    ex_join(a);
+    EX_ASSERT(got == 2 && !sock->waiters);
+}
+// A writable edge comes from another thread's turn in the driver: the reader sleeps on.
+static void writable(void *arg)
+{
+    (void)arg;
+    crt__io_event(&rt, token, CRT__WRITABLE);
+}
+static void events_of_both_kinds(void)
+{
+    setup();
+    start_reader(1, 4, false);
+    int a = ex_spawn(arrive, (void *)1), b = ex_spawn(writable, NULL);
+    model_run_until(&workers[0], 1);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(got == 1 && (sock->ready & CRT__WRITABLE));
+}
+// crt_readable and crt_try_read: bits are cleared by whoever meets EAGAIN, on another thread.
+static void try_read(void *arg)
+{
+    char c;
+    (void)arg;
+    crt_poll n = crt_try_read((crt_stream *)sock, &c, 1);
+    EX_ASSERT(n == 1 || n == CRT_EAGAIN);
+    got += n == 1;
+}
+static crt_poll readable_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    for (;;) {
+        crt_poll r = crt_readable(cx, (crt_stream *)sock);
+        if (r) return r;
+        char c;
+        if (crt_try_read((crt_stream *)sock, &c, 1) == 1) {
+            got++;
+            return 0;
+        }
+    }
+}
+static void clear_against_event(void)
+{
+    setup();
+    crt__list_push(&workers[0].fifo, model_task(readable_run, NULL, 0, false));
+    int a = ex_spawn(try_read, NULL), b = ex_spawn(arrive, (void *)2);
+    model_run_until(&workers[0], 1);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(got + (int)bytes == 2);
+    EX_ASSERT(!bytes || (sock->ready & CRT__READABLE));   // what is left can still be found
+}
+
+// --- the end of a wait, of a socket, of the runtime
+
+static void aborter(void *arg)
+{
+    (void)arg;
+    crt_abort(handle);
+}
+static void event_against_abort(void)
+{
+    setup();
+    handle = model_handle(start_reader(1, 1, true));
+    int a = ex_spawn(arrive, (void *)1), b = ex_spawn(aborter, NULL);
+    model_run_until(&workers[0], 1);
+    crt_detach(&handle);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(got + unwinds == 1 && !sock->waiters);
+}
+static void close_against_event(void)
+{
+    setup();
+    int a = ex_spawn(arrive, (void *)2);
+    crt__sock *old = sock, *next;
+    crt__sock_unref(sock);
+    EX_ASSERT(closed_calls == 1);
+    EX_ASSERT(crt__sock_new(&rt, 4, 0, &next) == 0);
+    EX_ASSERT(next == old);   // the record has changed hands
+    EX_ASSERT(crt__sock_token(next) != token);
+    ex_join(a);
+    EX_ASSERT((next->ready & 0xffffffff) == 0);
+}
+static void close_it(void *arg)
+{
+    (void)arg;
+    crt__sock_unref(sock);
+}
+static void close_against_reader(void)
+{
+    setup();
+    start_reader(1, 1, false);
+    // The reader parks first: closing under a read that has not begun is the caller's mistake.
+    while (!table[0].waiters) {
+        crt_cx cx;
+        bool from_lifo;
+        model_enter(&workers[0], &cx);
+        crt__run_task(&workers[0], &cx, crt__next_task(&workers[0], &from_lifo));
+    }
+    int a = ex_spawn(close_it, NULL), b = ex_spawn(arrive, (void *)1);
+    // A stray wake must neither lose the answer nor find the record of somebody else.
+    model_run_until(&workers[0], 1);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(shut + got == 1 && !table[0].waiters && closed_calls == 1);
+}
+static void two_handles(void)
+{
+    setup();
+    crt__atomic_add(&sock->refs, 1, RELAXED);   // crt_stream_clone
+    int a = ex_spawn(close_it, NULL), b = ex_spawn(close_it, NULL);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(closed_calls == 1 && rt.sock_free == sock && rt.refs == 1);
+}
+static void shut_down(void *arg)
+{
+    (void)arg;
+    crt__sock_shutdown_all(&rt);
+}
+static void shutdown_against_wait(void)
+{
+    setup();
+    start_reader(2, 1, false);
+    int a = ex_spawn(shut_down, NULL), b = ex_spawn(arrive, (void *)1);
+    model_run_until(&workers[0], 1);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(shut == 1 && !sock->waiters);
+}
+
+static const model models[] = {
+    {.name = "events against reads that fill the buffer", .run = full_reads, .spurious_cas = 1},
+    {.name = "events against short reads", .run = short_reads, .spurious_cas = 1},
+    {.name = "two readers of one socket", .run = two_readers},
+    {.name = "readable and writable at once", .run = events_of_both_kinds, .spurious_cas = 1},
+    {.name = "readiness is cleared while an event comes", .run = clear_against_event},
+    {.name = "an event against an abort", .run = event_against_abort},
+    {.name = "late events against close and a new socket", .run = close_against_event, .spurious_cas = 1},
+    {.name = "close under a waiting reader, with an event", .run = close_against_reader},
+    {.name = "the last of two handles closes", .run = two_handles},
+    {.name = "shutdown against a wait and an event", .run = shutdown_against_wait},
+
+    {.name = "seed: clearing ignores newer events", .run = short_reads,
+     .seed = {"crt__ready_clear", "cas &s->ready", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: an event is added in two steps", .run = events_of_both_kinds,
+     .seed = {"crt__io_event", "cas &s->ready", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: waiting does not look again", .run = full_reads,
+     .seed = {"crt__io_park", "load &s->ready", MODEL_VALUE, 0, NULL, 0}},
+    {.name = "seed: waiting takes no lock", .run = full_reads,
+     .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &table[0].lock, 1}},
+    {.name = "seed: a cancelled wait takes no lock", .run = event_against_abort,
+     .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &table[0].lock, 1}},
+    {.name = "seed: close does not begin a new generation", .run = close_against_event,
+     .seed = {"crt__sock_unref", "cas &s->ready", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: handles are counted in two steps", .run = two_handles,
+     .seed = {"crt__sock_unref", "sub &s->refs", MODEL_SPLIT, 0, NULL, 0}},
+};
+MODEL_MAIN(models)
