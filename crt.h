@@ -1166,6 +1166,9 @@ CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, si
 // Two connected streams (a Unix socket pair). 0 or -errno.
 CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b);
 
+// Closing the last handle under a task that waits gives that task CRT_ECLOSED.
+// Closing it while another thread is inside a call on it is a mistake, as with any
+// descriptor: give each task that may be running a clone.
 // In all of these n is at most 4 GiB - 1 (CRT_EINVAL), and that of the first poll
 // counts: n = crt_write_all(cx, s, buf, (size_t)n) is safe.
 
@@ -1644,6 +1647,7 @@ struct crt_runtime {
     // drivers
     uint32_t driver_lock;     // atomic: 1 while a worker is inside
     uint32_t monitor_asleep;  // atomic: it waits without a limit
+    int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
     uint32_t driver_parked;   // atomic: that worker waits
     int64_t driver_until;     // atomic: instant at which it will wake by itself
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
@@ -2199,25 +2203,25 @@ static void crt__hook(crt_task *t, void (*hook)(void *, const crt_task_meta *))
     hook(t->home->rt->config.hook_data, &m);
 }
 
-// An outcome that nobody will join. The first 16 in full, then 32nd, 64th, ...
+// An outcome that nobody will join. Panics are all logged; of errors, which may
+// come by the thousand (a peer that resets), the first 16, the 32nd, 64th, ...
 static CRT__COLD void crt__report_failure(crt_task *t)
 {
     crt_runtime *rt = t->home->rt;
-    const char *name = crt__task_name_of(t);
-    uint64_t n = crt__atomic_add(&rt->failures, 1, CRT__RELAXED) + 1;
-    if (n > 16 && (n & (n - 1))) return;
+    const char *name = crt__task_name_of(t), *space = name ? " " : "";
+    unsigned long long id = t->id;
+    if (!name) name = "";
     if (t->flags & CRT__TASK_PANICKED) {
         const char *why = crt__ext_text_of(t, CRT__EXT_PANIC);
-        crt__say(rt, CRT_LOG_ERROR, "task %llu%s%s panicked and nobody joins it: %s",
-                 (unsigned long long)t->id, name ? " " : "", name ? name : "",
+        crt__say(rt, CRT_LOG_ERROR, "task %llu%s%s panicked and nobody joins it: %s", id, space, name,
                  why ? why : "(no memory for the message)");
-    } else {
-        int e = (int)t->u.result;
-        crt__say(rt, CRT_LOG_WARN,
-                 "task %llu%s%s ended with %s (%d: %s) and nobody joins it (failure %llu)",
-                 (unsigned long long)t->id, name ? " " : "", name ? name : "", crt_err_name(e), e,
-                 crt_strerror(e), (unsigned long long)n);
+        return;
     }
+    uint64_t n = crt__atomic_add(&rt->failures, 1, CRT__RELAXED) + 1;
+    int e = (int)t->u.result;
+    if (n > 16 && (n & (n - 1))) return;
+    crt__say(rt, CRT_LOG_WARN, "task %llu%s%s ended with %s (%d: %s) and nobody joins it%s", id, space, name,
+             crt_err_name(e), e, crt_strerror(e), n < 16 ? "" : "; only each doubling of such failures is logged from now on");
 }
 static bool crt__task_failed(const crt_task *t)
 {
@@ -2725,10 +2729,11 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // belongs to the next turn of the wheel. The list of a slot is in order of
 // insertion, so that timers of one tick fire in the order they were set; the
 // first one's `prev` is the last one.
-// A timer is a slot: value = deadline tick, extra = level * 64 + index, object =
-// the wheel, state = QUEUED or FIRED (changed under the lock), or NEVER, which is
+// A timer is a slot: value = deadline tick, extra = level * 64 + index in its low
+// 9 bits (the rest is its owner's), object = the wheel, state = QUEUED or FIRED (changed under the lock), or NEVER, which is
 // in no wheel (CRT_FOREVER).
 
+enum { CRT__TIMER_PLACES = 512 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
 
 static uint32_t crt__clz64(uint64_t x) { return (uint32_t)__builtin_clzll(x); }
@@ -2741,7 +2746,7 @@ static void crt__wheel_link(crt__wheel *w, crt_slot *t)
     if (level >= CRT__WHEEL_LEVELS) level = CRT__WHEEL_LEVELS - 1;
     uint32_t index = (uint32_t)(t->value >> (level * 6)) % CRT__WHEEL_SLOTS;
     crt_slot **head = &w->slots[level][index];
-    t->extra = level * CRT__WHEEL_SLOTS + index;
+    t->extra = t->extra / CRT__TIMER_PLACES * CRT__TIMER_PLACES + level * CRT__WHEEL_SLOTS + index;
     t->next = NULL;
     if (*head) {
         t->prev = (*head)->prev;
@@ -2754,7 +2759,8 @@ static void crt__wheel_link(crt__wheel *w, crt_slot *t)
 }
 static void crt__wheel_unlink(crt__wheel *w, crt_slot *t)
 {
-    uint32_t level = t->extra / CRT__WHEEL_SLOTS, index = t->extra % CRT__WHEEL_SLOTS;
+    uint32_t place = t->extra % CRT__TIMER_PLACES;
+    uint32_t level = place / CRT__WHEEL_SLOTS, index = place % CRT__WHEEL_SLOTS;
     crt_slot **head = &w->slots[level][index];
     if (t->next) t->next->prev = t->prev;
     else (*head)->prev = t->prev;
@@ -2784,7 +2790,7 @@ static bool crt__wheel_insert(crt__wheel *w, crt_slot *t)
     if (t->value <= w->elapsed) return false;
     crt__wheel_link(w, t);
     t->state = CRT__TIMER_QUEUED;
-    uint32_t level = t->extra / CRT__WHEEL_SLOTS;
+    uint32_t level = t->extra % CRT__TIMER_PLACES / CRT__WHEEL_SLOTS;
     uint64_t begins = t->value >> (level * 6) << (level * 6);
     if (begins < w->next) crt__atomic_store(&w->next, begins, CRT__SEQ_CST);
     return true;
@@ -3546,7 +3552,6 @@ static int crt__driver_wait(crt__worker *w, int64_t most)
 static void crt__timers_announce(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
-    w->timers_dirty = false;
     crt__atomic_fence(CRT__SEQ_CST);
     if (!crt__atomic_load(&rt->driver_parked, CRT__SEQ_CST)) return;
     uint64_t next = crt__atomic_load(&w->wheel.next, CRT__SEQ_CST);
@@ -3574,6 +3579,27 @@ static void crt__batch_end(crt__worker *w)
     }
     w->batch_start = now;
     w->batch_polls = 0;
+}
+
+// The LIFO slot of a worker that polls the same task as at the last look. Looks are
+// `apart` ns or more apart, whoever takes them: the monitor, or a worker in passing.
+static crt_task *crt__rescue_lifo(crt__worker *w, int64_t now, int64_t apart)
+{
+    crt_runtime *rt = w->rt;
+    int64_t last = crt__atomic_load(&rt->monitor_last, CRT__RELAXED);
+    if (now - last < apart) return NULL;
+    if (!crt__atomic_cas(&rt->monitor_last, &last, now, CRT__ACQ_REL, CRT__RELAXED)) return NULL;
+    for (uint32_t i = 0; i < rt->worker_count; i++) {
+        crt__worker *victim = &rt->workers[i];
+        if (victim == w) continue;
+        uint32_t tick = crt__atomic_load(&victim->tick, CRT__RELAXED);
+        bool stuck = tick == crt__atomic_load(&victim->monitor_tick, CRT__RELAXED);
+        crt__atomic_store(&victim->monitor_tick, tick, CRT__RELAXED);
+        if (!stuck || !crt__atomic_load(&victim->lifo, CRT__RELAXED)) continue;
+        crt_task *t = crt__atomic_xchg(&victim->lifo, NULL, CRT__ACQ_REL);
+        if (t) return t;
+    }
+    return NULL;
 }
 
 static bool crt__stopping(crt_runtime *rt) { return crt__atomic_load(&rt->stop, CRT__ACQUIRE) != 0; }
@@ -3611,23 +3637,6 @@ static bool crt__anything_to_do(crt__worker *w)
         if (crt__ring_length(rt->workers[i].ring)) return true;
     return crt__atomic_load(&rt->closing, CRT__SEQ_CST) && crt__alive(rt) == 0;
 }
-// The LIFO slot of a worker that has polled the same task since the last look.
-static crt_task *crt__rescue_lifo(crt__worker *w)
-{
-    crt_runtime *rt = w->rt;
-    for (uint32_t i = 0; i < rt->worker_count; i++) {
-        crt__worker *victim = &rt->workers[i];
-        if (victim == w) continue;
-        uint32_t tick = crt__atomic_load(&victim->tick, CRT__RELAXED);
-        bool stuck = tick == crt__atomic_load(&victim->monitor_tick, CRT__RELAXED);
-        crt__atomic_store(&victim->monitor_tick, tick, CRT__RELAXED);
-        if (!stuck || !crt__atomic_load(&victim->lifo, CRT__RELAXED)) continue;
-        crt_task *t = crt__atomic_xchg(&victim->lifo, NULL, CRT__ACQ_REL);
-        if (t) return t;
-    }
-    return NULL;
-}
-
 // Sleeps until there may be something to do.
 static void crt__worker_park(crt__worker *w)
 {
@@ -3689,7 +3698,7 @@ static void crt__worker_park(crt__worker *w)
             break;
         }
         if (drove && !events) {
-            crt_task *t = crt__rescue_lifo(w);
+            crt_task *t = crt__rescue_lifo(w, crt__clock(), 900000);
             if (t) {
                 if (!crt__idle_leave(w)) w->searching = true;
                 crt__push_back(w, t);
@@ -3771,11 +3780,16 @@ static void crt__worker_loop(crt__worker *w)
         if (!from_lifo || !cx.budget) cx.budget = CRT__BUDGET;
         crt__run_task(w, &cx, t);
         if (CRT__UNLIKELY(crt__tls.worker != w)) return;   // handed over: see crt_block_in_place
-        if (CRT__UNLIKELY(w->timers_dirty)) crt__timers_announce(w);
+        if (CRT__UNLIKELY(w->timers_dirty)) {
+            w->timers_dirty = false;
+            crt__timers_announce(w);
+        }
         if (CRT__UNLIKELY(++since >= (uint32_t)rt->config.event_interval)) {
             since = 0;
             crt__batch_end(w);
             crt__drivers_poll(w);
+            t = rt->worker_count > 1 ? crt__rescue_lifo(w, w->batch_start, 5000000) : NULL;
+            if (t) crt__push_back(w, t);
         }
     }
     if (w->searching) {
@@ -4159,6 +4173,7 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
     crt_runtime *rt = cx->rt;
     crt__worker *w = cx->worker;
     crt_join_handle *next = NULL;
+    uint32_t inside = crt__tls.in_task;
     if (!crt__is_multi(rt) || (cx->task->flags & CRT__TASK_PINNED)) return CRT_ENOCONTEXT;
     // While f runs this thread acts for no worker: what f wakes or spawns goes to
     // the others. Tasks pinned to the worker must not change threads: then, as when
@@ -4169,7 +4184,7 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
         (void)crt__pool_spawn(rt, NULL, &next, crt__takeover, w);
     crt__tls.in_task = 0;
     intptr_t r = f(arg);
-    crt__tls.in_task = 1;
+    crt__tls.in_task = inside;
     crt__tls.rt = rt;
     // If nobody has come for the worker yet, keep it.
     if (w && (!next || crt__job_cancel(crt__joined(next)))) {
@@ -4519,7 +4534,7 @@ typedef struct crt__sock {
     uint64_t ready;      // atomic
     uint32_t lock;       // over waiters
     uint32_t refs;       // atomic: handles
-    crt_slot *waiters;   // slot.extra: bits wanted; slot.state: CRT__WAIT_*
+    crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
     crt_runtime *rt;
     crt__fd fd;
     struct crt__sock *next_free;
@@ -4529,6 +4544,7 @@ typedef struct crt__sock {
 } crt__sock;
 enum { CRT__SOCK_NODELAY = 1 };   // accepted streams get TCP_NODELAY
 enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
+enum { CRT__WAIT_BITS = 0xff, CRT__GENERATION = 0x7fffff };   // 23 bits of it fit every slot
 enum {
     CRT__FOR_READ = CRT__READABLE | CRT__READ_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN,
     CRT__FOR_WRITE = CRT__WRITABLE | CRT__WRITE_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN
@@ -4615,7 +4631,7 @@ static void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
     crt__lock(&s->lock);
     for (crt_slot *slot = s->waiters, *after; slot; slot = after) {
         after = slot->next;
-        if (!(slot->extra & bits)) continue;
+        if (!(slot->extra & bits & CRT__WAIT_BITS)) continue;
         crt_task *task = slot->task;
         crt__sock_unlink(s, slot);
         crt__atomic_store(&slot->state, state, CRT__RELEASE);
@@ -4682,6 +4698,18 @@ static const crt__op crt__op_write_all = {"write_all", crt__io_cancel};
 static const crt__op crt__op_readable = {"readable", crt__io_cancel};
 static const crt__op crt__op_writable = {"writable", crt__io_cancel};
 
+static uint32_t crt__sock_generation(crt__sock *s)
+{
+    return (uint32_t)(crt__atomic_load(&s->ready, CRT__ACQUIRE) >> 32) & CRT__GENERATION;
+}
+// The operation has begun but waits for something else than readiness (its budget).
+static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t value)
+{
+    crt__slot_park(cx, cx->slot, op, s);
+    cx->slot->state = 0;
+    cx->slot->extra = crt__sock_generation(s) << 8;
+    cx->slot->value = value;
+}
 // Parks until one of `bits` is set. 0: one is set now.
 static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
 {
@@ -4693,7 +4721,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     }
     crt__slot_park(cx, slot, op, s);
     slot->state = CRT__WAIT_QUEUED;
-    slot->extra = bits;
+    slot->extra = bits | crt__sock_generation(s) << 8;
     slot->next = s->waiters;
     if (s->waiters) s->waiters->prev = slot;
     s->waiters = slot;
@@ -4708,11 +4736,13 @@ static crt_poll crt__io_resume(crt_cx *cx)
     crt__sock *s = slot->object;
     uint32_t state = crt__atomic_load(&slot->state, CRT__ACQUIRE);
     if (state == CRT__WAIT_QUEUED) return CRT_PENDING;
-    if (state == 0) return 0;
-    crt__lock(&s->lock);
-    crt__unlock(&s->lock);
-    slot->state = 0;
-    if (state != CRT__WAIT_CLOSED) return 0;
+    if (state != 0) {
+        crt__lock(&s->lock);
+        crt__unlock(&s->lock);
+        slot->state = 0;
+    }
+    // Closed while it waited, or since it was woken: the record may be another's now.
+    if (state != CRT__WAIT_CLOSED && slot->extra >> 8 == crt__sock_generation(s)) return 0;
     slot->op = NULL;
     return CRT_ECLOSED;
 }
@@ -4742,6 +4772,12 @@ static crt_poll crt__io_try(crt__sock *s, void *in, const void *out, size_t n)
         return CRT_EAGAIN;
     }
 }
+// crt_close(&shared) sets the pointer to NULL under the task that waits through
+// it: then the wait goes on, to hear that it is closed.
+static crt__sock *crt__sock_of(crt_slot *slot, const crt__op *op, crt__sock *s)
+{
+    return !s && slot->op == op ? slot->object : s;
+}
 // Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
 // progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
 // of an echo, the second poll is handed CRT_PENDING for n.
@@ -4751,6 +4787,7 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, vo
     crt_slot *slot = cx->slot;
     uint32_t bits = in ? CRT__FOR_READ : CRT__FOR_WRITE;
     crt_poll r;
+    s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
     if (CRT__UNLIKELY(!s)) return CRT_EINVAL;
     size_t done = 0;
@@ -4761,9 +4798,7 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, vo
     } else if (CRT__UNLIKELY(n > UINT32_MAX)) {
         return CRT_EINVAL;
     } else if (!crt__coop(cx)) {
-        crt__slot_park(cx, slot, op, s);
-        slot->state = 0;
-        slot->value = (uint64_t)n << 32;
+        crt__io_hold(cx, s, op, (uint64_t)n << 32);
         return CRT_PENDING;
     }
     while (done < n || !all) {
@@ -4806,6 +4841,7 @@ static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
 {
     crt_slot *slot = cx->slot;
     crt_poll r;
+    s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
     if (slot->op && (r = crt__io_resume(cx)) != 0) return r;
@@ -4963,6 +4999,7 @@ static crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
                  strerror(e), s->pause_ms);
     }
     slot->op = NULL;
+    slot->extra = crt__sock_generation(s) * CRT__TIMER_PLACES;
     if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(s->pause_ms)), now)) return 0;
     slot->op = &crt__op_accept_pause;
     return CRT_PENDING;
@@ -4977,7 +5014,9 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
     *out = NULL;
     if (slot->op == &crt__op_accept_pause && !cx->unwind) {
         if (!crt__timer_fired(slot)) return CRT_PENDING;
+        if (!s || slot->extra / CRT__TIMER_PLACES != crt__sock_generation(s)) return CRT_ECLOSED;
     }
+    s = crt__sock_of(slot, &crt__op_accept, s);
     if (!crt__leaf(cx, &crt__op_accept, s)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
     if (slot->op) {
@@ -5418,15 +5457,14 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, void *in, const void
     uint32_t bits = out ? CRT__FOR_WRITE : CRT__FOR_READ;
     crt_slot *slot = cx->slot;
     crt_poll r;
+    s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
     if (!s || (!in && !out)) return CRT_EINVAL;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
         n = (size_t)slot->value;   // that of the first poll, as for streams
     } else if (!crt__coop(cx)) {
-        crt__slot_park(cx, slot, op, s);
-        slot->state = 0;
-        slot->value = n;
+        crt__io_hold(cx, s, op, n);
         return CRT_PENDING;
     }
     for (;;) {

@@ -175,7 +175,7 @@ static void run_root(crt_runtime *rt, crt_fn fn)
 // A join that does not hang the test when the task does.
 #define JOIN(handle)                                                                             \
     do {                                                                                         \
-        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_join(cx, &(handle), &self->result))); \
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(2), crt_join(cx, &(handle), &self->result))); \
         if (self->r == CRT_ETIMEDOUT) crt_abort(handle);                                         \
     } while (0)
 #define JOINED(handle, value)                                                                    \
@@ -772,9 +772,10 @@ static crt_poll tiny_run(void *frame, crt_cx *cx)
         if (self->k) CRT_AWAIT(tcp_pair_run(&self->tcp, cx, &self->a, &self->b));
         else CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
         CHECK_EQ(crt_stream_set_send_buffer(self->a, 1), 0);
-        CHECK_EQ(crt_stream_set_recv_buffer(self->b, 1), 0);
+        // (A TCP window of a few bytes is probed at long intervals only.)
+        if (!self->k) CHECK_EQ(crt_stream_set_recv_buffer(self->b, 1), 0);
         fault_begin(0, false, 0);
-        self->n = 200000;
+        self->n = self->k ? 4000000 : 400000;
         CHECK_EQ(crt_spawn_join(cx, &self->join[0], pump_run, &(pump){.s = self->a, .n = self->n, .writes = true}), 0);
         self->a = NULL;
         // All of it in one read_exact.

@@ -1,0 +1,214 @@
+// model_pool.c - the blocking pool: who is idle, who starts, who gives up, who gets the job.
+//
+// Promise: a job runs exactly once, or is cancelled before it has begun; it never waits
+// while a thread is idle or may be started; threads end when their keep-alive has passed or
+// the pool stops, and shutdown waits for all of them.
+// The pool's threads are those that crt__pool_grow starts, with all that they do. Each may
+// find at any moment that its keep-alive is over.
+#include "model_platform.h"
+
+enum { JOBS = 3 };
+static uint32_t ran[JOBS];   // atomic
+static int data[JOBS];       // plain: from the job to the joiner
+static crt_join_handle *job[JOBS];
+
+static void setup(int32_t most)
+{
+    model_runtime(1);
+    rt.config.max_blocking_threads = most;
+    rt.config.thread_keep_alive = CRT_SEC(10);
+    memset(ran, 0, sizeof ran);
+    memset(data, 0, sizeof data);
+    memset(job, 0, sizeof job);
+}
+static intptr_t work(void *arg)
+{
+    intptr_t i = (intptr_t)arg;
+    EX_ASSERT(crt__atomic_add(&ran[i], 1, RELAXED) == 0);
+    EX_ASSERT(crt__atomic_load(&rt.pool.threads, RELAXED) <= (uint32_t)rt.config.max_blocking_threads);
+    EX_WRITE(data[i]) = 1;
+    return i;
+}
+static void spawn(intptr_t i) { EX_ASSERT(crt__pool_spawn(&rt, NULL, &job[i], work, (void *)i) == 0); }
+static void join(intptr_t i)
+{
+    intptr_t result = -1;
+    EX_ASSERT(crt_join_blocking(&job[i], &result) == 0 && result == i);
+    EX_ASSERT(EX_READ(data[i]) == 1);
+}
+static void spawn_and_join(void *arg)
+{
+    spawn((intptr_t)arg);
+    join((intptr_t)arg);
+}
+// Everybody has gone, and the memory is whole: each task is free, once.
+static void finish(void)
+{
+    uint32_t n;
+    while ((n = crt__atomic_load(&rt.pool.alive, ACQUIRE)) != 0) crt__futex_wait(&rt.pool.alive, n, -1);
+    EX_ASSERT(rt.pool.outstanding == 0 && rt.pool.idle == 0 && rt.pool.tokens == 0);
+    EX_ASSERT(rt.pool.threads == 0 && rt.pool.starting == 0);
+    EX_ASSERT(crt__inject_length(&rt.pool.queue) == 0);
+    for (crt__chunk *c = rt.chunks, *next; c; c = next) {
+        for (uint32_t i = 0; i < c->carved; i++) EX_ASSERT(crt__chunk_task(c, i)->state == 0);
+        next = c->next;
+        ex_free(c);
+    }
+}
+static void one_job(void)
+{
+    setup(2);
+    spawn_and_join((void *)0);
+    finish();
+}
+static void two_jobs(void)
+{
+    setup(2);
+    spawn(0);
+    spawn(1);
+    join(0);
+    join(1);
+    finish();
+}
+// The first job is done, its thread idle or on its way out, when the second comes.
+static void idle_against_push(int32_t most)
+{
+    setup(most);
+    spawn_and_join((void *)0);
+    spawn_and_join((void *)1);
+    finish();
+}
+static void idle_against_push_of_one(void) { idle_against_push(1); }
+static void idle_against_push_of_two(void) { idle_against_push(2); }
+static void two_pushers(void)
+{
+    setup(2);
+    int a = ex_spawn(spawn_and_join, (void *)1);
+    spawn_and_join((void *)0);
+    ex_join(a);
+    finish();
+}
+static void two_pushers_one_thread(void)
+{
+    setup(1);
+    int a = ex_spawn(spawn_and_join, (void *)1);
+    spawn_and_join((void *)0);
+    ex_join(a);
+    finish();
+}
+// A job that blocks until another one has run: the second thread must come.
+static intptr_t work_after_1(void *arg)
+{
+    while (!crt__atomic_load(&ran[1], ACQUIRE)) crt__cpu_relax();
+    return work(arg);
+}
+static void jobs_that_block(void)
+{
+    setup(2);
+    EX_ASSERT(crt__pool_spawn(&rt, NULL, &job[0], work_after_1, (void *)0) == 0);
+    spawn(1);
+    join(0);
+    join(1);
+    finish();
+}
+
+// --- abort
+
+static void abort_against_claim(void)
+{
+    setup(1);
+    spawn(0);
+    crt_abort(job[0]);
+    intptr_t result = -1;
+    int e = crt_join_blocking(&job[0], &result);
+    EX_ASSERT(e == 0 ? ran[0] == 1 && result == 0 : e == CRT_ECANCELED && ran[0] == 0);
+    finish();
+}
+static int cancelled;
+static void cancel(void *arg)
+{
+    cancelled += crt__job_cancel(arg);
+}
+// The memory of one job by itself, so that a late access to it is seen.
+static void claim_alone(void)
+{
+    setup(1);
+    cancelled = 0;
+    crt__job f = {work, (void *)0};
+    crt_task *t = model_task(NULL, &f, sizeof f, true);
+    crt__task_ref(t);   // the queue's
+    rt.pool.outstanding = 1;
+    job[0] = model_handle(t);
+    int a = ex_spawn(cancel, t);
+    crt__pool_run(&rt, t);
+    ex_join(a);
+    EX_ASSERT(cancelled + (int)ran[0] == 1 && rt.pool.outstanding == 0);
+    crt_detach(&job[0]);
+}
+
+// --- the end of the pool
+
+static void stop_pool(void *arg)
+{
+    (void)arg;
+    EX_ASSERT(crt__shutdown_pool(&rt, INT64_MAX) == 0);
+}
+static void shutdown_against_jobs(void)
+{
+    setup(2);
+    spawn(0);
+    int a = ex_spawn(stop_pool, NULL);
+    intptr_t result;
+    int e = crt_join_blocking(&job[0], &result);
+    EX_ASSERT(e == 0 ? ran[0] == 1 : e == CRT_ECANCELED && ran[0] == 0);
+    ex_join(a);
+    finish();
+}
+static void shutdown_against_idle(void)
+{
+    setup(2);
+    spawn_and_join((void *)0);
+    stop_pool(NULL);
+    finish();
+}
+// No thread can be started, not even the first: the caller is told, the job is not lost.
+static void no_thread(void)
+{
+    setup(2);
+    model_start_fails = true;
+    int e = crt__pool_spawn(&rt, NULL, &job[0], work, (void *)0);
+    EX_ASSERT(e == -EAGAIN && !job[0] && logged == 1);
+    model_start_fails = false;
+    spawn_and_join((void *)1);   // takes what is left of the first out of the queue
+    EX_ASSERT(ran[0] == 0);
+    finish();
+}
+
+static const model models[] = {
+    {.name = "one job", .run = one_job},
+    {.name = "two jobs", .run = two_jobs},
+    {.name = "time-out against push, one thread allowed", .run = idle_against_push_of_one},
+    {.name = "time-out against push, two threads allowed", .run = idle_against_push_of_two},
+    {.name = "two pushers, two threads", .run = two_pushers},
+    {.name = "two pushers, one thread", .run = two_pushers_one_thread},
+    {.name = "a job waits for one behind it", .run = jobs_that_block},
+    {.name = "abort of a job that may have begun", .run = abort_against_claim},
+    {.name = "claim against cancel, to the last reference", .run = claim_alone, .spurious_cas = 1},
+    {.name = "shutdown against a job", .run = shutdown_against_jobs},
+    {.name = "shutdown against an idle thread", .run = shutdown_against_idle},
+    {.name = "no thread can be started", .run = no_thread},
+
+    {.name = "seed: the thread that ends does not look again", .run = idle_against_push_of_one,
+     .seed = {"crt__pool_main", "sub &p->threads", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: idle threads are not signalled", .run = idle_against_push_of_one, .timeouts = -1,
+     .seed = {"crt__pool_signal", "add &p->tokens", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: idle is counted down without a cas", .run = two_pushers,
+     .seed = {"crt__pool_signal", "cas &p->idle", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: an idle thread does not count itself", .run = idle_against_push_of_one,
+     .seed = {"crt__pool_work", "add &p->idle", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: a job is claimed without a cas", .run = claim_alone,
+     .seed = {"crt__job_claim", "cas &t->state", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: two threads start at once", .run = two_pushers_one_thread,
+     .seed = {"crt__pool_grow", "cas &p->starting", MODEL_SKIP, 0, NULL, 0}},
+};
+MODEL_MAIN(models)
