@@ -9,7 +9,7 @@ HEADERS  = crt.h crt_platform_epoll.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples bench bench-quick lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load bench bench-quick lint sanitize asan tsan cpp warnings clean
 
 all: examples
 
@@ -18,6 +18,7 @@ help:
 	@echo "make test         build and run the quick suite (no root, loopback only)"
 	@echo "make examples     build every example into $(B)/"
 	@echo "make sanitize     the suite under ASan+UBSan, then under TSan"
+	@echo "make load         10,000 echo connections; wrk and Ctrl-C on the HTTP server (needs wrk)"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
 	@echo "make lint         the two compiler checks that find locals lost over an await"
 	@echo "make bench        crt beside Tokio (needs cargo and librust-tokio-dev)"
@@ -48,6 +49,11 @@ asan:
 tsan:
 	$(MAKE) test B=build/tsan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=thread"
 sanitize: asan tsan
+
+# 10,000 echo connections without a lost byte; wrk on the HTTP server; Ctrl-C under load.
+load: $(B)/echo_server $(B)/http_server
+	sh tests/load.sh
+	sh tests/http_load.sh
 
 warnings:
 	sh tests/warnings.sh

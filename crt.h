@@ -403,7 +403,8 @@ enum {
 #if defined(__cplusplus)
 #define CRT__AUTO auto
 #define CRT__CHECK_POLL(r)                                                                 \
-    static_assert(sizeof(r) >= sizeof(int) && static_cast<decltype(r + 0)>(-1) < 0,        \
+    static_assert(sizeof(r) >= sizeof(int) && static_cast<decltype(r + 0)>(-1) < 0 &&      \
+                      static_cast<decltype(r + 0)>(1) / 2 == 0,                            \
                   "CRT_AWAIT needs a signed integer at least as wide as int")
 #elif defined(__GNUC__) || defined(__clang__)
 #define CRT__AUTO __extension__ __auto_type
@@ -1658,7 +1659,8 @@ struct crt_runtime {
     uint32_t clock_paused;    // atomic
     // memory
     uint32_t slab_lock;
-    uint32_t walk_lock;       // a dump, or the end of a shutdown
+    uint32_t walk_lock;       // the end of a shutdown against polls without a worker
+    uint32_t ended;           // atomic, written under walk_lock: leftovers were adopted
     crt__chunk *chunks;
     crt_task *depot[CRT__CLASSES];
     crt__chunk *open_chunk[CRT__CLASSES];
@@ -1937,6 +1939,8 @@ static void crt__task_release(crt_task *t)
         crt__depot_put(rt, home->class_, t, 1);
     } else {
         crt__chunk_unlink(rt, home);
+        if (!orphan) crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // the runtime stays until we are done
+        orphan = true;
     }
     crt__unlock(&rt->slab_lock);
     if (home->class_ == CRT__CLASS_LARGE) crt__free(rt, home, crt__chunk_bytes(home));
@@ -1961,8 +1965,8 @@ static void crt__task_release(crt_task *t)
 //                                            '-- returned a result --> COMPLETE
 //
 // Invariants.
-//  * NOTIFIED and not RUNNING means: in exactly one queue. Whoever sets NOTIFIED
-//    on an idle task puts it there; nobody else may.
+//  * NOTIFIED and not RUNNING means: in exactly one queue, or on its way there.
+//    Whoever sets NOTIFIED on an idle task puts it there; nobody else may.
 //  * RUNNING belongs to one thread. A task that yielded keeps RUNNING while it
 //    waits in its worker's deferred list: wakes then only set NOTIFIED.
 //  * One reference is the runtime's, from spawn to COMPLETE; one the join
@@ -2038,10 +2042,9 @@ static uint64_t crt__task_new_id(crt__worker *w)
     return w->next_id++;
 }
 
-// Fills in a fresh task: NOTIFIED, to be submitted. The state is stored last, so
-// that a walk over the chunks sees a whole task or none.
+// Fills in a fresh task. Nobody sees it before crt__task_publish.
 static void crt__task_init(crt_task *t, crt__worker *w, crt_fn fn, const void *frame,
-                           size_t size, uint32_t flags, bool join)
+                           size_t size, uint32_t flags)
 {
     t->flags = flags | CRT__TASK_ALLOCATED;
     t->fn = fn;
@@ -2053,8 +2056,14 @@ static void crt__task_init(crt_task *t, crt__worker *w, crt_fn fn, const void *f
     if (flags & CRT__TASK_EXTERNAL) memcpy(t + 1, &frame, sizeof frame);
     else if (frame) memcpy(t + 1, frame, size);
     else memset(t + 1, 0, size);
-    crt__atomic_store(&t->state, (uint32_t)(CRT__NOTIFIED | CRT__REF) + (join ? CRT__JOIN + CRT__REF : 0),
-                      CRT__RELEASE);
+}
+// NOTIFIED, to be submitted. The state comes last: a walk over the chunks sees a
+// whole task or none.
+static void crt__task_publish(crt_task *t, bool join, uint32_t more_refs)
+{
+    uint32_t state = CRT__NOTIFIED | CRT__REF;
+    if (join) state += CRT__JOIN + CRT__REF;
+    crt__atomic_store(&t->state, state + more_refs * CRT__REF, CRT__RELEASE);
 }
 
 static void *crt__ext_find(crt_task *t, uint32_t kind)
@@ -2198,9 +2207,12 @@ static void crt__meta(crt_task *t, crt_task_meta *m)
 }
 static void crt__hook(crt_task *t, void (*hook)(void *, const crt_task_meta *))
 {
+    crt_runtime *rt = t->home->rt, *outer = crt__tls.rt;
     crt_task_meta m;
     crt__meta(t, &m);
-    hook(t->home->rt->config.hook_data, &m);
+    crt__tls.rt = rt;
+    hook(rt->config.hook_data, &m);
+    crt__tls.rt = outer;
 }
 
 // An outcome that nobody will join. Panics are all logged; of errors, which may
@@ -2220,8 +2232,9 @@ static CRT__COLD void crt__report_failure(crt_task *t)
     uint64_t n = crt__atomic_add(&rt->failures, 1, CRT__RELAXED) + 1;
     int e = (int)t->u.result;
     if (n > 16 && (n & (n - 1))) return;
+    const char *thinner = n < 16 ? "" : "; only each doubling of such failures is logged from now on";
     crt__say(rt, CRT_LOG_WARN, "task %llu%s%s ended with %s (%d: %s) and nobody joins it%s", id, space, name,
-             crt_err_name(e), e, crt_strerror(e), n < 16 ? "" : "; only each doubling of such failures is logged from now on");
+             crt_err_name(e), e, crt_strerror(e), thinner);
 }
 static bool crt__task_failed(const crt_task *t)
 {
@@ -2730,8 +2743,8 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // insertion, so that timers of one tick fire in the order they were set; the
 // first one's `prev` is the last one.
 // A timer is a slot: value = deadline tick, extra = level * 64 + index in its low
-// 9 bits (the rest is its owner's), object = the wheel, state = QUEUED or FIRED (changed under the lock), or NEVER, which is
-// in no wheel (CRT_FOREVER).
+// 9 bits (the rest is its owner's), object = the wheel, state = QUEUED or FIRED
+// (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER).
 
 enum { CRT__TIMER_PLACES = 512 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
@@ -2794,6 +2807,14 @@ static bool crt__wheel_insert(crt__wheel *w, crt_slot *t)
     uint64_t begins = t->value >> (level * 6) << (level * 6);
     if (begins < w->next) crt__atomic_store(&w->next, begins, CRT__SEQ_CST);
     return true;
+}
+// `next` may name a timer that was cancelled since: look again.
+static void crt__wheel_refresh(crt__wheel *w)
+{
+    uint32_t level, index;
+    crt__lock(&w->lock);
+    crt__atomic_store(&w->next, crt__wheel_next(w, &level, &index), CRT__SEQ_CST);
+    crt__unlock(&w->lock);
 }
 // Moves time to `now` and wakes what is due, into `ready`. Under lock.
 static uint32_t crt__wheel_advance(crt__wheel *w, uint64_t now, crt__list *ready)
@@ -3027,7 +3048,7 @@ CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
 // waits; all other calls may come from any thread at any time.
 
 typedef intptr_t crt__fd;
-enum {   // readiness; CLOSED bits stay once set
+enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the same
     CRT__READABLE = 1,
     CRT__WRITABLE = 2,
     CRT__READ_CLOSED = 4,
@@ -3162,6 +3183,7 @@ static bool crt__idle_worth_waking(crt_runtime *rt)
 // Wakes the newest sleeper as a searcher, if waking is worth while.
 static void crt__notify_one(crt_runtime *rt)
 {
+    crt__atomic_fence(CRT__SEQ_CST);   // the queue was written before; see above
     if (!crt__idle_worth_waking(rt)) return;
     crt__worker *w = NULL;
     crt__lock(&rt->idle.lock);
@@ -3245,13 +3267,17 @@ static void crt__push_back(crt__worker *w, crt_task *t)
     }
     if (!crt__ring_push(w->ring, &w->rt->inject, t)) crt__count(&w->overflows, 1);
 }
+static void crt__end_queued(crt_runtime *rt);
 static void crt__submit_remote(crt_runtime *rt, crt_task *t)
 {
+    // Once the task is in the queue it may run, end, and the runtime with it.
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     crt__atomic_add(&rt->remote_schedules, 1, CRT__RELAXED);
     crt__inject_push(crt__queue_for(rt, t), t, t, 1);
-    crt__atomic_fence(CRT__SEQ_CST);
     if (crt__is_multi(rt)) crt__notify_one(rt);
-    else crt__unpark(&rt->workers[0]);
+    else crt__unpark(&rt->workers[0]);   // an exchange: it orders itself
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->ended, CRT__SEQ_CST))) crt__end_queued(rt);
+    crt__rt_unref(rt);
 }
 static void crt__submit_pinned(crt_task *t)
 {
@@ -3261,9 +3287,10 @@ static void crt__submit_pinned(crt_task *t)
         crt__list_push(&owner->fifo, t);
         return;
     }
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // as above
     crt__inject_push(owner->inbox, t, t, 1);
-    crt__atomic_fence(CRT__SEQ_CST);
-    crt__unpark(owner);
+    crt__unpark(owner);   // an exchange: it orders itself
+    crt__rt_unref(rt);
 }
 // Somebody waits in the driver for as long as it takes, and now there is a task in
 // a LIFO slot: let it wait watchfully. Happens once in each busy period.
@@ -3301,9 +3328,7 @@ static void crt__submit(crt_task *t)
         if (!t) return;
     }
     crt__push_back(w, t);
-    if (!crt__tls.in_task || rt->worker_count == 1) return;   // the drivers' turn tells once, at its end
-    crt__atomic_fence(CRT__SEQ_CST);
-    crt__notify_one(rt);
+    if (crt__tls.in_task && rt->worker_count > 1) crt__notify_one(rt);   // the drivers' turn tells once, at its end
 }
 
 static crt_task *crt__take_pinned(crt__worker *w)
@@ -3401,16 +3426,21 @@ static void crt__count_remote_end(crt_runtime *rt)
 // have been waiting, or have been stopped, meanwhile: then the task ends here.
 static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task *t, crt_poll r)
 {
-    bool pending = r == CRT_PENDING && !cx->unwind;
     crt__tls.in_task = 0;
-    if (pending) {
-        crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
-        if (cx->deferred) crt__task_notify(t);
-        uint32_t s = crt__atomic_and(&t->state, ~(uint32_t)(CRT__RUNNING | CRT__OFF), CRT__SEQ_CST);
-        if (s & CRT__NOTIFIED) crt__submit(t);
-        if (!crt__atomic_load(&rt->stop, CRT__SEQ_CST)) return;
-        s = crt__atomic_or(&t->state, CRT__RUNNING | CRT__OFF, CRT__SEQ_CST);
-        if (s & (CRT__RUNNING | CRT__COMPLETE)) return;   // the shutdown has it
+    if (r == CRT_PENDING && !cx->unwind) {
+        // Under the lock that the end of a shutdown takes to adopt what is left:
+        // either it sees the task as any other, or we see that it has passed.
+        crt__lock(&rt->walk_lock);
+        bool ended = rt->ended != 0;
+        uint32_t state = 0;
+        if (!ended) {
+            crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
+            if (cx->deferred) crt__task_notify(t);
+            state = crt__atomic_and(&t->state, ~(uint32_t)(CRT__RUNNING | CRT__OFF), CRT__ACQ_REL);
+        }
+        crt__unlock(&rt->walk_lock);
+        if (state & CRT__NOTIFIED) crt__submit(t);
+        if (!ended) return;
     }
     crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
     crt__count_remote_end(rt);
@@ -3500,17 +3530,17 @@ static int crt__drivers_poll(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
     int n = 0;
-    if (crt__driver_enter(rt)) {
+    bool entered = crt__driver_enter(rt);
+    if (entered) {
         n = crt__driver_turn(rt, 0);
         crt__driver_leave(rt);
     } else if (crt__atomic_load(&w->wheel.next, CRT__RELAXED) != UINT64_MAX) {
         n = (int)crt__wheel_serve(rt, &w->wheel, crt__rt_now(rt));
     }
     crt__release_deferred(w);
-    if (n && w->ring) {
-        crt__atomic_fence(CRT__SEQ_CST);
-        crt__notify_one(rt);
-    }
+    // If we got in, nobody waits there. A worker that wanted to, while we were in,
+    // has gone to sleep outside; before the next long poll it must take our place.
+    if (w->ring && rt->worker_count > 1 && (n || entered)) crt__notify_one(rt);
     return n;
 }
 
@@ -3637,26 +3667,38 @@ static bool crt__anything_to_do(crt__worker *w)
         if (crt__ring_length(rt->workers[i].ring)) return true;
     return crt__atomic_load(&rt->closing, CRT__SEQ_CST) && crt__alive(rt) == 0;
 }
+// What a worker that has work does now and then.
+static void crt__in_passing(crt__worker *w)
+{
+    crt__batch_end(w);
+    crt__drivers_poll(w);
+    crt_task *t = w->rt->worker_count > 1 ? crt__rescue_lifo(w, w->batch_start, 5000000) : NULL;
+    if (t) crt__push_back(w, t);
+}
 // Sleeps until there may be something to do.
 static void crt__worker_park(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
     int64_t watch = 1000000;
-    crt__batch_end(w);
     if (w->deferred.head) {   // yielded tasks only: look at the drivers and go on
-        crt__drivers_poll(w);
+        crt__in_passing(w);
         return;
     }
-    if (crt__has_local(w)) return;
+    crt__batch_end(w);
+    if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
+    if (crt__has_local(w)) {   // the hook made work
+        if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
+        return;
+    }
     crt__idle_enter(w);
     crt__atomic_fence(CRT__SEQ_CST);
     if (crt__anything_to_do(w)) {
         if (crt__idle_leave(w)) crt__search_begin(w);
         else w->searching = true;
         crt__cpu_relax();   // a producer may be between its two steps
+        if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
         return;
     }
-    if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
     for (;;) {
         bool drove = false;
         int events = 0;
@@ -3777,6 +3819,10 @@ static void crt__worker_loop(crt__worker *w)
             continue;
         }
         if (w->searching) crt__search_end(w);
+        if (CRT__UNLIKELY(w->deferred.head != NULL) && crt__atomic_load(&rt->idle.count, CRT__RELAXED)) {
+            crt__release_deferred(w);   // somebody else can run what yielded
+            crt__notify_one(rt);
+        }
         if (!from_lifo || !cx.budget) cx.budget = CRT__BUDGET;
         crt__run_task(w, &cx, t);
         if (CRT__UNLIKELY(crt__tls.worker != w)) return;   // handed over: see crt_block_in_place
@@ -3786,10 +3832,7 @@ static void crt__worker_loop(crt__worker *w)
         }
         if (CRT__UNLIKELY(++since >= (uint32_t)rt->config.event_interval)) {
             since = 0;
-            crt__batch_end(w);
-            crt__drivers_poll(w);
-            t = rt->worker_count > 1 ? crt__rescue_lifo(w, w->batch_start, 5000000) : NULL;
-            if (t) crt__push_back(w, t);
+            crt__in_passing(w);
         }
     }
     if (w->searching) {
@@ -3903,7 +3946,8 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
         if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
         crt__count(&w->parks, 1);
         crt__driver_enter(rt);
-        crt__driver_wait(w, most);
+        if (crt__has_local(w)) crt__driver_turn(rt, 0);   // the hook made work
+        else crt__driver_wait(w, most);
         crt__driver_leave(rt);
         w->batch_start = crt__clock();
         if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
@@ -3995,17 +4039,24 @@ static bool crt__job_cancel(crt_task *t)
 static int crt__pool_grow(crt_runtime *rt)
 {
     crt__pool *p = &rt->pool;
-    uint32_t none = 0;
-    if (crt__atomic_load(&p->threads, CRT__SEQ_CST) >= (uint32_t)rt->config.max_blocking_threads) return 0;
-    if (!crt__atomic_cas(&p->starting, &none, 1, CRT__ACQ_REL, CRT__RELAXED)) return 0;
+    uint32_t most = (uint32_t)rt->config.max_blocking_threads;
+    for (;;) {
+        uint32_t none = 0;
+        if (crt__atomic_load(&p->threads, CRT__SEQ_CST) >= most) return 0;
+        if (!crt__atomic_cas(&p->starting, &none, 1, CRT__SEQ_CST, CRT__RELAXED)) return 0;
+        if (crt__atomic_load(&p->threads, CRT__SEQ_CST) < most) break;
+        // Full meanwhile. Who saw `starting` relied on us: decide again.
+        crt__atomic_store(&p->starting, 0, CRT__SEQ_CST);
+    }
     crt__atomic_add(&p->threads, 1, CRT__SEQ_CST);
     crt__atomic_add(&p->alive, 1, CRT__ACQ_REL);
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     crt__thread thread;
     int e = crt__thread_start(&thread, crt__pool_main, rt, rt->config.thread_stack_size);
     if (!e) return 0;
-    crt__atomic_store(&p->starting, 0, CRT__RELEASE);
+    crt__atomic_store(&p->starting, 0, CRT__SEQ_CST);
     crt__atomic_sub(&p->alive, 1, CRT__ACQ_REL);
+    crt__futex_wake(&p->alive, INT_MAX);
     crt__rt_unref(rt);
     return crt__atomic_sub(&p->threads, 1, CRT__SEQ_CST) == 1 ? e : 0;
 }
@@ -4022,13 +4073,19 @@ static int crt__pool_signal(crt_runtime *rt)
         }
     return crt__pool_grow(rt);
 }
+static intptr_t crt__takeover(void *arg);
+
 // Cancels what is queued.
 static void crt__pool_drain(crt_runtime *rt)
 {
     while (crt__inject_length(&rt->pool.queue)) {
         crt_task *t = crt__inject_pop(&rt->pool.queue);
-        if (!t) continue;
-        crt__job_cancel(t);
+        if (!t) {
+            crt__cpu_relax();
+            continue;
+        }
+        bool carries_worker = ((crt__job *)crt__task_frame(t))->fn == crt__takeover;
+        if (crt__job_cancel(t) && carries_worker) crt__worker_done(rt);   // nobody runs its loop any more
         crt__task_unref(t, 1);
     }
 }
@@ -4041,9 +4098,10 @@ static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **jo
     if (crt__atomic_load(&rt->closing, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
     crt_task *t = crt__task_alloc(rt, w, sizeof job);
     if (!t) return CRT_ENOMEM;
-    crt__task_init(t, w, NULL, &job, sizeof job, 0, join != NULL);
-    crt__task_ref(t);   // the queue's: an aborted job ends before it leaves the queue
-    crt__task_ref(t);   // ours, until the end of this function
+    crt__task_init(t, w, NULL, &job, sizeof job, 0);
+    // Two more references: the queue's, since an aborted job ends before it leaves
+    // the queue; ours, until the end of this function.
+    crt__task_publish(t, join != NULL, 2);
     crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
     if (join) *join = (crt_join_handle *)t;
     crt__inject_push(&rt->pool.queue, t, t, 1);
@@ -4058,6 +4116,7 @@ static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **jo
             e = 0;   // a thread that was about to end has taken it
         }
     }
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->pool.stop, CRT__SEQ_CST))) crt__pool_drain(rt);   // shut down meanwhile
     crt__task_unref(t, 1);
     return e;
 }
@@ -4133,7 +4192,7 @@ static void *crt__pool_main(void *arg)
     crt__lock(&p->exit_lock);
     bool before = p->has_zombie, abandoned = p->abandoned;
     crt__thread other = p->zombie;
-    p->zombie = crt__thread_self();
+    if (!abandoned) p->zombie = crt__thread_self();
     p->has_zombie = !abandoned;
     crt__unlock(&p->exit_lock);
     if (before) crt__thread_join(other);
@@ -4178,6 +4237,10 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
     // While f runs this thread acts for no worker: what f wakes or spawns goes to
     // the others. Tasks pinned to the worker must not change threads: then, as when
     // there is no thread to be had, the worker waits for f.
+    if (w && w->timers_dirty) {
+        w->timers_dirty = false;
+        crt__timers_announce(w);
+    }
     crt__tls.worker = cx->worker = NULL;
     if (w) crt__atomic_or(&cx->task->state, CRT__OFF, CRT__ACQ_REL);
     if (w && !crt__atomic_load(&w->pinned_live, CRT__ACQUIRE))
@@ -4264,7 +4327,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
 {
     crt_task *t;
     if (how->join) *how->join = NULL;
-    if (CRT__UNLIKELY(!how->fn)) return CRT_EINVAL;
+    if (CRT__UNLIKELY(!how->fn || how->size > UINT32_MAX / 2)) return CRT_EINVAL;
     if (w) {
         if (CRT__UNLIKELY(crt__atomic_load(&rt->closing, CRT__RELAXED))) return CRT_ESHUTDOWN;
     } else if (!crt__gate(rt)) {
@@ -4278,7 +4341,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
         t = crt__task_alloc(rt, w, room);
         if (CRT__UNLIKELY(!t)) return crt__spawn_refused(rt, w, CRT_ENOMEM);
     }
-    crt__task_init(t, w, how->fn, how->frame, how->size, how->flags, how->join != NULL);
+    crt__task_init(t, w, how->fn, how->frame, how->size, how->flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
     if (CRT__UNLIKELY(how->set != NULL)) {
         crt__ext_set *e = crt__ext_add(t, CRT__EXT_SET, sizeof *e);
@@ -4290,12 +4353,13 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
         crt__ext_publish(t, e);
         crt__atomic_add(&how->set->crt__live, 1, CRT__ACQ_REL);
     }
+    crt__task_publish(t, how->join != NULL, 0);
     if (CRT__UNLIKELY(how->flags & CRT__TASK_PINNED))
         crt__atomic_add(&rt->workers[how->flags >> CRT__TASK_WORKER_SHIFT].pinned_live, 1, CRT__RELAXED);
     if (w) crt__count(&w->spawned, 1);
     // Past the gate before it closed, but perhaps too late for the walk that cancels
     // every task. (A worker walks again once it has seen the flag.)
-    else if (crt__atomic_load(&rt->closing, CRT__SEQ_CST))
+    else if (crt__atomic_fence(CRT__SEQ_CST), crt__atomic_load(&rt->closing, CRT__SEQ_CST))
         crt__atomic_or(&t->state, CRT__CANCELLED, CRT__ACQ_REL);
     if (how->join) *how->join = (crt_join_handle *)t;
     if (CRT__UNLIKELY(rt->config.on_task_spawn != NULL)) crt__hook(t, rt->config.on_task_spawn);
@@ -4539,8 +4603,8 @@ typedef struct crt__sock {
     crt__fd fd;
     struct crt__sock *next_free;
     uint32_t index, flags;
-    uint32_t pause_ms, reserved;   // accept: back-off while out of descriptors
-    crt_instant complained;
+    uint32_t pause_ms, reserved;   // atomic; accept: back-off while out of descriptors
+    crt_instant complained;        // atomic; and when that was logged
 } crt__sock;
 enum { CRT__SOCK_NODELAY = 1 };   // accepted streams get TCP_NODELAY
 enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
@@ -4578,28 +4642,27 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
     crt__unlock(&rt->sock_lock);
     return s;
 }
-static void crt__sock_release(crt__sock *s)
-{
-    crt_runtime *rt = s->rt;
-    crt__lock(&rt->sock_lock);
-    s->next_free = rt->sock_free;
-    rt->sock_free = s;
-    crt__unlock(&rt->sock_lock);
-    crt__rt_unref(rt);
-}
 static uint64_t crt__sock_token(crt__sock *s)
 {
     return (crt__atomic_load(&s->ready, CRT__RELAXED) >> 32) << 32 | s->index;
 }
-// A record that owns fd and watches it. On failure fd is closed. 0 or an error.
-static int crt__sock_new(crt_runtime *rt, crt__fd fd, uint32_t ready, crt__sock **out)
+static void crt__sock_unalloc(crt_runtime *rt, crt__sock *s)
 {
-    crt__sock *s = crt__sock_alloc(rt);
+    crt__lock(&rt->sock_lock);
+    s->next_free = rt->sock_free;
+    rt->sock_free = s;
+    crt__unlock(&rt->sock_lock);
+}
+static void crt__sock_release(crt__sock *s)
+{
+    crt_runtime *rt = s->rt;
+    crt__sock_unalloc(rt, s);
+    crt__rt_unref(rt);
+}
+// Gives a record its descriptor and watches it. On failure both are gone.
+static int crt__sock_attach(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t ready, crt__sock **out)
+{
     *out = NULL;
-    if (!s) {
-        crt__fd_close(fd);
-        return CRT_ENOMEM;
-    }
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     s->rt = rt;
     s->fd = fd;
@@ -4617,6 +4680,15 @@ static int crt__sock_new(crt_runtime *rt, crt__fd fd, uint32_t ready, crt__sock 
     crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
     *out = s;
     return 0;
+}
+// A record that owns fd and watches it. On failure fd is closed. 0 or an error.
+static int crt__sock_new(crt_runtime *rt, crt__fd fd, uint32_t ready, crt__sock **out)
+{
+    crt__sock *s = crt__sock_alloc(rt);
+    *out = NULL;
+    if (s) return crt__sock_attach(rt, s, fd, ready, out);
+    crt__fd_close(fd);
+    return CRT_ENOMEM;
 }
 static void crt__sock_unlink(crt__sock *s, crt_slot *slot)
 {
@@ -4678,6 +4750,7 @@ static void crt__sock_shutdown_all(crt_runtime *rt)
 static void crt__ready_clear(crt__sock *s, uint64_t seen, uint32_t bits)
 {
     uint64_t now = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+    bits &= ~(uint32_t)CRT__IO_SHUTDOWN;   // that one stays
     while (now >> 16 == seen >> 16)
         if (crt__atomic_cas_weak(&s->ready, &now, now & ~(uint64_t)bits, CRT__ACQ_REL, CRT__ACQUIRE)) return;
 }
@@ -4789,7 +4862,7 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, vo
     crt_poll r;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (CRT__UNLIKELY(!s)) return CRT_EINVAL;
+    if (CRT__UNLIKELY(!s || (n && !in && !out))) return slot->op = NULL, CRT_EINVAL;
     size_t done = 0;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
@@ -4992,15 +5065,18 @@ static crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
     crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(rt);
     if (!crt__has_time(rt)) return -e;
-    s->pause_ms = s->pause_ms ? crt__min(s->pause_ms * 2, 1000) : 10;
-    if (!s->complained || now - s->complained >= CRT_SEC(1)) {
-        s->complained = now;
+    uint32_t ms = crt__atomic_load(&s->pause_ms, CRT__RELAXED);   // several tasks may accept
+    int64_t said = crt__atomic_load(&s->complained, CRT__RELAXED);
+    ms = ms ? crt__min(ms * 2, 1000) : 10;
+    crt__atomic_store(&s->pause_ms, ms, CRT__RELAXED);
+    if (!said || now - said >= CRT_SEC(1)) {
+        crt__atomic_store(&s->complained, now, CRT__RELAXED);
         crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
-                 strerror(e), s->pause_ms);
+                 strerror(e), ms);
     }
     slot->op = NULL;
     slot->extra = crt__sock_generation(s) * CRT__TIMER_PLACES;
-    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(s->pause_ms)), now)) return 0;
+    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(ms)), now)) return 0;
     slot->op = &crt__op_accept_pause;
     return CRT_PENDING;
 }
@@ -5033,17 +5109,20 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         }
         memset(&from, 0, sizeof from);
         socklen_t n = sizeof from.u.bytes;
+        // The record comes first: a connection that is taken must not be lost for it.
+        if (!(made = crt__sock_alloc(cx->rt))) return slot->op = NULL, CRT_ENOMEM;
         int fd = crt__accept(s->fd, crt__sockaddr(&from), &n);
         if (fd >= 0) {
             slot->op = NULL;
-            s->pause_ms = 0;
+            if (crt__atomic_load(&s->pause_ms, CRT__RELAXED)) crt__atomic_store(&s->pause_ms, 0, CRT__RELAXED);
             from.len = n;
             if (peer) *peer = from;
             if (s->flags & CRT__SOCK_NODELAY) (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-            int e = crt__sock_new(cx->rt, fd, CRT__WRITABLE, &made);
+            int e = crt__sock_attach(cx->rt, made, fd, CRT__WRITABLE, &made);
             *out = (crt_stream *)made;
             return e;
         }
+        crt__sock_unalloc(cx->rt, made);
         if (fd == -EINTR || fd == -ECONNABORTED) continue;
         if (crt__would_block(-fd)) {
             crt__ready_clear(s, seen, CRT__READABLE | CRT__IO_ERROR | CRT__READ_CLOSED);
@@ -5064,8 +5143,8 @@ enum { CRT__RESOLVE_MOST = 16 };
 typedef struct crt__resolve {
     crt__call call;
     uint32_t count, next;                 // addresses found; to be tried
-    crt_addr addr[CRT__RESOLVE_MOST];
     char host[256], port[8];
+    crt_addr addr[CRT__RESOLVE_MOST];     // a numeric one needs room for one only
 } crt__resolve;
 
 static intptr_t crt__resolve_run(crt__call *call)
@@ -5100,7 +5179,8 @@ static int crt__resolve_new(const char *text, crt__resolve **out)
         if (!n || n >= sizeof(*out)->host || crt__parse_port(colon + 1) < 0) return CRT_EINVAL;
         if (text[0] == '[' || memchr(text, ':', n)) return CRT_EINVAL;   // a bad IPv6 address
     }
-    crt__resolve *r = crt__call_new(sizeof *r, crt__resolve_run, crt__nothing_to_clean);
+    size_t size = numeric ? offsetof(crt__resolve, addr) + sizeof(crt_addr) : sizeof(crt__resolve);
+    crt__resolve *r = crt__call_new(size, crt__resolve_run, crt__nothing_to_clean);
     if (!r) return CRT_ENOMEM;
     if (numeric) {
         r->addr[0] = a;
@@ -5411,8 +5491,9 @@ static crt_poll crt__fd_wait(crt_cx *cx, crt__fd fd, uint32_t bits, short events
         (r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0)
         return r;
     slot->op = NULL;
+    bool gone = crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__IO_SHUTDOWN;
     crt__sock_unref(s);
-    return 0;
+    return gone ? CRT_ESHUTDOWN : 0;
 }
 CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd) { return crt__fd_wait(cx, fd, CRT__FOR_READ, POLLIN); }
 CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd) { return crt__fd_wait(cx, fd, CRT__FOR_WRITE, POLLOUT); }
@@ -5901,7 +5982,7 @@ static void crt__semaphore_give(crt_semaphore *s, size_t n, crt__list *ready)
 {
     crt_slot *head;
     s->permits += n;
-    while ((head = s->q.head) && s->permits) {
+    while ((head = s->q.head) && (s->permits || !head->value)) {
         size_t take = crt__min(s->permits, (size_t)head->value);
         s->permits -= take;
         head->value -= take;
@@ -7147,7 +7228,7 @@ CRTDEF void crt_watch_rx_drop(crt_watch_rx **rx)
 
 enum { CRT__ARM_FRESH = 0, CRT__ARM_ACTIVE, CRT__ARM_CANCELLING, CRT__ARM_DONE, CRT__ARM_DISABLED };
 enum { CRT__PHASE_FRESH = 0, CRT__PHASE_POLL, CRT__PHASE_CANCEL };
-enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5 };
+enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5, CRT__TIMEOUT_WAITING = 6 };
 
 // --- timeout. phase: POLL, EXPIRED (the next pass delivers the unwind), CANCEL,
 // DONE. `set` is 1 if an unwind from outside was there when this poll began.
@@ -7183,21 +7264,16 @@ CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t)
 static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
 {
     crt_slot *outer = cx->slot;
-    uint8_t deferred = cx->deferred;
     cx->slot = &t->slot;
     crt_poll r = crt_unconstrained(cx, crt__sleep(cx, t->deadline, true));
     cx->slot = outer;
     if (r == 0) {
         t->phase = CRT__TIMEOUT_EXPIRED;
-        cx->deferred = 0;
+    } else if (r != CRT_PENDING) {   // no time driver
+        t->result = r;
+        t->phase = CRT__TIMEOUT_EXPIRED;
     } else {
-        cx->deferred = deferred;
-        if (r < 0 && r != CRT_PENDING) {   // no time driver
-            t->result = r;
-            t->phase = CRT__TIMEOUT_EXPIRED;
-        } else {
-            t->phase = CRT__TIMEOUT_UNWOUND + 1;   // nothing more in this poll
-        }
+        t->phase = CRT__TIMEOUT_WAITING;
     }
 }
 CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
@@ -7206,7 +7282,8 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
         if (r != CRT_PENDING) {
             t->result = r;
             t->phase = CRT__TIMEOUT_DONE;
-        } else if (t->set && !cx->unwind) {   // cancelled from outside, cleaning up
+        } else if ((t->set && !cx->unwind) || cx->panics != t->panics) {
+            // Cancelled from outside, or panicking: it cleans up, and the clock is off.
             t->result = CRT_UNWIND;
             t->phase = CRT__TIMEOUT_UNWOUND;
         } else {
@@ -7218,12 +7295,12 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
     bool ignored = cx->unwind != 0;
     bool first = t->phase == CRT__TIMEOUT_EXPIRED;
     cx->unwind = 0;
+    if (cx->panics != t->panics) t->result = CRT_UNWIND;   // the cleanup panicked
     if (r == CRT_PENDING && !ignored) {
         t->phase = first ? CRT__PHASE_CANCEL : CRT__TIMEOUT_UNWOUND;
         return;
     }
     if (ignored) crt__slot_cancel(cx->slot);
-    if (cx->panics != t->panics) t->result = CRT_UNWIND;   // the cleanup panicked
     t->phase = CRT__TIMEOUT_DONE;
 }
 CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t)
@@ -7236,7 +7313,7 @@ CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t)
         crt__group_unlink(&t->group);
         return t->result;
     }
-    if (t->phase == CRT__TIMEOUT_UNWOUND + 1) t->phase = CRT__PHASE_POLL;
+    if (t->phase == CRT__TIMEOUT_WAITING) t->phase = CRT__PHASE_POLL;
     if (t->phase == CRT__TIMEOUT_UNWOUND) t->phase = CRT__PHASE_CANCEL;
     return CRT_PENDING;
 }
@@ -7265,7 +7342,7 @@ CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t
     // Polling starts at a random arm, or in order.
     s->start = 0;
     if (mode == CRT__SELECT && n > 1 && s->phase == CRT__PHASE_POLL) {
-        static uint64_t stray = 88172645463325252ull;   // a task whose worker was handed over
+        uint64_t stray = cx->task->id * 0x9E3779B97F4A7C15ull + s->serial;   // a poll without a worker
         s->start = crt__random_below(cx->worker ? &cx->worker->rng : &stray, (uint32_t)n);
     }
     if (cx->unwind) {   // from outside: every arm gets one
@@ -7308,6 +7385,11 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r)
     crt__select *s = cx->select;
     crt__arm *arm = crt__arm_at(s, s->current);
     cx->slot = s->outer_slot;
+    if (cx->panics != s->panics) {   // in the arm, which unwinds by itself, or in its cleanup
+        s->winner = CRT_UNWIND;
+        s->phase = CRT__PHASE_CANCEL;
+        arm->state = CRT__ARM_CANCELLING;
+    }
     if (arm->state == CRT__ARM_CANCELLING) {
         bool ignored = cx->unwind != 0;
         cx->unwind = 0;
@@ -7316,16 +7398,12 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r)
     } else {
         if (r == CRT_PENDING) return;
         bool ends = r == CRT_UNWIND || s->mode <= CRT__SELECT_BIASED || (s->mode == CRT__TRY_JOIN && r < 0);
-        if (ends) {
+        if (ends && s->phase == CRT__PHASE_POLL) {
             s->winner = r == CRT_UNWIND || s->mode > CRT__SELECT_BIASED ? r : (crt_poll)s->current;
             s->phase = CRT__PHASE_CANCEL;
         }
     }
     arm->state = CRT__ARM_DONE;
-    if (cx->panics != s->panics) {
-        s->winner = CRT_UNWIND;
-        s->phase = CRT__PHASE_CANCEL;
-    }
 }
 CRTDEF void crt__select_turn(crt_cx *cx) { cx->select->turn++; }
 CRTDEF crt_poll crt__select_end(crt_cx *cx)
@@ -7433,6 +7511,7 @@ static crt_task *crt__walk(crt_runtime *rt, crt_task *t)
 }
 static void crt__abort_all(crt_runtime *rt)
 {
+    crt__atomic_fence(CRT__SEQ_CST);   // `closing` was written before; crt__spawn_task has the other half
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
         if (!crt__is_job(t)) crt_abort((crt_join_handle *)t);
 }
@@ -7443,34 +7522,42 @@ static const char *crt__state_name(uint32_t s)
     if (s & CRT__NOTIFIED) return "scheduled";
     return "idle";
 }
+// A task that sits idle cannot begin to run before it is notified: claim it for the
+// moment of the look, as if it ran. What it waits for, into text.
+static void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s, char *text, size_t n)
+{
+    text[0] = 0;
+    if (!crt__sits_idle(s) || !crt__atomic_cas(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+    const crt__op *op = t->u.slot.op;
+    const crt_site *site = crt__atomic_load(&t->site, CRT__RELAXED);
+    const char *what = op ? op->name : t->groups ? "select" : "a waker";
+    if (site) snprintf(text, n, " at %s:%u in %s, waits for %s", site->file, site->line, site->func, what);
+    else snprintf(text, n, ", waits for %s", what);
+    s = crt__atomic_sub(&t->state, CRT__RUNNING, CRT__SEQ_CST);
+    if (s & CRT__NOTIFIED) {
+        crt__submit(t);
+    } else if (CRT__UNLIKELY(crt__atomic_load(&rt->ended, CRT__SEQ_CST))) {
+        // A shutdown's end passed by while we had it: then it is ours to end.
+        s &= ~(uint32_t)CRT__RUNNING;
+        if (!crt__atomic_cas(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+        crt__end_task(t, CRT_UNWIND);
+        crt__count_remote_end(rt);
+    }
+}
 CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
 {
+    char parked[400];
     int n = 0;
     if (!rt || !out) return CRT_EINVAL;
-    crt__lock(&rt->walk_lock);
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
         if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
-        const char *name = crt__task_name_of(t);
-        fprintf(out, "task %llu%s%s%s %s", (unsigned long long)t->id, name ? " \"" : "", name ? name : "",
-                name ? "\"" : "", s & CRT__CANCELLED ? "cancelling, " : "");
-        fprintf(out, "%s", crt__state_name(s));
-        // A task that sits idle cannot begin to run before it is notified: claim
-        // it for the moment of the look, as if it ran.
-        uint32_t idle = s;
-        if (crt__sits_idle(s) &&
-            crt__atomic_cas(&t->state, &idle, idle | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) {
-            const crt__op *op = t->u.slot.op;
-            const crt_site *site = crt__atomic_load(&t->site, CRT__RELAXED);
-            const char *what = op ? op->name : t->groups ? "select" : "a waker";
-            if (site) fprintf(out, " at %s:%u in %s, waits for %s", site->file, site->line, site->func, what);
-            else fprintf(out, ", waits for %s", what);
-            if (crt__atomic_sub(&t->state, CRT__RUNNING, CRT__ACQ_REL) & CRT__NOTIFIED) crt__submit(t);
-        }
-        fputc('\n', out);
+        const char *name = crt__task_name_of(t), *quote = name ? "\"" : "";
+        crt__dump_parked(rt, t, s, parked, sizeof parked);
+        fprintf(out, "task %llu%s%s%s%s %s%s%s\n", (unsigned long long)t->id, name ? " " : "", quote,
+                name ? name : "", quote, s & CRT__CANCELLED ? "cancelling, " : "", crt__state_name(s), parked);
         n++;
     }
-    crt__unlock(&rt->walk_lock);
     return n;
 }
 
@@ -7685,14 +7772,19 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)
         return CRT_ENESTED;
     }
     crt__spawn_how how = {fn, frame, 0, CRT__TASK_EXTERNAL | CRT__TASK_ROOT, &join, NULL, NULL, NULL, 0};
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // it may be dropped meanwhile
     int e = crt__spawn_task(rt, NULL, &how);
-    if (e) return e;
+    if (e) {
+        crt__rt_unref(rt);
+        return e;
+    }
     if (!crt__is_multi(rt)) crt__drive_until(rt, &crt__joined(join)->join);
     e = crt_join_blocking(&join, &result);
     if (e == CRT_EPANIC) {
         crt__say(rt, CRT_LOG_ERROR, "the task given to crt_block_on panicked: %s", crt_join_panic_message(join));
         crt_detach(&join);
     }
+    crt__rt_unref(rt);
     return e ? e : result;
 }
 CRTDEF crt_poll crt_handle_block_on(crt_handle *h, crt_fn fn, void *frame)
@@ -7700,6 +7792,17 @@ CRTDEF crt_poll crt_handle_block_on(crt_handle *h, crt_fn fn, void *frame)
     return crt_block_on((crt_runtime *)h, fn, frame);
 }
 
+// Everything that is ready now, in the order in which it would run.
+static crt__list crt__all_ready(crt__worker *w)
+{
+    crt__list all = {NULL, NULL};
+    crt_task *t;
+    while ((t = crt__inject_pop(&w->rt->urgent))) crt__list_push(&all, t);
+    while ((t = crt__list_pop(&w->fifo))) crt__list_push(&all, t);
+    while ((t = crt__inject_pop(&w->rt->inject))) crt__list_push(&all, t);
+    while ((t = crt__inject_pop(&w->rt->background))) crt__list_push(&all, t);
+    return all;
+}
 // Takes the wake-up out of the reactor, so that the poll descriptor falls silent.
 static void crt__reactor_wake_clear(crt_runtime *rt)
 {
@@ -7711,7 +7814,9 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
 {
     if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
     if (crt__tls.in_task) return CRT_ENESTED;
+    if (crt__atomic_load(&rt->ended, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
     if (!crt__drive_begin(rt)) return CRT_EBUSY;
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // it may be dropped meanwhile
     crt__worker *w = &rt->workers[0];
     crt__context outer = crt__tls;
     crt_cx cx;
@@ -7721,14 +7826,19 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
     if (rt->reactor) crt__reactor_wake_clear(rt);
     crt__drivers_poll(w);
     int64_t begun = crt__clock();
-    if (max_time <= 0) {   // those that are ready now: count them
-        uint32_t ready = (uint32_t)crt__injected(rt);
-        for (crt_task *t = w->fifo.head; t; t = t->next) ready++;
-        ran = crt__run_ready(w, &cx, ready);
+    if (max_time <= 0) {
+        crt__list ready = crt__all_ready(w);   // what they wake waits for the next turn
+        for (crt_task *t; (t = crt__list_pop(&ready)); ran++) {
+            cx.budget = CRT__BUDGET;
+            crt__run_task(w, &cx, t);
+        }
     } else {
-        for (uint32_t n; (n = crt__run_ready(w, &cx, 1)) != 0;) {
-            ran += n;
+        for (;;) {
+            uint32_t n = crt__run_ready(w, &cx, 1);
             if (crt__clock() - begun >= max_time) break;
+            if (!n && !w->deferred.head) break;
+            ran += n;
+            if (!n || ran % (uint32_t)rt->config.event_interval == 0) crt__drivers_poll(w);
         }
     }
     crt__batch_end(w);
@@ -7737,6 +7847,7 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
     crt__atomic_store(&w->park, CRT__PARKED_DRIVER, CRT__SEQ_CST);
     if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) crt__unpark(w);
     crt__drive_end(rt);
+    crt__rt_unref(rt);
     return (int)ran;
 }
 CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt)
@@ -7748,6 +7859,8 @@ CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
 {
     crt__worker *w = &rt->workers[0];
     if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) return 0;
+    if (crt__atomic_load(&rt->ended, CRT__ACQUIRE)) return CRT_FOREVER;
+    crt__wheel_refresh(&w->wheel);
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return CRT_FOREVER;
     return crt__max(next - crt__rt_now(rt), 0);
@@ -7802,12 +7915,7 @@ static bool crt__virtual_idle(crt_runtime *rt)
         crt__driver_leave(rt);
         if (n) return true;
     }
-    // What the wheel remembers as its next event may have been cancelled.
-    crt__wheel *wheel = &rt->workers[0].wheel;
-    uint32_t level, index;
-    crt__lock(&wheel->lock);
-    crt__atomic_store(&wheel->next, crt__wheel_next(wheel, &level, &index), CRT__SEQ_CST);
-    crt__unlock(&wheel->lock);
+    crt__wheel_refresh(&rt->workers[0].wheel);
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return false;
     crt__clock_to(rt, crt__max(next, rt->clock_offset));
@@ -7846,49 +7954,97 @@ static void crt__begin_shutdown(crt_runtime *rt)
     crt__abort_all(rt);
     if (rt->workers) crt__wake_all(rt);
 }
-static void crt__drain(crt__inject *q)
-{
-    while (crt__inject_length(q)) {
-        if (!crt__inject_pop(q)) crt__cpu_relax();
-    }
-}
 static void crt__name_leftover(crt_runtime *rt, crt_task *t)
 {
-    const char *name = crt__task_name_of(t);
+    const char *name = crt__task_name_of(t), *space = name ? " " : "";
     const crt_site *site = t->flags & CRT__TASK_NO_SITE ? NULL : t->site;
-    crt__say(rt, CRT_LOG_WARN, "shutdown: task %llu%s%s did not end in time; it was at %s:%u",
-             (unsigned long long)t->id, name ? " " : "", name ? name : "", site ? site->file : "?",
-             site ? site->line : 0);
+    char place[160] = "ready to run";
+    if (site) snprintf(place, sizeof place, "at %s:%u", site->file, site->line);
+    crt__say(rt, CRT_LOG_WARN, "shutdown: task %llu%s%s did not end in time; it was %s",
+             (unsigned long long)t->id, space, name ? name : "", place);
 }
-// Ends tasks that did not end by themselves; no worker runs any more. First all of
-// them are made RUNNING, as if they were being polled: wakes then leave them alone,
-// so nothing that is freed below is in a queue. A task whose poll has given its
-// worker away is ended by the thread that polls it, once f returns.
-static int crt__end_leftovers(crt_runtime *rt)
+static void crt__adopt(crt_task *t)
 {
-    int left = 0;
-    crt__lock(&rt->walk_lock);
-    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
-        if (crt__is_job(t)) continue;
-        uint32_t s = crt__atomic_or(&t->state, CRT__RUNNING, CRT__SEQ_CST);
-        if (s & (CRT__COMPLETE | CRT__OFF)) {
-            left += !(s & CRT__COMPLETE);
-            continue;
-        }
-        t->flags |= CRT__TASK_ADOPTED | (crt__sits_idle(s) ? 0 : CRT__TASK_NO_SITE);
+    crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+    t->flags |= CRT__TASK_ADOPTED | CRT__TASK_NO_SITE;
+}
+static void crt__adopt_queue(crt__inject *q)
+{
+    while (crt__inject_length(q)) {
+        crt_task *t = crt__inject_pop(q);
+        if (t) crt__adopt(t);
+        else crt__cpu_relax();
     }
-    crt__drain(&rt->inject);
-    crt__drain(&rt->urgent);
-    crt__drain(&rt->background);
+}
+static void crt__adopt_list(crt__list *l)
+{
+    for (crt_task *t; (t = crt__list_pop(l));) crt__adopt(t);
+}
+static void crt__adopt_of_worker(crt__worker *w)
+{
+    crt__adopt_list(&w->fifo);
+    crt__adopt_list(&w->deferred);
+    if (!w->ring || !w->inbox) return;   // current thread, or never built
+    crt__adopt_queue(w->inbox);
+    if (w->lifo) crt__adopt(w->lifo);
+    w->lifo = NULL;
+    for (crt_task *t; (t = crt__ring_pop(w->ring));) crt__adopt(t);
+}
+static void crt__adopt_shared(crt_runtime *rt)
+{
+    crt__adopt_queue(&rt->inject);
+    crt__adopt_queue(&rt->urgent);
+    crt__adopt_queue(&rt->background);
+}
+static int crt__end_adopted(crt_runtime *rt)
+{
+    int n = 0;
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         if (!(t->flags & CRT__TASK_ADOPTED) || (crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE)) continue;
         crt__name_leftover(rt, t);
         crt__end_task(t, CRT_UNWIND);
         crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
-        left++;
+        n++;
     }
+    return n;
+}
+// Ends tasks that did not end by themselves; no worker loop runs any more. They are
+// adopted first: made RUNNING, as if they were being polled, so that wakes leave
+// them alone. An idle task is taken where it is, a queued one out of its queue. One
+// that is neither is on its way into the injection queue, whose pusher will see
+// `ended` and end it (crt__end_queued), or is being polled by a thread that has
+// given its worker away, which will see `ended` too.
+static int crt__end_leftovers(crt_runtime *rt)
+{
+    int left = 0;
+    crt__lock(&rt->walk_lock);
+    crt__atomic_store(&rt->ended, 1, CRT__SEQ_CST);
+    crt__atomic_fence(CRT__SEQ_CST);
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        if (crt__is_job(t)) continue;
+        uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+        left += (s & CRT__OFF) && !(s & CRT__COMPLETE);
+        while (crt__sits_idle(s)) {
+            if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
+            t->flags |= CRT__TASK_ADOPTED;
+            break;
+        }
+    }
+    for (uint32_t i = 0; i < rt->worker_count; i++) crt__adopt_of_worker(&rt->workers[i]);
+    crt__adopt_shared(rt);
     crt__unlock(&rt->walk_lock);
-    return left;
+    return left + crt__end_adopted(rt);
+}
+// A task was pushed after the leftovers were adopted.
+static CRT__COLD void crt__end_queued(crt_runtime *rt)
+{
+    crt__inject *queues[] = {&rt->inject, &rt->urgent, &rt->background};
+    for (int i = 0; i < 3; i++)
+        for (crt_task *t; (t = crt__inject_pop(queues[i]));) {
+            crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+            crt__end_task(t, CRT_UNWIND);
+            crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
+        }
 }
 // Runs once, when the last worker has left its loop, or the driving thread is done.
 static void crt__finish_shutdown(crt_runtime *rt)
@@ -7929,11 +8085,12 @@ static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     uint32_t n = crt__wait_zero(&p->alive, deadline), jobs = crt__atomic_load(&p->outstanding, CRT__ACQUIRE);
     crt__lock(&p->exit_lock);
     bool last = p->has_zombie;
+    crt__thread zombie = p->zombie;
     p->has_zombie = 0;
     p->abandoned = 1;
     crt__unlock(&p->exit_lock);
-    if (last && !n) crt__thread_join(p->zombie);
-    else if (last) crt__thread_detach(p->zombie);
+    if (last && !n) crt__thread_join(zombie);
+    else if (last) crt__thread_detach(zombie);
     if (jobs) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", jobs, jobs == 1 ? "" : "s");
     return (int)jobs;
 }
@@ -7985,12 +8142,12 @@ static int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
 {
     if (!rt || timeout < 0) return CRT_EINVAL;
-    if (crt__tls.in_task) {
-        crt__say(rt, CRT_LOG_ERROR, "crt_runtime_shutdown inside a task would wait for itself");
+    if (crt__tls.in_task || crt__tls.rt == rt) {   // also a hook, or a blocking job
+        crt__say(rt, CRT_LOG_ERROR, "crt_runtime_shutdown inside the runtime would wait for itself");
         return CRT_ENESTED;
     }
     if (crt__atomic_xchg(&rt->shutdown_called, 1, CRT__ACQ_REL)) return 0;
-    int64_t deadline = timeout == CRT_FOREVER ? CRT_FOREVER : crt__clock() + timeout;
+    int64_t deadline = timeout == CRT_FOREVER ? CRT_FOREVER : crt__instant_after(crt__clock(), timeout);
     int left = 0;
     crt__begin_shutdown(rt);
     if (crt__is_multi(rt)) {

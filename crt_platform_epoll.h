@@ -218,8 +218,8 @@ static int crt__epoll_wait(crt__reactor *r, int64_t timeout_ns)
         // Kernel's time, 64-bit on every architecture.
         struct { int64_t sec, nsec; } t = {timeout_ns / 1000000000, timeout_ns % 1000000000};
         long n = syscall(SYS_epoll_pwait2, r->epoll, r->events, r->max_events, &t, NULL, (size_t)0);
-        if (n >= 0 || errno != ENOSYS) return (int)n;
-        r->no_pwait2 = true;
+        if (n >= 0 || errno == EINTR) return (int)n;
+        r->no_pwait2 = true;   // ENOSYS, or a filter that refuses what it does not know
     }
 #endif
     int64_t ms = timeout_ns < 0 ? -1 : timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);

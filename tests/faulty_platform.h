@@ -44,6 +44,7 @@ enum { FAULT_WATCHED = 4096, FAULT_LATE = 32 };
 static struct { uint64_t token; uint32_t epoll; } fault__watched[FAULT_WATCHED];   // atomic, by descriptor
 static uint64_t fault__late[FAULT_LATE];   // atomic; tokens that this runtime has seen, 0: none
 
+// While no runtime lives.
 static CRT__UNUSED void fault_begin(uint32_t per_mille, bool fatal, uint32_t seed)
 {
     memset(&fault, 0, sizeof fault);
@@ -51,6 +52,11 @@ static CRT__UNUSED void fault_begin(uint32_t per_mille, bool fatal, uint32_t see
     fault.per_mille = per_mille;
     fault.fatal = fatal;
     fault.seed = seed;
+}
+// Counts from 0 again; also while runtimes live.
+static CRT__UNUSED void fault_count(void)
+{
+    for (int i = 0; i < FAULT_KINDS; i++) __atomic_store_n(&fault.calls[i], 0, __ATOMIC_RELAXED);
 }
 static CRT__UNUSED uint32_t fault_calls(int kind) { return __atomic_load_n(&fault.calls[kind], __ATOMIC_RELAXED); }
 

@@ -13,13 +13,20 @@
 //   program seconds=60          more of everything
 //   program model=... replay=...   one execution, as a failure prints it
 //
+// Plain accesses of crt.h are not visible to the explorer, only atomic ones are. Built as
+//   gcc -fsanitize=thread -DMODEL_RACES -c tests/model_x.c && gcc model_x.o
+// (compiled for the thread sanitizer, but linked without it) they are: what the compiler
+// reports goes to the explorer's race detector and heap, for the structures of the model.
+//
 // The header is included three times: by the model, by crt.h for the atomics, and by
 // crt.h for the platform.
 #if !defined(MODEL_PLATFORM_H)
 #define MODEL_PLATFORM_H
 
 // The explorer switches stacks behind the sanitizers' backs; they only get in the way.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(MODEL_RACES)
+// the hooks below take the sanitizer's place
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MODEL_SANITIZED 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -114,7 +121,8 @@ MODEL_API crt_task *model_task(crt_fn fn, const void *frame, size_t size, bool j
     crt__chunk_link(&rt, chunk);
     crt_task *t = crt__chunk_task(chunk, 0);
     t->home = chunk;
-    crt__task_init(t, &workers[0], fn, frame, size, 0, join);
+    crt__task_init(t, &workers[0], fn, frame, size, 0);
+    crt__task_publish(t, join, 0);
     return t;
 }
 MODEL_API crt_join_handle *model_handle(crt_task *t) { return (crt_join_handle *)t; }
@@ -166,6 +174,78 @@ MODEL_API void model_run_until(crt__worker *w, uint64_t count)
 }
 
 // ---------------------------------------------------------------------------
+// plain accesses, as the compiler reports them
+// ---------------------------------------------------------------------------
+
+#ifdef MODEL_RACES
+#define MODEL_BARE __attribute__((no_sanitize("thread"), used, noinline))
+static bool model_busy;   // what the explorer itself does is not looked at
+static struct {
+    const char *begin, *end;
+} model_watched[16];
+static int model_watches;
+
+MODEL_BARE static void model_watch(const void *p, size_t size)
+{
+    for (int i = 0; i < model_watches; i++)
+        if (model_watched[i].begin == (const char *)p) return;
+    model_watched[model_watches].begin = p;
+    model_watched[model_watches++].end = (const char *)p + size;
+}
+MODEL_BARE static bool model_is_watched(const void *p)
+{
+    for (int i = 0; i < EX_MAX_THREADS; i++) {
+        const char *heap = ex.heaps[i].memory;
+        if (heap && (const char *)p >= heap && (const char *)p < heap + EX_HEAP_SIZE) return true;
+    }
+    for (int i = 0; i < model_watches; i++)
+        if ((const char *)p >= model_watched[i].begin && (const char *)p < model_watched[i].end) return true;
+    return false;
+}
+MODEL_BARE static void model_plain(const void *p, size_t size, bool write, const void *pc)
+{
+    static char site[64];
+    if (model_busy || !ex.running || !model_is_watched(p)) return;
+    model_busy = true;
+    snprintf(site, sizeof site, "plain at %p (addr2line)", (const void *)((const char *)pc - 1));
+    if (!write) ex_plain_read(p, size, site);
+    // A value that stays is no news; forgetting the history would only blind the explorer.
+    else ex_access_memory(p, (uint32_t)size, EX_PLAIN_WRITE, site);
+    model_busy = false;
+}
+#define MODEL_HOOK(n)                                                                      \
+    MODEL_BARE void __tsan_read##n(void *p) { model_plain(p, n, false, __builtin_return_address(0)); } \
+    MODEL_BARE void __tsan_write##n(void *p) { model_plain(p, n, true, __builtin_return_address(0)); }
+MODEL_HOOK(1) MODEL_HOOK(2) MODEL_HOOK(4) MODEL_HOOK(8) MODEL_HOOK(16)
+#define MODEL_HOOK_UNALIGNED(n)                                                            \
+    MODEL_BARE void __tsan_unaligned_read##n(void *p) { model_plain(p, n, false, __builtin_return_address(0)); } \
+    MODEL_BARE void __tsan_unaligned_write##n(void *p) { model_plain(p, n, true, __builtin_return_address(0)); }
+MODEL_HOOK_UNALIGNED(2) MODEL_HOOK_UNALIGNED(4) MODEL_HOOK_UNALIGNED(8) MODEL_HOOK_UNALIGNED(16)
+MODEL_BARE void __tsan_init(void) {}
+MODEL_BARE void __tsan_func_entry(void *pc) { (void)pc; }
+MODEL_BARE void __tsan_func_exit(void) {}
+MODEL_BARE void __tsan_read_range(void *p, size_t n) { (void)p, (void)n; }
+MODEL_BARE void __tsan_write_range(void *p, size_t n) { (void)p, (void)n; }
+// The explorer's own atomics, and those of crt.h through it.
+#define MODEL_HOOK_ATOMIC(n, type)                                                         \
+    MODEL_BARE type __tsan_atomic##n##_load(const type *p, int order) { return (void)order, *(volatile const type *)p; } \
+    MODEL_BARE void __tsan_atomic##n##_store(type *p, type v, int order) { (void)order, *(volatile type *)p = v; } \
+    MODEL_BARE int __tsan_atomic##n##_compare_exchange_strong(type *p, type *e, type v, int a, int b) \
+    {                                                                                      \
+        type old = *p;                                                                     \
+        (void)a, (void)b;                                                                  \
+        if (old == *e) *p = v;                                                             \
+        bool same = old == *e;                                                             \
+        *e = old;                                                                          \
+        return same;                                                                       \
+    }
+MODEL_HOOK_ATOMIC(8, uint8_t) MODEL_HOOK_ATOMIC(16, uint16_t) MODEL_HOOK_ATOMIC(32, uint32_t) MODEL_HOOK_ATOMIC(64, uint64_t)
+MODEL_BARE void __tsan_atomic_thread_fence(int order) { (void)order; }
+#else
+#define model_watch(p, size) ((void)0)
+#endif
+
+// ---------------------------------------------------------------------------
 // the table and main
 // ---------------------------------------------------------------------------
 
@@ -182,12 +262,27 @@ static int model_count;
 
 static void model_entry(void)
 {
+#ifdef MODEL_RACES
+    model_busy = false;   // an execution that failed may have left it set
+    model_watch(&rt, sizeof rt);
+    model_watch(workers, sizeof workers);
+    model_watch(rings, sizeof rings);
+    model_watch(sleepers, sizeof sleepers);
+#endif
     for (int i = 0; i < model_count; i++)
         if (model_table[i].name == ex.model_name) {
             model_seeded = model_table[i].seed.func ? &model_table[i].seed : NULL;
             model_table[i].run();
         }
 }
+
+#ifndef MODEL_SECONDS   // for all models of a program
+#ifdef MODEL_RACES
+#define MODEL_SECONDS 15.0
+#else
+#define MODEL_SECONDS 3.5
+#endif
+#endif
 
 typedef struct model_preset {
     ex_strategy strategy;
@@ -268,7 +363,7 @@ MODEL_API int model_main(int argc, char **argv, const model *table, int count)
     count = 0;
 #endif
     for (int i = 0; i < count; i++) {
-        if (model_check(&list[i], 3.5 / clean)) passed++;
+        if (model_check(&list[i], MODEL_SECONDS / clean)) passed++;
         else failed++;
     }
     printf("%d passed, %d failed\n", passed, failed);

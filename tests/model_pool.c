@@ -184,6 +184,51 @@ static void no_thread(void)
     finish();
 }
 
+// --- crt_block_in_place: a pool thread carries the worker on, unless f returns first
+
+static uint32_t going;     // atomic: tasks that have not ended
+static bool f_waits;
+static intptr_t in_place(void *arg)
+{
+    (void)arg;
+    while (f_waits && !crt__atomic_load(&ran[1], ACQUIRE)) crt__cpu_relax();
+    return 3;
+}
+static crt_poll in_place_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    EX_ASSERT(crt_block_in_place(cx, in_place, NULL) == 3);
+    crt__atomic_store(&ran[0], 1, RELEASE);
+    if (crt__atomic_sub(&going, 1, ACQ_REL) == 1) crt__stop_workers(&rt);
+    return 0;
+}
+static crt_poll beside_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    EX_ASSERT(crt__atomic_xchg(&ran[1], 1, ACQ_REL) == 0);
+    if (crt__atomic_sub(&going, 1, ACQ_REL) == 1) crt__stop_workers(&rt);
+    return 0;
+}
+// Both tasks belong to worker 0; nobody steals from it.
+static void block_in_place(bool waits)
+{
+    model_runtime(2);
+    rt.config.max_blocking_threads = 1;
+    rt.config.thread_keep_alive = CRT_SEC(10);
+    rt.threads_alive = 3;   // this is not the end of the runtime
+    memset(ran, 0, sizeof ran);
+    f_waits = waits;
+    going = 2;
+    crt__ring_push(&rings[0], &rt.inject, model_task(in_place_run, NULL, 0, false));
+    crt__ring_push(&rings[0], &rt.inject, model_task(beside_run, NULL, 0, false));
+    crt__worker_loop(&workers[0]);
+    while (crt__atomic_load(&going, ACQUIRE)) crt__cpu_relax();
+    EX_ASSERT(ran[0] == 1 && ran[1] == 1);
+    finish();
+}
+static void in_place_waits_for_its_worker(void) { block_in_place(true); }
+static void in_place_returns_at_once(void) { block_in_place(false); }
+
 static const model models[] = {
     {.name = "one job", .run = one_job},
     {.name = "two jobs", .run = two_jobs},
@@ -197,6 +242,9 @@ static const model models[] = {
     {.name = "shutdown against a job", .run = shutdown_against_jobs},
     {.name = "shutdown against an idle thread", .run = shutdown_against_idle},
     {.name = "no thread can be started", .run = no_thread},
+
+    {.name = "block_in_place waits for a task of its own worker", .run = in_place_waits_for_its_worker},
+    {.name = "block_in_place returns while the pool comes", .run = in_place_returns_at_once},
 
     {.name = "seed: the thread that ends does not look again", .run = idle_against_push_of_one,
      .seed = {"crt__pool_main", "sub &p->threads", MODEL_SKIP, 0, NULL, 0}},

@@ -13,6 +13,8 @@ static crt__inject queue;
 static void setup(void)
 {
     model_runtime(MODEL_WORKERS);
+    model_watch(&queue, sizeof queue);
+    model_watch(tasks, sizeof tasks);
     crt__inject_init(&queue);
     memset(tasks, 0, sizeof tasks);
     memset(taken, 0, sizeof taken);

@@ -19,6 +19,9 @@ static int unwinds, holders;
 static void setup(void)
 {
     model_runtime(1);
+    model_watch(&notify, sizeof notify);
+    model_watch(&semaphore, sizeof semaphore);
+    model_watch(&mutex, sizeof mutex);
     EX_WRITE(counter) = 0;
     lock = 0;
     memset(&notify, 0, sizeof notify);
@@ -247,6 +250,84 @@ static void unlock_against_abort(void)
     EX_ASSERT(!mutex.q.head && mutex.q.extra == 0);
 }
 
+// --- rwlock, barrier
+
+static crt_rwlock rwlock;
+static crt_barrier barrier;
+static int readers;
+static crt_poll write_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    crt_poll r = crt_rwlock_write(cx, &rwlock);
+    if (r == CRT_PENDING) return r;
+    if (r == 0) {
+        EX_ASSERT(!readers);
+        critical();
+        crt_rwlock_unlock_write(&rwlock);
+    }
+    return r;
+}
+static crt_poll read_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    crt_poll r = crt_rwlock_read(cx, &rwlock);
+    if (r == CRT_PENDING) return r;
+    if (r == 0) {
+        readers++;
+        EX_ASSERT(!holders && EX_READ(counter) < 10);
+        readers--;
+        crt_rwlock_unlock_read(&rwlock);
+    }
+    return r;
+}
+static void unlock_read(void *arg)
+{
+    (void)arg;
+    EX_ASSERT(EX_READ(counter) == 0);   // the writer is not in yet
+    crt_rwlock_unlock_read(&rwlock);
+}
+// A reader is in, a writer waits and is aborted, a reader waits behind it.
+static void rwlock_against_abort(void)
+{
+    setup();
+    memset(&rwlock, 0, sizeof rwlock);
+    readers = 0;
+    EX_ASSERT(crt_rwlock_try_read(&rwlock) == 0);
+    start(write_run, NULL, 0, &first);
+    start(read_run, NULL, 0, &second);
+    int a = ex_spawn(unlock_read, NULL), b = ex_spawn(abort_first, NULL), c = ex_spawn(worker, (void *)2);
+    EX_ASSERT(crt_join_blocking(&second, NULL) == 0);
+    ex_join(a), ex_join(b), ex_join(c);
+    crt_detach(&first);
+    EX_ASSERT(!rwlock.q.head && !rwlock.readers && !rwlock.writer);
+}
+static crt_poll barrier_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    crt_poll r = crt_barrier_wait(cx, &barrier);
+    if (r == 1) holders++;
+    return r;
+}
+// Two are needed, three come, one of them is aborted: two meet, one of them leads.
+static void barrier_against_abort(void)
+{
+    setup();
+    crt_barrier_init(&barrier, 2);
+    start(barrier_run, NULL, 0, &first);
+    start(barrier_run, NULL, 0, NULL);
+    start(barrier_run, NULL, 0, &second);
+    int b = ex_spawn(abort_first, NULL), c = ex_spawn(worker, (void *)2);
+    ex_join(b), ex_join(c);
+    // If the abort came too late, the last one has nobody to meet.
+    crt__tls.worker = &workers[0];
+    crt_abort(second);
+    worker((void *)3);
+    EX_ASSERT(holders == 1);
+    EX_ASSERT(barrier.arrived == 0 && !barrier.q.head);
+    crt_detach(&first);
+    crt_detach(&second);
+}
+
 // --- oneshot
 
 static crt_poll recv_run(void *frame, crt_cx *cx)
@@ -419,6 +500,8 @@ static const model models[] = {
     {.name = "semaphore: close, release and abort", .run = close_against_abort},
     {.name = "mutex: handed over, and a try", .run = mutex_hand_over},
     {.name = "mutex: handed to an aborted task", .run = unlock_against_abort},
+    {.name = "rwlock: a writer is aborted before a reader", .run = rwlock_against_abort},
+    {.name = "barrier: one of three is aborted", .run = barrier_against_abort},
     {.name = "oneshot: send", .run = oneshot_send},
     {.name = "oneshot: the sender goes", .run = oneshot_drop},
     {.name = "oneshot: send against an abort", .run = oneshot_send_against_abort},

@@ -114,7 +114,8 @@ static void walk_against_end(void)
     slab.chunk = (crt__chunk){&rt, NULL, NULL, 5, 192, 1, 1};
     walked = crt__chunk_task(&slab.chunk, 0);
     walked->home = &slab.chunk;
-    crt__task_init(walked, &workers[0], wait_run, &(wait_frame){0}, sizeof(wait_frame), 0, false);
+    crt__task_init(walked, &workers[0], wait_run, &(wait_frame){0}, sizeof(wait_frame), 0);
+    crt__task_publish(walked, false, 0);
     submit(walked);
     int a = ex_spawn(walker, NULL), b = ex_spawn(walker, NULL);
     worker((void *)1);

@@ -26,7 +26,7 @@ typedef struct arm {
     crt_frame co;
     crt_notify gate, cleanup;
     int outcome;           // set by the driver: what it does when its gate opens
-    bool cleanup_panics;
+    bool cleanup_panics, panicked;
     int state, begun, cleaned, cut;   // counts: bodies begun, cleanups begun, cleanup awaits cut short
     int value;             // what it returns: its index, or a negative number
     crt_poll r;
@@ -39,7 +39,10 @@ static crt_poll arm_run(void *frame, crt_cx *cx)
     self->begun++;
     self->state = A_WAIT;
     CRT_AWAIT(self->r = crt_notified(cx, &self->gate));
-    if (self->outcome == O_PANIC) CRT_PANIC(cx, "arm %d", self->value);
+    if (self->outcome == O_PANIC) {
+        self->panicked = true;
+        CRT_PANIC(cx, "arm %d", self->value);
+    }
     CRT_RETURN(self->outcome == O_NEGATIVE ? -1000 - self->value : self->value);
     CRT_FINALLY
         self->cleaned++;
@@ -47,7 +50,10 @@ static crt_poll arm_run(void *frame, crt_cx *cx)
         CRT_AWAIT(self->r = crt_notified(cx, &self->cleanup));
         if (self->r == CRT_UNWIND) self->cut++;
         self->state = A_DONE;
-        if (self->cleanup_panics) CRT_PANIC(cx, "cleanup of arm %d", self->value);
+        if (self->cleanup_panics) {
+            self->panicked = true;
+            CRT_PANIC(cx, "cleanup of arm %d", self->value);
+        }
     CRT_END;
 }
 
@@ -79,6 +85,15 @@ static crt_poll kid_run(node *self, int i, crt_cx *cx)
     node *k = self->kid[i];
     return k->op == LEAF ? arm_run(&k->arms[k->leaf], cx) : node_run(k, cx);
 }
+// The body must not run on when something below it has panicked.
+static int ran_on;
+static bool panicked_below(const node *t)
+{
+    if (t->op == LEAF) return t->arms[t->leaf].panicked;
+    for (int i = 0; i < t->n; i++)
+        if (panicked_below(t->kid[i])) return true;
+    return false;
+}
 // Any tree as coroutines in coroutines.
 static crt_poll node_run(void *frame, crt_cx *cx)
 {
@@ -107,6 +122,7 @@ static crt_poll node_run(void *frame, crt_cx *cx)
             crt_on_if(cx, 2, self->n > 2, kid_run(self, 2, cx))));
     else
         CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, self->d, kid_run(self, 0, cx)));
+    ran_on += panicked_below(self);
     CRT_RETURN(self->r);
     CRT_FINALLY
         self->cleaned++;
@@ -120,7 +136,7 @@ static crt_poll node_run(void *frame, crt_cx *cx)
 #define X_BIASED(s, t, a, b) crt_select_biased(cx, (s), crt_on(cx, 0, a), crt_on(cx, 1, b))
 #define X_JOIN_ALL(s, t, a, b) crt_join_all(cx, (s), crt_on(cx, 0, a), crt_on(cx, 1, b))
 #define X_TRY_JOIN(s, t, a, b) crt_try_join(cx, (s), crt_on(cx, 0, a), crt_on(cx, 1, b))
-#define X_TIMEOUT(s, t, a, b) crt_timeout(cx, (t), self->root->kid[0]->op == LEAF ? 0 : t == &self->t2 ? self->root->d : self->root->kid[0]->d, a)
+#define X_TIMEOUT(s, t, a, b) crt_timeout(cx, (t), (t) == &self->t2 ? self->root->d : self->root->kid[0]->d, a)
 typedef struct pair {
     crt_frame co;
     node *root;
@@ -137,6 +153,7 @@ typedef struct pair {
         CRT_BEGIN(self, cx);                                                               \
         CRT_AWAIT(self->r = X_##OUTER(&self->s2, &self->t2,                                \
                                       X_##INNER(&self->s1, &self->t1, ARM(0), ARM(1)), ARM(2))); \
+        ran_on += panicked_below(self->root);                                              \
         CRT_RETURN(self->r);                                                               \
         CRT_END;                                                                           \
     }
@@ -316,6 +333,7 @@ static crt_poll play_run(void *frame, crt_cx *cx)
     play *self = frame;
     CRT_BEGIN(self, cx);
     m_panicked = false;
+    ran_on = 0;
     m_reset(self->root);
     if (self->fn) CHECK_EQ(crt_spawn_join(cx, &self->join, self->fn, &(pair){.root = self->root}), 0);
     else {
@@ -347,6 +365,7 @@ static crt_poll play_run(void *frame, crt_cx *cx)
     if (self->bad) CRT_RETURN(1);
     if (m_panicked) {
         if (self->code != CRT_EPANIC) describe(self, "the panic was swallowed");
+        if (ran_on) describe(self, "the body ran on after a panic");
     } else if (self->root->m_result == CRT_UNWIND) {
         if (self->code != CRT_ECANCELED) describe(self, "should be cancelled");
     } else if (self->code != 0 || self->result != self->root->m_result) {
@@ -442,6 +461,7 @@ static void every_pair_does_so_on_each(crt_runtime *rt)
 
 static uint64_t rng = 88172645463325252ull;
 static int below(int n) { return (int)crt__random_below(&rng, (uint32_t)n); }
+static unsigned deadlines;   // taken in this tree: two that pass at once would leave the winner to chance
 static int make_tree(node *pool, int *used, int *leaves, arm *arms, int depth)
 {
     int me = (*used)++;
@@ -455,7 +475,10 @@ static int make_tree(node *pool, int *used, int *leaves, arm *arms, int depth)
     }
     t->op = below(OPS);
     t->n = t->op == TIMEOUT ? 1 : 1 + below(3);
-    t->d = CRT_MS(TICK_MS) * (1 + below(4));
+    int tick = 1 + below(4);
+    while (t->op == TIMEOUT && deadlines & 1u << tick) tick++;
+    if (t->op == TIMEOUT) deadlines |= 1u << tick;
+    t->d = CRT_MS(TICK_MS) * tick;
     for (int i = 0; i < t->n; i++) {
         if (*leaves >= LEAVES) {
             t->n = i;
@@ -471,7 +494,7 @@ static void random_trees(crt_runtime *rt, bool timed, int rounds)
     static node pool[64];
     for (int round = 0; round < rounds && test__bad < 8; round++) {
         int used = 0, leaves = 0, script[SCRIPT], length = 1 + below(SCRIPT);
-        do used = leaves = 0, make_tree(pool, &used, &leaves, arms, 3);
+        do deadlines = 0, used = leaves = 0, make_tree(pool, &used, &leaves, arms, 3);
         while (pool[0].op == LEAF);
         bool panicked = false;
         for (int i = 0; i < length; i++) {
@@ -568,6 +591,16 @@ static crt_poll order_run(void *frame, crt_cx *cx)
         CHECK(!strncmp(self->seen, "012", 3));
         CHECK(strchr(self->seen, '3') == NULL);   // what comes after the winner is not begun
     }
+    // while nobody wins, each arm is evaluated once in each poll
+    memset(self->seen, 0, sizeof self->seen);
+    self->n = self->i = 0;
+    CRT_AWAIT(self->w = crt_join_all(cx, &self->sel,
+        crt_on(cx, 0, (self->i++, crt_yield_now(cx))),
+        crt_on(cx, 1, polled(self, 1, self->n ? 3 : CRT_PENDING)),
+        crt_on(cx, 2, polled(self, 2, self->n > 2 ? 3 : CRT_PENDING))));
+    CHECK_EQ(self->w, 0);
+    CHECK_EQ(self->i, 2);
+    CHECK(!strcmp(self->seen, "1212"));
     // a disabled arm is not evaluated; its condition is looked at once
     self->n = self->conditions = 0;
     CRT_AWAIT(self->w = crt_select(cx, &self->sel,
@@ -698,9 +731,7 @@ typedef struct timed {
     crt_poll r, w;
     int i;
     CRT_SELECT(8) sel;
-    arm a;
     crt_notify never;
-    bool closed;
 } timed;
 #define ELAPSED_MS ((long)((crt_now(cx) - self->begin) / 1000000))
 // Sleeps when it is cancelled: a slow goodbye.
@@ -720,7 +751,6 @@ static crt_poll slow_run(void *frame, crt_cx *cx)
 }
 typedef struct timed_more {
     crt_frame co;
-    timed t;
     slow s1, s2;
     crt_timer t1, t2;
     CRT_SELECT(2) sel;
@@ -784,7 +814,11 @@ static crt_poll timed_run(void *frame, crt_cx *cx)
         CHECK_EQ(self->w, 0);
     }
     CHECK_EQ(ELAPSED_MS, 368);
-    CHECK(cx->task->groups == NULL);
+    // equal deadlines, one in the other
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->t1, CRT_MS(5), crt_timeout(cx, &self->t2, CRT_MS(5), crt_notified(cx, &self->never))));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK_EQ(ELAPSED_MS, 373);
+    CHECK(cx->task->groups == NULL);   // nothing is left in the task's list
     CRT_END;
 }
 static crt_poll timed_more_run(void *frame, crt_cx *cx)
@@ -874,7 +908,7 @@ static crt_poll no_clock_run(void *frame, crt_cx *cx)
     hogs *self = frame;
     CRT_BEGIN(self, cx);
     CRT_AWAIT(self->r = crt_timeout(cx, &self->t, CRT_MS(5), crt_yield_now(cx)));
-    CHECK(self->r == CRT_ENODRIVER);
+    CHECK_EQ(self->r, CRT_ENODRIVER);
     CRT_END;
 }
 static void a_timeout_without_the_time_driver_says_so(void)
@@ -999,6 +1033,65 @@ static void a_panicking_arm_cancels_its_siblings(crt_runtime *rt)
         CHECK_EQ(crt_block_on(rt, panics_run, &p), CRT_EPANIC);
         CHECK_EQ(p.after, 0);
         CHECK_EQ(p.goodbyes, 3);
+    }
+}
+
+// A loser's cleanup panics in one poll and ends in a later one: still a panic.
+typedef struct bad_cleanup {
+    crt_frame co;
+    late child;
+    int goodbyes;
+} bad_cleanup;
+static crt_poll panics_at_once(void *frame, crt_cx *cx)
+{
+    bad_cleanup *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_PANIC(cx, "in the cleanup of a loser");
+    CRT_END;
+}
+static crt_poll bad_cleanup_run(void *frame, crt_cx *cx)
+{
+    bad_cleanup *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(1000)));
+    CRT_FINALLY
+        CRT_AWAIT(panics_at_once(&self->child, cx));
+        CRT_YIELD();
+        CRT_YIELD();
+        self->goodbyes++;
+    CRT_END;
+}
+typedef struct early_panic {
+    crt_frame co;
+    bad_cleanup bad;
+    CRT_SELECT(2) sel;
+    crt_timer timer;
+    crt_poll w;
+    int mode, after;
+} early_panic;
+static crt_poll early_panic_run(void *frame, crt_cx *cx)
+{
+    early_panic *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->mode == SELECT)
+        CRT_AWAIT(self->w = crt_select(cx, &self->sel,
+            crt_on(cx, 0, bad_cleanup_run(&self->bad, cx)), crt_on(cx, 1, crt_yield_now(cx))));
+    else if (self->mode == TRY_JOIN)
+        CRT_AWAIT(self->w = crt_try_join(cx, &self->sel,
+            crt_on(cx, 0, bad_cleanup_run(&self->bad, cx)), crt_on(cx, 1, ready(cx, -1))));
+    else
+        CRT_AWAIT(self->w = crt_timeout(cx, &self->timer, CRT_MS(1), bad_cleanup_run(&self->bad, cx)));
+    self->after++;
+    CRT_END;
+}
+static void a_panic_early_in_a_losers_cleanup_comes_out(crt_runtime *rt)
+{
+    static const int modes[] = {SELECT, TRY_JOIN, TIMEOUT};
+    for (int i = 0; i < 3; i++) {
+        early_panic e = {.mode = modes[i]};
+        CHECK_EQ(crt_block_on(rt, early_panic_run, &e), CRT_EPANIC);
+        CHECK_EQ(e.bad.goodbyes, 1);
+        CHECK_EQ(e.after, 0);
     }
 }
 
@@ -1189,8 +1282,9 @@ int main(int argc, char **argv)
     TEST_ON_EACH(a_busy_expression_does_not_hide_the_clock);
     TEST(a_timeout_without_the_time_driver_says_so);
     TEST_ON_EACH(combinators_work_in_the_cleanup);
-    TEST_ON_EACH(combinators_work_in_the_cleanup_after_a_panic);
-    TEST_ON_EACH(a_panicking_arm_cancels_its_siblings);
+    TEST_ON_EACH_WITH(combinators_work_in_the_cleanup_after_a_panic, .log.func = test_log);
+    TEST_ON_EACH_WITH(a_panicking_arm_cancels_its_siblings, .log.func = test_log);
+    TEST_ON_EACH_WITH(a_panic_early_in_a_losers_cleanup_comes_out, .log.func = test_log);
     TEST_ON_EACH(grants_of_the_cancelled_are_passed_on);
     TEST(grants_at_the_deadline_are_passed_on);
     TEST(a_freed_task_is_unlinked_from_everything);

@@ -317,6 +317,8 @@ static crt_poll word_sticky_run(void *frame, crt_cx *cx)
         crt__atomic_or(&((crt__sock *)self->a)->ready, CRT__IO_SHUTDOWN, CRT__SEQ_CST);
         CHECK_EQ(crt_try_read(self->a, self->buf, 1), CRT_ESHUTDOWN);
         CHECK_EQ(crt_try_write(self->a, self->buf, 1), CRT_ESHUTDOWN);
+        // Not even by one who looked before it came: it counts no tick.
+        crt__ready_clear((crt__sock *)self->a, ready_of(self->a) & ~(uint64_t)CRT__IO_SHUTDOWN, CRT__FOR_READ);
         CHECK(ready_of(self->a) & CRT__IO_SHUTDOWN);
     }
     CRT_FINALLY
@@ -405,7 +407,7 @@ static crt_poll close_pausing_run(void *frame, crt_cx *cx)
     root *self = frame;
     CRT_BEGIN(self, cx);
     CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", NULL, &self->l));
-    fault_begin(0, false, 0);
+    fault_count();
     fault_always(FAULT_ACCEPT, EMFILE);
     CHECK_EQ(crt_spawn_join(cx, &self->join[0], once_run, &(once){.op = ACCEPT, .l = self->l}), 0);
     while (fault_calls(FAULT_ACCEPT) < 2) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
@@ -774,8 +776,8 @@ static crt_poll tiny_run(void *frame, crt_cx *cx)
         CHECK_EQ(crt_stream_set_send_buffer(self->a, 1), 0);
         // (A TCP window of a few bytes is probed at long intervals only.)
         if (!self->k) CHECK_EQ(crt_stream_set_recv_buffer(self->b, 1), 0);
-        fault_begin(0, false, 0);
-        self->n = self->k ? 4000000 : 400000;
+        fault_count();
+        self->n = self->k ? 1500000 : 400000;
         CHECK_EQ(crt_spawn_join(cx, &self->join[0], pump_run, &(pump){.s = self->a, .n = self->n, .writes = true}), 0);
         self->a = NULL;
         // All of it in one read_exact.
@@ -784,8 +786,8 @@ static crt_poll tiny_run(void *frame, crt_cx *cx)
         CHECK_EQ(self->r, self->n);
         for (self->i = 0; self->i < (int)self->n && self->data[self->i] == pattern((size_t)self->i); self->i++) {}
         CHECK_EQ(self->i, self->n);
-        CHECK(fault_calls(FAULT_SEND) > 20);
-        CHECK(fault_calls(FAULT_RECV) > 20);
+        CHECK(fault_calls(FAULT_SEND) > (self->k ? 5 : 20));   // TCP moves more at once
+        CHECK(fault_calls(FAULT_RECV) > (self->k ? 1 : 20));
         free(self->data);
         self->data = NULL;
         JOINED(self->join[0], 0);
@@ -991,7 +993,7 @@ static crt_poll saved_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     enum { ROUNDS = 100 };
     CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
-    fault_begin(0, false, 0);
+    fault_count();
     CHECK_EQ(crt_spawn_join(cx, &self->join[0], once_run,
         &(once){.op = READ, .s = self->a, .buf = self->buf, .n = 8}), 0);
     CRT_AWAIT(until_parked(&self->until, cx, 1));
@@ -999,7 +1001,7 @@ static crt_poll saved_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_try_write(self->b, "go", 2), 2);
     JOINED(self->join[0], 2);
     CHECK_EQ(fault_calls(FAULT_RECV), 1);
-    fault_begin(0, false, 0);
+    fault_count();
     for (self->i = 0; self->i < ROUNDS; self->i++) {
         CRT_AWAIT(self->r = crt_write_all(cx, self->b, "0123456789", 10));
         CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 64));
@@ -1012,7 +1014,7 @@ static crt_poll saved_run(void *frame, crt_cx *cx)
     CHECK_EQ(fault_calls(FAULT_RECV), 2 * ROUNDS);
     // A full read says nothing of the kind: one more call is right.
     CHECK_EQ(crt_try_write(self->b, "0123456789", 10), 10);
-    fault_begin(0, false, 0);
+    fault_count();
     CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 10));
     CHECK_EQ(self->r, 10);
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(2), crt_read(cx, self->a, self->buf, 10)));

@@ -258,6 +258,44 @@ static void a_second_joiner_is_told(crt_runtime *rt)
     CHECK_EQ(crt_block_on(rt, second_run, &s), 0);
 }
 
+// A task that is cancelled while it joins lets go of the other, and is freed.
+static int tasks_in_memory(crt_runtime *rt)
+{
+    int n = 0;
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) n++;
+    return n;
+}
+typedef struct letting_go {
+    crt_frame co;
+    crt_join_handle *h, *waiter;
+    int i;
+} letting_go;
+static crt_poll letting_go_run(void *frame, crt_cx *cx)
+{
+    letting_go *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &self->h, job_run, &(job){.waits = true, .value = 6}), 0);
+    for (self->i = 0; self->i < 20; self->i++) {
+        CHECK_EQ(crt_spawn_join(cx, &self->waiter, joiner_run, &(joiner){.h = &self->h}), 0);
+        while (!is_parked(self->waiter)) CRT_YIELD();
+        crt_abort(self->waiter);
+        CRT_AWAIT(crt_join(cx, &self->waiter, NULL));
+    }
+    while (crt__alive(cx->rt) > 2) CRT_YIELD();
+    CHECK_EQ(tasks_in_memory(cx->rt), 2);
+    crt_abort(self->h);
+    CRT_AWAIT(crt_join(cx, &self->h, NULL));
+    while (crt__alive(cx->rt) > 1) CRT_YIELD();
+    CHECK_EQ(tasks_in_memory(cx->rt), 1);
+    CRT_END;
+}
+static void a_cancelled_join_lets_go(crt_runtime *rt)
+{
+    letting_go l = {.i = 0};
+    memset(&gate, 0, sizeof gate);
+    CHECK_EQ(crt_block_on(rt, letting_go_run, &l), 0);
+}
+
 typedef struct detaches {
     crt_frame co;
     crt_join_handle *h;
@@ -511,6 +549,29 @@ static void tasks_live_in_the_callers_storage(void)
         CHECK_EQ(crt_block_on(rt, in_storage_run, &s), 0);
         crt_runtime_drop(&rt);
         CHECK(!crt_task_storage_busy(&storage));
+    }
+}
+
+// The storage is the caller's again once the last handle is gone, even after the runtime.
+static int spawns_in_storage(crt_cx *cx, void *arg)
+{
+    return crt_spawn_in(cx, &storage, (crt_join_handle **)arg, job_run, &(job){.waits = true});
+}
+static void storage_outlives_the_runtime(void)
+{
+    for (int flavor = 0; flavor < 2; flavor++) {
+        crt_runtime *rt;
+        crt_join_handle *h;
+        memset(&gate, 0, sizeof gate);
+        memset(&storage, 0, sizeof storage);
+        CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = flavor, .worker_threads = 1}, &rt), 0);
+        CHECK_EQ(in_task(rt, spawns_in_storage, &h), 0);
+        crt_runtime_drop(&rt);
+        CHECK(crt_task_storage_busy(&storage));
+        CHECK_EQ(crt_join_blocking(&h, NULL), CRT_ECANCELED);
+        CHECK(!crt_task_storage_busy(&storage));
+        memset(&storage, 0xee, sizeof storage);   // nobody looks at it any more
+        memset(&storage, 0, sizeof storage);
     }
 }
 
@@ -1374,11 +1435,13 @@ int main(int argc, char **argv)
     TEST_ON_EACH_WITH(a_join_gives_the_outcome, .log.func = test_log);
     TEST_ON_EACH(threads_may_spawn_and_join);
     TEST_ON_EACH(a_second_joiner_is_told);
+    TEST_ON_EACH(a_cancelled_join_lets_go);
     TEST_ON_EACH(detached_tasks_run_on);
     TEST(handles_outlive_the_runtime);
     TEST_ON_EACH(frames_of_every_size_are_aligned_and_whole);
     TEST_ON_EACH(memory_does_not_grow);
     TEST(tasks_live_in_the_callers_storage);
+    TEST(storage_outlives_the_runtime);
     TEST(a_failed_spawn_changes_nothing);
     TEST(misuse_is_reported);
     TEST_ON_EACH(spawn_takes_any_frame_expression);

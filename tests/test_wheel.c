@@ -55,7 +55,8 @@ static void check_structure(void)
         for (uint32_t i = 0; i < CRT__WHEEL_SLOTS; i++) {
             bool bit = wheel.occupied[level] >> i & 1;
             if (bit != (wheel.slots[level][i] != NULL)) CHECK(!"a bit of occupied[] is wrong");
-            crt_slot *before = NULL;
+            crt_slot *before = wheel.slots[level][i];   // the first one's prev is the last one
+            while (before && before->next) before = before->next;
             for (crt_slot *s = wheel.slots[level][i]; s; before = s, s = s->next) {
                 found++;
                 if (s->prev != before) CHECK(!"prev is wrong");
