@@ -2371,6 +2371,8 @@ CRTDEF bool crt_take_unwind(crt_cx *cx)
     cx->unwind = 0;
     return was;
 }
+// The result of an operation that cannot begin; a cancellation comes first.
+static crt_poll crt__refuse(crt_cx *cx, crt_poll why) { return crt_take_unwind(cx) ? CRT_UNWIND : why; }
 
 static const crt__op crt__op_yield;
 static void crt__nothing_to_cancel(crt_slot *slot) { (void)slot; }
@@ -2390,7 +2392,7 @@ CRTDEF crt_poll crt_yield_now(crt_cx *cx)
 }
 CRTDEF crt_poll crt_consume_budget(crt_cx *cx)
 {
-    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     return crt__coop(cx) ? 0 : CRT_PENDING;
 }
 CRTDEF uint32_t crt_coop_budget(const crt_cx *cx) { return cx->budget; }
@@ -3001,7 +3003,7 @@ CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
 CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t)
 {
     crt_slot *outer = cx->slot;
-    if (!t->set) return cx->unwind ? (cx->unwind = 0, CRT_UNWIND) : CRT_EINVAL;
+    if (!t->set) return crt__refuse(cx, CRT_EINVAL);
     if (!t->group.pprev) crt__group_link(cx, &t->group, &t->slot, 1, 0);
     cx->slot = &t->slot;
     crt_poll r = crt__sleep(cx, t->deadline, true);
@@ -3024,7 +3026,7 @@ CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i)
 }
 CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
 {
-    if (i->period <= 0) return cx->unwind ? (cx->unwind = 0, CRT_UNWIND) : CRT_EINVAL;
+    if (i->period <= 0) return crt__refuse(cx, CRT_EINVAL);
     if (!i->started) {
         i->next = crt__rt_now(cx->rt);
         i->started = 1;
@@ -5030,7 +5032,7 @@ CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_de
     crt_addr a;
     crt__sock *s;
     *l = NULL;
-    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!desc) desc = &none;
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_listen");
     if (crt_addr_parse(addr, &a) || desc->backlog < 0) return CRT_EINVAL;
@@ -5340,7 +5342,7 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
     crt__sock *s;
     int backlog = desc && desc->backlog ? desc->backlog : 1024;
     *l = NULL;
-    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
     if (crt__unix_addr(path, &a) || backlog < 0) return CRT_EINVAL;
     int fd = crt__socket(AF_UNIX, SOCK_STREAM);
@@ -5393,7 +5395,7 @@ CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
 }
 CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s)
 {
-    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
     if (shutdown((int)((crt__sock *)s)->fd, SHUT_WR) && errno != ENOTCONN) return -errno;
     return 0;
@@ -5508,7 +5510,7 @@ CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u)
     crt_addr a;
     crt__sock *s;
     *u = NULL;
-    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_udp_bind");
     if (crt_addr_parse(addr, &a)) return CRT_EINVAL;
     int fd = crt__socket(crt__family(&a), SOCK_DGRAM);
@@ -5570,7 +5572,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, void *in, const void
 CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to)
 {
     crt_addr a;
-    if (!to) return cx->unwind ? (cx->unwind = 0, CRT_UNWIND) : CRT_EINVAL;
+    if (!to) return crt__refuse(cx, CRT_EINVAL);
     a = *to;
     return crt__udp_transfer(cx, (crt__sock *)u, NULL, buf, n, &a);
 }
@@ -5588,7 +5590,7 @@ CRTDEF crt_poll crt_udp_recv(crt_cx *cx, crt_udp *u, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
 {
-    if (cx->unwind) return cx->unwind = 0, CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!u || !to) return CRT_EINVAL;
     crt_addr a = *to;
     return connect((int)((crt__sock *)u)->fd, crt__sockaddr(&a), a.len) ? -errno : 0;
@@ -5911,6 +5913,25 @@ static uint32_t crt__waitq_state(crt__waitq *q, crt_slot *s)
     return state;
 }
 
+// The first half of every wait on a queue: CRT_UNWIND, CRT_PENDING, 0 to begin the
+// wait, or the state that a grant has left in the slot, which is idle again.
+static crt_poll crt__waitq_enter(crt_cx *cx, const crt__op *op, void *object, crt__waitq *q)
+{
+    crt_slot *slot = cx->slot;
+    if (!crt__leaf(cx, op, object)) return CRT_UNWIND;
+    if (!slot->op) return crt__coop(cx) ? 0 : CRT_PENDING;
+    uint32_t state = crt__waitq_state(q, slot);
+    if (state == CRT__SLOT_QUEUED) return CRT_PENDING;
+    slot->op = NULL;
+    return (crt_poll)state;
+}
+// The second half, under the lock: into the queue.
+static void crt__waitq_park(crt_cx *cx, const crt__op *op, void *object, crt__waitq *q)
+{
+    crt__slot_park(cx, cx->slot, op, object);
+    crt__waitq_push(q, cx->slot);
+}
+
 // --- notify: q.extra is the stored permit
 
 static void crt__notify_give(crt_notify *n, crt_slot *to, crt__list *ready)
@@ -5955,22 +5976,12 @@ static void crt__op_notify_cancel(crt_slot *slot)
 static const crt__op crt__op_notify = {"notify", crt__op_notify_cancel};
 CRTDEF crt_poll crt_notified(crt_cx *cx, crt_notify *n)
 {
-    crt_slot *slot = cx->slot;
-    if (!crt__leaf(cx, &crt__op_notify, n)) return CRT_UNWIND;
-    if (slot->op) {
-        if (crt__waitq_state(&n->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
-        slot->op = NULL;
-        return 0;
-    }
-    if (!crt__coop(cx)) return CRT_PENDING;
+    crt_poll r = crt__waitq_enter(cx, &crt__op_notify, n, &n->q);
+    if (r) return crt__min(r, 0);
     crt__lock(&n->q.lock);
     bool now = n->q.extra != 0;
-    if (now) {
-        n->q.extra = 0;
-    } else {
-        crt__slot_park(cx, slot, &crt__op_notify, n);
-        crt__waitq_push(&n->q, slot);
-    }
+    if (now) n->q.extra = 0;
+    else crt__waitq_park(cx, &crt__op_notify, n, &n->q);
     crt__unlock(&n->q.lock);
     return now ? 0 : CRT_PENDING;
 }
@@ -6046,28 +6057,20 @@ static const crt__op crt__op_semaphore = {"semaphore", crt__op_semaphore_cancel}
 CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n)
 {
     crt_slot *slot = cx->slot;
-    crt_poll r = 0;
-    if (!crt__leaf(cx, &crt__op_semaphore, s)) return CRT_UNWIND;
-    if (slot->op) {
-        uint32_t state = crt__waitq_state(&s->q, slot);
-        if (state == CRT__SLOT_QUEUED) return CRT_PENDING;
-        slot->op = NULL;
-        return state == CRT__SLOT_CLOSED ? CRT_ECLOSED : 0;
-    }
+    crt_poll r = crt__waitq_enter(cx, &crt__op_semaphore, s, &s->q);
+    if (r) return r == CRT__SLOT_CLOSED ? CRT_ECLOSED : crt__min(r, 0);
     if (n > UINT32_MAX) return CRT_EINVAL;
-    if (!crt__coop(cx)) return CRT_PENDING;
     crt__lock(&s->q.lock);
     if (s->closed) {
         r = CRT_ECLOSED;
     } else if (!s->q.head && s->permits >= n) {
         s->permits -= n;
     } else {
-        crt__slot_park(cx, slot, &crt__op_semaphore, s);
         slot->extra = (uint32_t)n;
         slot->value = n - s->permits;   // what is free is ours already, if we are first
         if (s->q.head) slot->value = n;
         else s->permits = 0;
-        crt__waitq_push(&s->q, slot);
+        crt__waitq_park(cx, &crt__op_semaphore, s, &s->q);
         r = CRT_PENDING;
     }
     crt__unlock(&s->q.lock);
@@ -6111,14 +6114,8 @@ static void crt__op_mutex_cancel(crt_slot *slot)
 static const crt__op crt__op_mutex = {"mutex", crt__op_mutex_cancel};
 CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m)
 {
-    crt_slot *slot = cx->slot;
-    if (!crt__leaf(cx, &crt__op_mutex, m)) return CRT_UNWIND;
-    if (slot->op) {
-        if (crt__waitq_state(&m->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
-        slot->op = NULL;
-        return 0;
-    }
-    if (!crt__coop(cx)) return CRT_PENDING;
+    crt_poll r = crt__waitq_enter(cx, &crt__op_mutex, m, &m->q);
+    if (r) return crt__min(r, 0);
     if (CRT__LIKELY(crt_mutex_try_lock(m) == 0)) return 0;
     crt__lock(&m->q.lock);
     uint32_t state = crt__atomic_load(&m->q.extra, CRT__RELAXED);
@@ -6126,10 +6123,7 @@ CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m)
         if (state == 2) break;
         if (crt__atomic_cas(&m->q.extra, &state, state + 1, CRT__ACQUIRE, CRT__RELAXED)) break;
     }
-    if (state != 0) {
-        crt__slot_park(cx, slot, &crt__op_mutex, m);
-        crt__waitq_push(&m->q, slot);
-    }
+    if (state != 0) crt__waitq_park(cx, &crt__op_mutex, m, &m->q);
     crt__unlock(&m->q.lock);
     return state == 0 ? 0 : CRT_PENDING;
 }
@@ -6395,20 +6389,13 @@ static void crt__op_rwlock_cancel(crt_slot *slot)
 static const crt__op crt__op_rwlock = {"rwlock", crt__op_rwlock_cancel};
 static crt_poll crt__rwlock_lock(crt_cx *cx, crt_rwlock *l, bool write)
 {
-    crt_slot *slot = cx->slot;
-    if (!crt__leaf(cx, &crt__op_rwlock, l)) return CRT_UNWIND;
-    if (slot->op) {
-        if (crt__waitq_state(&l->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
-        slot->op = NULL;
-        return 0;
-    }
-    if (!crt__coop(cx)) return CRT_PENDING;
+    crt_poll r = crt__waitq_enter(cx, &crt__op_rwlock, l, &l->q);
+    if (r) return crt__min(r, 0);
     crt__lock(&l->q.lock);
     int busy = crt__rwlock_try(l, write);
     if (busy) {
-        crt__slot_park(cx, slot, &crt__op_rwlock, l);
-        slot->extra = write;
-        crt__waitq_push(&l->q, slot);
+        cx->slot->extra = write;
+        crt__waitq_park(cx, &crt__op_rwlock, l, &l->q);
     }
     crt__unlock(&l->q.lock);
     return busy ? CRT_PENDING : 0;
@@ -6448,15 +6435,9 @@ static void crt__op_barrier_cancel(crt_slot *slot)
 static const crt__op crt__op_barrier = {"barrier", crt__op_barrier_cancel};
 CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b)
 {
-    crt_slot *slot = cx->slot;
     crt__list ready = {NULL, NULL};
-    if (!crt__leaf(cx, &crt__op_barrier, b)) return CRT_UNWIND;
-    if (slot->op) {
-        if (crt__waitq_state(&b->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
-        slot->op = NULL;
-        return 0;
-    }
-    if (!crt__coop(cx)) return CRT_PENDING;
+    crt_poll r = crt__waitq_enter(cx, &crt__op_barrier, b, &b->q);
+    if (r) return crt__min(r, 0);
     crt__lock(&b->q.lock);
     bool leader = b->arrived + 1 >= b->n;
     if (leader) {
@@ -6464,8 +6445,7 @@ CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b)
         while (b->q.head) crt__waitq_grant(&b->q, b->q.head, CRT__SLOT_GRANTED, &ready);
     } else {
         b->arrived++;
-        crt__slot_park(cx, slot, &crt__op_barrier, b);
-        crt__waitq_push(&b->q, slot);
+        crt__waitq_park(cx, &crt__op_barrier, b, &b->q);
     }
     crt__unlock(&b->q.lock);
     crt__submit_list(&ready);
@@ -6809,14 +6789,9 @@ CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
     crt_slot *slot = cx->slot;
-    if (!crt__leaf(cx, &crt__op_recv, c)) return CRT_UNWIND;
-    if (!c) return CRT_EINVAL;
-    if (slot->op) {
-        if (crt__waitq_state(&c->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
-        slot->op = NULL;
-    } else if (!crt__coop(cx)) {
-        return CRT_PENDING;
-    }
+    if (!c) return crt__refuse(cx, CRT_EINVAL);
+    crt_poll r = crt__waitq_enter(cx, &crt__op_recv, c, &c->q);
+    if (r < 0) return r;
     for (;;) {
         if (crt__mpsc_take(c, elem)) return 0;
         crt__lock(&c->q.lock);
@@ -6834,7 +6809,7 @@ CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
 CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
-    if (!max) return cx->unwind ? (cx->unwind = 0, CRT_UNWIND) : 0;
+    if (!max) return crt__refuse(cx, 0);
     crt_poll r = crt_mpsc_recv(cx, rx, elems);
     if (r) return r;
     size_t n = 1;
@@ -7063,20 +7038,13 @@ static void crt__op_waitq_cancel(crt_slot *slot)
 static const crt__op crt__op_broadcast = {"broadcast recv", crt__op_waitq_cancel};
 CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
 {
-    crt_slot *slot = cx->slot;
-    if (!crt__leaf(cx, &crt__op_broadcast, rx ? &rx->c->q : NULL)) return CRT_UNWIND;
-    if (!rx) return CRT_EINVAL;
-    if (slot->op) {
-        if (crt__waitq_state(&rx->c->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
-        slot->op = NULL;
-    } else if (!crt__coop(cx)) {
-        return CRT_PENDING;
-    }
+    if (!rx) return crt__refuse(cx, CRT_EINVAL);
+    crt_poll r = crt__waitq_enter(cx, &crt__op_broadcast, &rx->c->q, &rx->c->q);
+    if (r < 0) return r;
     crt__lock(&rx->c->q.lock);
-    crt_poll r = crt__broadcast_take(rx, elem, lagged);
+    r = crt__broadcast_take(rx, elem, lagged);
     if (r == CRT_EEMPTY) {
-        crt__slot_park(cx, slot, &crt__op_broadcast, &rx->c->q);
-        crt__waitq_push(&rx->c->q, slot);
+        crt__waitq_park(cx, &crt__op_broadcast, &rx->c->q, &rx->c->q);
         r = CRT_PENDING;
     }
     crt__unlock(&rx->c->q.lock);
@@ -7149,25 +7117,18 @@ CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem)
 static const crt__op crt__op_watch = {"watch changed", crt__op_waitq_cancel};
 CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx)
 {
-    crt_slot *slot = cx->slot;
-    crt_poll r = 0;
-    if (!crt__leaf(cx, &crt__op_watch, rx ? &rx->c->q : NULL)) return CRT_UNWIND;
-    if (!rx) return CRT_EINVAL;
-    if (slot->op) {
-        if (crt__waitq_state(&rx->c->q, slot) == CRT__SLOT_QUEUED) return CRT_PENDING;
-        slot->op = NULL;
-    } else if (!crt__coop(cx)) {
-        return CRT_PENDING;
-    }
+    if (!rx) return crt__refuse(cx, CRT_EINVAL);
     crt__watch *c = rx->c;
+    crt_poll r = crt__waitq_enter(cx, &crt__op_watch, &c->q, &c->q);
+    if (r < 0) return r;
+    r = 0;
     crt__lock(&c->q.lock);
     if (rx->seen != c->version) {
         rx->seen = c->version;
     } else if (c->gone) {
         r = CRT_ECLOSED;
     } else {
-        crt__slot_park(cx, slot, &crt__op_watch, &c->q);
-        crt__waitq_push(&c->q, slot);
+        crt__waitq_park(cx, &crt__op_watch, &c->q, &c->q);
         r = CRT_PENDING;
     }
     crt__unlock(&c->q.lock);

@@ -82,7 +82,7 @@ MODEL_API void model_runtime(uint32_t count)
     memset(&reactor, 0, sizeof reactor);
     logged = 0;
     model_now = 0;
-    model_start_fails = false;
+    model_start_fails = model_start_may_fail = false;
     rt.refs = 1;
     rt.config.flavor = count > 1 ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD;
     rt.config.drivers = CRT_DRIVER_IO | CRT_DRIVER_TIME;
@@ -497,7 +497,8 @@ typedef struct model_thread {
     void *arg;
 } model_thread;
 static model_thread model_threads[EX_MAX_THREADS + 1];
-static bool model_start_fails;   // no thread can be started
+static bool model_start_fails;      // no thread can be started
+static bool model_start_may_fail;   // or this one cannot
 static void model_thread_main(void *arg)
 {
     model_thread *t = arg;
@@ -506,7 +507,7 @@ static void model_thread_main(void *arg)
 static inline int model_thread_create(pthread_t *thread, void *(*fn)(void *), void *arg)
 {
     model_thread *t = &model_threads[ex.thread_count];
-    if (model_start_fails) return EAGAIN;
+    if (model_start_fails || (model_start_may_fail && ex_choose(2))) return EAGAIN;
     *t = (model_thread){fn, arg};
     *thread = (pthread_t)ex_spawn(model_thread_main, t);
     return 0;

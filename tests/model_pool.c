@@ -184,6 +184,30 @@ static void no_thread(void)
     finish();
 }
 
+// Whoever is told 0 gets an answer, even if the thread that was to come could not be started.
+static void try_to_run(void *arg)
+{
+    intptr_t i = (intptr_t)arg, result = -1;
+    int e = crt__pool_spawn(&rt, NULL, &job[i], work, arg);
+    if (e) {
+        EX_ASSERT(e == -EAGAIN && !job[i]);
+        return;
+    }
+    e = crt_join_blocking(&job[i], &result);
+    EX_ASSERT(e == 0 ? ran[i] == 1 && result == i : e == CRT_ECANCELED && ran[i] == 0);
+}
+static void start_may_fail(void)
+{
+    setup(2);
+    model_start_may_fail = true;
+    int a = ex_spawn(try_to_run, (void *)1);
+    try_to_run((void *)0);
+    ex_join(a);
+    model_start_may_fail = false;
+    spawn_and_join((void *)2);   // takes what is left in the queue
+    finish();
+}
+
 // --- crt_block_in_place: a pool thread carries the worker on, unless f returns first
 
 static uint32_t going;     // atomic: tasks that have not ended
@@ -243,6 +267,7 @@ static const model models[] = {
     {.name = "shutdown against an idle thread", .run = shutdown_against_idle},
     {.name = "no thread can be started", .run = no_thread},
 
+    {.name = "a start fails while another job relies on it", .run = start_may_fail},
     {.name = "block_in_place waits for a task of its own worker", .run = in_place_waits_for_its_worker},
     {.name = "block_in_place returns while the pool comes", .run = in_place_returns_at_once},
 

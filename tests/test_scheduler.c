@@ -51,6 +51,7 @@ typedef struct root {
     crt_poll r;
     crt_runtime *rt;
     crt_notify *notify;
+    crt_instant at;
 } root;
 static crt_poll join_all(root *self, crt_cx *cx)
 {
@@ -184,6 +185,7 @@ typedef struct busy {
     bool timer;
     int done;
     crt_join_handle *join;
+    crt_instant at;
     crt_poll r;
 } busy;
 static busy *the_busy;
@@ -779,6 +781,37 @@ static void idle_workers_steal_from_a_full_one(void)
     crt_runtime_drop(&rt);
 }
 
+// Eight timers are due at once and each leads to a long poll. The worker that was in
+// the driver wakes one other; that one, when it has found work, wakes the next.
+static crt_poll wave_run(void *frame, crt_cx *cx)
+{
+    busy *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep_until(cx, self->at));
+    pause_ms(60);
+    CRT_END;
+}
+static crt_poll waves_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    self->at = crt_now(cx) + CRT_MS(30);
+    self->n = 8;
+    for (int i = 0; i < 8; i++) crt_spawn_join(cx, &self->join[i], wave_run, &(busy){.at = self->at});
+    CRT_AWAIT(join_all(self, cx));
+    CHECK(crt_now(cx) - self->at < CRT_MS(225));   // two polls each on four workers: 120 ms
+    CRT_END;
+}
+static void one_worker_wakes_the_next(void)
+{
+    crt_runtime *rt = workers(4);
+    for (int i = 0; i < 3; i++) {
+        root r = {.i = 0};
+        CHECK_EQ(crt_block_on(rt, waves_run, &r), 0);
+    }
+    crt_runtime_drop(&rt);
+}
+
 // A wake-up that got lost would hang here.
 static void *spawner_main(void *arg)
 {
@@ -1147,6 +1180,7 @@ int main(int argc, char **argv)
     TEST(the_injection_queue_keeps_the_order_of_each_producer);
     TEST_ON_EACH(an_overflowing_queue_loses_no_task);
     TEST(idle_workers_steal_from_a_full_one);
+    TEST(one_worker_wakes_the_next);
     TEST_ON_EACH(no_spawn_from_outside_is_slept_through);
     TEST(a_long_poll_does_not_stall_io_while_a_worker_is_idle);
     TEST(timers_due_together_are_not_stuck_behind_one_of_them);
