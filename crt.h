@@ -1631,6 +1631,7 @@ struct crt_runtime {
     uint32_t closing;         // atomic: no new tasks
     uint32_t stop;            // atomic: workers leave their loop
     uint32_t dead;            // under slab_lock: only orphans are left
+    uint32_t burying, buried; // atomic: somebody sees to that; has done so
     size_t remote_spawned;    // atomic: 2 x tasks spawned from outside, bit 0 closed
     uint64_t remote_completed;   // atomic
     crt_config config;
@@ -1931,21 +1932,24 @@ static void crt__task_release(crt_task *t)
         crt__unlock(&rt->slab_lock);
         return;
     }
+    // From outside. The runtime may be ending at this moment: a reference keeps it
+    // until we are done. An orphan has one of its own to give back.
+    uint32_t class_ = home->class_;
     crt__lock(&rt->slab_lock);
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     t->flags = 0;
     bool orphan = rt->dead;
-    if (home->class_ < CRT__CLASSES) {
+    if (class_ < CRT__CLASSES) {
         t->next = NULL;
-        crt__depot_put(rt, home->class_, t, 1);
+        crt__depot_put(rt, class_, t, 1);
     } else {
         crt__chunk_unlink(rt, home);
-        if (!orphan) crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // the runtime stays until we are done
-        orphan = true;
     }
     crt__unlock(&rt->slab_lock);
-    if (home->class_ == CRT__CLASS_LARGE) crt__free(rt, home, crt__chunk_bytes(home));
-    else if (home->class_ == CRT__CLASS_STORAGE) crt__atomic_store(&home->carved, 0, CRT__RELEASE);
+    if (class_ == CRT__CLASS_LARGE) crt__free(rt, home, crt__chunk_bytes(home));
+    else if (class_ == CRT__CLASS_STORAGE) crt__atomic_store(&home->carved, 0, CRT__RELEASE);
     if (orphan) crt__rt_unref(rt);
+    crt__rt_unref(rt);
 }
 
 // ---------------------------------------------------------------------------
@@ -4086,7 +4090,7 @@ static void crt__pool_drain(crt_runtime *rt)
             crt__cpu_relax();
             continue;
         }
-        bool carries_worker = ((crt__job *)crt__task_frame(t))->fn == crt__takeover;
+        bool carries_worker = ((crt__job *)(void *)(t + 1))->fn == crt__takeover;
         if (crt__job_cancel(t) && carries_worker) crt__worker_done(rt);   // nobody runs its loop any more
         crt__task_unref(t, 1);
     }
@@ -7525,8 +7529,8 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
 // ---------------------------------------------------------------------------
 // >>runtime       building, driving, ending
 // ---------------------------------------------------------------------------
-// References to a runtime: the user's, each handle, each thread, each socket,
-// and, once it is dead, each task that a handle or a waker still knows.
+// References to a runtime: its own, the user's, each handle, each thread, each
+// socket, and, once it is dead, each task that a handle or a waker still knows.
 
 #define CRT__BAD(config, condition, field, why)                                            \
     if (condition) {                                                                       \
@@ -7611,7 +7615,8 @@ static void crt__rt_free(crt_runtime *rt)
     if (a.free_fn) a.free_fn(rt, a.user_data);
     else CRT_FREE(rt);
 }
-// The runtime stays for the tasks that somebody still has a handle or waker of.
+// From now on each task that somebody still has a handle or waker of holds a
+// reference, and the runtime none of its own.
 static void crt__rt_bury(crt_runtime *rt)
 {
     uint32_t orphans = 0;
@@ -7622,17 +7627,27 @@ static void crt__rt_bury(crt_runtime *rt)
             orphans += (crt__chunk_task(c, i)->flags & CRT__TASK_ALLOCATED) != 0;
     crt__atomic_add(&rt->refs, orphans, CRT__RELAXED);
     crt__unlock(&rt->slab_lock);
-    if (crt__atomic_sub(&rt->refs, 1, CRT__ACQ_REL) == 1) crt__rt_free(rt);
+    crt__atomic_sub(&rt->refs, 1, CRT__ACQ_REL);
 }
+// Whoever is about to leave only the runtime's own reference buries it first, while
+// its own reference still holds: the count never falls from 2 to 1 before that.
 static void crt__rt_unref(crt_runtime *rt)
 {
-    if (crt__atomic_sub(&rt->refs, 1, CRT__ACQ_REL) != 1) return;
-    if (rt->dead) {
-        crt__rt_free(rt);
-        return;
+    uint32_t n = crt__atomic_load(&rt->refs, CRT__ACQUIRE);
+    for (;;) {
+        if (n == 2 && !crt__atomic_load(&rt->buried, CRT__ACQUIRE)) {
+            if (!crt__atomic_xchg(&rt->burying, 1, CRT__ACQ_REL)) {
+                crt__rt_bury(rt);
+                crt__atomic_store(&rt->buried, 1, CRT__RELEASE);
+            } else {
+                crt__cpu_relax();   // somebody does, right now
+            }
+            n = crt__atomic_load(&rt->refs, CRT__ACQUIRE);
+        } else if (crt__atomic_cas_weak(&rt->refs, &n, n - 1, CRT__ACQ_REL, CRT__ACQUIRE)) {
+            break;
+        }
     }
-    crt__atomic_store(&rt->refs, 1, CRT__RELAXED);
-    crt__rt_bury(rt);
+    if (n == 1) crt__rt_free(rt);
 }
 
 static int crt__workers_new(crt_runtime *rt)
@@ -7692,7 +7707,7 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
     if (!rt) return CRT_ENOMEM;
     memset(rt, 0, sizeof *rt);
     rt->bytes = sizeof *rt;
-    rt->refs = 1;
+    rt->refs = 2;   // the user's and its own
     rt->config = c;
     snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c.thread_name);
     rt->config.thread_name = rt->thread_name;

@@ -60,7 +60,7 @@
 // a runtime by hand
 // ---------------------------------------------------------------------------
 
-enum { MODEL_WORKERS = 3 };
+enum { MODEL_WORKERS = 3, MODEL_REFS = 100 };
 static crt_runtime rt;
 static crt__worker workers[MODEL_WORKERS];
 static crt__ring rings[MODEL_WORKERS];
@@ -83,7 +83,7 @@ MODEL_API void model_runtime(uint32_t count)
     logged = 0;
     model_now = 0;
     model_start_fails = model_start_may_fail = false;
-    rt.refs = 1;
+    rt.refs = 2;   // its own and the user's
     rt.config.flavor = count > 1 ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD;
     rt.config.drivers = CRT_DRIVER_IO | CRT_DRIVER_TIME;
     rt.config.event_interval = 61;

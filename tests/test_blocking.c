@@ -661,7 +661,6 @@ static void many_tasks_block_in_place(void)
 
 static void shutdown_waits_for_what_runs_and_drops_what_queues(crt_runtime *rt)
 {
-    crt_handle *h = crt_runtime_handle(rt);
     crt_join_handle *join[4], *late = NULL;
     reset_jobs();
     // All of the pool's threads are taken: the other jobs queue.
@@ -680,7 +679,6 @@ static void shutdown_waits_for_what_runs_and_drops_what_queues(crt_runtime *rt)
     crt_runtime_drop(&small);
     CHECK_EQ(crt_handle_spawn_blocking(s, &late, plain_job, NULL), CRT_ESHUTDOWN);
     crt_handle_drop(&s);
-    crt_handle_drop(&h);
 }
 static void shutdown_leaves_a_stuck_job_behind_at_its_deadline(void)
 {

@@ -1038,25 +1038,6 @@ static void a_local_set_belongs_to_one_runtime_and_can_be_aborted(crt_runtime *r
     if (crt_runtime_config(rt)->flavor == CRT_MULTI_THREAD) CHECK(test_log_has("crt_local_set"));
     crt_runtime_drop(&other);
 }
-static void local_tasks_are_cancelled_at_shutdown(void)
-{
-    for (int flavor = 0; flavor < 2; flavor++) {
-        crt_runtime *rt = runtime(&(crt_config){.flavor = flavor, .worker_threads = flavor ? 1 : 3, COUNTED});
-        static crt_local_set set;
-        memset(&set, 0, sizeof set);
-        SET(cleaned, 0);
-        frame f = {.i = 0};
-        (void)f;
-        set_user u = {.set = &set};
-        CHECK_EQ(crt_block_on(rt, set_abort_run, &u), 0);
-        crt_handle *h = crt_runtime_handle(rt);
-        crt_handle_drop(&h);
-        crt_runtime_drop(&rt);
-        CHECK_EQ(cleaned, 1);
-        WAIT_FOR(SHARED(blocks) == 0);
-    }
-}
-
 // ---------------------------------------------------------------------------
 // shutdown
 // ---------------------------------------------------------------------------
@@ -1144,6 +1125,30 @@ static void shutdown_cleans_up_tasks_that_never_ran(void)
     crt_handle_drop(&h);
     crt_runtime_drop(&rt);
     CHECK_EQ(blocks, 0);
+}
+static crt_poll set_leavers_run(void *f, crt_cx *cx)
+{
+    set_user *self = f;
+    CRT_BEGIN(self, cx);
+    for (int i = 0; i < 10; i++)
+        CHECK_EQ(crt_local_set_spawn(cx, self->set, leaver_run, &(leaver){.cleanup = i % 2 ? CRT_MS(2) : 0}), 0);
+    while (SHARED(began) < 10) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    CRT_END;
+}
+static void local_tasks_are_cancelled_at_shutdown(void)
+{
+    EACH_KIND(k) {
+        crt_local_set set;
+        crt_runtime *rt = kind_counted(k);
+        memset(&set, 0, sizeof set);
+        set_user u = {.set = &set};
+        CHECK_EQ(crt_block_on(rt, set_leavers_run, &u), 0);
+        CHECK_EQ(cleaned, 0);
+        CHECK_EQ(crt_runtime_shutdown(rt, CRT_FOREVER), 0);
+        CHECK_EQ(cleaned, 10);
+        crt_runtime_drop(&rt);
+        WAIT_FOR(SHARED(blocks) == 0);
+    }
 }
 static void leftovers_are_counted_named_and_freed_at_the_deadline(void)
 {
