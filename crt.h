@@ -4181,18 +4181,26 @@ static void crt__pool_work(crt_runtime *rt)
         if (!crt__pool_wait(rt)) return;
     }
 }
+// A thread that is about to end leaves the count, then looks once more: a job that
+// came meanwhile may have found the pool full and relied on it. True: it goes on.
+static bool crt__pool_stays(crt_runtime *rt)
+{
+    crt__pool *p = &rt->pool;
+    uint32_t n = crt__atomic_sub(&p->threads, 1, CRT__SEQ_CST) - 1;
+    crt__atomic_fence(CRT__SEQ_CST);
+    if (!crt__inject_length(&p->queue)) return false;
+    while (n < (uint32_t)rt->config.max_blocking_threads)   // else the others look when they leave
+        if (crt__atomic_cas_weak(&p->threads, &n, n + 1, CRT__SEQ_CST, CRT__SEQ_CST)) return true;
+    return false;
+}
 static void *crt__pool_main(void *arg)
 {
     crt_runtime *rt = arg;
     crt__pool *p = &rt->pool;
     crt__thread_begin(rt);
     crt__atomic_store(&p->starting, 0, CRT__RELEASE);
-    crt__pool_work(rt);
-    // Out of the count, then one more look: a job that came meanwhile found the
-    // pool full and relied on this thread.
-    crt__atomic_sub(&p->threads, 1, CRT__SEQ_CST);
-    crt__atomic_fence(CRT__SEQ_CST);
-    if (crt__inject_length(&p->queue)) (void)crt__pool_grow(rt);
+    do crt__pool_work(rt);
+    while (crt__pool_stays(rt));
     crt__thread_end(rt);
     // Each thread that ends joins the one that ended before it.
     crt__lock(&p->exit_lock);
@@ -4789,11 +4797,17 @@ static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t v
     cx->slot->extra = crt__sock_generation(s) << 8;
     cx->slot->value = value;
 }
-// Parks until one of `bits` is set. 0: one is set now.
+// Parks until one of `bits` is set. 0: one is set now. CRT_ECLOSED: the record has
+// changed hands since the operation began to wait.
 static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
 {
     crt_slot *slot = cx->slot;
     crt__lock(&s->lock);
+    if (slot->op && slot->extra >> 8 != crt__sock_generation(s)) {
+        crt__unlock(&s->lock);
+        slot->op = NULL;
+        return CRT_ECLOSED;
+    }
     if (crt__atomic_load(&s->ready, CRT__SEQ_CST) & bits) {
         crt__unlock(&s->lock);
         return 0;
@@ -4894,7 +4908,7 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, vo
         } else {
             r = crt__io_park(cx, s, op, bits);
             slot->value = (uint64_t)n << 32 | done;
-            if (r == CRT_PENDING) return r;
+            if (r != 0) return r;
         }
     }
     slot->op = NULL;

@@ -159,6 +159,6 @@ static const model models[] = {
     {.name = "seed: no fence between closing and the walk over the tasks", .run = spawn_against_drop_current,
      .seed = {"crt__abort_all", "fence", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: the memory is freed by whoever counts last, in two steps", .run = two_shutdowns,
-     .seed = {"crt__rt_unref", "sub &rt->refs", MODEL_SPLIT, 0, NULL, 0}},
+     .seed = {"crt__rt_unref", "&rt->refs", MODEL_SPLIT, 0, NULL, 0}},
 };
 MODEL_MAIN(models)
