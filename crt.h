@@ -4041,6 +4041,14 @@ static bool crt__job_cancel(crt_task *t)
     return true;
 }
 
+// Counts one more thread; false if there are enough.
+static bool crt__pool_enter(crt_runtime *rt)
+{
+    uint32_t n = crt__atomic_load(&rt->pool.threads, CRT__SEQ_CST);
+    while (n < (uint32_t)rt->config.max_blocking_threads)
+        if (crt__atomic_cas_weak(&rt->pool.threads, &n, n + 1, CRT__SEQ_CST, CRT__SEQ_CST)) return true;
+    return false;
+}
 // One more thread, unless one is starting or there are enough. 0 or -errno.
 static int crt__pool_grow(crt_runtime *rt)
 {
@@ -4050,11 +4058,10 @@ static int crt__pool_grow(crt_runtime *rt)
         uint32_t none = 0;
         if (crt__atomic_load(&p->threads, CRT__SEQ_CST) >= most) return 0;
         if (!crt__atomic_cas(&p->starting, &none, 1, CRT__SEQ_CST, CRT__RELAXED)) return 0;
-        if (crt__atomic_load(&p->threads, CRT__SEQ_CST) < most) break;
+        if (crt__pool_enter(rt)) break;
         // Full meanwhile. Who saw `starting` relied on us: decide again.
         crt__atomic_store(&p->starting, 0, CRT__SEQ_CST);
     }
-    crt__atomic_add(&p->threads, 1, CRT__SEQ_CST);
     crt__atomic_add(&p->alive, 1, CRT__ACQ_REL);
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     crt__thread thread;
@@ -4186,12 +4193,10 @@ static void crt__pool_work(crt_runtime *rt)
 static bool crt__pool_stays(crt_runtime *rt)
 {
     crt__pool *p = &rt->pool;
-    uint32_t n = crt__atomic_sub(&p->threads, 1, CRT__SEQ_CST) - 1;
+    crt__atomic_sub(&p->threads, 1, CRT__SEQ_CST);
     crt__atomic_fence(CRT__SEQ_CST);
-    if (!crt__inject_length(&p->queue)) return false;
-    while (n < (uint32_t)rt->config.max_blocking_threads)   // else the others look when they leave
-        if (crt__atomic_cas_weak(&p->threads, &n, n + 1, CRT__SEQ_CST, CRT__SEQ_CST)) return true;
-    return false;
+    // If the pool is full without it, the others will look when they leave.
+    return crt__inject_length(&p->queue) && crt__pool_enter(rt);
 }
 static void *crt__pool_main(void *arg)
 {

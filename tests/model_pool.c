@@ -272,7 +272,7 @@ static const model models[] = {
     {.name = "block_in_place returns while the pool comes", .run = in_place_returns_at_once},
 
     {.name = "seed: the thread that ends does not look again", .run = idle_against_push_of_one,
-     .seed = {"crt__pool_main", "sub &p->threads", MODEL_SKIP, 0, NULL, 0}},
+     .seed = {"crt__pool_stays", "sub &p->threads", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: idle threads are not signalled", .run = idle_against_push_of_one, .timeouts = -1,
      .seed = {"crt__pool_signal", "add &p->tokens", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: idle is counted down without a cas", .run = two_pushers,
@@ -281,7 +281,7 @@ static const model models[] = {
      .seed = {"crt__pool_work", "add &p->idle", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: a job is claimed without a cas", .run = claim_alone,
      .seed = {"crt__job_claim", "cas &t->state", MODEL_SPLIT, 0, NULL, 0}},
-    {.name = "seed: two threads start at once", .run = two_pushers_one_thread,
-     .seed = {"crt__pool_grow", "cas &p->starting", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: a thread enters without a cas", .run = idle_against_push_of_one,
+     .seed = {"crt__pool_enter", "cas &rt->pool.threads", MODEL_SPLIT, 0, NULL, 0}},
 };
 MODEL_MAIN(models)
