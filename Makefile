@@ -5,6 +5,7 @@ STD      = -std=c11
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef
 LIBS     = -pthread
 B       ?= build
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)   # build in parallel; the tests run one by one
 HEADERS  = crt.h crt_platform_epoll.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
@@ -48,7 +49,9 @@ asan:
 	$(MAKE) test B=build/asan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 tsan:
 	$(MAKE) test B=build/tsan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=thread"
-sanitize: asan tsan
+sanitize:
+	$(MAKE) asan
+	$(MAKE) tsan
 
 # 10,000 echo connections without a lost byte; wrk on the HTTP server; Ctrl-C under load.
 load: $(B)/echo_server $(B)/http_server

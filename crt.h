@@ -182,14 +182,6 @@
 #define CRT_VERSION_PATCH 0
 #define CRT_VERSION "0.1.0"
 
-#ifndef CRTDEF
-#ifdef CRT_STATIC
-#define CRTDEF static
-#else
-#define CRTDEF extern
-#endif
-#endif
-
 #if defined(__GNUC__) || defined(__clang__)
 #define CRT__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CRT__UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -202,6 +194,14 @@
 #define CRT__PRINTF(f, a)
 #define CRT__UNUSED
 #define CRT__COLD
+#endif
+
+#ifndef CRTDEF
+#ifdef CRT_STATIC
+#define CRTDEF CRT__UNUSED static
+#else
+#define CRTDEF extern
+#endif
 #endif
 
 // A case label inside CRT_AWAIT is reached by falling into it: say so.
@@ -3066,7 +3066,7 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
-static void crt__reactor_remove(crt__reactor *r, crt__fd fd);
+CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd);
 // Waits for events, at most timeout_ns (< 0: for ever, 0: not at all), and calls
 // crt__io_event for each. How many; interruptions count as 0 events.
 static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_ns);
@@ -3083,7 +3083,7 @@ enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
 static void crt__fd_close(crt__fd fd);
-static bool crt__would_block(int e);
+CRT__UNUSED static bool crt__would_block(int e);
 
 #ifndef CRT_NO_NET
 #include <arpa/inet.h>
@@ -4522,6 +4522,7 @@ CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set)
 // lets go of it, and the job cleans up when it ends, so neither a buffer nor a
 // descriptor is lost. The word is that of a oneshot: 0, the waiting task, or DONE.
 
+#if !defined(CRT_NO_NET) || !defined(CRT_NO_FS)
 enum { CRT__CALL_DONE = 1 };
 typedef struct crt__call {
     uintptr_t word;    // atomic
@@ -4596,6 +4597,7 @@ static crt__call *crt__call_result(crt_cx *cx)
     crt_detach(&c->job);
     return c;
 }
+#endif
 
 // ---------------------------------------------------------------------------
 // >>io            registrations, readiness, waiting for it
@@ -4639,6 +4641,7 @@ static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index)
     uint32_t first = 64 * ((1u << table) - 1);
     return crt__atomic_load(&rt->sock_table[table], CRT__ACQUIRE) + (index - first);
 }
+#ifndef CRT_NO_NET
 static crt__sock *crt__sock_alloc(crt_runtime *rt)
 {
     crt__sock *s = NULL;
@@ -4709,6 +4712,7 @@ static int crt__sock_new(crt_runtime *rt, crt__fd fd, uint32_t ready, crt__sock 
     crt__fd_close(fd);
     return CRT_ENOMEM;
 }
+#endif   // CRT_NO_NET
 static void crt__sock_unlink(crt__sock *s, crt_slot *slot)
 {
     if (slot->prev) slot->prev->next = slot->next;
@@ -4744,6 +4748,7 @@ static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
     crt__atomic_store(&rt->io_ready, rt->io_ready + 1, CRT__RELAXED);
     crt__sock_wake(s, ready, CRT__WAIT_WOKEN);
 }
+#ifndef CRT_NO_NET
 static void crt__sock_unref(crt__sock *s)
 {
     if (crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) != 1) return;
@@ -4757,6 +4762,7 @@ static void crt__sock_unref(crt__sock *s)
     crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
     crt__sock_release(s);
 }
+#endif
 static void crt__sock_shutdown_all(crt_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->sock_count; i++) {
@@ -4765,6 +4771,7 @@ static void crt__sock_shutdown_all(crt_runtime *rt)
         crt__sock_wake(s, CRT__IO_SHUTDOWN, CRT__WAIT_WOKEN);
     }
 }
+#ifndef CRT_NO_NET
 // Takes bits back that turned out untrue, unless an event came since `seen`.
 static void crt__ready_clear(crt__sock *s, uint64_t seen, uint32_t bits)
 {
@@ -4966,6 +4973,7 @@ CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n)
 {
     return s && buf ? crt__io_try((crt__sock *)s, NULL, buf, n) : CRT_EINVAL;
 }
+#endif   // CRT_NO_NET
 
 // ---------------------------------------------------------------------------
 // >>net           addresses, TCP
