@@ -4,7 +4,7 @@ CFLAGS  ?= -O2 -g
 STD      = -std=c11
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef
 LIBS     = -pthread
-B       ?= build
+B       ?= .build
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)   # build in parallel; the tests run one by one
 HEADERS  = crt.h crt_platform_epoll.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
@@ -46,17 +46,17 @@ test: $(TESTS:%=$(B)/%)
 # The explorer switches stacks in ways that sanitizers cannot follow.
 PLAIN = $(filter-out test_explore model_%,$(TESTS))
 asan:
-	$(MAKE) test B=build/asan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+	$(MAKE) test B=$(B)/asan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 tsan:
-	$(MAKE) test B=build/tsan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=thread"
+	$(MAKE) test B=$(B)/tsan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=thread"
 sanitize:
 	$(MAKE) asan
 	$(MAKE) tsan
 
 # 10,000 echo connections without a lost byte; wrk on the HTTP server; Ctrl-C under load.
 load: $(B)/echo_server $(B)/http_server
-	sh tests/load.sh
-	sh tests/http_load.sh
+	B=$(B) sh tests/load.sh
+	B=$(B) sh tests/http_load.sh
 
 warnings:
 	sh tests/warnings.sh

@@ -1544,7 +1544,7 @@ typedef struct crt__inject {
     char pad[CRT__CACHE_LINE - sizeof(void *) - sizeof(size_t)];
     crt_task *head;   // the consumer's end, under lock
     uint32_t lock;
-    crt_task stub;
+    crt_task dummy;
 } crt__inject;
 
 #ifndef CRT__RING
@@ -2587,7 +2587,7 @@ CRTDEF uint64_t crt_join_id(const crt_join_handle *join) { return join ? crt__jo
 static void crt__inject_init(crt__inject *q)
 {
     memset(q, 0, sizeof *q);
-    q->head = q->tail = &q->stub;
+    q->head = q->tail = &q->dummy;
 }
 static void crt__inject_link(crt__inject *q, crt_task *first, crt_task *last)
 {
@@ -2607,14 +2607,14 @@ static size_t crt__inject_length(crt__inject *q) { return crt__atomic_load(&q->l
 static crt_task *crt__inject_take(crt__inject *q)
 {
     crt_task *head = q->head, *next = crt__atomic_load(&head->next, CRT__ACQUIRE);
-    if (head == &q->stub) {
+    if (head == &q->dummy) {
         if (!next) return NULL;
         q->head = head = next;
         next = crt__atomic_load(&head->next, CRT__ACQUIRE);
     }
     if (!next) {
         if (crt__atomic_load(&q->tail, CRT__ACQUIRE) != head) return NULL;
-        crt__inject_link(q, &q->stub, &q->stub);   // so that head may leave
+        crt__inject_link(q, &q->dummy, &q->dummy);   // so that head may leave
         next = crt__atomic_load(&head->next, CRT__ACQUIRE);
         if (!next) return NULL;
     }
@@ -6633,7 +6633,7 @@ static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
     }
     if (!c->q.head) crt__atomic_and(&c->taken, ~(uint64_t)1, CRT__ACQ_REL);
 }
-// A permit for now, under the lock: 0, CRT_ECLOSED, CRT_EFULL.
+// May an element be sent at once? Under the lock: 0, CRT_ECLOSED, CRT_EFULL.
 static int crt__mpsc_permit(crt__mpsc *c)
 {
     if (c->closed) return CRT_ECLOSED;

@@ -45,6 +45,9 @@ __attribute__((unused)) static void test__fail_eq(const char *file, int line, co
     fprintf(stderr, "%s:%d: %s: %s is %lld, not %lld\n", file, line, test__name, what, got, want);
     __atomic_fetch_add(&test__bad, 1, __ATOMIC_SEQ_CST);
 }
+// The one place where a test sleeps: between two looks at a condition, or to let
+// another thread get somewhere. 0, so that it can stand in a condition.
+__attribute__((unused)) static int test_pause_us(long us) { return usleep((useconds_t)us); }
 // Usable from any thread.
 #define CHECK(c) ((c) ? (void)0 : test__fail(__FILE__, __LINE__, "not true: " #c))
 #define CHECK_EQ(got, want)                                                                \

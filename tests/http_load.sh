@@ -5,7 +5,7 @@
 #   tests/http_load.sh [SECONDS]        not part of `make test`
 cd "$(dirname "$0")/.." || exit 1
 secs=${1:-10}
-B=${B:-build}
+B=${B:-.build}
 for tool in wrk curl; do
     command -v $tool >/dev/null || { echo "skipped: $tool is missing"; echo "0 passed, 0 failed"; exit 0; }
 done

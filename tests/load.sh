@@ -4,7 +4,7 @@
 #   tests/load.sh [CONNECTIONS]         not part of `make test`
 cd "$(dirname "$0")/.." || exit 1
 n=${1:-10000}
-B=${B:-build}
+B=${B:-.build}
 ulimit -n "$(ulimit -Hn)"
 if [ "$(ulimit -n)" != unlimited ] && [ "$(ulimit -n)" -lt $((n + 100)) ]; then
     n=$(($(ulimit -n) - 100))

@@ -81,13 +81,13 @@ static void two_producers(void)
     ex_join(a), ex_join(b);
     drained(3);
 }
-// The queue runs empty between pushes: the stub goes through it again and again.
+// The queue runs empty between pushes: the dummy goes through it again and again.
 static void push_twice(void *arg)
 {
     produce_one(arg);
     produce_one((void *)((intptr_t)arg + 1));
 }
-static void through_the_stub(void)
+static void through_the_dummy(void)
 {
     setup();
     int a = ex_spawn(push_twice, (void *)0);
@@ -244,7 +244,7 @@ static void steal_each_other(void)
 
 static const model models[] = {
     {.name = "inject: two producers, one consumer", .run = two_producers, .spurious_cas = 1},
-    {.name = "inject: a producer relinks behind the stub", .run = through_the_stub},
+    {.name = "inject: a producer relinks behind the dummy", .run = through_the_dummy},
     {.name = "inject: two producers, two consumers", .run = two_consumers},
     {.name = "inject: the length never misses a finished push", .run = length_covers},
     {.name = "inject: a share goes into the ring under a thief", .run = take_share, .spurious_cas = 1},

@@ -41,11 +41,11 @@ static int64_t real_now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
-static void pause_ms(int ms) { usleep((useconds_t)ms * 1000); }
+static void pause_ms(int ms) { (void)test_pause_us(ms * 1000L); }
 #define WAIT_FOR(condition)                                                                \
     do {                                                                                   \
         int64_t until__ = real_now() + CRT_SEC(5);                                         \
-        while (!(condition) && real_now() < until__) usleep(300);                          \
+        while (!(condition) && real_now() < until__) test_pause_us(300);                          \
         CHECK(condition);                                                                  \
     } while (0)
 
@@ -92,7 +92,7 @@ static intptr_t gated_job(void *arg)
     int now = ADD(running, 1) + 1;
     int most = SHARED(most_running);
     while (now > most && !__atomic_compare_exchange_n(&most_running, &most, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
-    while (!SHARED(gate)) usleep(200);
+    while (!SHARED(gate)) test_pause_us(200);
     ADD(running, -1);
     ADD(ran, 1);
     return (intptr_t)arg;
@@ -286,7 +286,7 @@ static void a_job_that_meets_a_thread_about_to_end_is_not_lost(void)
         crt_join_handle *join;
         CHECK_EQ(crt_handle_spawn_blocking(h, &join, plain_job, NULL), 0);
         CHECK_EQ(crt_join_blocking(&join, NULL), 0);
-        usleep((useconds_t)(300 + i % 200));
+        test_pause_us((useconds_t)(300 + i % 200));
     }
     CHECK_EQ(ran, 1500);
     crt_handle_drop(&h);
@@ -408,7 +408,7 @@ static void *storm_main(void *arg)
     crt_join_handle *join[600];
     for (int i = 0; i < 600; i++) {
         CHECK_EQ(crt_handle_spawn_blocking(s->h, &join[i], marked_job, (void *)(intptr_t)(s->number * 600 + i)), 0);
-        if (i % 64 == 0) usleep(300);
+        if (i % 64 == 0) test_pause_us(300);
         if (i % 5 == 0) crt_abort(join[i]);
     }
     for (int i = 0; i < 600; i++) {
@@ -449,7 +449,7 @@ static crt_poll other_run(void *f, crt_cx *cx)
 static intptr_t until_others(void *arg)
 {
     int64_t until = real_now() + CRT_SEC(3);
-    while (SHARED(others_ran) < (int)(intptr_t)arg && real_now() < until) usleep(200);
+    while (SHARED(others_ran) < (int)(intptr_t)arg && real_now() < until) test_pause_us(200);
     return SHARED(others_ran);
 }
 static crt_poll in_place_run(void *f, crt_cx *cx)

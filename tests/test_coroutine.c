@@ -618,7 +618,7 @@ static crt_poll busy_run(void *frame, crt_cx *cx)
     busy *self = frame;
     CRT_BEGIN(self, cx);
     __atomic_store_n(self->started, 1, __ATOMIC_SEQ_CST);
-    while (!__atomic_load_n(self->go, __ATOMIC_SEQ_CST)) usleep(100);
+    while (!__atomic_load_n(self->go, __ATOMIC_SEQ_CST)) test_pause_us(100);
     if (self->await) {
         CRT_AWAIT(crt_notified(cx, &gate));   // the abort is delivered at the next await
         note('x');
@@ -639,7 +639,7 @@ static void abort_does_not_interrupt_a_running_poll(void)
         CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 2}, &rt), 0);
         crt_handle *h = crt_runtime_handle(rt);
         CHECK_EQ(crt_handle_spawn_join(h, &join, busy_run, &(busy){.started = &started, .go = &go, .await = await}), 0);
-        while (!__atomic_load_n(&started, __ATOMIC_SEQ_CST)) usleep(100);
+        while (!__atomic_load_n(&started, __ATOMIC_SEQ_CST)) test_pause_us(100);
         crt_abort(join);
         CHECK(!crt_is_finished(join));
         __atomic_store_n(&go, 1, __ATOMIC_SEQ_CST);
@@ -683,7 +683,7 @@ static crt_poll forever_run(void *frame, crt_cx *cx)
 }
 static intptr_t waits_for_flag(void *arg)
 {
-    while (!__atomic_load_n((int *)arg, __ATOMIC_SEQ_CST)) usleep(200);
+    while (!__atomic_load_n((int *)arg, __ATOMIC_SEQ_CST)) test_pause_us(200);
     return 0;
 }
 static int release_job;
@@ -893,7 +893,7 @@ static void *postman(void *arg)
             crt_wake_by_ref(&box->waker);
             pthread_mutex_unlock(&box->lock);
         }
-        if (i % 64 == 0) usleep(50);   // let the task park
+        if (i % 64 == 0) test_pause_us(50);   // let the task park
     }
     return NULL;
 }
@@ -984,7 +984,7 @@ static void wakes_after_the_end_are_harmless(crt_runtime *rt)
     }
     crt_runtime_metrics m;
     do crt_metrics(rt, &m);   // counted a moment after the join: none may stay
-    while (m.num_alive_tasks && !usleep(100));
+    while (m.num_alive_tasks && !test_pause_us(100));
 }
 static void wakers_outlive_the_runtime(void)
 {
@@ -997,7 +997,7 @@ static void wakers_outlive_the_runtime(void)
         crt_join_handle *join;
         CHECK_EQ(crt_handle_spawn_join(h, &join, gives_waker_run, &(gives_waker){.out = wakers, .n = 4, .given = &given}), 0);
         if (flavor == CRT_CURRENT_THREAD) CHECK_EQ(crt_runtime_turn(rt, 0), 1);
-        while (!__atomic_load_n(&given, __ATOMIC_SEQ_CST)) usleep(100);
+        while (!__atomic_load_n(&given, __ATOMIC_SEQ_CST)) test_pause_us(100);
         crt_handle_drop(&h);
         crt_runtime_drop(&rt);   // cancels it
         CHECK_EQ(crt_join_blocking(&join, NULL), CRT_ECANCELED);

@@ -547,7 +547,7 @@ static void the_descriptor_closes_with_the_last_clone(crt_runtime *rt) { run_roo
 
 static void *closer_main(void *arg)
 {
-    usleep(2000);
+    test_pause_us(2000);
     crt_close((crt_stream **)arg);
     return NULL;
 }
@@ -1058,7 +1058,7 @@ static void a_reader_of_plenty_yields(crt_runtime *rt) { run_root(rt, fair_run);
 static void *late_writer(void *arg)
 {
     uint64_t one = 1;
-    usleep(3000);
+    test_pause_us(3000);
     CHECK_EQ(write(*(int *)arg, &one, sizeof one), sizeof one);
     return NULL;
 }

@@ -810,7 +810,7 @@ static void shutdown_wakes_foreign_tasks(void)
     CHECK_EQ(crt_try_read(left_b, buf, 8), 3);
     parked_result = 0;
     pthread_create(&thread, NULL, parked_main, other);
-    for (bool parked = false; !parked; usleep(500)) {
+    for (bool parked = false; !parked; test_pause_us(500)) {
         crt__sock *s = (crt__sock *)left_a;
         crt__lock(&s->lock);
         parked = s->waiters != NULL;

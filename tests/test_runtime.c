@@ -14,11 +14,11 @@ static int64_t real_now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
-static void pause_ms(int ms) { usleep((useconds_t)ms * 1000); }
+static void pause_ms(int ms) { (void)test_pause_us(ms * 1000L); }
 #define WAIT_FOR(condition)                                                                \
     do {                                                                                   \
         int64_t until__ = real_now() + CRT_SEC(5);                                         \
-        while (!(condition) && real_now() < until__) usleep(300);                          \
+        while (!(condition) && real_now() < until__) test_pause_us(300);                          \
         CHECK(condition);                                                                  \
     } while (0)
 
@@ -1347,7 +1347,7 @@ static void *storm_main(void *arg)
             ADD(refused_spawns, 1);
             return NULL;
         }
-        if (ADD(accepted, 1) % 64 == 0) usleep(200);
+        if (ADD(accepted, 1) % 64 == 0) test_pause_us(200);
     }
 }
 static void every_task_accepted_during_shutdown_is_cleaned_up(void)

@@ -9,7 +9,7 @@
 #define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_SEQ_CST)
 #define ADD(x, v) __atomic_fetch_add(&(x), (v), __ATOMIC_SEQ_CST)
 
-static void pause_ms(int ms) { usleep((useconds_t)ms * 1000); }
+static void pause_ms(int ms) { (void)test_pause_us(ms * 1000L); }
 
 static crt_runtime *runtime(const crt_config *c)
 {
@@ -752,7 +752,7 @@ static crt_poll slowly(void *frame, crt_cx *cx)
 {
     (void)frame;
     ADD(worker_ran[cx->worker->index], 1);
-    usleep(500);
+    test_pause_us(500);
     ADD(ran, 1);
     return 0;
 }
@@ -964,7 +964,7 @@ static crt_poll tuning_run(void *frame, crt_cx *cx)
     tuning *self = frame;
     CRT_BEGIN(self, cx);
     for (self->i = 0; self->i < 40; self->i++) {   // long polls: look at the injection queue often
-        usleep(1000);
+        test_pause_us(1000);
         CRT_YIELD();
     }
     self->slow = cx->worker->inject_interval;

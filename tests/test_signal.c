@@ -17,7 +17,7 @@ static int64_t real_now(void)
 #define WAIT_FOR(condition)                                                                \
     do {                                                                                   \
         int64_t until__ = real_now() + CRT_SEC(5);                                         \
-        while (!(condition) && real_now() < until__) usleep(300);                          \
+        while (!(condition) && real_now() < until__) test_pause_us(300);                          \
         CHECK(condition);                                                                  \
     } while (0)
 
@@ -331,7 +331,7 @@ static void *burst_main(void *arg)
 {
     for (int i = 0; i < 3000; i++) {
         raise_signal(SIGUSR1);
-        if (i % 100 == 0) usleep(100);
+        if (i % 100 == 0) test_pause_us(100);
     }
     SET(*(int *)arg, 1);
     return NULL;
@@ -372,7 +372,7 @@ static void *catcher_main(void *unused)
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_UNBLOCK, &all, NULL);
-    for (;;) usleep(100000);
+    for (;;) test_pause_us(100000);
     return unused;
 }
 static void start_catcher(void)

@@ -14,7 +14,7 @@ static void until_nothing_is_alive(crt_runtime *rt)   // a count that follows th
 {
     crt_runtime_metrics m;
     do crt_metrics(rt, &m);
-    while (m.num_alive_tasks && !usleep(100));
+    while (m.num_alive_tasks && !test_pause_us(100));
 }
 static int count_in_log(const char *text)
 {
@@ -157,8 +157,8 @@ static void *joins_from_a_thread(void *arg)
         int how = f->how, e;
         CHECK_EQ(crt_handle_spawn_join(f->h, &join, job_run, &(job){.how = how, .value = i}), 0);
         int delay = rand_r(&f->seed) % 4;
-        if (delay == 1) usleep(20);
-        if (delay == 2) while (!crt_is_finished(join)) usleep(10);
+        if (delay == 1) test_pause_us(20);
+        if (delay == 2) while (!crt_is_finished(join)) test_pause_us(10);
         e = crt_join_blocking(&join, &result);
         if (how == PANICS) {
             char want[32];
@@ -341,7 +341,7 @@ static void handles_outlive_the_runtime(void)
             CHECK_EQ(crt_handle_spawn_join(h, &done, job_run, &(job){.how = how, .value = 3}), 0);
             CHECK_EQ(crt_handle_spawn_join(h, &parked, job_run, &(job){.waits = true}), 0);
             if (flavor == CRT_CURRENT_THREAD) CHECK_EQ(crt_runtime_turn(rt, 0), 2);
-            while (!crt_is_finished(done) || !is_parked(parked)) usleep(100);
+            while (!crt_is_finished(done) || !is_parked(parked)) test_pause_us(100);
             crt_runtime_drop(&rt);
             CHECK(rt == NULL);
             CHECK_EQ(crt_handle_spawn(h, job_run, &(job){.value = 1}), CRT_ESHUTDOWN);
@@ -621,7 +621,7 @@ static void a_failed_spawn_changes_nothing(void)
         CHECK_EQ(in_task(rt, spawn_without_memory, &panicked), 0);
         while (!crt_is_finished(panicked)) {
             if (flavor == CRT_CURRENT_THREAD) crt_runtime_turn(rt, 0);
-            else usleep(100);
+            else test_pause_us(100);
         }
         __atomic_store_n(&no_memory, 0, __ATOMIC_SEQ_CST);
         CHECK_EQ(crt_join_blocking(&panicked, NULL), CRT_EPANIC);
@@ -1307,7 +1307,7 @@ static void *dumper(void *arg)
         int n;
         free(dump_text(rt, &n));
         CHECK(n >= 0);
-        usleep(200);
+        test_pause_us(200);
     }
     return NULL;
 }
@@ -1377,7 +1377,7 @@ static int job_go, job_begun;   // atomic
 static intptr_t slow_job(void *arg)
 {
     __atomic_fetch_add(&job_begun, 1, __ATOMIC_SEQ_CST);
-    while (!__atomic_load_n(&job_go, __ATOMIC_SEQ_CST)) usleep(100);
+    while (!__atomic_load_n(&job_go, __ATOMIC_SEQ_CST)) test_pause_us(100);
     return (intptr_t)arg;
 }
 typedef struct blocking {
