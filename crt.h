@@ -6159,6 +6159,12 @@ CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m)
     return state == 0 ? 0 : CRT_PENDING;
 }
 
+// Elements of no bytes may come without a buffer.
+static void crt__copy(void *to, const void *from, size_t n)
+{
+    if (n) memcpy(to, from, n);
+}
+
 // --- oneshot: one word, like the join word of a task
 // 0, a waiting task (with a reference), or how it ended. The value is written
 // before SENT is stored with release and read after it is seen with acquire.
@@ -6203,7 +6209,7 @@ CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem)
     uintptr_t was;
     if (!o) return CRT_EINVAL;
     *tx = NULL;
-    memcpy(o->value, elem, o->size);
+    crt__copy(o->value, elem, o->size);
     crt__oneshot_end(o, CRT__ONESHOT_SENT, &was);
     crt__oneshot_unref(o);
     return was == CRT__ONESHOT_RX_GONE ? CRT_ECLOSED : 0;
@@ -6253,7 +6259,7 @@ CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
     if (!crt__coop(cx)) return CRT_PENDING;
     slot->op = NULL;
     *rx = NULL;
-    if (word == CRT__ONESHOT_SENT) memcpy(elem, o->value, o->size);
+    if (word == CRT__ONESHOT_SENT) crt__copy(elem, o->value, o->size);
     crt__oneshot_unref(o);
     return word == CRT__ONESHOT_SENT ? 0 : CRT_ECLOSED;
 }
@@ -6618,7 +6624,7 @@ static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
         else c->first = b;
         c->last = b;
     }
-    memcpy((char *)c->last->data + i * c->size, elem, c->size);
+    crt__copy((char *)c->last->data + i * c->size, elem, c->size);
     crt__atomic_store(&c->sent, c->sent + 1, CRT__RELEASE);
     crt__mpsc_wake_receiver(c, ready);
     return true;
@@ -6769,8 +6775,8 @@ static void crt__mpsc_recycle(crt__mpsc *c, crt__block *b)
     crt__unlock(&c->q.lock);
     if (!keep) CRT_FREE(b);
 }
-// The element at the front, or false. Receiver only.
-static bool crt__mpsc_take(crt__mpsc *c, void *elem)
+// The element at the front, to the caller or to its end; or false. Receiver only.
+static bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 {
     uint64_t n = crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
     if (crt__atomic_load(&c->sent, CRT__ACQUIRE) == n) return false;
@@ -6780,8 +6786,9 @@ static bool crt__mpsc_take(crt__mpsc *c, void *elem)
         c->first = empty->next;
         crt__mpsc_recycle(c, empty);
     }
-    if (elem) memcpy(elem, (char *)c->first->data + i * c->size, c->size);
-    else if (c->drop) c->drop((char *)c->first->data + i * c->size, c->drop_user);
+    char *at = (char *)c->first->data + i * c->size;
+    if (deliver) crt__copy(elem, at, c->size);
+    else if (c->drop) c->drop(at, c->drop_user);
     if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) {   // somebody waits for room
         crt__list ready = {NULL, NULL};
         crt__lock(&c->q.lock);
@@ -6808,12 +6815,12 @@ static const crt__op crt__op_recv = {"mpsc recv", crt__op_recv_cancel};
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
-    if (crt__mpsc_take(c, elem)) return 0;
+    if (crt__mpsc_take(c, elem, true)) return 0;
     crt__lock(&c->q.lock);
     bool more = crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
     bool over = !more && crt__mpsc_over(c);
     crt__unlock(&c->q.lock);
-    if (more) return crt__mpsc_take(c, elem) ? 0 : CRT_EEMPTY;
+    if (more) return crt__mpsc_take(c, elem, true) ? 0 : CRT_EEMPTY;
     return over ? CRT_ECLOSED : CRT_EEMPTY;
 }
 CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
@@ -6824,7 +6831,7 @@ CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
     crt_poll r = crt__waitq_enter(cx, &crt__op_recv, c, &c->q);
     if (r < 0) return r;
     for (;;) {
-        if (crt__mpsc_take(c, elem)) return 0;
+        if (crt__mpsc_take(c, elem, true)) return 0;
         crt__lock(&c->q.lock);
         bool more = crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
         bool over = !more && crt__mpsc_over(c);
@@ -6844,7 +6851,7 @@ CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, siz
     crt_poll r = crt_mpsc_recv(cx, rx, elems);
     if (r) return r;
     size_t n = 1;
-    while (n < max && n < INT_MAX && crt__mpsc_take(c, (char *)elems + n * c->size)) n++;
+    while (n < max && n < INT_MAX && crt__mpsc_take(c, (char *)elems + n * c->size, true)) n++;
     return (crt_poll)n;
 }
 
@@ -6876,7 +6883,7 @@ CRTDEF int crt_mpsc_blocking_recv(crt_mpsc_rx *rx, void *elem)
 static void crt__mpsc_unref(crt__mpsc *c)
 {
     if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
-    while (crt__mpsc_take(c, NULL)) {}
+    while (crt__mpsc_take(c, NULL, false)) {}
     if (c->sent) CRT_FREE(c->first);
     for (crt__block *b = c->spare, *after; b; b = after) {
         after = b->next;
@@ -6912,6 +6919,7 @@ CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
     crt__lock(&c->q.lock);
     c->closed = 1;
     while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_CLOSED, &ready);
+    if (!c->reserved) crt__mpsc_wake_receiver(c, &ready);   // else the last permit does
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
 }
@@ -6921,7 +6929,7 @@ CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx)
     if (!c) return;
     crt_mpsc_rx_close(*rx);
     *rx = NULL;
-    while (crt__mpsc_take(c, NULL)) {}   // values that nobody will see are released now
+    while (crt__mpsc_take(c, NULL, false)) {}   // values that nobody will see are released now
     crt__mpsc_unref(c);
 }
 CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx)
@@ -7005,7 +7013,7 @@ CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
     crt__lock(&c->q.lock);
     int n = (int)c->receivers;
     if (n) {
-        memcpy((char *)c->data + (size_t)(c->tail & c->mask) * c->size, elem, c->size);
+        crt__copy((char *)c->data + (size_t)(c->tail & c->mask) * c->size, elem, c->size);
         c->tail++;
         while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
     }
@@ -7048,7 +7056,7 @@ static int crt__broadcast_take(crt_broadcast_rx *r, void *elem, uint64_t *lagged
         r->next = oldest;
         return CRT_ELAGGED;
     }
-    memcpy(elem, (char *)c->data + (size_t)(r->next & c->mask) * c->size, c->size);
+    crt__copy(elem, (char *)c->data + (size_t)(r->next & c->mask) * c->size, c->size);
     r->next++;
     return 0;
 }
@@ -7121,7 +7129,7 @@ CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx,
     memset(c, 0, sizeof *c);
     c->refs = 1;
     c->size = elem_size;
-    memcpy(c->data, first, elem_size);
+    crt__copy(c->data, first, elem_size);
     *tx = (crt_watch_tx *)c;
     int e = crt_watch_subscribe(*tx, rx);
     if (e) {
@@ -7137,7 +7145,7 @@ CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem)
     crt__lock(&c->q.lock);
     bool any = c->receivers != 0;
     if (any) {
-        memcpy(c->data, elem, c->size);
+        crt__copy(c->data, elem, c->size);
         crt__atomic_store(&c->version, c->version + 1, CRT__RELEASE);
         while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
     }
@@ -7168,7 +7176,7 @@ CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx)
 CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem)
 {
     crt__lock(&rx->c->q.lock);
-    memcpy(elem, rx->c->data, rx->c->size);
+    crt__copy(elem, rx->c->data, rx->c->size);
     crt__unlock(&rx->c->q.lock);
 }
 CRTDEF bool crt_watch_has_changed(const crt_watch_rx *rx)
