@@ -742,7 +742,10 @@ static void an_overflowing_queue_loses_no_task(crt_runtime *rt)
     CHECK_EQ(ran, 6000);
     for (int i = 0; i < 6000; i++) CHECK_EQ(ran_once[i], 1);
     CHECK_EQ(crt_metrics(rt, &m), 0);
-    if (crt_runtime_config(rt)->flavor == CRT_MULTI_THREAD) CHECK(m.worker_overflow_count > 0);
+    // One worker has nobody to steal from it: 6000 tasks cannot fit its ring. With four,
+    // thieves may keep up with the spawner.
+    const crt_config *c = crt_runtime_config(rt);
+    if (c->flavor == CRT_MULTI_THREAD && c->worker_threads == 1) CHECK(m.worker_overflow_count > 0);
     CHECK_EQ(m.global_queue_depth, 0);
     CHECK_EQ(m.spawned_tasks_count, 6001);
 }
