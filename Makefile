@@ -5,7 +5,10 @@ STD      = -std=c11
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef
 LIBS     = -pthread
 B       ?= .build
-MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)   # build in parallel; the tests run one by one
+# Build in parallel; the tests themselves run one by one.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
 HEADERS  = crt.h crt_platform_epoll.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))

@@ -1395,6 +1395,7 @@ static uint32_t crt__fence_word;
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
@@ -5652,11 +5653,13 @@ static intptr_t crt__file_read_run(crt__call *call)
     intptr_t k = 0;
     int fd = open(f->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return -errno;
-    off_t size = lseek(fd, 0, SEEK_END);   // a guess; some files do not know
-    if (size > 0) (void)lseek(fd, 0, SEEK_SET);
+    // A hint for the first buffer, which files that are not plain do not give.
+    struct stat st;
+    size_t hint = 0;
+    if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0) hint = (size_t)crt__min(st.st_size, 1 << 30);
     do {
         if (f->n + 1 >= room) {   // always room for the zero
-            size_t more = room ? room * 2 : (size > 0 ? (size_t)size + 2 : 4096);
+            size_t more = room ? room * 2 : hint ? hint + 2 : 4096;
             unsigned char *bigger = CRT_MALLOC(more);
             if (!bigger) {
                 k = CRT_ENOMEM;

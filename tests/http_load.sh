@@ -9,8 +9,8 @@ B=${B:-.build}
 for tool in wrk curl; do
     command -v $tool >/dev/null || { echo "skipped: $tool is missing"; echo "0 passed, 0 failed"; exit 0; }
 done
-make -s "$B/http_server" B="$B" || exit 1
-make -s "$B/asan/http_server" B="$B/asan" \
+MAKEFLAGS= make -s "$B/http_server" B="$B" || exit 1
+MAKEFLAGS= make -s "$B/asan/http_server" B="$B/asan" \
     CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" || exit 1
 log=$(mktemp) || exit 1
 out=$(mktemp) || exit 1

@@ -10,7 +10,7 @@ if [ "$(ulimit -n)" != unlimited ] && [ "$(ulimit -n)" -lt $((n + 100)) ]; then
     n=$(($(ulimit -n) - 100))
     echo "ulimit -n is $(ulimit -n): $n connections"
 fi
-make -s "$B/echo_server" B="$B" || exit 1
+MAKEFLAGS= make -s "$B/echo_server" B="$B" || exit 1
 ${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra tests/echo_load.c -o "$B/echo_load" || exit 1
 log=$(mktemp) || exit 1
 passed=0; failed=0
