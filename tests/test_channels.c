@@ -856,8 +856,8 @@ static void cancelled_sends_and_receives_lose_and_double_nothing(crt_runtime *rt
     }
 }
 
-// Aborted tasks: the sum of what was received, what on_drop saw and what was never
-// sent is the number of tasks; the channel is not left with a lost permit.
+// Aborted tasks: what was received and what on_drop saw is what was reported as sent,
+// and no permit is lost with a task: the others still get through.
 static int sent_count;   // atomic
 typedef struct one_shot_sender {
     crt_frame co;
@@ -898,20 +898,20 @@ static crt_poll abort_storm_run(void *frame, crt_cx *cx)
         if (self->i % 3 != 1) crt_abort(self->join[self->i]);
         if (self->i % 4 == 3) CRT_YIELD();
     }
-    // The last two may still be in the queue: the channel goes with them inside.
+    // Ten were never aborted, so eight at least arrive; the channel goes with some inside
+    // and some still waiting for room.
     while (self->received < 8) {
         CRT_AWAIT(self->r = crt_mpsc_recv(cx, self->rx, &self->v));
         CHECK_EQ(self->r, 0);
         self->received++;
     }
+    crt_mpsc_rx_drop(&self->rx);
+    crt_mpsc_tx_drop(&self->tx);
     for (self->i = 0; self->i < 30; self->i++) {
         CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], NULL));
         CHECK(self->r == 0 || (self->r == CRT_ECANCELED && self->i % 3 != 1));
     }
-    CHECK_EQ((int)crt_mpsc_len(self->rx) + self->received, sent_count);
-    crt_mpsc_rx_drop(&self->rx);
     CHECK_EQ(self->received + drops, sent_count);
-    CHECK(sent_count >= 10);   // those never aborted
     CRT_FINALLY
         crt_mpsc_tx_drop(&self->tx);
         crt_mpsc_rx_drop(&self->rx);
