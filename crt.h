@@ -35,7 +35,7 @@
 //             CRT_AWAIT(self->n = crt_write_all(cx, self->peer, self->buf, (size_t)self->n));
 //             if (self->n < 0) CRT_RETURN(self->n);
 //         }
-//         CRT_FINALLY                    // however it ends: return, cancellation, panic
+//         CRT_FINALLY                    // however it ends: CRT_RETURN, cancellation, panic
 //             crt_close(&self->peer);
 //         CRT_END;
 //     }
@@ -119,6 +119,8 @@
 //         clang -Wconditional-uninitialized    gcc -Wjump-misses-init
 //   * The awaited expression is evaluated again at every poll. So it is a poll
 //     function, never a spawn, and its operands stay the same until it is done.
+//   * Leave with CRT_RETURN. A plain `return` skips CRT_FINALLY and leaves the frame
+//     parked at its last await.
 //   * One await to a line. No await inside a nested switch (the trap in CRT_BEGIN
 //     turns it into a panic with file and line). No variable-length array, no
 //     __attribute__((cleanup)) around an await.
@@ -490,10 +492,11 @@ enum {
     case CRT__STATE_FINALLY:                                                               \
         crt__f->flags |= CRT__FRAME_IN_FINALLY;
 
-// Closes the body. The frame is ready to run again.
+// Closes the body. The frame is ready to run again. A `break` that leaves the body
+// (which is a switch) comes by here: it counts as CRT_RETURN(0).
 #define CRT_END                                                                            \
     }                                                                                      \
-    goto crt__done;                                                                        \
+    if (crt__broke_out(crt__f)) goto crt__again;                                           \
     crt__done:                                                                             \
     return crt__finish(crt__f)
 
@@ -511,6 +514,12 @@ static inline bool crt__unwound(crt_frame *f)
     if (cleaning) f->result = CRT_UNWIND;
     else crt__leave(f, CRT_UNWIND);
     return !cleaning;
+}
+static inline bool crt__broke_out(crt_frame *f)
+{
+    if (f->flags & CRT__FRAME_IN_FINALLY) return false;
+    crt__leave(f, 0);
+    return true;
 }
 static inline crt_poll crt__finish(crt_frame *f)
 {
@@ -661,7 +670,8 @@ CRTDEF void crt_handle_drop(crt_handle **h);
 CRTDEF crt_poll crt_handle_block_on(crt_handle *h, crt_fn fn, void *frame);
 
 // main() for a program that is one task: a multi-thread runtime, a zeroed frame,
-// the task's result as exit code (0 to 125; an error: 1 and a line on stderr).
+// the task's result as exit code (0 to 125; an error: 1 and a line on stderr). Other
+// tasks are cancelled when it ends, as by crt_runtime_drop.
 // Mirrors #[tokio::main].
 #define CRT_MAIN(fn, frame_type)                                                           \
     int main(int argc, char **argv)                                                        \
@@ -944,7 +954,8 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r);
 // ---------------------------------------------------------------------------
 // >>api sync      notify, semaphore, mutex, oneshot, cancel token, rwlock, barrier
 // ---------------------------------------------------------------------------
-// These work between tasks of any runtimes. Waiting allocates nothing.
+// These work between tasks of any runtimes. Waiting allocates nothing. Every _drop,
+// here and below, accepts a pointer to NULL and leaves NULL behind.
 
 #define CRT_HAS_SYNC 1
 
@@ -1201,6 +1212,9 @@ CRTDEF int crt_stream_set_send_buffer(crt_stream *s, int bytes);
 CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a);
 CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a);
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a);
+// What crt_close(&x) calls: sets the pointer to NULL, accepts a pointer to NULL. A
+// task that waits on what is closed gets CRT_ECLOSED. The runtime's memory stays
+// until its last stream is closed.
 CRTDEF void crt_stream_close(crt_stream **s);
 CRTDEF void crt_listener_close(crt_listener **l);
 

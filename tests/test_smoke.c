@@ -68,9 +68,38 @@ static void skeleton(crt_runtime *rt)
     CHECK_EQ(crt_block_on(rt, root_run, &r), 7);
 }
 
+// A break that leaves the body is a return of 0: it must not skip the cleanup.
+typedef struct breaks {
+    crt_frame co;
+    bool early;
+} breaks;
+static crt_poll breaks_run(void *frame, crt_cx *cx)
+{
+    breaks *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_YIELD();
+    if (self->early) break;
+    CRT_RETURN(5);
+    CRT_FINALLY
+        cleaned++;
+    CRT_END;
+}
+static void a_break_runs_the_cleanup(crt_runtime *rt)
+{
+    breaks b = {.early = true};
+    cleaned = 0;
+    CHECK_EQ(crt_block_on(rt, breaks_run, &b), 0);
+    CHECK_EQ(cleaned, 1);
+    CHECK_EQ(b.co.resume, 0);   // ready to run again
+    b.early = false;
+    CHECK_EQ(crt_block_on(rt, breaks_run, &b), 5);
+    CHECK_EQ(cleaned, 2);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
     TEST_ON_EACH(skeleton);
+    TEST_ON_EACH(a_break_runs_the_cleanup);
     return test_end();
 }
