@@ -1187,15 +1187,16 @@ static crt_poll granting_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     crt_semaphore_init(&self->g.s, 0);
     CHECK_EQ(crt_mutex_try_lock(&self->g.m), 0);
-    // The one that will be cancelled is granted first: it is at that end of the queue.
+    // The one that will be cancelled is granted first: it is at that end of the queue. (On a
+    // slow machine its time-out may pass before we see it parked; the other must get it then.)
     if (self->g.kind == G_NOTIFY_LAST) {
         CHECK_EQ(crt_spawn_join(cx, &self->b, wanter_run, &(wanter){.g = &self->g, .simple = true}), 0);
         while (!is_parked(self->b)) CRT_YIELD();
         CHECK_EQ(crt_spawn_join(cx, &self->a, wanter_run, &(wanter){.g = &self->g}), 0);
-        while (!is_parked(self->a)) CRT_YIELD();
+        while (!is_parked(self->a) && !crt_is_finished(self->a)) CRT_YIELD();
     } else {
         CHECK_EQ(crt_spawn_join(cx, &self->a, wanter_run, &(wanter){.g = &self->g}), 0);
-        while (!is_parked(self->a)) CRT_YIELD();
+        while (!is_parked(self->a) && !crt_is_finished(self->a)) CRT_YIELD();
         CHECK_EQ(crt_spawn_join(cx, &self->b, wanter_run, &(wanter){.g = &self->g, .simple = true}), 0);
         while (!is_parked(self->b)) CRT_YIELD();
     }
