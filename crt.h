@@ -340,6 +340,8 @@ struct crt_cx {
     struct crt__worker *worker;
     struct crt__select *select;   // innermost select or join being evaluated
     const crt_site *site;         // innermost await that parked in this poll
+    struct crt__local *locals;    // innermost crt_with_local being evaluated
+    crt_poll scratch;             // the macros', between two parts of one expression
     uint32_t budget;              // operations left before the task must yield
     uint8_t unwind;               // a cancellation that the next leaf will take
     uint8_t deferred;             // this task yielded: run it after the drivers
@@ -952,10 +954,16 @@ CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition);
 CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r);
 
 // ---------------------------------------------------------------------------
-// >>api sync      notify, semaphore, mutex, oneshot, cancel token, rwlock, barrier
+// >>api sync      notify, semaphore, mutex, rwlock, barrier, once cell, cancel token
 // ---------------------------------------------------------------------------
-// These work between tasks of any runtimes. Waiting allocates nothing. Every _drop,
-// here and below, accepts a pointer to NULL and leaves NULL behind.
+// These work between tasks of any runtimes and plain threads. Waiting allocates
+// nothing. First come, first served; who is woken has what it waited for: nobody
+// overtakes it. Every wait takes one unit of the task's budget when it ends, and
+// can be cut short at any moment: what was granted to a task that is cancelled goes
+// to the next one. Calls without a cx work from any thread, in a task or not; those
+// named _blocking_ put a plain thread to sleep and give CRT_ENESTED inside a task.
+// The object must stay where it is while somebody uses it. Every _drop, here and
+// below, accepts a pointer to NULL and leaves NULL behind.
 
 #define CRT_HAS_SYNC 1
 
@@ -971,51 +979,107 @@ typedef struct crt__waitq {
 typedef struct crt_notify {
     crt__waitq q;
 } crt_notify;
-// Waits for a notification, or takes the stored one. 0. Cancel-safe: a
-// notification that was granted to a cancelled task is passed on.
+// Waits for a notification, or takes the stored one. 0. Cancel-safe, but the place
+// in the queue is lost: a notification that was granted already is passed on.
 CRTDEF crt_poll crt_notified(crt_cx *cx, crt_notify *n);
 CRTDEF void crt_notify_one(crt_notify *n);       // the longest waiting, or store a permit
 CRTDEF void crt_notify_last(crt_notify *n);      // the newest, or store a permit
 CRTDEF void crt_notify_waiters(crt_notify *n);   // those waiting now; stores nothing
+// For a condition that notify_waiters announces. Take the snapshot, look at the
+// condition, then wait: a notify_waiters that came in between ends the wait at once.
+// Mirrors Notified::enable.
+CRTDEF uint32_t crt_notify_snapshot(crt_notify *n);
+CRTDEF crt_poll crt_notified_since(crt_cx *cx, crt_notify *n, uint32_t snapshot);
+CRTDEF int crt_notified_blocking(crt_notify *n);
+
+// Permits that are taken and given back, with a queue; inside the next two.
+typedef struct crt__permits {
+    crt__waitq q;
+    size_t word;   // atomic: see >>sync
+} crt__permits;
 
 // Counting semaphore, strictly first come first served: a large request at the
-// head is not overtaken. Mirrors sync::Semaphore.
+// head collects permits as they come and is not overtaken. All-zero: no permits.
+// Mirrors sync::Semaphore; who wants acquire_owned keeps a pointer.
 typedef struct crt_semaphore {
-    crt__waitq q;
-    size_t permits;
-    uint32_t closed, reserved;
+    crt__permits p;
+    size_t reserved;
 } crt_semaphore;
-CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits);
-// Takes n permits. 0, CRT_ECLOSED. Cancel-safe (the place in the queue is lost).
+#define CRT_MAX_PERMITS (SIZE_MAX >> 3)
+CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits);   // at most CRT_MAX_PERMITS
+// Takes n permits (0: at once). 0; CRT_ECLOSED; CRT_EINVAL if n is over 2^32 - 1.
+// Cancel-safe: what it had collected goes on to the next, its place is lost.
 CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n);
 CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n);   // 0, CRT_EAGAIN, CRT_ECLOSED
-CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n);      // any thread
+CRTDEF int crt_semaphore_blocking_acquire(crt_semaphore *s, size_t n);
+// Gives n permits back, or adds them. At most CRT_MAX_PERMITS in all (asserted).
+CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n);
+// Takes up to n free permits away for good: how many. Mirrors forget_permits.
+CRTDEF size_t crt_semaphore_forget(crt_semaphore *s, size_t n);
 CRTDEF void crt_semaphore_close(crt_semaphore *s);   // waiters and later ones: CRT_ECLOSED
-CRTDEF size_t crt_semaphore_available(crt_semaphore *s);
+CRTDEF bool crt_semaphore_is_closed(const crt_semaphore *s);
+CRTDEF size_t crt_semaphore_available(const crt_semaphore *s);
 
-// A lock that may be held over an await. All-zero is ready. First come first
-// served. No poisoning. Mirrors sync::Mutex.
+// A lock that may be held over an await. All-zero is ready. Handed on in order of
+// arrival, never snatched. No poisoning: a task that panics unlocks in CRT_FINALLY.
+// Mirrors sync::Mutex.
 typedef struct crt_mutex {
     crt__waitq q;
 } crt_mutex;
-CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m);   // 0. Cancel-safe.
+CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m);   // 0. Cancel-safe; the place is lost.
 CRTDEF int crt_mutex_try_lock(crt_mutex *m);                // 0, CRT_EBUSY
+CRTDEF int crt_mutex_blocking_lock(crt_mutex *m);           // 0, CRT_ENESTED
 CRTDEF void crt_mutex_unlock(crt_mutex *m);                 // any task, any thread
 
-// One value of elem_size bytes, once. Mirrors sync::oneshot.
-typedef struct crt_oneshot_tx crt_oneshot_tx;
-typedef struct crt_oneshot_rx crt_oneshot_rx;
-CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx **rx);
-// Sends and uses up the sender: 0, or CRT_ECLOSED if the receiver is gone.
-CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem);
-// 0 and the value, or CRT_ECLOSED if the sender went without sending; *rx is then
-// NULL. Cancel-safe: the receiver is kept.
-CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem);
-CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx);
-CRTDEF void crt_oneshot_rx_drop(crt_oneshot_rx **rx);
+// A lock for many readers or one writer, held over awaits if need be. A waiting
+// writer is not overtaken by new readers. All-zero is ready. Mirrors sync::RwLock.
+typedef struct crt_rwlock {
+    crt__permits p;
+} crt_rwlock;
+CRTDEF crt_poll crt_rwlock_read(crt_cx *cx, crt_rwlock *l);    // 0. Cancel-safe; the place is lost.
+CRTDEF crt_poll crt_rwlock_write(crt_cx *cx, crt_rwlock *l);   // 0. Cancel-safe; the place is lost.
+CRTDEF int crt_rwlock_try_read(crt_rwlock *l);                 // 0, CRT_EBUSY
+CRTDEF int crt_rwlock_try_write(crt_rwlock *l);
+CRTDEF int crt_rwlock_blocking_read(crt_rwlock *l);            // 0, CRT_ENESTED
+CRTDEF int crt_rwlock_blocking_write(crt_rwlock *l);
+CRTDEF void crt_rwlock_unlock_read(crt_rwlock *l);             // any task, any thread
+CRTDEF void crt_rwlock_unlock_write(crt_rwlock *l);
+// The writer becomes a reader; no other writer comes in between, readers may join.
+CRTDEF void crt_rwlock_downgrade(crt_rwlock *l);
+
+// Waits until n tasks wait, then lets all of them go; ready for the next n at once.
+// Mirrors sync::Barrier.
+typedef struct crt_barrier {
+    crt__waitq q;
+    uint32_t n, arrived;
+} crt_barrier;
+CRTDEF void crt_barrier_init(crt_barrier *b, size_t n);   // 0 counts as 1
+// 1 for exactly one of them, the leader (the last to come), 0 for the rest.
+// Who is cancelled while it waits is not counted (in Tokio it is).
+CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b);
+
+// Something that is made once, by whoever comes first; the others wait. The value
+// is yours: any variable that the expression fills in. All-zero is ready.
+//     CRT_AWAIT(r = crt_once_cell_init(cx, &pool.once, connect_run(&self->connect, cx)));
+// 0 once it is set. If the expression gives an error, panics or is cancelled, the
+// longest waiting task tries in its turn; the error goes to the one who tried.
+// Mirrors sync::OnceCell, and SetOnce with crt_once_cell_wait.
+typedef struct crt_once_cell {
+    crt__waitq q;
+    crt__group crt__group;    // listed in the task that makes the value
+    crt_slot crt__making;
+    crt_slot *crt__maker;     // atomic: the slot of its await
+} crt_once_cell;
+#define crt_once_cell_init(cx, c, ...)                                                     \
+    (crt__once_enter((cx), (c)) ? crt__once_leave((cx), (c), (crt_poll)(__VA_ARGS__))      \
+                                : (cx)->scratch)
+CRTDEF crt_poll crt_once_cell_wait(crt_cx *cx, crt_once_cell *c);   // 0 once it is set. Cancel-safe.
+CRTDEF bool crt_once_cell_is_set(const crt_once_cell *c);
+CRTDEF bool crt__once_enter(crt_cx *cx, crt_once_cell *c);
+CRTDEF crt_poll crt__once_leave(crt_cx *cx, crt_once_cell *c, crt_poll r);
 
 // A flag that is raised once and can be waited for, in a tree: cancelling a token
-// cancels its children. Mirrors tokio_util's CancellationToken.
+// cancels its children, not its parent. Mirrors tokio_util's CancellationToken.
 typedef struct crt_cancel_token crt_cancel_token;
 CRTDEF crt_cancel_token *crt_cancel_token_new(void);                        // NULL: no memory
 CRTDEF crt_cancel_token *crt_cancel_token_clone(crt_cancel_token *t);       // the same token
@@ -1024,103 +1088,190 @@ CRTDEF void crt_cancel_token_drop(crt_cancel_token **t);                    // d
 CRTDEF void crt_cancel_token_cancel(crt_cancel_token *t);                   // any thread
 CRTDEF bool crt_cancel_token_is_cancelled(const crt_cancel_token *t);
 CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t);             // 0. Cancel-safe.
-
-// A lock for many readers or one writer, held over awaits if need be. First come
-// first served: a waiting writer is not overtaken by new readers. All-zero is
-// ready. Mirrors sync::RwLock.
-typedef struct crt_rwlock {
-    crt__waitq q;
-    uint32_t readers, writer;
-} crt_rwlock;
-CRTDEF crt_poll crt_rwlock_read(crt_cx *cx, crt_rwlock *l);    // 0. Cancel-safe.
-CRTDEF crt_poll crt_rwlock_write(crt_cx *cx, crt_rwlock *l);   // 0. Cancel-safe.
-CRTDEF int crt_rwlock_try_read(crt_rwlock *l);                 // 0, CRT_EBUSY
-CRTDEF int crt_rwlock_try_write(crt_rwlock *l);
-CRTDEF void crt_rwlock_unlock_read(crt_rwlock *l);             // any task, any thread
-CRTDEF void crt_rwlock_unlock_write(crt_rwlock *l);
-CRTDEF void crt_rwlock_downgrade(crt_rwlock *l);   // the writer becomes a reader
-
-// Waits until n tasks wait, then lets all of them go. Mirrors sync::Barrier.
-typedef struct crt_barrier {
-    crt__waitq q;
-    uint32_t n, arrived;
-} crt_barrier;
-CRTDEF void crt_barrier_init(crt_barrier *b, size_t n);   // 0 counts as 1
-// 1 for exactly one of them, the leader (the last to come), 0 for the rest.
-// Cancel-safe: who is cancelled is not counted.
-CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b);
+// For CRT_FINALLY: cancels the token and drops it. To disarm, crt_cancel_token_drop
+// it before. Mirrors DropGuard.
+CRTDEF void crt_cancel_token_drop_guard(crt_cancel_token **t);
+// The result of expr, or CRT_ECANCELED once the token is cancelled; the expression
+// is then cancelled to its end first. The token is looked at first. `u` is a
+// crt_until in the frame. Mirrors run_until_cancelled.
+//     CRT_AWAIT(self->n = crt_run_until_cancelled(cx, &self->until, self->token,
+//                                                 serve_run(&self->serve, cx)));
+typedef struct crt_until {
+    CRT_SELECT(2) sel;
+    crt_poll result;
+} crt_until;
+#define crt_run_until_cancelled(cx, u, token, ...)                                         \
+    crt__until_end((u), crt_select_biased((cx), &(u)->sel, crt_on((cx), 0, crt_cancelled((cx), (token))), \
+                                          crt_on((cx), 1, (u)->result = (crt_poll)(__VA_ARGS__))))
+CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which);
 
 // ---------------------------------------------------------------------------
-// >>api channels  mpsc, broadcast, watch
+// >>api channels  oneshot, mpsc, broadcast, watch
 // ---------------------------------------------------------------------------
-// Reference-counted; elements are elem_size bytes (0 is allowed), copied in and
-// out. They work between runtimes and plain threads. Sides are dropped from any
-// thread; a tx may be used by several tasks at once, an rx by one at a time.
+// Reference-counted; elements are elem_size bytes (0 is allowed, 1 MiB at most),
+// copied in and out. They work between runtimes and plain threads. Sides are
+// cloned, dropped and asked from any thread; a tx may be used by several tasks at
+// once, an rx by one at a time. A send that fails leaves the element with the
+// caller. Elements that nobody receives are released by the drop callback, if one
+// was set; it runs once for each, and must not use the channel that calls it.
 
 #define CRT_HAS_CHANNELS 1
 #define CRT_HAS_MPSC 1
 
+// One value of elem_size bytes, once. Mirrors sync::oneshot.
+typedef struct crt_oneshot_tx crt_oneshot_tx;
+typedef struct crt_oneshot_rx crt_oneshot_rx;
+CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx **rx);   // 0, CRT_ENOMEM, CRT_EINVAL
+// Sends and uses up the sender: 0, or CRT_ECLOSED if the receiver is gone or closed.
+CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem);
+// 0 and the value, or CRT_ECLOSED if the sender went without sending, or the
+// receiver was closed before; *rx is then NULL. Cancel-safe: the receiver is kept.
+CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem);
+CRTDEF int crt_oneshot_try_recv(crt_oneshot_rx **rx, void *elem);        // also CRT_EEMPTY; *rx is then kept
+CRTDEF int crt_oneshot_blocking_recv(crt_oneshot_rx **rx, void *elem);   // also CRT_ENESTED
+// No value any more, but one that was sent already can be received.
+CRTDEF void crt_oneshot_rx_close(crt_oneshot_rx *rx);
+// For the sender: waits until the receiver is gone or closed. 0. Cancel-safe.
+// CRT_EBUSY if another task waits for it already.
+CRTDEF crt_poll crt_oneshot_closed(crt_cx *cx, crt_oneshot_tx *tx);
+CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx);
+CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx);
+CRTDEF void crt_oneshot_rx_drop(crt_oneshot_rx **rx);
+// For a value that was sent and not received. Set it before the send.
+CRTDEF void crt_oneshot_on_drop(crt_oneshot_rx *rx, void (*drop)(void *elem, void *user), void *user);
+
 // Many senders, one receiver, in order. Mirrors sync::mpsc.
 typedef struct crt_mpsc_tx crt_mpsc_tx;
 typedef struct crt_mpsc_rx crt_mpsc_rx;
+typedef struct crt_mpsc_weak_tx crt_mpsc_weak_tx;
 // capacity 0: unbounded. 0, CRT_ENOMEM, CRT_EINVAL (elem_size over 1 MiB).
 CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt_mpsc_rx **rx);
 // Waits for room, in order of arrival, and sends. 0, CRT_ECLOSED when the receiver
-// is gone or closed, CRT_ENOMEM. Cancelled: the element is not sent.
+// is gone or closed, CRT_ENOMEM. Cancelled: the element is not sent. With a limit in
+// time: crt_timeout(cx, &t, d, crt_mpsc_send(...)). Mirrors Sender::send.
 CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem);
-CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem);   // 0, CRT_EFULL, CRT_ECLOSED
-// Waits for room and keeps it for crt_mpsc_send_reserved, or gives it back. 0,
-// CRT_ECLOSED. Cancel-safe. A permit taken before the receiver closed still works.
+CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem);   // 0, CRT_EFULL, CRT_ECLOSED, CRT_ENOMEM
+// Waits for room and keeps it for crt_mpsc_send_reserved, or gives it back with
+// crt_mpsc_unreserve. 0, CRT_ECLOSED. Cancel-safe (the place in the queue is lost).
+// A permit taken before the receiver closed still works. Mirrors Sender::reserve.
 CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx);
 CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx);   // 0, CRT_EFULL, CRT_ECLOSED
-CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem);   // 0, CRT_ENOMEM
+// n permits at once, each to be used or given back; CRT_EINVAL if n is more than the
+// capacity (or 2^32 - 1). Mirrors reserve_many.
+CRTDEF crt_poll crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n);
+CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n);
+CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem);   // 0; CRT_ENOMEM: the permit is gone
 CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx);
 // The next element: 0, or CRT_ECLOSED once it is closed (every tx dropped, or
 // crt_mpsc_rx_close) and drained. Cancel-safe.
 CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem);
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem);   // 0, CRT_EEMPTY, CRT_ECLOSED
 // Waits for one, then takes what is there, at most max. How many; CRT_ECLOSED.
+// Cancel-safe.
 CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max);
 // From plain threads. CRT_ENESTED inside a task.
 CRTDEF int crt_mpsc_blocking_send(crt_mpsc_tx *tx, const void *elem);
 CRTDEF int crt_mpsc_blocking_recv(crt_mpsc_rx *rx, void *elem);
+CRTDEF int crt_mpsc_blocking_recv_many(crt_mpsc_rx *rx, void *elems, size_t max);
 CRTDEF crt_mpsc_tx *crt_mpsc_tx_clone(crt_mpsc_tx *tx);
 CRTDEF void crt_mpsc_tx_drop(crt_mpsc_tx **tx);
 CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx);   // no more sends; what is there stays
 CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx);
+// For the sender: waits until the receiver is gone or closed. 0. Cancel-safe.
+CRTDEF crt_poll crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx);
+CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx);
+// Elements that wait to be received; room that a sender could take at once
+// (SIZE_MAX: unbounded); what crt_mpsc_new was given; tx handles; weak ones.
 CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx);
-// Called for each element that nobody received when the channel goes. Set it
-// before the first send.
+CRTDEF size_t crt_mpsc_capacity(crt_mpsc_tx *tx);
+CRTDEF size_t crt_mpsc_max_capacity(const crt_mpsc_tx *tx);
+CRTDEF size_t crt_mpsc_sender_count(const crt_mpsc_rx *rx);
+CRTDEF size_t crt_mpsc_weak_count(const crt_mpsc_rx *rx);
+CRTDEF bool crt_mpsc_same_channel(const crt_mpsc_tx *a, const crt_mpsc_tx *b);
+// A sender that does not keep the channel open. upgrade gives a new tx, or NULL once
+// every tx is gone. Mirrors WeakSender.
+CRTDEF crt_mpsc_weak_tx *crt_mpsc_tx_downgrade(crt_mpsc_tx *tx);
+CRTDEF crt_mpsc_tx *crt_mpsc_weak_tx_upgrade(crt_mpsc_weak_tx *w);
+CRTDEF crt_mpsc_weak_tx *crt_mpsc_weak_tx_clone(crt_mpsc_weak_tx *w);
+CRTDEF void crt_mpsc_weak_tx_drop(crt_mpsc_weak_tx **w);
+// Called for each element that nobody received. Set it before the first send.
 CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *user), void *user);
+
+// What a channel that hands one value to many does with it, beside copying bytes:
+// clone is called on each copy that is handed out (to count a reference, say), drop
+// on the value in the channel once it is replaced or was seen by all. Both under the
+// channel's lock: be short, and do not use the channel.
+typedef struct crt_elem_ops {
+    void (*clone)(void *copy, void *user);
+    void (*drop)(void *elem, void *user);
+    void *user;
+} crt_elem_ops;
 
 // Every receiver sees every value. A ring of capacity values (rounded up to a
 // power of two); who falls behind loses the oldest. Mirrors sync::broadcast.
 typedef struct crt_broadcast_tx crt_broadcast_tx;
 typedef struct crt_broadcast_rx crt_broadcast_rx;
-CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx **tx);
-CRTDEF int crt_broadcast_subscribe(crt_broadcast_tx *tx, crt_broadcast_rx **rx);   // later values
-CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem);   // receivers, or CRT_ECLOSED
+typedef struct crt_broadcast_weak_tx crt_broadcast_weak_tx;
+CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx **tx);   // 0, CRT_ENOMEM, CRT_EINVAL
+// A receiver of the values sent from now on. 0, CRT_ENOMEM. resubscribe: from a
+// receiver, also after the last tx has gone.
+CRTDEF int crt_broadcast_subscribe(crt_broadcast_tx *tx, crt_broadcast_rx **rx);
+CRTDEF int crt_broadcast_resubscribe(const crt_broadcast_rx *of, crt_broadcast_rx **rx);
+CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem);   // receivers, or CRT_ECLOSED: none
 // 0; CRT_ELAGGED and *lagged = how many were lost, the next call gives the oldest
 // kept; CRT_ECLOSED once every tx is gone and all was seen. Cancel-safe.
 CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem, uint64_t *lagged);
 CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged);   // also CRT_EEMPTY
+CRTDEF int crt_broadcast_blocking_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged);
+// For the sender: waits until no receiver is left. 0. Cancel-safe.
+CRTDEF crt_poll crt_broadcast_closed(crt_cx *cx, crt_broadcast_tx *tx);
+CRTDEF size_t crt_broadcast_receiver_count(const crt_broadcast_tx *tx);
+CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx);      // values that some receiver has yet to see
+CRTDEF size_t crt_broadcast_rx_len(const crt_broadcast_rx *rx);   // that this one has yet to see, lost ones included
+CRTDEF bool crt_broadcast_same_channel(const crt_broadcast_tx *a, const crt_broadcast_tx *b);
 CRTDEF crt_broadcast_tx *crt_broadcast_tx_clone(crt_broadcast_tx *tx);
 CRTDEF void crt_broadcast_tx_drop(crt_broadcast_tx **tx);
 CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx);
+CRTDEF crt_broadcast_weak_tx *crt_broadcast_tx_downgrade(crt_broadcast_tx *tx);
+CRTDEF crt_broadcast_tx *crt_broadcast_weak_tx_upgrade(crt_broadcast_weak_tx *w);   // NULL: every tx is gone
+CRTDEF void crt_broadcast_weak_tx_drop(crt_broadcast_weak_tx **w);
+CRTDEF void crt_broadcast_set_ops(crt_broadcast_tx *tx, const crt_elem_ops *ops);   // before the first send
 
-// The latest value and a version. Mirrors sync::watch.
+// The latest value and a version. Mirrors sync::watch; values are copied out, so
+// no reader can hold the lock.
 typedef struct crt_watch_tx crt_watch_tx;
 typedef struct crt_watch_rx crt_watch_rx;
 CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx, crt_watch_rx **rx);
 CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx);   // has seen the present value
+CRTDEF int crt_watch_rx_clone(const crt_watch_rx *of, crt_watch_rx **rx);   // has seen what `of` has
 CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem);         // 0, or CRT_ECLOSED: no receiver
-// Waits for a value newer than the last that changed() told of: 0, or CRT_ECLOSED
-// once every tx is gone. Cancel-safe.
+// Stores also without receivers; the value before goes to `old`, or is dropped if NULL.
+CRTDEF void crt_watch_send_replace(crt_watch_tx *tx, const void *elem, void *old);
+// Changes the value in place, under the lock: be short. send_if_modified tells the
+// receivers only if the callback returns true, which it passes on.
+CRTDEF void crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, void *user), void *user);
+CRTDEF bool crt_watch_send_if_modified(crt_watch_tx *tx, bool (*modify)(void *elem, void *user), void *user);
+// Waits for a value newer than the last that was marked seen, and marks it: 0, or
+// CRT_ECLOSED once every tx is gone. Cancel-safe.
 CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx);
-CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem);   // the latest; does not mark it seen
+// Waits until the value fulfils the condition (also the present one), copies it out
+// and marks it seen. 0, CRT_ECLOSED. The condition is called under the lock.
+CRTDEF crt_poll crt_watch_wait_for(crt_cx *cx, crt_watch_rx *rx, bool (*condition)(const void *elem, void *user),
+                                   void *user, void *elem);
+CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem);          // the latest; does not mark it seen
+CRTDEF void crt_watch_get_update(crt_watch_rx *rx, void *elem);   // the same, and marks it. borrow_and_update
+CRTDEF void crt_watch_tx_get(crt_watch_tx *tx, void *elem);
 CRTDEF bool crt_watch_has_changed(const crt_watch_rx *rx);
+CRTDEF void crt_watch_mark_changed(crt_watch_rx *rx);
+CRTDEF void crt_watch_mark_unchanged(crt_watch_rx *rx);
+CRTDEF crt_poll crt_watch_closed(crt_cx *cx, crt_watch_tx *tx);   // waits until no receiver is left. 0
+CRTDEF size_t crt_watch_receiver_count(const crt_watch_tx *tx);
+CRTDEF bool crt_watch_rx_is_closed(const crt_watch_rx *rx);       // every tx is gone
+CRTDEF bool crt_watch_same_channel(const crt_watch_rx *a, const crt_watch_rx *b);
+CRTDEF crt_watch_tx *crt_watch_tx_clone(crt_watch_tx *tx);
 CRTDEF void crt_watch_tx_drop(crt_watch_tx **tx);
 CRTDEF void crt_watch_rx_drop(crt_watch_rx **rx);
+CRTDEF void crt_watch_set_ops(crt_watch_tx *tx, const crt_elem_ops *ops);   // of the first value too
 
 // ---------------------------------------------------------------------------
 // >>api net       addresses, TCP, any descriptor
@@ -1491,6 +1642,22 @@ static inline bool crt__try_lock(uint32_t *lock)
 static inline void crt__unlock(uint32_t *lock)
 {
     if (CRT__UNLIKELY(crt__atomic_xchg(lock, 0, CRT__RELEASE) == 2)) crt__futex_wake(lock, 1);
+}
+// Waits until a holder whose work we have seen a part of has let go: we read the
+// lock after that, so a free lock means that this holder, or a later one, left.
+static inline void crt__lock_pass(uint32_t *lock)
+{
+    if (CRT__LIKELY(crt__atomic_load(lock, CRT__ACQUIRE) == 0)) return;
+    crt__lock(lock);
+    crt__unlock(lock);
+}
+// Counts up a number of handles that stays 0 once it is 0. False: it is.
+static inline bool crt__count_up_unless_zero(uint32_t *count)
+{
+    uint32_t n = crt__atomic_load(count, CRT__RELAXED);
+    while (n)
+        if (crt__atomic_cas_weak(count, &n, n + 1, CRT__ACQUIRE, CRT__RELAXED)) return true;
+    return false;
 }
 
 // ---------------------------------------------------------------------------
@@ -2027,6 +2194,7 @@ enum {
 enum { CRT__JOIN_DONE = 1, CRT__JOIN_THREAD = 2 };
 
 static void crt__submit(crt_task *t);
+static void crt__word_wake(uintptr_t was);
 static void crt__thread_task_wake(crt_task *t);
 static void crt__root_done(crt_runtime *rt);
 static void crt__begin_shutdown(crt_runtime *rt);
@@ -2281,9 +2449,8 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
             uint32_t *word = (uint32_t *)(waiter & ~(uintptr_t)CRT__JOIN_THREAD);
             crt__atomic_store(word, 1, CRT__RELEASE);
             crt__futex_wake(word, 1);
-        } else if (waiter) {
-            crt__task_wake((crt_task *)waiter);
-            crt__task_unref((crt_task *)waiter, 1);
+        } else {
+            crt__word_wake(waiter);
         }
     } else if (CRT__UNLIKELY(failed)) {
         crt__report_failure(t);
@@ -2371,8 +2538,9 @@ static inline void crt__slot_park(crt_cx *cx, crt_slot *slot, const crt__op *op,
     slot->object = object;
     slot->next = slot->prev = NULL;
 }
-// One unit of the budget. False: it is used up; return CRT_PENDING, the task runs
-// again after the drivers.
+// One unit of the budget, for an operation that ends now. False: it is used up;
+// return CRT_PENDING, the task runs again after the drivers. An operation that asks
+// before it knows, and then parks, gives the unit back.
 static inline bool crt__coop(crt_cx *cx)
 {
     if (CRT__UNLIKELY(cx->unconstrained)) return true;
@@ -2383,6 +2551,7 @@ static inline bool crt__coop(crt_cx *cx)
     cx->deferred = 2;
     return false;
 }
+static inline void crt__coop_return(crt_cx *cx) { cx->budget += !cx->unconstrained; }
 
 CRTDEF bool crt_take_unwind(crt_cx *cx)
 {
@@ -2392,6 +2561,41 @@ CRTDEF bool crt_take_unwind(crt_cx *cx)
 }
 // The result of an operation that cannot begin; a cancellation comes first.
 static crt_poll crt__refuse(crt_cx *cx, crt_poll why) { return crt_take_unwind(cx) ? CRT_UNWIND : why; }
+
+// --- a word in which one task may wait
+// 0, that task (with a reference), or how it ended, a number below CRT__WORD_TASK.
+
+enum { CRT__WORD_TASK = 8 };
+
+// What the word holds: how it ended, or somebody else who waits. 0: the task waits.
+static uintptr_t crt__word_park(crt_cx *cx, const crt__op *op, void *object, uintptr_t *word)
+{
+    uintptr_t now = crt__atomic_load(word, CRT__ACQUIRE);
+    if (now && now < CRT__WORD_TASK) return now;
+    if (cx->slot->op) return 0;
+    now = 0;
+    crt__task_ref(cx->task);
+    if (crt__atomic_cas(word, &now, (uintptr_t)cx->task, CRT__ACQ_REL, CRT__ACQUIRE)) {
+        crt__slot_park(cx, cx->slot, op, object);
+        return 0;
+    }
+    crt__task_unref(cx->task, 1);
+    return now;
+}
+// The wait is given up. If the task is not there any more, whoever took it out wakes
+// it, and owns the reference.
+static void crt__word_unpark(uintptr_t *word, crt_task *t)
+{
+    uintptr_t me = (uintptr_t)t;
+    if (crt__atomic_cas(word, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE)) crt__task_unref(t, 1);
+}
+// What was in a word before it ended.
+static void crt__word_wake(uintptr_t was)
+{
+    if (was < CRT__WORD_TASK) return;
+    crt__task_wake((crt_task *)was);
+    crt__task_unref((crt_task *)was, 1);
+}
 
 static const crt__op crt__op_yield;
 static void crt__nothing_to_cancel(crt_slot *slot) { (void)slot; }
@@ -2469,12 +2673,7 @@ static crt_task *crt__joined(const crt_join_handle *h) { return (crt_task *)(uin
 
 static void crt__op_join_cancel(crt_slot *slot)
 {
-    crt_task *t = slot->object;
-    uintptr_t me = (uintptr_t)slot->task;
-    // Failing means that the task has just completed and wakes us: it then owns
-    // the reference that was registered.
-    if (crt__atomic_cas(&t->join, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE))
-        crt__task_unref(slot->task, 1);
+    crt__word_unpark(&((crt_task *)slot->object)->join, slot->task);
 }
 static const crt__op crt__op_join = {"join", crt__op_join_cancel};
 
@@ -2499,17 +2698,9 @@ CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
     crt_task *t = crt__joined(*join);
     if (!crt__leaf(cx, &crt__op_join, t)) return CRT_UNWIND;
     if (!t) return CRT_EINVAL;
-    if (crt__atomic_load(&t->join, CRT__ACQUIRE) != CRT__JOIN_DONE) {
-        if (slot->op) return CRT_PENDING;
-        uintptr_t none = 0;
-        crt__task_ref(cx->task);
-        if (crt__atomic_cas(&t->join, &none, (uintptr_t)cx->task, CRT__ACQ_REL, CRT__ACQUIRE)) {
-            crt__slot_park(cx, slot, &crt__op_join, t);
-            return CRT_PENDING;
-        }
-        crt__task_unref(cx->task, 1);
-        if (none != CRT__JOIN_DONE) return CRT_EBUSY;   // somebody else waits for it
-    }
+    uintptr_t word = crt__word_park(cx, &crt__op_join, t, &t->join);
+    if (!word) return CRT_PENDING;
+    if (word != CRT__JOIN_DONE) return CRT_EBUSY;   // somebody else waits for it
     if (!crt__coop(cx)) return CRT_PENDING;
     slot->op = NULL;
     return crt__join_take(join, result);
@@ -2970,8 +3161,7 @@ static bool crt__timer_fired(crt_slot *slot)
 {
     crt__wheel *wheel = slot->object;
     if (crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__TIMER_FIRED) return false;
-    crt__lock(&wheel->lock);
-    crt__unlock(&wheel->lock);
+    crt__lock_pass(&wheel->lock);
     slot->op = NULL;
     return true;
 }
@@ -2997,7 +3187,9 @@ static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute)
     crt_instant now = crt__rt_now(cx->rt);
     crt_instant at = absolute ? when : crt__instant_after(now, when);
     if (at <= now) return 0;
-    return crt__timer_start(cx, slot, at, now) ? CRT_PENDING : 0;
+    if (!crt__timer_start(cx, slot, at, now)) return 0;
+    crt__coop_return(cx);
+    return CRT_PENDING;
 }
 CRTDEF crt_poll crt_sleep(crt_cx *cx, crt_duration d) { return crt__sleep(cx, d, false); }
 CRTDEF crt_poll crt_sleep_until(crt_cx *cx, crt_instant t) { return crt__sleep(cx, t, true); }
@@ -4857,8 +5049,7 @@ static crt_poll crt__io_resume(crt_cx *cx)
     uint32_t state = crt__atomic_load(&slot->state, CRT__ACQUIRE);
     if (state == CRT__WAIT_QUEUED) return CRT_PENDING;
     if (state != 0) {
-        crt__lock(&s->lock);
-        crt__unlock(&s->lock);
+        crt__lock_pass(&s->lock);
         slot->state = 0;
     }
     // Closed while it waited, or since it was woken: the record may be another's now.
@@ -5917,15 +6108,26 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 
 // ---------------------------------------------------------------------------
-// >>sync          notify, semaphore, mutex, oneshot, cancel token, rwlock, barrier
+// >>sync          notify, semaphore, mutex, rwlock, barrier, once cell, cancel token
 // ---------------------------------------------------------------------------
 // What waits is a slot in a list under a small lock. Who grants something to a
 // slot unlinks it, stores the new state and marks the task woken, all under the
-// lock, and queues the task after it. A task that finds its slot granted takes
-// the lock once before it leaves, so that the granter is done with the slot. A
-// cancelled wait that was granted already passes the grant on.
+// lock, and queues the task after it. A task that finds its slot granted makes sure
+// that the lock has been free since (crt__lock_pass): then the granter is done with
+// it. A cancelled wait that was granted already passes the grant on.
+// Uncontended, each of notify, semaphore, mutex and rwlock is one operation on one
+// word. A bit in the word says that somebody waits; it is set and cleared under the
+// lock only, and while it is set the word is changed under the lock only.
+//   Orders: taking is an acquire, giving a release, by read-modify-writes on one
+//   word, so that what one holder wrote the next one sees, however many gave between.
 
-enum { CRT__SLOT_QUEUED = 1, CRT__SLOT_GRANTED = 2, CRT__SLOT_GRANTED_ALL = 3, CRT__SLOT_CLOSED = 4 };
+enum {
+    CRT__SLOT_QUEUED = 1,
+    CRT__SLOT_GRANTED = 2,
+    CRT__SLOT_GRANTED_ALL = 3,    // together with all others: nothing to pass on
+    CRT__SLOT_CLOSED = 4,
+    CRT__SLOT_GRANTED_LAST = 5    // by notify_last: passed on to the newest
+};
 
 static void crt__waitq_push(crt__waitq *q, crt_slot *s)
 {
@@ -5950,14 +6152,24 @@ static void crt__waitq_grant(crt__waitq *q, crt_slot *s, uint32_t state, crt__li
     crt__atomic_store(&s->state, state, CRT__RELEASE);
     crt__wake_into(ready, task);
 }
+static void crt__waitq_grant_all(crt__waitq *q, uint32_t state, crt__list *ready)
+{
+    while (q->head) crt__waitq_grant(q, q->head, state, ready);
+}
+// Wakes all who wait for something that has happened for good.
+static void crt__waitq_release_all(crt__waitq *q)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&q->lock);
+    crt__waitq_grant_all(q, CRT__SLOT_GRANTED_ALL, &ready);
+    crt__unlock(&q->lock);
+    crt__submit_list(&ready);
+}
 // The state of a parked slot, once whoever changes it is done with it.
 static uint32_t crt__waitq_state(crt__waitq *q, crt_slot *s)
 {
     uint32_t state = crt__atomic_load(&s->state, CRT__ACQUIRE);
-    if (state != CRT__SLOT_QUEUED) {
-        crt__lock(&q->lock);
-        crt__unlock(&q->lock);
-    }
+    if (state != CRT__SLOT_QUEUED) crt__lock_pass(&q->lock);
     return state;
 }
 
@@ -5967,163 +6179,363 @@ static crt_poll crt__waitq_enter(crt_cx *cx, const crt__op *op, void *object, cr
 {
     crt_slot *slot = cx->slot;
     if (!crt__leaf(cx, op, object)) return CRT_UNWIND;
-    if (!slot->op) return crt__coop(cx) ? 0 : CRT_PENDING;
-    uint32_t state = crt__waitq_state(q, slot);
-    if (state == CRT__SLOT_QUEUED) return CRT_PENDING;
+    uint32_t state = slot->op ? crt__waitq_state(q, slot) : 0;
+    if (state == CRT__SLOT_QUEUED || !crt__coop(cx)) return CRT_PENDING;
     slot->op = NULL;
     return (crt_poll)state;
 }
 // The second half, under the lock: into the queue.
 static void crt__waitq_park(crt_cx *cx, const crt__op *op, void *object, crt__waitq *q)
 {
+    crt__coop_return(cx);
     crt__slot_park(cx, cx->slot, op, object);
     crt__waitq_push(q, cx->slot);
 }
-
-// --- notify: q.extra is the stored permit
-
-static void crt__notify_give(crt_notify *n, crt_slot *to, crt__list *ready)
+// The whole of a cancelled wait that has nothing to pass on. `object` is the queue.
+static void crt__op_waitq_cancel(crt_slot *slot)
 {
-    if (to) crt__waitq_grant(&n->q, to, CRT__SLOT_GRANTED, ready);
-    else n->q.extra = 1;
+    crt__waitq *q = slot->object;
+    crt__lock(&q->lock);
+    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(q, slot);
+    crt__unlock(&q->lock);
 }
-CRTDEF void crt_notify_one(crt_notify *n)
+
+// Waits until a flag is raised; whoever raises it calls crt__waitq_release_all next.
+static crt_poll crt__wait_flag(crt_cx *cx, const crt__op *op, crt__waitq *q, const uint32_t *flag)
+{
+    crt_poll r = crt__waitq_enter(cx, op, q, q);
+    if (r < 0) return r;
+    crt__lock(&q->lock);
+    bool raised = crt__atomic_load(flag, CRT__ACQUIRE) != 0;
+    if (!raised) crt__waitq_park(cx, op, q, q);
+    crt__unlock(&q->lock);
+    return raised ? 0 : CRT_PENDING;
+}
+
+// --- waiting from a plain thread
+// A stand-in for a task on the thread's stack: RUNNING while the thread polls, so
+// wakers only mark it, idle while it sleeps, so that exactly one of them submits
+// it, which here means waking the thread. It goes out of scope RUNNING, and once
+// nobody holds a reference: then nobody touches it any more.
+
+typedef struct crt__thread_task {
+    crt_task task;
+    uint32_t word;   // atomic futex word
+} crt__thread_task;
+
+static void crt__thread_task_wake(crt_task *t)
+{
+    uint32_t *word = &crt__container(t, crt__thread_task, task)->word;
+    crt__atomic_store(word, 1, CRT__RELEASE);
+    crt__futex_wake(word, 1);
+}
+// What a blocking call polls: up to three operands.
+typedef struct crt__call_of {
+    void *object, *a, *b;
+    size_t n;
+} crt__call_of;
+static int crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, crt__call_of *call), void *object, void *a, void *b,
+                             size_t n)
+{
+    crt__call_of call = {object, a, b, n};
+    crt__thread_task me;
+    crt_cx cx;
+    crt_poll r;
+    if (crt__tls.in_task) return CRT_ENESTED;
+    memset(&me, 0, sizeof me);
+    memset(&cx, 0, sizeof cx);
+    me.task.state = CRT__REF | CRT__RUNNING;
+    me.task.flags = CRT__TASK_THREAD;
+    cx.task = &me.task;
+    cx.slot = &me.task.u.slot;
+    cx.unconstrained = 1;
+    while ((r = poll_fn(&cx, &call)) == CRT_PENDING) {
+        uint32_t s = crt__atomic_sub(&me.task.state, CRT__RUNNING, CRT__ACQ_REL);
+        if (!(s & CRT__NOTIFIED))
+            while (!crt__atomic_load(&me.word, CRT__ACQUIRE)) crt__futex_wait(&me.word, 0, -1);
+        crt__atomic_store(&me.word, 0, CRT__RELAXED);
+        crt__atomic_sub(&me.task.state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+    }
+    while (crt__atomic_load(&me.task.state, CRT__ACQUIRE) / CRT__REF != 1) crt__cpu_relax();   // a waker on its way out
+    return (int)r;
+}
+
+// --- notify: q.extra = rounds of notify_waiters << 2 | WAITING | PERMIT
+// Invariant: WAITING is set if and only if the queue is not empty; then there is no
+// permit. Storing a permit that is there already is a read-modify-write all the same:
+// what was written before must reach whoever takes it.
+
+enum { CRT__NOTIFY_PERMIT = 1, CRT__NOTIFY_WAITING = 2, CRT__NOTIFY_ROUND = 4 };
+
+// Gives one notification away, under the lock.
+static void crt__notify_give(crt_notify *n, uint32_t state, crt__list *ready)
+{
+    crt_slot *to = state == CRT__SLOT_GRANTED_LAST ? n->q.tail : n->q.head;
+    if (!to) {
+        crt__atomic_or(&n->q.extra, CRT__NOTIFY_PERMIT, CRT__ACQ_REL);
+        return;
+    }
+    crt__waitq_grant(&n->q, to, state, ready);
+    if (!n->q.head) crt__atomic_and(&n->q.extra, ~(uint32_t)CRT__NOTIFY_WAITING, CRT__ACQ_REL);
+}
+static void crt__notify_single(crt_notify *n, uint32_t state)
 {
     crt__list ready = {NULL, NULL};
+    uint32_t word = crt__atomic_load(&n->q.extra, CRT__RELAXED);
+    while (!(word & CRT__NOTIFY_WAITING))
+        if (crt__atomic_cas_weak(&n->q.extra, &word, word | CRT__NOTIFY_PERMIT, CRT__ACQ_REL, CRT__RELAXED)) return;
     crt__lock(&n->q.lock);
-    crt__notify_give(n, n->q.head, &ready);
+    crt__notify_give(n, state, &ready);
     crt__unlock(&n->q.lock);
     crt__submit_list(&ready);
 }
-CRTDEF void crt_notify_last(crt_notify *n)
-{
-    crt__list ready = {NULL, NULL};
-    crt__lock(&n->q.lock);
-    crt__notify_give(n, n->q.tail, &ready);
-    crt__unlock(&n->q.lock);
-    crt__submit_list(&ready);
-}
+CRTDEF void crt_notify_one(crt_notify *n) { crt__notify_single(n, CRT__SLOT_GRANTED); }
+CRTDEF void crt_notify_last(crt_notify *n) { crt__notify_single(n, CRT__SLOT_GRANTED_LAST); }
 CRTDEF void crt_notify_waiters(crt_notify *n)
 {
     crt__list ready = {NULL, NULL};
     crt__lock(&n->q.lock);
-    while (n->q.head) crt__waitq_grant(&n->q, n->q.head, CRT__SLOT_GRANTED_ALL, &ready);
+    uint32_t gone = n->q.head ? CRT__NOTIFY_WAITING : 0;
+    crt__waitq_grant_all(&n->q, CRT__SLOT_GRANTED_ALL, &ready);
+    crt__atomic_add(&n->q.extra, CRT__NOTIFY_ROUND - gone, CRT__ACQ_REL);
     crt__unlock(&n->q.lock);
     crt__submit_list(&ready);
+}
+CRTDEF uint32_t crt_notify_snapshot(crt_notify *n)
+{
+    return crt__atomic_load(&n->q.extra, CRT__ACQUIRE) / CRT__NOTIFY_ROUND;
 }
 static void crt__op_notify_cancel(crt_slot *slot)
 {
     crt_notify *n = slot->object;
     crt__list ready = {NULL, NULL};
     crt__lock(&n->q.lock);
-    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&n->q, slot);
-    else if (slot->state == CRT__SLOT_GRANTED) crt__notify_give(n, n->q.head, &ready);
+    if (slot->state == CRT__SLOT_QUEUED) {
+        crt__waitq_unlink(&n->q, slot);
+        if (!n->q.head) crt__atomic_and(&n->q.extra, ~(uint32_t)CRT__NOTIFY_WAITING, CRT__ACQ_REL);
+    } else if (slot->state != CRT__SLOT_GRANTED_ALL) {
+        crt__notify_give(n, slot->state, &ready);
+    }
     crt__unlock(&n->q.lock);
     crt__submit_list(&ready);
 }
 static const crt__op crt__op_notify = {"notify", crt__op_notify_cancel};
-CRTDEF crt_poll crt_notified(crt_cx *cx, crt_notify *n)
+
+// Takes the permit, or says in the word that somebody waits. True: taken, or (since)
+// a round has passed.
+static bool crt__notify_take(crt_notify *n, const uint32_t *since, bool may_wait)
+{
+    uint32_t word = crt__atomic_load(&n->q.extra, CRT__ACQUIRE), next;
+    for (;;) {
+        if (since && word / CRT__NOTIFY_ROUND != *since) return true;
+        if (!(word & CRT__NOTIFY_PERMIT) && !may_wait) return false;
+        next = word & CRT__NOTIFY_PERMIT ? word & ~(uint32_t)CRT__NOTIFY_PERMIT : word | CRT__NOTIFY_WAITING;
+        if (crt__atomic_cas_weak(&n->q.extra, &word, next, CRT__ACQ_REL, CRT__ACQUIRE))
+            return (word & CRT__NOTIFY_PERMIT) != 0;
+    }
+}
+static crt_poll crt__notified(crt_cx *cx, crt_notify *n, const uint32_t *since)
 {
     crt_poll r = crt__waitq_enter(cx, &crt__op_notify, n, &n->q);
     if (r) return crt__min(r, 0);
+    if (crt__notify_take(n, since, false)) return 0;
     crt__lock(&n->q.lock);
-    bool now = n->q.extra != 0;
-    if (now) n->q.extra = 0;
-    else crt__waitq_park(cx, &crt__op_notify, n, &n->q);
+    bool now = crt__notify_take(n, since, true);
+    if (!now) crt__waitq_park(cx, &crt__op_notify, n, &n->q);
     crt__unlock(&n->q.lock);
     return now ? 0 : CRT_PENDING;
 }
-
-// --- semaphore: slot.value = permits still missing, slot.extra = permits asked for
-// Invariant: while somebody waits, permits is 0: what is free belongs to the head.
-
-static void crt__semaphore_give(crt_semaphore *s, size_t n, crt__list *ready)
+CRTDEF crt_poll crt_notified(crt_cx *cx, crt_notify *n) { return crt__notified(cx, n, NULL); }
+CRTDEF crt_poll crt_notified_since(crt_cx *cx, crt_notify *n, uint32_t snapshot)
 {
-    crt_slot *head;
-    s->permits += n;
-    while ((head = s->q.head) && (s->permits || !head->value)) {
-        size_t take = crt__min(s->permits, (size_t)head->value);
-        s->permits -= take;
-        head->value -= take;
-        if (head->value) break;
-        crt__waitq_grant(&s->q, head, CRT__SLOT_GRANTED, ready);
+    return crt__notified(cx, n, &snapshot);
+}
+static crt_poll crt__poll_notified(crt_cx *cx, crt__call_of *call) { return crt_notified(cx, call->object); }
+CRTDEF int crt_notified_blocking(crt_notify *n) { return crt__block_thread(crt__poll_notified, n, NULL, NULL, 0); }
+
+// --- permits: word = free permits << 2 | CLOSED | WAITING
+// slot.value = permits still missing, slot.extra = permits asked for. Invariant: while
+// somebody waits none is free; what comes back belongs to the head of the queue, who
+// collects until it has all. A rwlock counts from `base` free permits downwards, so
+// that a word of zero is a free lock: free permits are word / 4 + base.
+
+enum { CRT__PERMITS_WAITING = 1, CRT__PERMITS_CLOSED = 2, CRT__PERMIT = 4 };
+
+static size_t crt__permits_free(size_t word, size_t base)
+{
+    return (word / CRT__PERMIT + base) & (SIZE_MAX / CRT__PERMIT);
+}
+// Takes n at once. 0, CRT_EAGAIN, CRT_ECLOSED.
+static int crt__permits_try(crt__permits *p, size_t n, size_t base)
+{
+    size_t word = crt__atomic_load(&p->word, CRT__RELAXED);
+    for (;;) {
+        if (word & CRT__PERMITS_CLOSED) return CRT_ECLOSED;
+        if (crt__permits_free(word, base) < n) return CRT_EAGAIN;
+        if (crt__atomic_cas_weak(&p->word, &word, word - n * CRT__PERMIT, CRT__ACQUIRE, CRT__RELAXED)) return 0;
     }
 }
+// Hands n permits to those who wait, the rest to the word; under the lock.
+static void crt__permits_give(crt__permits *p, size_t n, crt__list *ready)
+{
+    bool waiting = (crt__atomic_load(&p->word, CRT__RELAXED) & CRT__PERMITS_WAITING) != 0;
+    for (crt_slot *head; n && (head = p->q.head);) {
+        size_t take = crt__min(n, (size_t)head->value);
+        n -= take;
+        head->value -= take;
+        if (!head->value) crt__waitq_grant(&p->q, head, CRT__SLOT_GRANTED, ready);
+    }
+    size_t gone = waiting && !p->q.head ? CRT__PERMITS_WAITING : 0;
+    if (n || gone) crt__atomic_add(&p->word, n * CRT__PERMIT - gone, CRT__ACQ_REL);
+}
+static void crt__permits_release(crt__permits *p, size_t n)
+{
+    crt__list ready = {NULL, NULL};
+    size_t word = crt__atomic_load(&p->word, CRT__RELAXED);
+    while (!(word & CRT__PERMITS_WAITING))
+        if (crt__atomic_cas_weak(&p->word, &word, word + n * CRT__PERMIT, CRT__RELEASE, CRT__RELAXED)) return;
+    crt__lock(&p->q.lock);
+    crt__permits_give(p, n, &ready);
+    crt__unlock(&p->q.lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_permits_cancel(crt_slot *slot)
+{
+    crt__permits *p = slot->object;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&p->q.lock);
+    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&p->q, slot);
+    if (slot->state != CRT__SLOT_CLOSED) crt__permits_give(p, slot->extra - (size_t)slot->value, &ready);
+    crt__unlock(&p->q.lock);
+    crt__submit_list(&ready);
+}
+static const crt__op crt__op_semaphore = {"semaphore", crt__op_permits_cancel};
+static const crt__op crt__op_rwlock_read = {"rwlock read", crt__op_permits_cancel};
+static const crt__op crt__op_rwlock_write = {"rwlock write", crt__op_permits_cancel};
+
+static crt_poll crt__permits_acquire(crt_cx *cx, const crt__op *op, crt__permits *p, size_t n, size_t base)
+{
+    crt_slot *slot = cx->slot;
+    crt_poll r = crt__waitq_enter(cx, op, p, &p->q);
+    if (r) return r == CRT__SLOT_CLOSED ? CRT_ECLOSED : crt__min(r, 0);
+    if (n > UINT32_MAX) return CRT_EINVAL;
+    r = crt__permits_try(p, n, base);
+    if (CRT__LIKELY(r != CRT_EAGAIN)) return r;
+    crt__lock(&p->q.lock);
+    size_t word = crt__atomic_load(&p->word, CRT__ACQUIRE), take = 0;
+    do {
+        if (word & CRT__PERMITS_CLOSED) break;
+        // Whatever is free is ours, if we are first.
+        take = p->q.head ? 0 : crt__min(crt__permits_free(word, base), n);
+    } while (!crt__atomic_cas_weak(&p->word, &word,
+                                   (word - take * CRT__PERMIT) | (take < n ? CRT__PERMITS_WAITING : 0),
+                                   CRT__ACQ_REL, CRT__ACQUIRE));
+    r = word & CRT__PERMITS_CLOSED ? CRT_ECLOSED : take == n ? 0 : CRT_PENDING;
+    if (r == CRT_PENDING) {
+        slot->extra = (uint32_t)n;
+        slot->value = n - take;
+        crt__waitq_park(cx, op, p, &p->q);
+    }
+    crt__unlock(&p->q.lock);
+    return r;
+}
+static crt_poll crt__poll_permits(crt_cx *cx, crt__call_of *call)
+{
+    return crt__permits_acquire(cx, call->a, call->object, call->n, *(size_t *)call->b);
+}
+static int crt__permits_blocking(const crt__op *op, crt__permits *p, size_t n, size_t base)
+{
+    return crt__block_thread(crt__poll_permits, p, (void *)(uintptr_t)op, &base, n);
+}
+
 CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits)
 {
+    CRT_ASSERT(permits <= CRT_MAX_PERMITS);
     memset(s, 0, sizeof *s);
-    s->permits = permits;
+    s->p.word = permits * CRT__PERMIT;
+}
+CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n)
+{
+    return crt__permits_acquire(cx, &crt__op_semaphore, &s->p, n, 0);
+}
+CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n) { return crt__permits_try(&s->p, n, 0); }
+CRTDEF int crt_semaphore_blocking_acquire(crt_semaphore *s, size_t n)
+{
+    return crt__permits_blocking(&crt__op_semaphore, &s->p, n, 0);
 }
 CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n)
 {
-    crt__list ready = {NULL, NULL};
-    crt__lock(&s->q.lock);
-    crt__semaphore_give(s, n, &ready);
-    crt__unlock(&s->q.lock);
-    crt__submit_list(&ready);
+    CRT_ASSERT(n <= CRT_MAX_PERMITS && crt_semaphore_available(s) <= CRT_MAX_PERMITS - n);
+    crt__permits_release(&s->p, n);
 }
+CRTDEF size_t crt_semaphore_forget(crt_semaphore *s, size_t n)
+{
+    size_t word = crt__atomic_load(&s->p.word, CRT__RELAXED), take;
+    do {   // none is free while somebody waits
+        take = crt__min(n, crt__permits_free(word, 0));
+        if (!take) return 0;
+    } while (!crt__atomic_cas_weak(&s->p.word, &word, word - take * CRT__PERMIT, CRT__ACQUIRE, CRT__RELAXED));
+    return take;
+}
+// Who had collected some gives them back; they stay in the word.
 CRTDEF void crt_semaphore_close(crt_semaphore *s)
 {
     crt__list ready = {NULL, NULL};
-    crt__lock(&s->q.lock);
-    s->closed = 1;
-    while (s->q.head) {
-        s->permits += s->q.head->extra - (size_t)s->q.head->value;
-        crt__waitq_grant(&s->q, s->q.head, CRT__SLOT_CLOSED, &ready);
+    size_t collected = 0;
+    crt__lock(&s->p.q.lock);
+    size_t gone = s->p.q.head ? CRT__PERMITS_WAITING : 0;
+    for (crt_slot *head; (head = s->p.q.head);) {
+        collected += head->extra - (size_t)head->value;
+        crt__waitq_grant(&s->p.q, head, CRT__SLOT_CLOSED, &ready);
     }
-    crt__unlock(&s->q.lock);
+    crt__atomic_or(&s->p.word, (size_t)CRT__PERMITS_CLOSED, CRT__ACQ_REL);
+    if (collected || gone) crt__atomic_add(&s->p.word, collected * CRT__PERMIT - gone, CRT__ACQ_REL);
+    crt__unlock(&s->p.q.lock);
     crt__submit_list(&ready);
 }
-CRTDEF size_t crt_semaphore_available(crt_semaphore *s)
+CRTDEF bool crt_semaphore_is_closed(const crt_semaphore *s)
 {
-    crt__lock(&s->q.lock);
-    size_t n = s->permits;
-    crt__unlock(&s->q.lock);
-    return n;
+    return (crt__atomic_load(&s->p.word, CRT__ACQUIRE) & CRT__PERMITS_CLOSED) != 0;
 }
-CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n)
+CRTDEF size_t crt_semaphore_available(const crt_semaphore *s)
 {
-    int r = 0;
-    crt__lock(&s->q.lock);
-    if (s->closed) r = CRT_ECLOSED;
-    else if (s->permits < n) r = CRT_EAGAIN;
-    else s->permits -= n;
-    crt__unlock(&s->q.lock);
-    return r;
+    return crt__permits_free(crt__atomic_load(&s->p.word, CRT__ACQUIRE), 0);
 }
-static void crt__op_semaphore_cancel(crt_slot *slot)
+
+// --- rwlock: a reader takes one of many permits, a writer all of them
+
+enum { CRT__READERS = 1 << 28 };
+
+CRTDEF crt_poll crt_rwlock_read(crt_cx *cx, crt_rwlock *l)
 {
-    crt_semaphore *s = slot->object;
-    crt__list ready = {NULL, NULL};
-    crt__lock(&s->q.lock);
-    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&s->q, slot);
-    if (slot->state != CRT__SLOT_CLOSED) crt__semaphore_give(s, slot->extra - (size_t)slot->value, &ready);
-    crt__unlock(&s->q.lock);
-    crt__submit_list(&ready);
+    return crt__permits_acquire(cx, &crt__op_rwlock_read, &l->p, 1, CRT__READERS);
 }
-static const crt__op crt__op_semaphore = {"semaphore", crt__op_semaphore_cancel};
-CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n)
+CRTDEF crt_poll crt_rwlock_write(crt_cx *cx, crt_rwlock *l)
 {
-    crt_slot *slot = cx->slot;
-    crt_poll r = crt__waitq_enter(cx, &crt__op_semaphore, s, &s->q);
-    if (r) return r == CRT__SLOT_CLOSED ? CRT_ECLOSED : crt__min(r, 0);
-    if (n > UINT32_MAX) return CRT_EINVAL;
-    crt__lock(&s->q.lock);
-    if (s->closed) {
-        r = CRT_ECLOSED;
-    } else if (!s->q.head && s->permits >= n) {
-        s->permits -= n;
-    } else {
-        slot->extra = (uint32_t)n;
-        slot->value = n - s->permits;   // what is free is ours already, if we are first
-        if (s->q.head) slot->value = n;
-        else s->permits = 0;
-        crt__waitq_park(cx, &crt__op_semaphore, s, &s->q);
-        r = CRT_PENDING;
-    }
-    crt__unlock(&s->q.lock);
-    return r;
+    return crt__permits_acquire(cx, &crt__op_rwlock_write, &l->p, CRT__READERS, CRT__READERS);
 }
+CRTDEF int crt_rwlock_try_read(crt_rwlock *l) { return crt__permits_try(&l->p, 1, CRT__READERS) ? CRT_EBUSY : 0; }
+CRTDEF int crt_rwlock_try_write(crt_rwlock *l)
+{
+    return crt__permits_try(&l->p, CRT__READERS, CRT__READERS) ? CRT_EBUSY : 0;
+}
+CRTDEF int crt_rwlock_blocking_read(crt_rwlock *l)
+{
+    return crt__permits_blocking(&crt__op_rwlock_read, &l->p, 1, CRT__READERS);
+}
+CRTDEF int crt_rwlock_blocking_write(crt_rwlock *l)
+{
+    return crt__permits_blocking(&crt__op_rwlock_write, &l->p, CRT__READERS, CRT__READERS);
+}
+static void crt__rwlock_unlock(crt_rwlock *l, size_t n)
+{
+    // Unlocking what is not locked?
+    CRT_ASSERT(crt__permits_free(crt__atomic_load(&l->p.word, CRT__RELAXED), CRT__READERS) + n <= CRT__READERS);
+    crt__permits_release(&l->p, n);
+}
+CRTDEF void crt_rwlock_unlock_read(crt_rwlock *l) { crt__rwlock_unlock(l, 1); }
+CRTDEF void crt_rwlock_unlock_write(crt_rwlock *l) { crt__rwlock_unlock(l, CRT__READERS); }
+CRTDEF void crt_rwlock_downgrade(crt_rwlock *l) { crt__rwlock_unlock(l, CRT__READERS - 1); }
 
 // --- mutex: q.extra = 0 free, 1 locked, 2 locked and somebody may wait
 // Free to locked and back is one CAS. 2 is entered and left under q.lock only. The
@@ -6175,110 +6587,138 @@ CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m)
     crt__unlock(&m->q.lock);
     return state == 0 ? 0 : CRT_PENDING;
 }
+static crt_poll crt__poll_mutex(crt_cx *cx, crt__call_of *call) { return crt_mutex_lock(cx, call->object); }
+CRTDEF int crt_mutex_blocking_lock(crt_mutex *m) { return crt__block_thread(crt__poll_mutex, m, NULL, NULL, 0); }
 
-// Elements of no bytes may come without a buffer.
-static void crt__copy(void *to, const void *from, size_t n)
+// --- barrier
+
+CRTDEF void crt_barrier_init(crt_barrier *b, size_t n)
 {
-    if (n) memcpy(to, from, n);
+    CRT_ASSERT(n <= UINT32_MAX);
+    memset(b, 0, sizeof *b);
+    b->n = n ? (uint32_t)n : 1;
 }
-
-// --- oneshot: one word, like the join word of a task
-// 0, a waiting task (with a reference), or how it ended. The value is written
-// before SENT is stored with release and read after it is seen with acquire.
-
-enum { CRT__ONESHOT_SENT = 1, CRT__ONESHOT_TX_GONE = 2, CRT__ONESHOT_RX_GONE = 4 };
-typedef struct crt__oneshot {
-    uintptr_t word;     // atomic
-    uint32_t refs;      // atomic: 2, one for each side
-    uint32_t size;
-    max_align_t value[];
-} crt__oneshot;
-
-CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx **rx)
+static void crt__op_barrier_cancel(crt_slot *slot)
 {
-    *tx = NULL;
-    *rx = NULL;
-    if (elem_size > UINT32_MAX / 2) return CRT_EINVAL;
-    crt__oneshot *o = CRT_MALLOC(sizeof *o + elem_size);
-    if (!o) return CRT_ENOMEM;
-    o->word = 0;
-    o->refs = 2;
-    o->size = (uint32_t)elem_size;
-    *tx = (crt_oneshot_tx *)o;
-    *rx = (crt_oneshot_rx *)o;
-    return 0;
-}
-static void crt__oneshot_unref(crt__oneshot *o)
-{
-    if (crt__atomic_sub(&o->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(o);
-}
-static void crt__oneshot_end(crt__oneshot *o, uintptr_t how, uintptr_t *was)
-{
-    *was = crt__atomic_xchg(&o->word, how, CRT__ACQ_REL);
-    if (*was > CRT__ONESHOT_RX_GONE) {
-        crt__task_wake((crt_task *)*was);
-        crt__task_unref((crt_task *)*was, 1);
+    crt_barrier *b = slot->object;
+    crt__lock(&b->q.lock);
+    if (slot->state == CRT__SLOT_QUEUED) {
+        crt__waitq_unlink(&b->q, slot);
+        b->arrived--;
     }
+    crt__unlock(&b->q.lock);
 }
-CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem)
+static const crt__op crt__op_barrier = {"barrier", crt__op_barrier_cancel};
+CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b)
 {
-    crt__oneshot *o = (crt__oneshot *)*tx;
-    uintptr_t was;
-    if (!o) return CRT_EINVAL;
-    *tx = NULL;
-    crt__copy(o->value, elem, o->size);
-    crt__oneshot_end(o, CRT__ONESHOT_SENT, &was);
-    crt__oneshot_unref(o);
-    return was == CRT__ONESHOT_RX_GONE ? CRT_ECLOSED : 0;
-}
-CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx)
-{
-    crt__oneshot *o = (crt__oneshot *)*tx;
-    uintptr_t was;
-    if (!o) return;
-    *tx = NULL;
-    crt__oneshot_end(o, CRT__ONESHOT_TX_GONE, &was);
-    crt__oneshot_unref(o);
-}
-CRTDEF void crt_oneshot_rx_drop(crt_oneshot_rx **rx)
-{
-    crt__oneshot *o = (crt__oneshot *)*rx;
-    uintptr_t was;
-    if (!o) return;
-    *rx = NULL;
-    crt__oneshot_end(o, CRT__ONESHOT_RX_GONE, &was);
-    crt__oneshot_unref(o);
-}
-static void crt__op_oneshot_cancel(crt_slot *slot)
-{
-    crt__oneshot *o = slot->object;
-    uintptr_t me = (uintptr_t)slot->task;
-    if (crt__atomic_cas(&o->word, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE)) crt__task_unref(slot->task, 1);
-}
-static const crt__op crt__op_oneshot = {"oneshot", crt__op_oneshot_cancel};
-CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
-{
-    crt__oneshot *o = (crt__oneshot *)*rx;
-    crt_slot *slot = cx->slot;
-    if (!crt__leaf(cx, &crt__op_oneshot, o)) return CRT_UNWIND;
-    if (!o) return CRT_EINVAL;
-    uintptr_t word = crt__atomic_load(&o->word, CRT__ACQUIRE);
-    if (word != CRT__ONESHOT_SENT && word != CRT__ONESHOT_TX_GONE) {
-        if (slot->op) return CRT_PENDING;
-        word = 0;
-        crt__task_ref(cx->task);
-        if (crt__atomic_cas(&o->word, &word, (uintptr_t)cx->task, CRT__ACQ_REL, CRT__ACQUIRE)) {
-            crt__slot_park(cx, slot, &crt__op_oneshot, o);
-            return CRT_PENDING;
-        }
-        crt__task_unref(cx->task, 1);
+    crt__list ready = {NULL, NULL};
+    crt_poll r = crt__waitq_enter(cx, &crt__op_barrier, b, &b->q);
+    if (r) return crt__min(r, 0);
+    crt__lock(&b->q.lock);
+    bool leader = b->arrived + 1 >= b->n;
+    if (leader) {
+        b->arrived = 0;
+        crt__waitq_grant_all(&b->q, CRT__SLOT_GRANTED_ALL, &ready);
+    } else {
+        b->arrived++;
+        crt__waitq_park(cx, &crt__op_barrier, b, &b->q);
     }
-    if (!crt__coop(cx)) return CRT_PENDING;
-    slot->op = NULL;
-    *rx = NULL;
-    if (word == CRT__ONESHOT_SENT) crt__copy(elem, o->value, o->size);
-    crt__oneshot_unref(o);
-    return word == CRT__ONESHOT_SENT ? 0 : CRT_ECLOSED;
+    crt__unlock(&b->q.lock);
+    crt__submit_list(&ready);
+    return leader ? 1 : CRT_PENDING;
+}
+
+// --- once cell: q.extra = EMPTY, MAKING or SET, changed under the lock
+// Who makes the value is known by the slot of its await. It is listed in its task as
+// a group of one slot, so that a task that is ended by force hands over as well.
+// slot.extra of a waiting slot: 1 if it only waits and never makes.
+
+enum { CRT__ONCE_EMPTY = 0, CRT__ONCE_MAKING = 1, CRT__ONCE_SET = 2 };
+
+// Nobody makes it any more: the longest waiting that is willing does; under the lock.
+static void crt__once_hand_over(crt_once_cell *c, crt__list *ready)
+{
+    crt_slot *s = c->q.head;
+    while (s && s->extra) s = s->next;
+    if (s) crt__waitq_grant(&c->q, s, CRT__SLOT_GRANTED, ready);
+    else crt__atomic_store(&c->q.extra, CRT__ONCE_EMPTY, CRT__RELEASE);
+}
+static void crt__once_finish(crt_once_cell *c, bool made)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    crt__atomic_store(&c->crt__maker, NULL, CRT__RELAXED);
+    if (made) {
+        crt__atomic_store(&c->q.extra, CRT__ONCE_SET, CRT__RELEASE);
+        crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
+    } else {
+        crt__once_hand_over(c, &ready);
+    }
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_once_cancel(crt_slot *slot)
+{
+    crt_once_cell *c = slot->object;
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&c->q, slot);
+    else if (slot->state == CRT__SLOT_GRANTED) crt__once_hand_over(c, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
+static void crt__op_once_making_cancel(crt_slot *slot) { crt__once_finish(slot->object, false); }
+static const crt__op crt__op_once = {"once cell", crt__op_once_cancel};
+static const crt__op crt__op_once_making = {"once cell, making", crt__op_once_making_cancel};
+
+CRTDEF bool crt_once_cell_is_set(const crt_once_cell *c)
+{
+    return crt__atomic_load(&c->q.extra, CRT__ACQUIRE) == CRT__ONCE_SET;
+}
+// Waits for the value, or for the turn to make it: 0, CRT__SLOT_GRANTED, or a sentinel.
+static crt_poll crt__once_wait(crt_cx *cx, crt_once_cell *c, bool willing)
+{
+    crt_poll r = crt__waitq_enter(cx, &crt__op_once, c, &c->q);
+    if (r < 0 || r == CRT__SLOT_GRANTED) return r;
+    if (crt_once_cell_is_set(c)) return 0;
+    crt__lock(&c->q.lock);
+    uint32_t state = crt__atomic_load(&c->q.extra, CRT__RELAXED);
+    if (state == CRT__ONCE_EMPTY && willing) {
+        crt__atomic_store(&c->q.extra, CRT__ONCE_MAKING, CRT__RELAXED);
+        r = CRT__SLOT_GRANTED;
+    } else if (state != CRT__ONCE_SET) {
+        cx->slot->extra = !willing;
+        crt__waitq_park(cx, &crt__op_once, c, &c->q);
+        r = CRT_PENDING;
+    }
+    crt__unlock(&c->q.lock);
+    return r;
+}
+CRTDEF crt_poll crt_once_cell_wait(crt_cx *cx, crt_once_cell *c) { return crt__once_wait(cx, c, false); }
+CRTDEF bool crt__once_enter(crt_cx *cx, crt_once_cell *c)
+{
+    if (crt__atomic_load(&c->crt__maker, CRT__RELAXED) == cx->slot) return true;
+    bool at_once = !cx->slot->op && !cx->unwind && crt_once_cell_is_set(c);   // costs no budget
+    crt_poll r = at_once ? 0 : crt__once_wait(cx, c, true);
+    cx->scratch = r;
+    if (r != CRT__SLOT_GRANTED) return false;
+    crt__atomic_store(&c->crt__maker, cx->slot, CRT__RELAXED);
+    crt__slot_park(cx, &c->crt__making, &crt__op_once_making, c);
+    crt__group_link(cx, &c->crt__group, &c->crt__making, 1, 0);
+    return true;
+}
+CRTDEF crt_poll crt__once_leave(crt_cx *cx, crt_once_cell *c, crt_poll r)
+{
+    if (r == CRT_PENDING) {
+        if (CRT__LIKELY(!cx->unwind)) return r;
+        cx->unwind = 0;   // the expression took no notice of the cancellation
+        crt__slot_cancel(cx->slot);
+        r = CRT_UNWIND;
+    }
+    crt__group_unlink(&c->crt__group);
+    c->crt__making.op = NULL;
+    crt__once_finish(c, r >= 0);
+    return crt__min(r, 0);
 }
 
 // --- cancel token: a tree under the lock of its root
@@ -6305,12 +6745,12 @@ static crt_cancel_token *crt__token_new(crt_cancel_token *parent)
 CRTDEF crt_cancel_token *crt_cancel_token_new(void) { return crt__token_new(NULL); }
 CRTDEF crt_cancel_token *crt_cancel_token_clone(crt_cancel_token *t)
 {
-    crt__atomic_add(&t->refs, 1, CRT__RELAXED);
+    if (t) crt__atomic_add(&t->refs, 1, CRT__RELAXED);
     return t;
 }
 CRTDEF crt_cancel_token *crt_cancel_token_child(crt_cancel_token *parent)
 {
-    crt_cancel_token *t = crt__token_new(parent);
+    crt_cancel_token *t = parent ? crt__token_new(parent) : NULL;
     if (!t) return NULL;
     crt_cancel_token_clone(parent);
     crt__lock(&t->root->lock);
@@ -6343,6 +6783,11 @@ CRTDEF void crt_cancel_token_drop(crt_cancel_token **t)
     *t = NULL;
     crt__token_unref(old);
 }
+CRTDEF void crt_cancel_token_drop_guard(crt_cancel_token **t)
+{
+    if (t && *t) crt_cancel_token_cancel(*t);
+    crt_cancel_token_drop(t);
+}
 CRTDEF bool crt_cancel_token_is_cancelled(const crt_cancel_token *t)
 {
     return crt__atomic_load(&t->cancelled, CRT__ACQUIRE) != 0;
@@ -6358,9 +6803,10 @@ CRTDEF void crt_cancel_token_cancel(crt_cancel_token *top)
 {
     crt__list ready = {NULL, NULL};
     crt__lock(&top->root->lock);
-    for (crt_cancel_token *t = top; t; t = crt__token_next(t, top)) {
+    // Of a token that is cancelled already, all below it is too.
+    for (crt_cancel_token *t = top->cancelled ? NULL : top; t; t = crt__token_next(t, top)) {
         crt__atomic_store(&t->cancelled, 1, CRT__RELEASE);
-        while (t->q.head) crt__waitq_grant(&t->q, t->q.head, CRT__SLOT_GRANTED, &ready);
+        crt__waitq_grant_all(&t->q, CRT__SLOT_GRANTED_ALL, &ready);
     }
     crt__unlock(&top->root->lock);
     crt__submit_list(&ready);
@@ -6378,182 +6824,190 @@ CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t)
 {
     crt_slot *slot = cx->slot;
     if (!crt__leaf(cx, &crt__op_token, t)) return CRT_UNWIND;
+    if (slot->op && crt__atomic_load(&slot->state, CRT__ACQUIRE) == CRT__SLOT_QUEUED) return CRT_PENDING;
+    if (!t) return CRT_EINVAL;
+    if (!crt__coop(cx)) return CRT_PENDING;
     if (slot->op) {
-        if (crt__atomic_load(&slot->state, CRT__ACQUIRE) == CRT__SLOT_QUEUED) return CRT_PENDING;
         crt__slot_cancel(slot);
         return 0;
     }
-    if (!t) return CRT_EINVAL;
-    if (!crt__coop(cx)) return CRT_PENDING;
+    if (crt_cancel_token_is_cancelled(t)) return 0;
     crt__lock(&t->root->lock);
     bool now = t->cancelled != 0;
     if (!now) {
-        crt__slot_park(cx, slot, &crt__op_token, t);
-        crt__waitq_push(&t->q, slot);
+        crt__waitq_park(cx, &crt__op_token, t, &t->q);
         crt_cancel_token_clone(t);
     }
     crt__unlock(&t->root->lock);
     return now ? 0 : CRT_PENDING;
 }
-
-// --- rwlock: slot.extra = 1 for a writer. Who waits at the head is served first.
-
-static void crt__rwlock_serve(crt_rwlock *l, crt__list *ready)
+CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 {
-    for (crt_slot *head; (head = l->q.head);) {
-        if (l->writer || (head->extra && l->readers)) return;
-        if (head->extra) l->writer = 1;
-        else l->readers++;
-        crt__waitq_grant(&l->q, head, CRT__SLOT_GRANTED, ready);
-    }
+    if (which < 0) return which;
+    return which == 0 ? CRT_ECANCELED : u->result;
 }
-static int crt__rwlock_try(crt_rwlock *l, bool write)
+
+// ---------------------------------------------------------------------------
+// >>channels      oneshot, mpsc, broadcast, watch
+// ---------------------------------------------------------------------------
+
+// Elements of no bytes may come without a buffer.
+static void crt__copy(void *to, const void *from, size_t n)
 {
-    if (l->writer || l->q.head || (write && l->readers)) return CRT_EBUSY;
-    if (write) l->writer = 1;
-    else l->readers++;
+    if (n) memcpy(to, from, n);
+}
+enum { CRT__ELEM_MOST = 1 << 20 };
+
+// --- oneshot: two words in which one task may wait (crt__word_park)
+// `word`, for the receiver: 0, the waiting task, or how it ended. It ends once: SENT,
+// TX_GONE, or RX_GONE when the receiver closed first. The value is written before
+// SENT is stored with release and read after it is seen with acquire. `closing`, for
+// the sender: 0, the waiting task, or RX_GONE.
+
+enum { CRT__ONESHOT_SENT = 1, CRT__ONESHOT_TX_GONE = 2, CRT__ONESHOT_RX_GONE = 4 };
+typedef struct crt__oneshot {
+    uintptr_t word, closing;   // atomic
+    uint32_t refs;             // atomic: 2, one for each side
+    uint32_t size;
+    void (*drop)(void *elem, void *user);
+    void *drop_user;
+    max_align_t value[];
+} crt__oneshot;
+
+CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx **rx)
+{
+    *tx = NULL;
+    *rx = NULL;
+    if (elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
+    crt__oneshot *o = CRT_MALLOC(sizeof *o + elem_size);
+    if (!o) return CRT_ENOMEM;
+    memset(o, 0, sizeof *o);
+    o->refs = 2;
+    o->size = (uint32_t)elem_size;
+    *tx = (crt_oneshot_tx *)o;
+    *rx = (crt_oneshot_rx *)o;
     return 0;
 }
-static void crt__rwlock_unlock(crt_rwlock *l, bool write, bool keep_reading)
+static void crt__oneshot_unref(crt__oneshot *o)
 {
-    crt__list ready = {NULL, NULL};
-    crt__lock(&l->q.lock);
-    CRT_ASSERT(write ? l->writer : l->readers);   // unlocking what is not locked
-    if (write) l->writer = 0;
-    else l->readers--;
-    if (keep_reading) l->readers++;
-    crt__rwlock_serve(l, &ready);
-    crt__unlock(&l->q.lock);
-    crt__submit_list(&ready);
+    if (crt__atomic_sub(&o->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(o);
 }
-static void crt__op_rwlock_cancel(crt_slot *slot)
+// Ends it, unless it has ended; how it had, or 0.
+static uintptr_t crt__oneshot_end(crt__oneshot *o, uintptr_t how)
 {
-    crt_rwlock *l = slot->object;
-    crt__list ready = {NULL, NULL};
-    crt__lock(&l->q.lock);
-    bool granted = slot->state != CRT__SLOT_QUEUED;
-    if (!granted) {
-        crt__waitq_unlink(&l->q, slot);
-        crt__rwlock_serve(l, &ready);   // a writer that leaves lets readers pass
-    }
-    crt__unlock(&l->q.lock);
-    crt__submit_list(&ready);
-    if (granted) crt__rwlock_unlock(l, slot->extra != 0, false);
+    uintptr_t word = crt__atomic_load(&o->word, CRT__ACQUIRE);
+    do {
+        if (word && word <= CRT__ONESHOT_RX_GONE) return word;
+    } while (!crt__atomic_cas_weak(&o->word, &word, how, CRT__ACQ_REL, CRT__ACQUIRE));
+    crt__word_wake(word);
+    return 0;
 }
-static const crt__op crt__op_rwlock = {"rwlock", crt__op_rwlock_cancel};
-static crt_poll crt__rwlock_lock(crt_cx *cx, crt_rwlock *l, bool write)
+CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem)
 {
-    crt_poll r = crt__waitq_enter(cx, &crt__op_rwlock, l, &l->q);
-    if (r) return crt__min(r, 0);
-    crt__lock(&l->q.lock);
-    int busy = crt__rwlock_try(l, write);
-    if (busy) {
-        cx->slot->extra = write;
-        crt__waitq_park(cx, &crt__op_rwlock, l, &l->q);
-    }
-    crt__unlock(&l->q.lock);
-    return busy ? CRT_PENDING : 0;
+    crt__oneshot *o = (crt__oneshot *)*tx;
+    if (!o) return CRT_EINVAL;
+    *tx = NULL;
+    crt__copy(o->value, elem, o->size);   // nobody looks before SENT
+    uintptr_t was = crt__oneshot_end(o, CRT__ONESHOT_SENT);
+    crt__oneshot_unref(o);
+    return was ? CRT_ECLOSED : 0;
 }
-CRTDEF crt_poll crt_rwlock_read(crt_cx *cx, crt_rwlock *l) { return crt__rwlock_lock(cx, l, false); }
-CRTDEF crt_poll crt_rwlock_write(crt_cx *cx, crt_rwlock *l) { return crt__rwlock_lock(cx, l, true); }
-static int crt__rwlock_try_now(crt_rwlock *l, bool write)
+CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx)
 {
-    crt__lock(&l->q.lock);
-    int r = crt__rwlock_try(l, write);
-    crt__unlock(&l->q.lock);
-    return r;
+    crt__oneshot *o = tx ? (crt__oneshot *)*tx : NULL;
+    if (!o) return;
+    *tx = NULL;
+    crt__oneshot_end(o, CRT__ONESHOT_TX_GONE);
+    crt__oneshot_unref(o);
 }
-CRTDEF int crt_rwlock_try_read(crt_rwlock *l) { return crt__rwlock_try_now(l, false); }
-CRTDEF int crt_rwlock_try_write(crt_rwlock *l) { return crt__rwlock_try_now(l, true); }
-CRTDEF void crt_rwlock_unlock_read(crt_rwlock *l) { crt__rwlock_unlock(l, false, false); }
-CRTDEF void crt_rwlock_unlock_write(crt_rwlock *l) { crt__rwlock_unlock(l, true, false); }
-CRTDEF void crt_rwlock_downgrade(crt_rwlock *l) { crt__rwlock_unlock(l, true, true); }
-
-// --- barrier
-
-CRTDEF void crt_barrier_init(crt_barrier *b, size_t n)
+CRTDEF void crt_oneshot_rx_close(crt_oneshot_rx *rx)
 {
-    memset(b, 0, sizeof *b);
-    b->n = n ? (uint32_t)n : 1;
+    crt__oneshot *o = (crt__oneshot *)rx;
+    crt__oneshot_end(o, CRT__ONESHOT_RX_GONE);
+    crt__word_wake(crt__atomic_xchg(&o->closing, (uintptr_t)CRT__ONESHOT_RX_GONE, CRT__ACQ_REL));
 }
-static void crt__op_barrier_cancel(crt_slot *slot)
+CRTDEF void crt_oneshot_rx_drop(crt_oneshot_rx **rx)
 {
-    crt_barrier *b = slot->object;
-    crt__lock(&b->q.lock);
-    if (slot->state == CRT__SLOT_QUEUED) {
-        crt__waitq_unlink(&b->q, slot);
-        b->arrived--;
-    }
-    crt__unlock(&b->q.lock);
+    crt__oneshot *o = rx ? (crt__oneshot *)*rx : NULL;
+    if (!o) return;
+    crt_oneshot_rx_close(*rx);
+    *rx = NULL;
+    if (o->drop && crt__atomic_load(&o->word, CRT__ACQUIRE) == CRT__ONESHOT_SENT) o->drop(o->value, o->drop_user);
+    crt__oneshot_unref(o);
 }
-static const crt__op crt__op_barrier = {"barrier", crt__op_barrier_cancel};
-CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b)
+CRTDEF void crt_oneshot_on_drop(crt_oneshot_rx *rx, void (*drop)(void *elem, void *user), void *user)
 {
-    crt__list ready = {NULL, NULL};
-    crt_poll r = crt__waitq_enter(cx, &crt__op_barrier, b, &b->q);
-    if (r) return crt__min(r, 0);
-    crt__lock(&b->q.lock);
-    bool leader = b->arrived + 1 >= b->n;
-    if (leader) {
-        b->arrived = 0;
-        while (b->q.head) crt__waitq_grant(&b->q, b->q.head, CRT__SLOT_GRANTED, &ready);
-    } else {
-        b->arrived++;
-        crt__waitq_park(cx, &crt__op_barrier, b, &b->q);
-    }
-    crt__unlock(&b->q.lock);
-    crt__submit_list(&ready);
-    return leader ? 1 : CRT_PENDING;
+    crt__oneshot *o = (crt__oneshot *)rx;
+    o->drop = drop;   // the receiver's own: only it releases a value
+    o->drop_user = user;
 }
 
-// --- waiting from a plain thread
-// A stand-in for a task on the thread's stack: RUNNING while the thread polls, so
-// wakers only mark it, idle while it sleeps, so that exactly one of them submits
-// it, which here means waking the thread. It goes out of scope RUNNING: nobody
-// touches it any more.
-
-typedef struct crt__thread_task {
-    crt_task task;
-    uint32_t word;   // atomic futex word
-} crt__thread_task;
-
-static void crt__thread_task_wake(crt_task *t)
+static void crt__op_oneshot_cancel(crt_slot *slot)
 {
-    uint32_t *word = &crt__container(t, crt__thread_task, task)->word;
-    crt__atomic_store(word, 1, CRT__RELEASE);
-    crt__futex_wake(word, 1);
+    crt__word_unpark(&((crt__oneshot *)slot->object)->word, slot->task);
 }
-static crt_poll crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, void *arg), void *arg)
+static void crt__op_oneshot_closed_cancel(crt_slot *slot)
 {
-    crt__thread_task me;
-    crt_cx cx;
-    if (crt__tls.in_task) return CRT_ENESTED;
-    memset(&me, 0, sizeof me);
-    memset(&cx, 0, sizeof cx);
-    me.task.state = CRT__REF | CRT__RUNNING;
-    me.task.flags = CRT__TASK_THREAD;
-    cx.task = &me.task;
-    cx.slot = &me.task.u.slot;
-    cx.unconstrained = 1;
-    for (;;) {
-        cx.budget = CRT__BUDGET;
-        crt_poll r = poll_fn(&cx, arg);
-        if (r != CRT_PENDING) return r;
-        uint32_t s = crt__atomic_sub(&me.task.state, CRT__RUNNING, CRT__ACQ_REL);
-        if (!(s & CRT__NOTIFIED))
-            while (!crt__atomic_load(&me.word, CRT__ACQUIRE)) crt__futex_wait(&me.word, 0, -1);
-        crt__atomic_store(&me.word, 0, CRT__RELAXED);
-        crt__atomic_sub(&me.task.state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
-    }
+    crt__word_unpark(&((crt__oneshot *)slot->object)->closing, slot->task);
+}
+static const crt__op crt__op_oneshot = {"oneshot", crt__op_oneshot_cancel};
+static const crt__op crt__op_oneshot_closed = {"oneshot closed", crt__op_oneshot_closed_cancel};
+
+// Uses up the receiver of a oneshot that has ended.
+static int crt__oneshot_take(crt_oneshot_rx **rx, void *elem, uintptr_t word)
+{
+    crt__oneshot *o = (crt__oneshot *)*rx;
+    *rx = NULL;
+    if (word == CRT__ONESHOT_SENT) crt__copy(elem, o->value, o->size);
+    crt__oneshot_unref(o);
+    return word == CRT__ONESHOT_SENT ? 0 : CRT_ECLOSED;
+}
+CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
+{
+    crt__oneshot *o = (crt__oneshot *)*rx;
+    if (!crt__leaf(cx, &crt__op_oneshot, o)) return CRT_UNWIND;
+    if (!o) return CRT_EINVAL;
+    uintptr_t word = crt__word_park(cx, &crt__op_oneshot, o, &o->word);
+    if (!word) return CRT_PENDING;
+    if (word > CRT__ONESHOT_RX_GONE) return CRT_EBUSY;   // two tasks share the receiver
+    if (!crt__coop(cx)) return CRT_PENDING;
+    cx->slot->op = NULL;
+    return crt__oneshot_take(rx, elem, word);
+}
+CRTDEF int crt_oneshot_try_recv(crt_oneshot_rx **rx, void *elem)
+{
+    crt__oneshot *o = (crt__oneshot *)*rx;
+    if (!o) return CRT_EINVAL;
+    uintptr_t word = crt__atomic_load(&o->word, CRT__ACQUIRE);
+    if (!word || word > CRT__ONESHOT_RX_GONE) return CRT_EEMPTY;
+    return crt__oneshot_take(rx, elem, word);
+}
+static crt_poll crt__poll_oneshot(crt_cx *cx, crt__call_of *call) { return crt_oneshot_recv(cx, call->object, call->a); }
+CRTDEF int crt_oneshot_blocking_recv(crt_oneshot_rx **rx, void *elem)
+{
+    return crt__block_thread(crt__poll_oneshot, rx, elem, NULL, 0);
+}
+CRTDEF crt_poll crt_oneshot_closed(crt_cx *cx, crt_oneshot_tx *tx)
+{
+    crt__oneshot *o = (crt__oneshot *)tx;
+    if (!crt__leaf(cx, &crt__op_oneshot_closed, o)) return CRT_UNWIND;
+    if (!o) return CRT_EINVAL;
+    uintptr_t word = crt__word_park(cx, &crt__op_oneshot_closed, o, &o->closing);
+    if (!word) return CRT_PENDING;
+    if (word != CRT__ONESHOT_RX_GONE) return CRT_EBUSY;
+    if (!crt__coop(cx)) return CRT_PENDING;
+    cx->slot->op = NULL;
+    return 0;
+}
+CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx)
+{
+    return crt__atomic_load(&((const crt__oneshot *)tx)->closing, CRT__ACQUIRE) == CRT__ONESHOT_RX_GONE;
 }
 
-// ---------------------------------------------------------------------------
-// >>channels      mpsc, broadcast, watch
-// ---------------------------------------------------------------------------
-//
-// mpsc: a queue of blocks. Senders append under a lock; the receiver takes without
-// it. Two counters say it all: `sent`, stored with release after the element is in
-// place, and `taken`, which the receiver counts up by one read-modify-write.
+// --- mpsc: a queue of blocks
+// Senders append under a lock; the receiver takes without it. Two counters say it
+// all: `sent`, stored with release after the element is in place, and `taken`, which
+// the receiver counts up by one read-modify-write.
 //
 //     first (receiver)                      last (senders, under lock)
 //       v                                     v
@@ -6564,7 +7018,8 @@ static crt_poll crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, void *arg), vo
 // write and looks again before it queues; the receiver sees it in the very
 // operation that makes room: on one word, no order is left to chance. Room that
 // is made while senders wait goes to them in order (`reserved`), and nobody
-// overtakes them.
+// overtakes them. Of a waiting sender: slot.extra = permits asked for, slot.value =
+// permits still missing (only the head of the queue has collected any).
 
 typedef struct crt__block {
     struct crt__block *next;
@@ -6573,16 +7028,18 @@ typedef struct crt__block {
 
 typedef struct crt__mpsc {
     crt__waitq q;            // waiting senders; its lock guards what follows
-    uint32_t closed;         // the receiver takes no more
+    uint32_t closed;         // atomic for readers: the receiver takes no more
     uint32_t spares;
     size_t size, per_block, capacity;   // capacity 0: unbounded
     size_t reserved;
     uint64_t sent;           // atomic
     crt__block *last, *spare;
     crt_slot *receiver;      // parked
+    crt__waitq closing;      // senders that wait for it to close
     void (*drop)(void *elem, void *user);
     void *drop_user;
     uint32_t refs, senders;  // atomic
+    uint32_t weak, unused;   // atomic
     char pad[CRT__CACHE_LINE];
     uint64_t taken;          // atomic: 2 x count | somebody waits to send
     crt__block *first;       // the receiver's
@@ -6602,7 +7059,7 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
 {
     *tx = NULL;
     *rx = NULL;
-    if (elem_size > 1 << 20) return CRT_EINVAL;
+    if (elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
     crt__mpsc *c = CRT_MALLOC(sizeof *c);
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
@@ -6650,26 +7107,33 @@ static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
 static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
 {
     size_t room = crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE));
-    for (; c->q.head && room; room--) {
-        c->reserved++;
-        crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, ready);
+    for (crt_slot *head; room && (head = c->q.head);) {
+        size_t take = crt__min(room, (size_t)head->value);
+        room -= take;
+        c->reserved += take;
+        head->value -= take;
+        if (!head->value) crt__waitq_grant(&c->q, head, CRT__SLOT_GRANTED, ready);
     }
     if (!c->q.head) crt__atomic_and(&c->taken, ~(uint64_t)1, CRT__ACQ_REL);
 }
-// May an element be sent at once? Under the lock: 0, CRT_ECLOSED, CRT_EFULL.
-static int crt__mpsc_permit(crt__mpsc *c)
+// May n elements be sent at once? Under the lock: 0, CRT_ECLOSED, CRT_EFULL.
+static int crt__mpsc_permit(crt__mpsc *c, size_t n)
 {
     if (c->closed) return CRT_ECLOSED;
-    if (c->q.head || !crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE))) return CRT_EFULL;
+    if (c->q.head || crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE)) < n) return CRT_EFULL;
     return 0;
 }
-// A permit goes back; the receiver may be waiting for the last of them.
-static void crt__mpsc_give_back(crt__mpsc *c, crt__list *ready)
+// Nothing is there: is it over? Under the lock.
+static bool crt__mpsc_over(crt__mpsc *c)
 {
-    c->reserved--;
+    return !c->reserved && (c->closed || !crt__atomic_load(&c->senders, CRT__ACQUIRE));
+}
+// Permits go back; the receiver may be waiting for the last of them.
+static void crt__mpsc_give_back(crt__mpsc *c, size_t n, crt__list *ready)
+{
+    c->reserved -= n;
     crt__mpsc_serve(c, ready);
-    if (!c->reserved && (c->closed || !crt__atomic_load(&c->senders, CRT__ACQUIRE)))
-        crt__mpsc_wake_receiver(c, ready);
+    if (crt__mpsc_over(c)) crt__mpsc_wake_receiver(c, ready);
 }
 static void crt__op_send_cancel(crt_slot *slot)
 {
@@ -6677,40 +7141,36 @@ static void crt__op_send_cancel(crt_slot *slot)
     crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
     if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&c->q, slot);
-    else if (slot->state == CRT__SLOT_GRANTED) crt__mpsc_give_back(c, &ready);
+    if (slot->state != CRT__SLOT_CLOSED) crt__mpsc_give_back(c, slot->extra - (size_t)slot->value, &ready);
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
 }
 static const crt__op crt__op_send = {"mpsc send", crt__op_send_cancel};
 
-// Waits for room. 0: the lock is held, and a permit may be used at once (*reserved:
-// it is counted already). Otherwise the lock is free.
-static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, bool *reserved)
+// Waits for room for n. 0: the lock is held, and the room may be used at once
+// (*reserved: it is counted already). Otherwise the lock is free.
+static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *reserved)
 {
     crt_slot *slot = cx->slot;
     *reserved = false;
+    if (!c) return crt__refuse(cx, CRT_EINVAL);
     if (!crt__leaf(cx, &crt__op_send, c)) return CRT_UNWIND;
-    if (!c) return CRT_EINVAL;
-    if (slot->op) {
-        uint32_t state = crt__atomic_load(&slot->state, CRT__ACQUIRE);
-        if (state == CRT__SLOT_QUEUED) return CRT_PENDING;
-        crt__lock(&c->q.lock);
-        slot->op = NULL;
-        *reserved = true;
-        if (state == CRT__SLOT_GRANTED) return 0;
-        crt__unlock(&c->q.lock);
-        return CRT_ECLOSED;
-    }
-    if (!crt__coop(cx)) return CRT_PENDING;
+    uint32_t state = slot->op ? crt__atomic_load(&slot->state, CRT__ACQUIRE) : 0;
+    if (state == CRT__SLOT_QUEUED || !crt__coop(cx)) return CRT_PENDING;
     crt__lock(&c->q.lock);
-    int r = crt__mpsc_permit(c);
+    slot->op = NULL;
+    if (state == CRT__SLOT_GRANTED) return *reserved = true, 0;
+    int r = state ? CRT_ECLOSED : crt__mpsc_permit(c, n);
     if (r == CRT_EFULL) {
         // Say that we wait, then look again: the receiver makes room by an
         // operation on the same word.
         uint64_t taken = crt__atomic_or(&c->taken, 1, CRT__ACQ_REL);
-        if (!c->q.head && crt__mpsc_room(c, taken)) return 0;
-        crt__slot_park(cx, slot, &crt__op_send, c);
-        crt__waitq_push(&c->q, slot);
+        size_t take = c->q.head ? 0 : crt__min(crt__mpsc_room(c, taken), n);
+        if (take == n) return 0;   // the bit stays: the receiver's next look clears it
+        c->reserved += take;
+        slot->extra = (uint32_t)n;
+        slot->value = n - take;
+        crt__waitq_park(cx, &crt__op_send, c, &c->q);
         crt__unlock(&c->q.lock);
         return CRT_PENDING;
     }
@@ -6721,10 +7181,8 @@ static int crt__mpsc_send_locked(crt__mpsc *c, const void *elem, bool reserved)
 {
     crt__list ready = {NULL, NULL};
     bool ok = crt__mpsc_append(c, elem, &ready);
-    if (reserved) {
-        if (ok) c->reserved--;
-        else crt__mpsc_give_back(c, &ready);
-    }
+    if (reserved && ok) c->reserved--;
+    else if (reserved) crt__mpsc_give_back(c, 1, &ready);
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
     return ok ? 0 : CRT_ENOMEM;
@@ -6732,41 +7190,46 @@ static int crt__mpsc_send_locked(crt__mpsc *c, const void *elem, bool reserved)
 CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
 {
     bool reserved;
-    crt_poll r = crt__mpsc_wait_room(cx, (crt__mpsc *)tx, &reserved);
+    crt_poll r = crt__mpsc_wait_room(cx, (crt__mpsc *)tx, 1, &reserved);
     return r == 0 ? crt__mpsc_send_locked((crt__mpsc *)tx, elem, reserved) : r;
 }
-CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx)
+CRTDEF crt_poll crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     bool reserved;
-    crt_poll r = crt__mpsc_wait_room(cx, c, &reserved);
+    if (c && ((c->capacity && n > c->capacity) || n > UINT32_MAX)) return crt__refuse(cx, CRT_EINVAL);
+    crt_poll r = crt__mpsc_wait_room(cx, c, n, &reserved);
     if (r) return r;
-    if (!reserved) c->reserved++;
+    if (!reserved) c->reserved += n;
     crt__unlock(&c->q.lock);
     return 0;
 }
+CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx) { return crt_mpsc_reserve_many(cx, tx, 1); }
 CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     crt__lock(&c->q.lock);
-    int r = crt__mpsc_permit(c);
+    int r = crt__mpsc_permit(c, 1);
     if (r == 0) return crt__mpsc_send_locked(c, elem, false);
     crt__unlock(&c->q.lock);
     return r;
 }
-CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx)
+CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
+    if ((c->capacity && n > c->capacity) || n > UINT32_MAX) return CRT_EINVAL;
     crt__lock(&c->q.lock);
-    int r = crt__mpsc_permit(c);
-    if (r == 0) c->reserved++;
+    int r = crt__mpsc_permit(c, n);
+    if (r == 0) c->reserved += n;
     crt__unlock(&c->q.lock);
     return r;
 }
+CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx) { return crt_mpsc_try_reserve_many(tx, 1); }
 CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     crt__lock(&c->q.lock);
+    CRT_ASSERT(c->reserved);   // nothing was reserved
     return crt__mpsc_send_locked(c, elem, true);
 }
 CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
@@ -6774,7 +7237,8 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
     crt__mpsc *c = (crt__mpsc *)tx;
     crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
-    crt__mpsc_give_back(c, &ready);
+    CRT_ASSERT(c->reserved);
+    crt__mpsc_give_back(c, 1, &ready);
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
 }
@@ -6815,10 +7279,10 @@ static bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
     }
     return true;
 }
-// Nothing is there: is it over? Under the lock.
-static bool crt__mpsc_over(crt__mpsc *c)
+// There is more than was taken; under the lock.
+static bool crt__mpsc_more(crt__mpsc *c)
 {
-    return !c->reserved && (c->closed || !crt__atomic_load(&c->senders, CRT__ACQUIRE));
+    return crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
 }
 static void crt__op_recv_cancel(crt_slot *slot)
 {
@@ -6834,8 +7298,7 @@ CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem)
     crt__mpsc *c = (crt__mpsc *)rx;
     if (crt__mpsc_take(c, elem, true)) return 0;
     crt__lock(&c->q.lock);
-    bool more = crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
-    bool over = !more && crt__mpsc_over(c);
+    bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
     crt__unlock(&c->q.lock);
     if (more) return crt__mpsc_take(c, elem, true) ? 0 : CRT_EEMPTY;
     return over ? CRT_ECLOSED : CRT_EEMPTY;
@@ -6850,9 +7313,9 @@ CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
     for (;;) {
         if (crt__mpsc_take(c, elem, true)) return 0;
         crt__lock(&c->q.lock);
-        bool more = crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
-        bool over = !more && crt__mpsc_over(c);
+        bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
         if (!more && !over) {
+            crt__coop_return(cx);
             crt__slot_park(cx, slot, &crt__op_recv, c);
             slot->state = CRT__SLOT_QUEUED;
             c->receiver = slot;
@@ -6872,29 +7335,23 @@ CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, siz
     return (crt_poll)n;
 }
 
-typedef struct crt__mpsc_call {
-    void *side;
-    void *elem;
-} crt__mpsc_call;
-static crt_poll crt__mpsc_poll_send(crt_cx *cx, void *arg)
+static crt_poll crt__poll_mpsc_send(crt_cx *cx, crt__call_of *call) { return crt_mpsc_send(cx, call->object, call->a); }
+static crt_poll crt__poll_mpsc_recv(crt_cx *cx, crt__call_of *call) { return crt_mpsc_recv(cx, call->object, call->a); }
+static crt_poll crt__poll_mpsc_recv_many(crt_cx *cx, crt__call_of *call)
 {
-    crt__mpsc_call *call = arg;
-    return crt_mpsc_send(cx, call->side, call->elem);
-}
-static crt_poll crt__mpsc_poll_recv(crt_cx *cx, void *arg)
-{
-    crt__mpsc_call *call = arg;
-    return crt_mpsc_recv(cx, call->side, call->elem);
+    return crt_mpsc_recv_many(cx, call->object, call->a, call->n);
 }
 CRTDEF int crt_mpsc_blocking_send(crt_mpsc_tx *tx, const void *elem)
 {
-    crt__mpsc_call call = {tx, (void *)(uintptr_t)elem};
-    return (int)crt__block_thread(crt__mpsc_poll_send, &call);
+    return crt__block_thread(crt__poll_mpsc_send, tx, (void *)(uintptr_t)elem, NULL, 0);
 }
 CRTDEF int crt_mpsc_blocking_recv(crt_mpsc_rx *rx, void *elem)
 {
-    crt__mpsc_call call = {rx, elem};
-    return (int)crt__block_thread(crt__mpsc_poll_recv, &call);
+    return crt__block_thread(crt__poll_mpsc_recv, rx, elem, NULL, 0);
+}
+CRTDEF int crt_mpsc_blocking_recv_many(crt_mpsc_rx *rx, void *elems, size_t max)
+{
+    return crt__block_thread(crt__poll_mpsc_recv_many, rx, elems, NULL, max);
 }
 
 static void crt__mpsc_unref(crt__mpsc *c)
@@ -6911,6 +7368,7 @@ static void crt__mpsc_unref(crt__mpsc *c)
 CRTDEF crt_mpsc_tx *crt_mpsc_tx_clone(crt_mpsc_tx *tx)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
+    if (!c) return NULL;
     crt__atomic_add(&c->senders, 1, CRT__RELAXED);
     crt__atomic_add(&c->refs, 1, CRT__RELAXED);
     return tx;
@@ -6934,11 +7392,15 @@ CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
     crt__mpsc *c = (crt__mpsc *)rx;
     crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
-    c->closed = 1;
-    while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_CLOSED, &ready);
+    crt__atomic_store(&c->closed, 1, CRT__RELEASE);
+    for (crt_slot *head; (head = c->q.head);) {   // what it had collected goes back
+        c->reserved -= head->extra - (size_t)head->value;
+        crt__waitq_grant(&c->q, head, CRT__SLOT_CLOSED, &ready);
+    }
     if (!c->reserved) crt__mpsc_wake_receiver(c, &ready);   // else the last permit does
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
+    crt__waitq_release_all(&c->closing);
 }
 CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx)
 {
@@ -6949,11 +7411,67 @@ CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx)
     while (crt__mpsc_take(c, NULL, false)) {}   // values that nobody will see are released now
     crt__mpsc_unref(c);
 }
+CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx)
+{
+    return crt__atomic_load(&((const crt__mpsc *)tx)->closed, CRT__ACQUIRE) != 0;
+}
+static const crt__op crt__op_mpsc_closed = {"mpsc closed", crt__op_waitq_cancel};
+CRTDEF crt_poll crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx)
+{
+    if (!tx) return crt__refuse(cx, CRT_EINVAL);
+    return crt__wait_flag(cx, &crt__op_mpsc_closed, &((crt__mpsc *)tx)->closing, &((crt__mpsc *)tx)->closed);
+}
 CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx)
 {
     const crt__mpsc *c = (const crt__mpsc *)rx;
     uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2, sent = crt__atomic_load(&c->sent, CRT__ACQUIRE);
     return sent > taken ? (size_t)(sent - taken) : 0;
+}
+CRTDEF size_t crt_mpsc_capacity(crt_mpsc_tx *tx)
+{
+    crt__mpsc *c = (crt__mpsc *)tx;
+    crt__lock(&c->q.lock);
+    size_t room = c->q.head ? 0 : crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE));
+    crt__unlock(&c->q.lock);
+    return room;
+}
+CRTDEF size_t crt_mpsc_max_capacity(const crt_mpsc_tx *tx)
+{
+    size_t n = ((const crt__mpsc *)tx)->capacity;
+    return n ? n : SIZE_MAX;
+}
+CRTDEF size_t crt_mpsc_sender_count(const crt_mpsc_rx *rx)
+{
+    return crt__atomic_load(&((const crt__mpsc *)rx)->senders, CRT__ACQUIRE);
+}
+CRTDEF size_t crt_mpsc_weak_count(const crt_mpsc_rx *rx)
+{
+    return crt__atomic_load(&((const crt__mpsc *)rx)->weak, CRT__ACQUIRE);
+}
+CRTDEF bool crt_mpsc_same_channel(const crt_mpsc_tx *a, const crt_mpsc_tx *b) { return a == b; }
+CRTDEF crt_mpsc_weak_tx *crt_mpsc_tx_downgrade(crt_mpsc_tx *tx) { return crt_mpsc_weak_tx_clone((crt_mpsc_weak_tx *)tx); }
+CRTDEF crt_mpsc_weak_tx *crt_mpsc_weak_tx_clone(crt_mpsc_weak_tx *w)
+{
+    crt__mpsc *c = (crt__mpsc *)w;
+    if (!c) return NULL;
+    crt__atomic_add(&c->weak, 1, CRT__RELAXED);
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    return w;
+}
+CRTDEF crt_mpsc_tx *crt_mpsc_weak_tx_upgrade(crt_mpsc_weak_tx *w)
+{
+    crt__mpsc *c = (crt__mpsc *)w;
+    if (!c || !crt__count_up_unless_zero(&c->senders)) return NULL;
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    return (crt_mpsc_tx *)c;
+}
+CRTDEF void crt_mpsc_weak_tx_drop(crt_mpsc_weak_tx **w)
+{
+    crt__mpsc *c = w ? (crt__mpsc *)*w : NULL;
+    if (!c) return;
+    *w = NULL;
+    crt__atomic_sub(&c->weak, 1, CRT__RELAXED);
+    crt__mpsc_unref(c);
 }
 CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *user), void *user)
 {
@@ -6964,15 +7482,21 @@ CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *use
     crt__unlock(&c->q.lock);
 }
 
-// --- broadcast: a ring under one lock. Value number i lies at i mod capacity; a
-// receiver remembers the number it wants next.
+// --- broadcast: a ring under one lock
+// Value number i lies at i mod capacity; a receiver remembers the number it wants
+// next. `left[i]` counts the receivers that have yet to see it: with the last of them
+// the value is released, or when the ring comes round to its place.
 
 typedef struct crt__broadcast {
     crt__waitq q;             // waiting receivers; its lock guards the rest
-    uint32_t senders, receivers;
-    uint32_t refs, reserved;  // refs: atomic
+    crt__waitq closing;       // senders that wait for the last receiver to go
+    uint32_t senders;         // atomic
+    uint32_t receivers, idle; // atomic for readers; idle: 1 while there is none
+    uint32_t refs;            // atomic
     size_t size;
     uint64_t mask, tail;      // capacity - 1; the number of the next value
+    crt_elem_ops ops;
+    uint32_t *left;           // after the data
     max_align_t data[];
 } crt__broadcast;
 struct crt_broadcast_rx {
@@ -6984,71 +7508,90 @@ CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx
 {
     size_t n = 1;
     *tx = NULL;
-    if (!capacity || capacity > SIZE_MAX / 4 || elem_size > 1 << 20) return CRT_EINVAL;
+    if (!capacity || capacity > SIZE_MAX / 4 || elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
     while (n < capacity) n *= 2;
-    if (elem_size && n > (SIZE_MAX - sizeof(crt__broadcast)) / elem_size) return CRT_EINVAL;
-    crt__broadcast *c = CRT_MALLOC(sizeof *c + n * elem_size);
+    size_t each = elem_size + sizeof(uint32_t);
+    if (n > (SIZE_MAX / 2 - sizeof(crt__broadcast)) / each) return CRT_EINVAL;
+    size_t data = (n * elem_size + 7) / 8 * 8;
+    crt__broadcast *c = CRT_MALLOC(sizeof *c + data + n * sizeof(uint32_t));
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
     c->size = elem_size;
     c->mask = n - 1;
     c->senders = 1;
     c->refs = 1;
+    c->idle = 1;
+    c->left = (uint32_t *)(void *)((char *)c->data + data);
+    memset(c->left, 0, n * sizeof(uint32_t));
     *tx = (crt_broadcast_tx *)c;
     return 0;
 }
+static void *crt__broadcast_at(crt__broadcast *c, uint64_t n) { return (char *)c->data + (size_t)(n & c->mask) * c->size; }
+static uint64_t crt__broadcast_oldest(const crt__broadcast *c) { return c->tail > c->mask ? c->tail - (c->mask + 1) : 0; }
 static void crt__broadcast_unref(crt__broadcast *c)
 {
     if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(c);
 }
-CRTDEF int crt_broadcast_subscribe(crt_broadcast_tx *tx, crt_broadcast_rx **rx)
+// One receiver fewer has to see value n.
+static void crt__broadcast_seen(crt__broadcast *c, uint64_t n)
 {
-    crt__broadcast *c = (crt__broadcast *)tx;
+    uint32_t *left = &c->left[n & c->mask];
+    if (--*left == 0 && c->ops.drop) c->ops.drop(crt__broadcast_at(c, n), c->ops.user);
+}
+static int crt__broadcast_join(crt__broadcast *c, crt_broadcast_rx **rx)
+{
     crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r);
     if (!r) return CRT_ENOMEM;
     crt__atomic_add(&c->refs, 1, CRT__RELAXED);
     crt__lock(&c->q.lock);
     r->c = c;
     r->next = c->tail;
-    c->receivers++;
+    crt__atomic_store(&c->receivers, c->receivers + 1, CRT__RELEASE);
+    crt__atomic_store(&c->idle, 0, CRT__RELEASE);
     crt__unlock(&c->q.lock);
     return 0;
 }
-CRTDEF crt_broadcast_tx *crt_broadcast_tx_clone(crt_broadcast_tx *tx)
+CRTDEF int crt_broadcast_subscribe(crt_broadcast_tx *tx, crt_broadcast_rx **rx)
 {
-    crt__broadcast *c = (crt__broadcast *)tx;
-    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
-    crt__lock(&c->q.lock);
-    c->senders++;
-    crt__unlock(&c->q.lock);
-    return tx;
+    return crt__broadcast_join((crt__broadcast *)tx, rx);
+}
+CRTDEF int crt_broadcast_resubscribe(const crt_broadcast_rx *of, crt_broadcast_rx **rx)
+{
+    return crt__broadcast_join(of->c, rx);
 }
 CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
 {
     crt__broadcast *c = (crt__broadcast *)tx;
     crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
-    int n = (int)c->receivers;
+    uint32_t n = c->receivers;
     if (n) {
-        crt__copy((char *)c->data + (size_t)(c->tail & c->mask) * c->size, elem, c->size);
+        uint32_t *left = &c->left[c->tail & c->mask];
+        void *at = crt__broadcast_at(c, c->tail);
+        if (*left && c->ops.drop) c->ops.drop(at, c->ops.user);   // somebody lags behind
+        crt__copy(at, elem, c->size);
+        *left = n;
         c->tail++;
-        while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
+        crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     }
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
-    return n ? n : CRT_ECLOSED;
+    return n ? (int)crt__min(n, (uint32_t)INT_MAX) : CRT_ECLOSED;
+}
+CRTDEF crt_broadcast_tx *crt_broadcast_tx_clone(crt_broadcast_tx *tx)
+{
+    crt__broadcast *c = (crt__broadcast *)tx;
+    if (!c) return NULL;
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    crt__atomic_add(&c->senders, 1, CRT__RELAXED);
+    return tx;
 }
 CRTDEF void crt_broadcast_tx_drop(crt_broadcast_tx **tx)
 {
     crt__broadcast *c = tx ? (crt__broadcast *)*tx : NULL;
-    crt__list ready = {NULL, NULL};
     if (!c) return;
     *tx = NULL;
-    crt__lock(&c->q.lock);
-    if (--c->senders == 0)
-        while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
-    crt__unlock(&c->q.lock);
-    crt__submit_list(&ready);
+    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) crt__waitq_release_all(&c->q);
     crt__broadcast_unref(c);
 }
 CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
@@ -7056,25 +7599,31 @@ CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
     crt_broadcast_rx *r = rx ? *rx : NULL;
     if (!r) return;
     *rx = NULL;
-    crt__lock(&r->c->q.lock);
-    r->c->receivers--;
-    crt__unlock(&r->c->q.lock);
-    crt__broadcast_unref(r->c);
+    crt__broadcast *c = r->c;
+    crt__lock(&c->q.lock);
+    for (uint64_t i = crt__max(r->next, crt__broadcast_oldest(c)); i < c->tail; i++) crt__broadcast_seen(c, i);
+    crt__atomic_store(&c->receivers, c->receivers - 1, CRT__RELEASE);
+    bool last = c->receivers == 0;
+    if (last) crt__atomic_store(&c->idle, 1, CRT__RELEASE);
+    crt__unlock(&c->q.lock);
+    if (last) crt__waitq_release_all(&c->closing);
+    crt__broadcast_unref(c);
     CRT_FREE(r);
 }
 // Under the lock: 0, CRT_ELAGGED, CRT_EEMPTY, CRT_ECLOSED.
 static int crt__broadcast_take(crt_broadcast_rx *r, void *elem, uint64_t *lagged)
 {
     crt__broadcast *c = r->c;
-    if (r->next == c->tail) return c->senders ? CRT_EEMPTY : CRT_ECLOSED;
-    uint64_t oldest = c->tail > c->mask + 1 ? c->tail - (c->mask + 1) : 0;
+    if (r->next == c->tail) return crt__atomic_load(&c->senders, CRT__ACQUIRE) ? CRT_EEMPTY : CRT_ECLOSED;
+    uint64_t oldest = crt__broadcast_oldest(c);
     if (r->next < oldest) {
         if (lagged) *lagged = oldest - r->next;
         r->next = oldest;
         return CRT_ELAGGED;
     }
-    crt__copy(elem, (char *)c->data + (size_t)(r->next & c->mask) * c->size, c->size);
-    r->next++;
+    crt__copy(elem, crt__broadcast_at(c, r->next), c->size);
+    if (c->ops.clone) c->ops.clone(elem, c->ops.user);
+    crt__broadcast_seen(c, r->next++);
     return 0;
 }
 CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
@@ -7084,137 +7633,278 @@ CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *la
     crt__unlock(&rx->c->q.lock);
     return r;
 }
-static void crt__op_waitq_cancel(crt_slot *slot)
-{
-    crt__waitq *q = slot->object;
-    crt__lock(&q->lock);
-    if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(q, slot);
-    crt__unlock(&q->lock);
-}
 static const crt__op crt__op_broadcast = {"broadcast recv", crt__op_waitq_cancel};
 CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
 {
     if (!rx) return crt__refuse(cx, CRT_EINVAL);
-    crt_poll r = crt__waitq_enter(cx, &crt__op_broadcast, &rx->c->q, &rx->c->q);
+    crt__waitq *q = &rx->c->q;
+    crt_poll r = crt__waitq_enter(cx, &crt__op_broadcast, q, q);
     if (r < 0) return r;
-    crt__lock(&rx->c->q.lock);
+    crt__lock(&q->lock);
     r = crt__broadcast_take(rx, elem, lagged);
     if (r == CRT_EEMPTY) {
-        crt__waitq_park(cx, &crt__op_broadcast, &rx->c->q, &rx->c->q);
+        crt__waitq_park(cx, &crt__op_broadcast, q, q);
         r = CRT_PENDING;
     }
-    crt__unlock(&rx->c->q.lock);
+    crt__unlock(&q->lock);
     return r;
+}
+static crt_poll crt__poll_broadcast(crt_cx *cx, crt__call_of *call)
+{
+    return crt_broadcast_recv(cx, call->object, call->a, call->b);
+}
+CRTDEF int crt_broadcast_blocking_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
+{
+    return crt__block_thread(crt__poll_broadcast, rx, elem, lagged, 0);
+}
+static const crt__op crt__op_broadcast_closed = {"broadcast closed", crt__op_waitq_cancel};
+CRTDEF crt_poll crt_broadcast_closed(crt_cx *cx, crt_broadcast_tx *tx)
+{
+    crt__broadcast *c = (crt__broadcast *)tx;
+    if (!c) return crt__refuse(cx, CRT_EINVAL);
+    return crt__wait_flag(cx, &crt__op_broadcast_closed, &c->closing, &c->idle);
+}
+CRTDEF size_t crt_broadcast_receiver_count(const crt_broadcast_tx *tx)
+{
+    return crt__atomic_load(&((const crt__broadcast *)tx)->receivers, CRT__ACQUIRE);
+}
+CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx)
+{
+    crt__broadcast *c = (crt__broadcast *)(uintptr_t)tx;
+    crt__lock(&c->q.lock);
+    // Who has seen a value has seen those before it: look for the border by halves.
+    uint64_t first = crt__broadcast_oldest(c), end = c->tail;
+    while (first < end) {
+        uint64_t middle = first + (end - first) / 2;
+        if (c->left[middle & c->mask]) end = middle;
+        else first = middle + 1;
+    }
+    size_t n = (size_t)(c->tail - first);
+    crt__unlock(&c->q.lock);
+    return n;
+}
+CRTDEF size_t crt_broadcast_rx_len(const crt_broadcast_rx *rx)
+{
+    crt__lock(&rx->c->q.lock);
+    size_t n = (size_t)(rx->c->tail - rx->next);
+    crt__unlock(&rx->c->q.lock);
+    return n;
+}
+CRTDEF bool crt_broadcast_same_channel(const crt_broadcast_tx *a, const crt_broadcast_tx *b) { return a == b; }
+CRTDEF crt_broadcast_weak_tx *crt_broadcast_tx_downgrade(crt_broadcast_tx *tx)
+{
+    if (tx) crt__atomic_add(&((crt__broadcast *)tx)->refs, 1, CRT__RELAXED);
+    return (crt_broadcast_weak_tx *)tx;
+}
+CRTDEF crt_broadcast_tx *crt_broadcast_weak_tx_upgrade(crt_broadcast_weak_tx *w)
+{
+    crt__broadcast *c = (crt__broadcast *)w;
+    if (!c || !crt__count_up_unless_zero(&c->senders)) return NULL;
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    return (crt_broadcast_tx *)c;
+}
+CRTDEF void crt_broadcast_weak_tx_drop(crt_broadcast_weak_tx **w)
+{
+    crt__broadcast *c = w ? (crt__broadcast *)*w : NULL;
+    if (!c) return;
+    *w = NULL;
+    crt__broadcast_unref(c);
+}
+CRTDEF void crt_broadcast_set_ops(crt_broadcast_tx *tx, const crt_elem_ops *ops)
+{
+    crt__broadcast *c = (crt__broadcast *)tx;
+    crt__lock(&c->q.lock);
+    c->ops = *ops;
+    crt__unlock(&c->q.lock);
 }
 
 // --- watch: a value and its version under one lock
 
 typedef struct crt__watch {
     crt__waitq q;            // waiting receivers; its lock guards the rest
-    uint32_t refs;           // atomic: sender and receivers
-    uint32_t receivers, gone;   // gone: the sender
-    uint32_t reserved;
+    crt__waitq closing;      // senders that wait for the last receiver to go
+    uint32_t refs, senders;  // atomic
+    uint32_t receivers, idle;   // atomic for readers; idle: 1 while there is none
     size_t size;
     uint64_t version;        // atomic for readers
+    crt_elem_ops ops;
     max_align_t data[];
 } crt__watch;
 struct crt_watch_rx {
     crt__watch *c;
     uint64_t seen;
 };
+enum { CRT__WATCH_NEVER = -1 };   // as a version that was seen: none
 
-CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx)
+static int crt__watch_join(crt__watch *c, const crt_watch_rx *of, crt_watch_rx **rx)
 {
-    crt__watch *c = (crt__watch *)tx;
     crt_watch_rx *r = *rx = CRT_MALLOC(sizeof *r);
     if (!r) return CRT_ENOMEM;
     crt__atomic_add(&c->refs, 1, CRT__RELAXED);
     crt__lock(&c->q.lock);
     r->c = c;
-    r->seen = c->version;
-    c->receivers++;
+    r->seen = of ? of->seen : c->version;
+    crt__atomic_store(&c->receivers, c->receivers + 1, CRT__RELEASE);
+    crt__atomic_store(&c->idle, 0, CRT__RELEASE);
     crt__unlock(&c->q.lock);
     return 0;
 }
+CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx) { return crt__watch_join((crt__watch *)tx, NULL, rx); }
+CRTDEF int crt_watch_rx_clone(const crt_watch_rx *of, crt_watch_rx **rx) { return crt__watch_join(of->c, of, rx); }
 CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx, crt_watch_rx **rx)
 {
     *tx = NULL;
     *rx = NULL;
-    if (elem_size > 1 << 20) return CRT_EINVAL;
+    if (elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
     crt__watch *c = CRT_MALLOC(sizeof *c + elem_size);
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
-    c->refs = 1;
+    c->refs = c->senders = 1;
     c->size = elem_size;
     crt__copy(c->data, first, elem_size);
-    *tx = (crt_watch_tx *)c;
-    int e = crt_watch_subscribe(*tx, rx);
-    if (e) {
-        CRT_FREE(c);
-        *tx = NULL;
-    }
+    int e = crt__watch_join(c, NULL, rx);
+    if (e) CRT_FREE(c);
+    else *tx = (crt_watch_tx *)c;
     return e;
+}
+static void crt__watch_unref(crt__watch *c)
+{
+    if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
+    if (c->ops.drop) c->ops.drop(c->data, c->ops.user);
+    CRT_FREE(c);
+}
+// The value has changed: a new version, and everybody is told. Takes the lock over.
+static void crt__watch_tell(crt__watch *c)
+{
+    crt__list ready = {NULL, NULL};
+    crt__atomic_store(&c->version, c->version + 1, CRT__RELEASE);
+    crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
+static void crt__watch_store(crt__watch *c, const void *elem, void *old)
+{
+    if (old) crt__copy(old, c->data, c->size);
+    else if (c->ops.drop) c->ops.drop(c->data, c->ops.user);
+    crt__copy(c->data, elem, c->size);
+    crt__watch_tell(c);
 }
 CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem)
 {
     crt__watch *c = (crt__watch *)tx;
-    crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
-    bool any = c->receivers != 0;
-    if (any) {
-        crt__copy(c->data, elem, c->size);
-        crt__atomic_store(&c->version, c->version + 1, CRT__RELEASE);
-        while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
+    if (!c->receivers) {
+        crt__unlock(&c->q.lock);
+        return CRT_ECLOSED;
     }
-    crt__unlock(&c->q.lock);
-    crt__submit_list(&ready);
-    return any ? 0 : CRT_ECLOSED;
+    crt__watch_store(c, elem, NULL);
+    return 0;
+}
+CRTDEF void crt_watch_send_replace(crt_watch_tx *tx, const void *elem, void *old)
+{
+    crt__watch *c = (crt__watch *)tx;
+    crt__lock(&c->q.lock);
+    crt__watch_store(c, elem, old);
+}
+CRTDEF bool crt_watch_send_if_modified(crt_watch_tx *tx, bool (*modify)(void *elem, void *user), void *user)
+{
+    crt__watch *c = (crt__watch *)tx;
+    crt__lock(&c->q.lock);
+    bool changed = modify(c->data, user);
+    if (changed) crt__watch_tell(c);
+    else crt__unlock(&c->q.lock);
+    return changed;
+}
+CRTDEF void crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, void *user), void *user)
+{
+    crt__watch *c = (crt__watch *)tx;
+    crt__lock(&c->q.lock);
+    modify(c->data, user);
+    crt__watch_tell(c);
+}
+// Copies the value out; under the lock.
+static void crt__watch_copy(crt__watch *c, void *elem)
+{
+    crt__copy(elem, c->data, c->size);
+    if (c->ops.clone) c->ops.clone(elem, c->ops.user);
 }
 static const crt__op crt__op_watch = {"watch changed", crt__op_waitq_cancel};
-CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx)
+static const crt__op crt__op_watch_for = {"watch wait_for", crt__op_waitq_cancel};
+
+// Waits for a version that was not seen; or for a value that fulfils the condition.
+static crt_poll crt__watch_wait(crt_cx *cx, crt_watch_rx *rx, bool (*condition)(const void *, void *), void *user,
+                                void *elem)
 {
     if (!rx) return crt__refuse(cx, CRT_EINVAL);
     crt__watch *c = rx->c;
-    crt_poll r = crt__waitq_enter(cx, &crt__op_watch, &c->q, &c->q);
+    const crt__op *op = condition ? &crt__op_watch_for : &crt__op_watch;
+    crt_poll r = crt__waitq_enter(cx, op, &c->q, &c->q);
     if (r < 0) return r;
     r = 0;
     crt__lock(&c->q.lock);
-    if (rx->seen != c->version) {
+    if (condition ? condition(c->data, user) : rx->seen != c->version) {
         rx->seen = c->version;
-    } else if (c->gone) {
+        if (elem) crt__watch_copy(c, elem);
+    } else if (!crt__atomic_load(&c->senders, CRT__ACQUIRE)) {
         r = CRT_ECLOSED;
     } else {
-        crt__waitq_park(cx, &crt__op_watch, &c->q, &c->q);
+        crt__waitq_park(cx, op, &c->q, &c->q);
         r = CRT_PENDING;
     }
     crt__unlock(&c->q.lock);
     return r;
 }
-CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem)
+CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx) { return crt__watch_wait(cx, rx, NULL, NULL, NULL); }
+CRTDEF crt_poll crt_watch_wait_for(crt_cx *cx, crt_watch_rx *rx, bool (*condition)(const void *elem, void *user),
+                                   void *user, void *elem)
 {
-    crt__lock(&rx->c->q.lock);
-    crt__copy(elem, rx->c->data, rx->c->size);
-    crt__unlock(&rx->c->q.lock);
+    if (!condition) return crt__refuse(cx, CRT_EINVAL);
+    return crt__watch_wait(cx, rx, condition, user, elem);
 }
+static uint64_t crt__watch_read(crt__watch *c, void *elem)
+{
+    crt__lock(&c->q.lock);
+    crt__watch_copy(c, elem);
+    uint64_t version = c->version;
+    crt__unlock(&c->q.lock);
+    return version;
+}
+CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem) { (void)crt__watch_read(rx->c, elem); }
+CRTDEF void crt_watch_get_update(crt_watch_rx *rx, void *elem) { rx->seen = crt__watch_read(rx->c, elem); }
+CRTDEF void crt_watch_tx_get(crt_watch_tx *tx, void *elem) { (void)crt__watch_read((crt__watch *)tx, elem); }
 CRTDEF bool crt_watch_has_changed(const crt_watch_rx *rx)
 {
     return crt__atomic_load(&rx->c->version, CRT__ACQUIRE) != rx->seen;
 }
-static void crt__watch_unref(crt__watch *c)
+CRTDEF void crt_watch_mark_changed(crt_watch_rx *rx) { rx->seen = (uint64_t)CRT__WATCH_NEVER; }
+CRTDEF void crt_watch_mark_unchanged(crt_watch_rx *rx) { rx->seen = crt__atomic_load(&rx->c->version, CRT__ACQUIRE); }
+static const crt__op crt__op_watch_closed = {"watch closed", crt__op_waitq_cancel};
+CRTDEF crt_poll crt_watch_closed(crt_cx *cx, crt_watch_tx *tx)
 {
-    if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(c);
+    crt__watch *c = (crt__watch *)tx;
+    if (!c) return crt__refuse(cx, CRT_EINVAL);
+    return crt__wait_flag(cx, &crt__op_watch_closed, &c->closing, &c->idle);
+}
+CRTDEF size_t crt_watch_receiver_count(const crt_watch_tx *tx)
+{
+    return crt__atomic_load(&((const crt__watch *)tx)->receivers, CRT__ACQUIRE);
+}
+CRTDEF bool crt_watch_rx_is_closed(const crt_watch_rx *rx) { return !crt__atomic_load(&rx->c->senders, CRT__ACQUIRE); }
+CRTDEF bool crt_watch_same_channel(const crt_watch_rx *a, const crt_watch_rx *b) { return a->c == b->c; }
+CRTDEF crt_watch_tx *crt_watch_tx_clone(crt_watch_tx *tx)
+{
+    crt__watch *c = (crt__watch *)tx;
+    if (!c) return NULL;
+    crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+    crt__atomic_add(&c->senders, 1, CRT__RELAXED);
+    return tx;
 }
 CRTDEF void crt_watch_tx_drop(crt_watch_tx **tx)
 {
     crt__watch *c = tx ? (crt__watch *)*tx : NULL;
-    crt__list ready = {NULL, NULL};
     if (!c) return;
     *tx = NULL;
-    crt__lock(&c->q.lock);
-    c->gone = 1;
-    while (c->q.head) crt__waitq_grant(&c->q, c->q.head, CRT__SLOT_GRANTED, &ready);
-    crt__unlock(&c->q.lock);
-    crt__submit_list(&ready);
+    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) crt__waitq_release_all(&c->q);
     crt__watch_unref(c);
 }
 CRTDEF void crt_watch_rx_drop(crt_watch_rx **rx)
@@ -7222,11 +7912,22 @@ CRTDEF void crt_watch_rx_drop(crt_watch_rx **rx)
     crt_watch_rx *r = rx ? *rx : NULL;
     if (!r) return;
     *rx = NULL;
-    crt__lock(&r->c->q.lock);
-    r->c->receivers--;
-    crt__unlock(&r->c->q.lock);
-    crt__watch_unref(r->c);
+    crt__watch *c = r->c;
+    crt__lock(&c->q.lock);
+    crt__atomic_store(&c->receivers, c->receivers - 1, CRT__RELEASE);
+    bool last = c->receivers == 0;
+    if (last) crt__atomic_store(&c->idle, 1, CRT__RELEASE);
+    crt__unlock(&c->q.lock);
+    if (last) crt__waitq_release_all(&c->closing);
+    crt__watch_unref(c);
     CRT_FREE(r);
+}
+CRTDEF void crt_watch_set_ops(crt_watch_tx *tx, const crt_elem_ops *ops)
+{
+    crt__watch *c = (crt__watch *)tx;
+    crt__lock(&c->q.lock);
+    c->ops = *ops;
+    crt__unlock(&c->q.lock);
 }
 
 // ---------------------------------------------------------------------------

@@ -364,7 +364,7 @@ static const model models[] = {
     {.name = "seed: join registers without looking", .run = join_by_thread,
      .seed = {"crt_join_blocking", "t->join", MODEL_SPLIT, 0, NULL}},
     {.name = "seed: a cancelled join forgets to unregister", .run = abort_the_joiner,
-     .seed = {"crt__op_join_cancel", NULL, MODEL_SKIP, 0, NULL}},
+     .seed = {"crt__word_unpark", NULL, MODEL_SKIP, 0, NULL}},
     {.name = "seed: detach does not clear JOIN", .run = detach_against_failure,
      .seed = {"crt_detach", NULL, MODEL_SKIP, 0, NULL}},
 };

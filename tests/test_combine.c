@@ -1222,7 +1222,7 @@ static crt_poll granting_run(void *frame, crt_cx *cx)
     // Nothing was lost or made on the way.
     if (self->g.kind == G_SEMAPHORE) CHECK_EQ(crt_semaphore_available(&self->g.s), 2);
     if (self->g.kind == G_MUTEX) CHECK_EQ(crt_mutex_try_lock(&self->g.m), 0);
-    CHECK(self->g.n.q.head == NULL && self->g.s.q.head == NULL && self->g.m.q.head == NULL);
+    CHECK(self->g.n.q.head == NULL && self->g.s.p.q.head == NULL && self->g.m.q.head == NULL);
     CRT_END;
 }
 static void grants_of_the_cancelled(crt_runtime *rt, int rounds)
@@ -1285,7 +1285,7 @@ static void a_freed_task_is_unlinked_from_everything(void)
         CHECK_EQ(crt_handle_spawn_join(h, &join, stubborn_run, &(stubborn){.n = &n, .s = &s}), 0);
         CHECK_EQ(crt_runtime_shutdown(rt, CRT_MS(20)), 1);
         CHECK(n.q.head == NULL && n.q.tail == NULL);
-        CHECK(s.q.head == NULL);
+        CHECK(s.p.q.head == NULL);
         CHECK(test_log_has("did not end in time"));
         CHECK(test_log_has("test_combine.c:"));
         CHECK_EQ(crt_join_blocking(&join, NULL), CRT_ECANCELED);
