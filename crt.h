@@ -85,12 +85,12 @@
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
-//                     >>api runtime  >>api tasks  >>api time  >>api combine
+//                     >>api runtime  >>api tasks  >>api time  >>api combine  >>api groups
 //                     >>api sync  >>api channels  >>api net  >>api os  >>api sight
 //     implementation  >>atomics  >>os  >>structs  >>log  >>slab  >>task
 //                     >>run queue  >>wheel  >>reactor  >>scheduler  >>blocking
 //                     >>spawn  >>calls  >>io  >>net  >>fs  >>signal  >>sync  >>channels
-//                     >>combinators  >>sight  >>runtime
+//                     >>combinators  >>groups  >>sight  >>runtime
 //     at the end      >>licence  >>changelog
 //
 // HOW IT WORKS, in seven steps
@@ -331,6 +331,13 @@ typedef struct crt__group {
     crt_slot *first;
     uint32_t count, stride;   // `count` slots, `stride` bytes apart
 } crt__group;
+
+// A queue of waiting slots under a small lock.
+typedef struct crt__waitq {
+    crt_slot *head, *tail;
+    uint32_t lock;
+    uint32_t extra;
+} crt__waitq;
 
 // What every poll is given. Valid during that poll only, on that thread only.
 struct crt_cx {
@@ -772,6 +779,16 @@ CRTDEF void crt_detach(crt_join_handle **join);
 CRTDEF const char *crt_join_panic_message(const crt_join_handle *join);
 CRTDEF uint64_t crt_join_id(const crt_join_handle *join);
 
+// Aborts a task without the right to join it. Any thread; may outlive the task.
+// Mirrors task::AbortHandle.
+typedef struct crt_abort_handle crt_abort_handle;
+CRTDEF crt_abort_handle *crt_join_abort_handle(const crt_join_handle *join);
+CRTDEF crt_abort_handle *crt_abort_handle_clone(crt_abort_handle *a);
+CRTDEF void crt_abort_handle_abort(crt_abort_handle *a);   // as crt_abort
+CRTDEF bool crt_abort_handle_is_finished(const crt_abort_handle *a);
+CRTDEF uint64_t crt_abort_handle_id(const crt_abort_handle *a);
+CRTDEF void crt_abort_handle_drop(crt_abort_handle **a);
+
 // Goes to the back of the queue once, after the drivers. Mirrors yield_now.
 CRTDEF crt_poll crt_yield_now(crt_cx *cx);
 // Unique among the tasks of a process that ever lived. Never 0.
@@ -788,25 +805,6 @@ CRTDEF crt_poll crt_consume_budget(crt_cx *cx);
 CRTDEF void crt__unconstrain(crt_cx *cx);
 CRTDEF crt_poll crt__constrain(crt_cx *cx, crt_poll r);
 
-// Tasks that share one thread, on either flavour: they may use what is not safe
-// between threads. The first spawn chooses the worker. All-zero is ready.
-typedef struct crt_local_set {
-    struct crt__worker *crt__worker;
-    struct crt_slot *crt__waiters;
-    uint32_t crt__lock, crt__live;
-} crt_local_set;
-// Spawns a task into the set. As crt_spawn; CRT_EINVAL if the set belongs to
-// another runtime. Tasks in the set may crt_spawn_local more.
-#define crt_local_set_spawn(cx, set, fn, ...)                                              \
-    crt__local_set_spawn((cx), (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
-#define crt_local_set_spawn_join(cx, set, join, fn, ...)                                   \
-    crt__local_set_spawn((cx), (set), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
-// Waits until every task spawned through the set has ended. 0. Cancel-safe. The
-// set must outlive its tasks.
-CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set);
-CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join,
-                                crt_fn fn, const void *frame, size_t size);
-
 // Runs f(arg) on a thread of the blocking pool. `join` may be NULL. 0,
 // CRT_ENOMEM, CRT_ESHUTDOWN, or -errno if no thread at all can be started. The
 // result of f is what crt_join gives. crt_abort works until it begins. Mirrors
@@ -821,7 +819,7 @@ CRTDEF int crt_handle_spawn_blocking(crt_handle *h, crt_join_handle **join,
 CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg);
 
 // ---------------------------------------------------------------------------
-// >>api time      clock, sleep, timer, timeout, interval
+// >>api time      clock, sleep, timer, timeout, interval, delay queue
 // ---------------------------------------------------------------------------
 // One-millisecond ticks; a timer never fires early. All need CRT_DRIVER_TIME
 // (CRT_ENODRIVER). All are cancel-safe.
@@ -845,6 +843,7 @@ typedef struct crt_timer {
 } crt_timer;
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d);
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at);
+CRTDEF void crt_timer_stop(crt_timer *t);   // as if never set; not while it is awaited
 CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t);   // 0; CRT_EINVAL if not set
 CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t);
 
@@ -881,6 +880,42 @@ CRTDEF void crt_interval_init(crt_interval *i, crt_duration period, crt_missed b
 // 0 at each tick; CRT_EINVAL if the period is not positive.
 CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i);
 CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i);   // next: one period from now
+
+// Things that become due one after the other, each carrying its place in it: no
+// allocation but that of the queue's wheel (3 kB) at the first insertion. All-zero is
+// ready and empty. Any thread may insert, remove and reset; one task at a time waits.
+// Mirrors tokio_util's DelayQueue.
+//     typedef struct session { crt_delay expires; ... } session;
+//     crt_delay_insert(cx, &q, &s->expires, CRT_SEC(30));
+//     CRT_AWAIT(r = crt_delay_next(cx, &q, &self->due));   // then due is &s->expires
+typedef struct crt_delay {
+    crt_slot crt__slot;   // all zero: in no queue
+    crt_instant deadline;
+} crt_delay;
+typedef struct crt_delay_queue {
+    uint32_t crt__lock, crt__waiting;
+    struct crt__wheel *crt__wheel;
+    crt_slot *crt__due, *crt__due_last;   // have become due
+    crt_slot *crt__never;                 // CRT_FOREVER
+    crt_slot *crt__waiter;
+    size_t crt__len;
+    crt_timer crt__timer;
+} crt_delay_queue;
+// 0; CRT_EBUSY: it is in a queue already; CRT_ENOMEM, CRT_ENODRIVER.
+CRTDEF int crt_delay_insert(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after);
+CRTDEF int crt_delay_insert_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at);
+CRTDEF bool crt_delay_remove(crt_delay_queue *q, crt_delay *d);   // false: it was not in the queue
+// Another time for one that is in the queue, also if it is due but not yet taken. 0,
+// CRT_EINVAL: it is not in the queue.
+CRTDEF int crt_delay_reset(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after);
+CRTDEF int crt_delay_reset_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at);
+// Waits for the next to become due and takes it out. 0, or CRT_EEMPTY if the queue is
+// empty. Cancel-safe.
+CRTDEF crt_poll crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d);
+CRTDEF crt_delay *crt_delay_peek(crt_delay_queue *q);   // one of those due first; NULL: empty
+CRTDEF size_t crt_delay_len(crt_delay_queue *q);
+CRTDEF void crt_delay_queue_clear(crt_delay_queue *q);  // takes all out
+CRTDEF void crt_delay_queue_drop(crt_delay_queue *q);   // and frees the wheel; ready again
 
 // The virtual clock, current thread only (CRT_EINVAL elsewhere). While paused,
 // time stands still until crt_time_advance, or, when no task is ready and no
@@ -954,6 +989,174 @@ CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition);
 CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r);
 
 // ---------------------------------------------------------------------------
+// >>api groups    scope, join set, join map, tracker, local set, task locals
+// ---------------------------------------------------------------------------
+// A task belongs to one group at most, and costs 48 bytes more in it. Tasks in a
+// group are spawned, aborted and ended like any others.
+
+// What the groups share. The fields are crt's.
+typedef struct crt__crew {
+    crt__waitq q;        // who waits for its tasks; its lock guards the rest
+    struct crt__member *live, *done, *done_last;
+    size_t count;        // tasks that have not ended, and tokens
+    crt_poll failure;    // of a scope: the first
+    uint32_t refs, kind, flags, ready;
+} crt__crew;
+
+// --- scope: tasks that cannot outlive the coroutine that opened it. It is a block:
+//     CRT_AWAIT(r = crt_scope_run(cx, &self->scope, body_run(&self->body, cx)));
+// The body, and the tasks themselves, spawn into it. It ends when the body and every
+// task has ended: with the body's result, or the first failure among the tasks
+// (a negative result, CRT_EPANIC). If the opener is cancelled, the body and all the
+// tasks are, cleanup included, and are waited for. All-zero is ready; nothing is
+// allocated but the tasks. What structured concurrency libraries call a nursery.
+typedef struct crt_scope {
+    crt__crew crt__tasks;
+    CRT_SELECT(2) crt__sel;
+    crt_poll crt__body, crt__result;
+    uint32_t crt__phase, crt__try;
+} crt_scope;
+#define crt_scope_run(cx, s, ...)                                                          \
+    ((crt__scope_open(s) ? crt__scope_body((cx), (s), (crt_poll)(__VA_ARGS__)) : (void)0), \
+     crt__scope_drain((cx), (s)))
+// The same, but the first failure, in the body or a task, cancels all the others.
+#define crt_scope_try_run(cx, s, ...)                                                      \
+    crt_scope_run((cx), (s),                                                               \
+                  crt__scope_joined((s), crt_try_join((cx), &(s)->crt__sel,                \
+                      crt_on((cx), 0, (s)->crt__body = (crt_poll)(__VA_ARGS__)),           \
+                      crt_on((cx), 1, crt__scope_watch((cx), (s))))))
+// As crt_spawn, while the block is open; CRT_ENOCONTEXT before and after, CRT_ECANCELED
+// once it is being cancelled.
+#define crt_scope_spawn(cx, s, fn, ...)                                                    \
+    crt__scope_spawn((cx), (s), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+CRTDEF void crt_scope_cancel(crt_scope *s);   // aborts the tasks, not the body. Inside the block.
+CRTDEF size_t crt_scope_len(crt_scope *s);    // tasks that have not ended
+CRTDEF bool crt__scope_open(crt_scope *s);
+CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r);
+CRTDEF crt_poll crt__scope_joined(crt_scope *s, crt_poll r);
+CRTDEF crt_poll crt__scope_watch(crt_cx *cx, crt_scope *s);
+CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s);
+CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size);
+
+// --- join set: tasks whose results are taken in the order in which they end. Owned by
+// one task (or thread) at a time. All-zero is ready and empty; drop it in CRT_FINALLY.
+// Mirrors task::JoinSet.
+typedef struct crt_join_set {
+    crt__crew *crt__tasks;
+    crt_join_handle *crt__panicked;
+} crt_join_set;
+// As crt_spawn, crt_spawn_blocking. From a plain thread: crt_join_set_spawn_on(handle, ...).
+#define crt_join_set_spawn(cx, set, fn, ...)                                               \
+    crt__join_set_spawn((cx)->rt, (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+#define crt_join_set_spawn_on(h, set, fn, ...)                                             \
+    crt__join_set_spawn((crt_runtime *)(h), (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+// *abort: a handle that can abort the task; crt_abort_handle_drop it.
+#define crt_join_set_spawn_abort(cx, set, abort, fn, ...)                                  \
+    crt__join_set_spawn((cx)->rt, (set), (abort), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+CRTDEF int crt_join_set_spawn_blocking(crt_cx *cx, crt_join_set *set, intptr_t (*f)(void *), void *arg);
+// The next task to end: 0 and *result, CRT_ECANCELED, CRT_EPANIC; CRT_EEMPTY if there
+// is no task. `id` and `result` may be NULL. Cancel-safe: nothing is taken.
+CRTDEF crt_poll crt_join_set_next(crt_cx *cx, crt_join_set *set, intptr_t *result);
+CRTDEF crt_poll crt_join_set_next_with_id(crt_cx *cx, crt_join_set *set, uint64_t *id, intptr_t *result);
+CRTDEF int crt_join_set_try_next(crt_join_set *set, uint64_t *id, intptr_t *result);   // also CRT_EAGAIN
+// Of the task that CRT_EPANIC was last told of; valid until the next that is told.
+CRTDEF const char *crt_join_set_panic_message(const crt_join_set *set);
+CRTDEF size_t crt_join_set_len(const crt_join_set *set);     // ended but not taken ones included
+CRTDEF void crt_join_set_abort_all(crt_join_set *set);       // they stay, to be taken
+CRTDEF void crt_join_set_detach_all(crt_join_set *set);      // they run on alone; the set is empty
+CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set);   // aborts all, waits for all. 0
+CRTDEF void crt_join_set_drop(crt_join_set *set);            // aborts all, does not wait; ready again
+CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
+                               const void *frame, size_t size);
+
+// --- join map: a join set whose tasks have keys (numbers, or pointers as numbers).
+// Spawning under a key that is there aborts the old task and forgets its result.
+// All-zero is ready and empty; drop it. Mirrors tokio_util's JoinMap.
+typedef struct crt_join_map {
+    crt_join_set crt__set;
+    struct crt__member **crt__buckets;
+    size_t crt__size, crt__len;
+} crt_join_map;
+#define crt_join_map_spawn(cx, map, key, fn, ...)                                          \
+    crt__join_map_spawn((cx), (map), (key), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+// As crt_join_set_next, with the key.
+CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result);
+CRTDEF const char *crt_join_map_panic_message(const crt_join_map *map);
+CRTDEF bool crt_join_map_abort(crt_join_map *map, uint64_t key);   // false: no such task
+CRTDEF bool crt_join_map_contains(const crt_join_map *map, uint64_t key);
+CRTDEF size_t crt_join_map_len(const crt_join_map *map);
+CRTDEF void crt_join_map_abort_all(crt_join_map *map);
+// Aborts those for which the callback says true. Mirrors abort_matching.
+CRTDEF void crt_join_map_abort_matching(crt_join_map *map, bool (*matches)(uint64_t key, void *user), void *user);
+CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map);
+CRTDEF void crt_join_map_drop(crt_join_map *map);
+CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size);
+
+// --- tracker: counts tasks, keeps no results, aborts nothing. For a graceful end:
+// stop spawning, close, wait. Shared by reference; any thread. Mirrors TaskTracker.
+typedef struct crt_task_tracker crt_task_tracker;
+CRTDEF crt_task_tracker *crt_task_tracker_new(void);   // NULL: no memory
+CRTDEF crt_task_tracker *crt_task_tracker_clone(crt_task_tracker *t);
+CRTDEF void crt_task_tracker_drop(crt_task_tracker **t);
+#define crt_task_tracker_spawn(cx, t, fn, ...)                                             \
+    crt__tracker_spawn((cx)->rt, (t), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+#define crt_task_tracker_spawn_join(cx, t, join, fn, ...)                                  \
+    crt__tracker_spawn((cx)->rt, (t), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+// A token for work that is not a task: count it in, and out again.
+CRTDEF void crt_task_tracker_enter(crt_task_tracker *t);
+CRTDEF void crt_task_tracker_leave(crt_task_tracker *t);
+// wait ends only once the tracker is closed; spawning still works then. True: it
+// changed something.
+CRTDEF bool crt_task_tracker_close(crt_task_tracker *t);
+CRTDEF bool crt_task_tracker_reopen(crt_task_tracker *t);
+CRTDEF bool crt_task_tracker_is_closed(crt_task_tracker *t);
+CRTDEF size_t crt_task_tracker_len(crt_task_tracker *t);
+CRTDEF crt_poll crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t);   // 0: closed and empty. Cancel-safe.
+CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
+                              const void *frame, size_t size);
+
+// --- local set: tasks that share one thread, on either flavour: they may use what is
+// not safe between threads. The first spawn chooses the worker. All-zero is ready.
+// The set must outlive its tasks: await crt_local_set_join. Mirrors task::LocalSet.
+typedef struct crt_local_set {
+    crt__crew crt__tasks;
+    struct crt__worker *crt__worker;
+} crt_local_set;
+// Spawns a task into the set. As crt_spawn; CRT_EINVAL if the set belongs to
+// another runtime. Tasks in the set may crt_spawn_local more.
+#define crt_local_set_spawn(cx, set, fn, ...)                                              \
+    crt__local_set_spawn((cx), (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+#define crt_local_set_spawn_join(cx, set, join, fn, ...)                                   \
+    crt__local_set_spawn((cx), (set), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set);   // 0 when every task has ended. Cancel-safe.
+CRTDEF void crt_local_set_abort_all(crt_local_set *set);
+CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join,
+                                crt_fn fn, const void *frame, size_t size);
+
+// --- task locals: what a coroutine tells all that it calls, without passing it on.
+// A key is a static object; its address counts. Not inherited by spawned tasks.
+// Mirror task_local!.
+//     static crt_task_local user_key = {"user"};
+//     CRT_AWAIT(r = crt_with_local(cx, &self->with, &user_key, self->user, serve_run(&self->serve, cx)));
+typedef struct crt_task_local {
+    const char *name;
+} crt_task_local;
+typedef struct crt__local {
+    struct crt__local *outer;
+    const crt_task_local *key;
+    void *value;
+} crt_local_scope;
+#define crt_with_local(cx, s, key, value, ...)                                             \
+    (crt__local_enter((cx), (s), (key), (value)), crt__local_leave((cx), (crt_poll)(__VA_ARGS__)))
+// The innermost value around this call, or that of the task; NULL: none.
+CRTDEF void *crt_task_local_get(const crt_cx *cx, const crt_task_local *key);
+// For the rest of the task. drop (or NULL) is called on the value when it is replaced,
+// and when the task has ended. 0, CRT_ENOMEM.
+CRTDEF int crt_task_local_set(crt_cx *cx, const crt_task_local *key, void *value, void (*drop)(void *value));
+CRTDEF void crt__local_enter(crt_cx *cx, crt_local_scope *s, const crt_task_local *key, void *value);
+CRTDEF crt_poll crt__local_leave(crt_cx *cx, crt_poll r);
+
+// ---------------------------------------------------------------------------
 // >>api sync      notify, semaphore, mutex, rwlock, barrier, once cell, cancel token
 // ---------------------------------------------------------------------------
 // These work between tasks of any runtimes and plain threads. Waiting allocates
@@ -966,13 +1169,6 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r);
 // below, accepts a pointer to NULL and leaves NULL behind.
 
 #define CRT_HAS_SYNC 1
-
-// A queue of waiting slots under a small lock; the base of what follows.
-typedef struct crt__waitq {
-    crt_slot *head, *tail;
-    uint32_t lock;   // crt__lock
-    uint32_t extra;
-} crt__waitq;
 
 // Wakes tasks without data. One permit is stored when nobody waits. All-zero is
 // ready. Mirrors sync::Notify.
@@ -1066,7 +1262,7 @@ CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b);
 // Mirrors sync::OnceCell, and SetOnce with crt_once_cell_wait.
 typedef struct crt_once_cell {
     crt__waitq q;
-    crt__group crt__group;    // listed in the task that makes the value
+    crt__group crt__listed;   // in the task that makes the value
     crt_slot crt__making;
     crt_slot *crt__maker;     // atomic: the slot of its await
 } crt_once_cell;
@@ -1678,7 +1874,7 @@ typedef struct crt__ext {
     struct crt__ext *next;
     uint32_t kind, size;
 } crt__ext;
-enum { CRT__EXT_NAME, CRT__EXT_PANIC, CRT__EXT_SIGNAL, CRT__EXT_SET };
+enum { CRT__EXT_NAME, CRT__EXT_PANIC, CRT__EXT_SIGNAL, CRT__EXT_LOCAL };
 
 // Memory for tasks of one size. Chunks live as long as the runtime, so that the
 // dump and the shutdown can walk over them while tasks come and go.
@@ -1706,8 +1902,17 @@ struct crt_task {
         crt_slot slot;      // while it lives
         crt_poll result;    // once it is complete
     } u;
-    // the frame follows
+    // a crt__member, if it belongs to a group, and the frame follow
 };
+// A task's place in its group: see >>groups.
+typedef struct crt__member {
+    crt__crew *crew;
+    struct crt__member *next, *prev;   // among the live or the done; under the crew's lock
+    struct crt__member *chain;         // in a bucket of a join map
+    uint64_t key;
+    uint32_t state, reserved;
+} crt__member;
+_Static_assert(sizeof(crt__member) % 16 == 0, "frames are 16-aligned");
 // The first task of a chunk begins so that its frame, and with strides of 16 every
 // frame, is 16-aligned.
 enum { CRT__CHUNK_HEAD = (sizeof(crt__chunk) + 15) / 16 * 16 + (16 - sizeof(crt_task) % 16) % 16 };
@@ -2178,7 +2383,8 @@ enum {
 enum {
     CRT__TASK_ALLOCATED = 1,
     CRT__TASK_EXTERNAL = 2,     // the frame is the caller's; a pointer to it follows
-    CRT__TASK_PINNED = 4,       // runs on one worker: u32 index in the ext list
+    CRT__TASK_PINNED = 4,       // runs on one worker
+    CRT__TASK_MEMBER = 8,       // a crt__member lies before the frame
     CRT__TASK_PANICKED = 16,
     CRT__TASK_WAS_CANCELLED = 32,
     CRT__TASK_ROOT = 64,        // block_on waits for it
@@ -2195,6 +2401,7 @@ enum { CRT__JOIN_DONE = 1, CRT__JOIN_THREAD = 2 };
 
 static void crt__submit(crt_task *t);
 static void crt__word_wake(uintptr_t was);
+static bool crt__crew_done(crt_task *t, bool failed);
 static void crt__thread_task_wake(crt_task *t);
 static void crt__root_done(crt_runtime *rt);
 static void crt__begin_shutdown(crt_runtime *rt);
@@ -2213,10 +2420,11 @@ static inline bool crt__sits_idle(uint32_t state)
 // A job of the blocking pool has no poll function.
 static inline bool crt__is_job(const crt_task *t) { return t->fn == NULL; }
 
+static crt__member *crt__member_of(crt_task *t) { return (crt__member *)(void *)(t + 1); }
 static void *crt__task_frame(crt_task *t)
 {
-    void *frame = t + 1;
-    return t->flags & CRT__TASK_EXTERNAL ? *(void **)frame : frame;
+    if (CRT__LIKELY(!(t->flags & (CRT__TASK_EXTERNAL | CRT__TASK_MEMBER)))) return t + 1;
+    return t->flags & CRT__TASK_MEMBER ? (void *)(crt__member_of(t) + 1) : *(void **)(void *)(t + 1);
 }
 
 static uint64_t crt__task_new_id(crt__worker *w)
@@ -2241,8 +2449,8 @@ static void crt__task_init(crt_task *t, crt__worker *w, crt_fn fn, const void *f
     t->id = crt__task_new_id(w);
     memset(&t->u.slot, 0, sizeof t->u.slot);
     if (flags & CRT__TASK_EXTERNAL) memcpy(t + 1, &frame, sizeof frame);
-    else if (frame) memcpy(t + 1, frame, size);
-    else memset(t + 1, 0, size);
+    else if (frame) memcpy(crt__task_frame(t), frame, size);
+    else memset(crt__task_frame(t), 0, size);
 }
 // NOTIFIED, to be submitted. The state comes last: a walk over the chunks sees a
 // whole task or none.
@@ -2442,7 +2650,7 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
     if (CRT__UNLIKELY(rt->config.on_task_terminate != NULL) && !crt__is_job(t))
         crt__hook(t, rt->config.on_task_terminate);
     bool joined = (crt__atomic_load(&t->state, CRT__RELAXED) & CRT__JOIN) != 0;
-    bool failed = crt__task_failed(t);
+    bool failed = crt__task_failed(t), told = false;
     if (joined) {
         uintptr_t waiter = crt__atomic_xchg(&t->join, (uintptr_t)CRT__JOIN_DONE, CRT__ACQ_REL);
         if (waiter & CRT__JOIN_THREAD) {
@@ -2452,9 +2660,9 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
         } else {
             crt__word_wake(waiter);
         }
-    } else if (CRT__UNLIKELY(failed)) {
-        crt__report_failure(t);
     }
+    if (CRT__UNLIKELY(flags & CRT__TASK_MEMBER)) told = crt__crew_done(t, failed);
+    if (CRT__UNLIKELY(failed) && !joined && !told) crt__report_failure(t);
     bool fatal = (flags & CRT__TASK_PANICKED) && rt->config.unhandled_panic == CRT_PANIC_SHUTDOWN;
     bool root = (flags & CRT__TASK_ROOT) != 0;
     uint32_t gone = 1 + more, old;
@@ -2722,6 +2930,11 @@ CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result)
 
 static bool crt__job_cancel(crt_task *t);
 
+// True: it was idle, and the caller must crt__submit it.
+static bool crt__task_mark_aborted(crt_task *t)
+{
+    return crt__sits_idle(crt__atomic_or(&t->state, CRT__CANCELLED | CRT__NOTIFIED, CRT__ACQ_REL));
+}
 CRTDEF void crt_abort(crt_join_handle *join)
 {
     crt_task *t = crt__joined(join);
@@ -2730,8 +2943,7 @@ CRTDEF void crt_abort(crt_join_handle *join)
         crt__job_cancel(t);
         return;
     }
-    uint32_t old = crt__atomic_or(&t->state, CRT__CANCELLED | CRT__NOTIFIED, CRT__ACQ_REL);
-    if (crt__sits_idle(old)) crt__submit(t);
+    if (crt__task_mark_aborted(t)) crt__submit(t);
 }
 
 CRTDEF bool crt_is_finished(const crt_join_handle *join)
@@ -2761,6 +2973,31 @@ CRTDEF const char *crt_join_panic_message(const crt_join_handle *join)
     return text ? text : "(no memory for the message)";
 }
 CRTDEF uint64_t crt_join_id(const crt_join_handle *join) { return join ? crt__joined(join)->id : 0; }
+
+// --- abort handles: a reference to the task
+
+CRTDEF crt_abort_handle *crt_join_abort_handle(const crt_join_handle *join)
+{
+    return crt_abort_handle_clone((crt_abort_handle *)(uintptr_t)join);
+}
+CRTDEF crt_abort_handle *crt_abort_handle_clone(crt_abort_handle *a)
+{
+    if (a) crt__task_ref((crt_task *)a);
+    return a;
+}
+CRTDEF void crt_abort_handle_abort(crt_abort_handle *a) { crt_abort((crt_join_handle *)a); }
+CRTDEF bool crt_abort_handle_is_finished(const crt_abort_handle *a)
+{
+    return !a || (crt__atomic_load(&((const crt_task *)(const void *)a)->state, CRT__ACQUIRE) & CRT__COMPLETE) != 0;
+}
+CRTDEF uint64_t crt_abort_handle_id(const crt_abort_handle *a) { return crt_join_id((const crt_join_handle *)a); }
+CRTDEF void crt_abort_handle_drop(crt_abort_handle **a)
+{
+    crt_task *t = a ? (crt_task *)*a : NULL;
+    if (!t) return;
+    *a = NULL;
+    crt__task_unref(t, 1);
+}
 
 // ---------------------------------------------------------------------------
 // >>run queue     the injection queue and the ring with work stealing
@@ -3028,6 +3265,18 @@ static void crt__wheel_refresh(crt__wheel *w)
     crt__atomic_store(&w->next, crt__wheel_next(w, &level, &index), CRT__SEQ_CST);
     crt__unlock(&w->lock);
 }
+static void crt__delay_fire(crt_slot *t);
+// A timer wakes its task; an entry of a delay queue has none and joins those due.
+static void crt__timer_fire(crt_slot *t, crt__list *ready)
+{
+    crt_task *task = t->task;
+    if (CRT__UNLIKELY(!task)) {
+        crt__delay_fire(t);
+        return;
+    }
+    crt__atomic_store(&t->state, CRT__TIMER_FIRED, CRT__RELEASE);
+    crt__wake_into(ready, task);
+}
 // Moves time to `now` and wakes what is due, into `ready`. Under lock.
 static uint32_t crt__wheel_advance(crt__wheel *w, uint64_t now, crt__list *ready)
 {
@@ -3046,9 +3295,7 @@ static uint32_t crt__wheel_advance(crt__wheel *w, uint64_t now, crt__list *ready
         while (t) {
             crt_slot *after = t->next;
             if (t->value <= begins) {
-                crt_task *task = t->task;
-                crt__atomic_store(&t->state, CRT__TIMER_FIRED, CRT__RELEASE);
-                crt__wake_into(ready, task);
+                crt__timer_fire(t, ready);
                 fired++;
             } else {
                 crt__wheel_link(w, t);
@@ -3194,11 +3441,16 @@ static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute)
 CRTDEF crt_poll crt_sleep(crt_cx *cx, crt_duration d) { return crt__sleep(cx, d, false); }
 CRTDEF crt_poll crt_sleep_until(crt_cx *cx, crt_instant t) { return crt__sleep(cx, t, true); }
 
+CRTDEF void crt_timer_stop(crt_timer *t)
+{
+    crt__slot_cancel(&t->slot);
+    crt__group_unlink(&t->group);
+    t->set = 0;
+}
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at)
 {
     (void)cx;
-    crt__slot_cancel(&t->slot);
-    crt__group_unlink(&t->group);
+    crt_timer_stop(t);
     t->deadline = at;
     t->set = 1;
 }
@@ -3251,6 +3503,209 @@ CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
     if (i->behavior == CRT_SKIP)
         i->next = crt__instant_after(now, i->period - (now - due) % i->period);
     return 0;
+}
+
+// --- delay queue: a wheel of its own, whose entries have no task
+// The lock of the queue guards its wheel, what is due, and the waiter. The one who
+// waits sleeps on the queue's timer until the wheel's next event; an insertion that
+// comes before that wakes it, to sleep for less. slot.object is the queue.
+
+static void crt__delay_fire(crt_slot *t)
+{
+    crt_delay_queue *q = t->object;
+    t->state = CRT__TIMER_FIRED;
+    t->next = NULL;
+    t->prev = q->crt__due_last;
+    if (t->prev) t->prev->next = t;
+    else q->crt__due = t;
+    q->crt__due_last = t;
+}
+// Out of wherever it is; under the lock.
+static void crt__delay_unlink(crt_delay_queue *q, crt_slot *t)
+{
+    if (t->state == CRT__TIMER_QUEUED) {
+        crt__wheel_unlink(q->crt__wheel, t);
+    } else {
+        if (t->prev) t->prev->next = t->next;
+        else if (t->state == CRT__TIMER_FIRED) q->crt__due = t->next;
+        else q->crt__never = t->next;
+        if (t->next) t->next->prev = t->prev;
+        else if (t->state == CRT__TIMER_FIRED) q->crt__due_last = t->prev;
+    }
+    t->state = 0;
+    t->object = NULL;
+    q->crt__len--;
+}
+// Into the wheel, or among those due; under the lock. True: somebody waits for longer.
+static bool crt__delay_link(crt_delay_queue *q, crt_delay *d, crt_instant at, crt_instant now)
+{
+    crt__wheel *w = q->crt__wheel;
+    uint64_t before = w->next, tick = crt__tick_floor(now);
+    crt_slot *t = &d->crt__slot;
+    memset(t, 0, sizeof *t);
+    t->object = q;
+    t->value = crt__tick_ceil(at);
+    d->deadline = at;
+    q->crt__len++;
+    if (at == CRT_FOREVER) {
+        t->state = CRT__TIMER_NEVER;
+        t->next = q->crt__never;
+        if (t->next) t->next->prev = t;
+        q->crt__never = t;
+        return false;
+    }
+    if (tick > w->elapsed && tick < before) w->elapsed = tick;
+    if (crt__wheel_insert(w, t)) return w->next < before;
+    crt__delay_fire(t);
+    return true;
+}
+static void crt__delay_wake(crt_delay_queue *q, crt__list *ready)
+{
+    crt_slot *waiter = q->crt__waiter;
+    if (!waiter) return;
+    crt_task *task = waiter->task;
+    q->crt__waiter = NULL;
+    crt__wake_into(ready, task);
+}
+static int crt__delay_put(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at, bool again)
+{
+    crt__list ready = {NULL, NULL};
+    if (!crt__has_time(cx->rt)) return CRT_ENODRIVER;
+    crt__lock(&q->crt__lock);
+    int e = !again && d->crt__slot.object ? CRT_EBUSY : again && d->crt__slot.object != q ? CRT_EINVAL : 0;
+    if (!e && !q->crt__wheel) {
+        q->crt__wheel = CRT_MALLOC(sizeof(crt__wheel));
+        if (q->crt__wheel) {
+            memset(q->crt__wheel, 0, sizeof(crt__wheel));
+            q->crt__wheel->next = UINT64_MAX;
+        } else {
+            e = CRT_ENOMEM;
+        }
+    }
+    if (!e) {
+        if (again) crt__delay_unlink(q, &d->crt__slot);
+        if (crt__delay_link(q, d, at, crt__rt_now(cx->rt))) crt__delay_wake(q, &ready);
+    }
+    crt__unlock(&q->crt__lock);
+    crt__submit_list(&ready);
+    return e;
+}
+CRTDEF int crt_delay_insert_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at)
+{
+    return crt__delay_put(cx, q, d, at, false);
+}
+CRTDEF int crt_delay_insert(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after)
+{
+    return crt__delay_put(cx, q, d, crt__instant_after(crt__rt_now(cx->rt), after), false);
+}
+CRTDEF int crt_delay_reset_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at)
+{
+    return crt__delay_put(cx, q, d, at, true);
+}
+CRTDEF int crt_delay_reset(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after)
+{
+    return crt__delay_put(cx, q, d, crt__instant_after(crt__rt_now(cx->rt), after), true);
+}
+CRTDEF bool crt_delay_remove(crt_delay_queue *q, crt_delay *d)
+{
+    crt__lock(&q->crt__lock);
+    bool was = d->crt__slot.object == q;
+    if (was) crt__delay_unlink(q, &d->crt__slot);
+    crt__unlock(&q->crt__lock);
+    return was;
+}
+static void crt__op_delay_cancel(crt_slot *slot)
+{
+    crt_delay_queue *q = slot->object;
+    crt__lock(&q->crt__lock);
+    if (q->crt__waiter == slot) q->crt__waiter = NULL;
+    crt__unlock(&q->crt__lock);
+}
+static const crt__op crt__op_delay = {"delay queue", crt__op_delay_cancel};
+
+// What is due now: 0 and *d, CRT_EEMPTY, or CRT_PENDING and when to look again. Then the
+// caller is registered.
+static crt_poll crt__delay_take(crt_cx *cx, crt_delay_queue *q, crt_delay **d, crt_instant *again)
+{
+    crt__list none = {NULL, NULL};
+    uint64_t now = crt__tick_floor(crt__rt_now(cx->rt));
+    crt_poll r = 0;
+    crt__lock(&q->crt__lock);
+    if (q->crt__wheel && q->crt__wheel->next <= now) crt__wheel_advance(q->crt__wheel, now, &none);
+    crt_slot *t = q->crt__due;
+    if (t) {
+        crt__delay_unlink(q, t);
+        *d = crt__container(t, crt_delay, crt__slot);
+    } else if (!q->crt__len) {
+        r = CRT_EEMPTY;
+    } else {
+        uint64_t next = q->crt__wheel->next;
+        *again = next > (uint64_t)INT64_MAX / 1000000 ? CRT_FOREVER : (crt_instant)(next * 1000000);
+        crt__slot_park(cx, cx->slot, &crt__op_delay, q);
+        q->crt__waiter = cx->slot;
+        r = CRT_PENDING;
+    }
+    crt__unlock(&q->crt__lock);
+    return r;
+}
+CRTDEF crt_poll crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d)
+{
+    crt_instant again = 0;
+    crt_poll r;
+    if (!crt__leaf(cx, &crt__op_delay, q)) {
+        crt_timer_stop(&q->crt__timer);
+        return CRT_UNWIND;
+    }
+    if (!crt__coop(cx)) return CRT_PENDING;
+    do {   // until it is due, or the timer waits for long enough
+        if ((r = crt__delay_take(cx, q, d, &again)) != CRT_PENDING) break;
+        if (!q->crt__timer.set || q->crt__timer.deadline != again) crt_timer_reset_at(cx, &q->crt__timer, again);
+    } while (crt_unconstrained(cx, crt_timer_wait(cx, &q->crt__timer)) != CRT_PENDING);
+    if (r == CRT_PENDING) {
+        crt__coop_return(cx);
+        return r;
+    }
+    crt__slot_cancel(cx->slot);
+    crt_timer_stop(&q->crt__timer);
+    return r;
+}
+CRTDEF crt_delay *crt_delay_peek(crt_delay_queue *q)
+{
+    uint32_t level, index;
+    crt_slot *t;
+    crt__lock(&q->crt__lock);
+    t = q->crt__due;
+    if (!t && q->crt__wheel && crt__wheel_next(q->crt__wheel, &level, &index) != UINT64_MAX) {
+        t = q->crt__wheel->slots[level][index];
+        for (crt_slot *other = t; other; other = other->next)   // a slot above the lowest level is in no order
+            if (other->value < t->value) t = other;
+    }
+    if (!t) t = q->crt__never;
+    crt__unlock(&q->crt__lock);
+    return t ? crt__container(t, crt_delay, crt__slot) : NULL;
+}
+CRTDEF size_t crt_delay_len(crt_delay_queue *q)
+{
+    crt__lock(&q->crt__lock);
+    size_t n = q->crt__len;
+    crt__unlock(&q->crt__lock);
+    return n;
+}
+CRTDEF void crt_delay_queue_clear(crt_delay_queue *q)
+{
+    crt__lock(&q->crt__lock);
+    while (q->crt__due) crt__delay_unlink(q, q->crt__due);
+    while (q->crt__never) crt__delay_unlink(q, q->crt__never);
+    for (uint32_t level = 0; q->crt__wheel && level < CRT__WHEEL_LEVELS; level++)
+        for (uint32_t i = 0; i < CRT__WHEEL_SLOTS; i++)
+            while (q->crt__wheel->slots[level][i]) crt__delay_unlink(q, q->crt__wheel->slots[level][i]);
+    crt__unlock(&q->crt__lock);
+}
+CRTDEF void crt_delay_queue_drop(crt_delay_queue *q)
+{
+    crt_delay_queue_clear(q);
+    if (q->crt__wheel) CRT_FREE(q->crt__wheel);
+    q->crt__wheel = NULL;
 }
 
 // ---------------------------------------------------------------------------
@@ -3614,16 +4069,16 @@ static bool crt__has_local(crt__worker *w)
 
 // --- running a task
 
-static crt_local_set *crt__local_end(crt_task *t);
-static void crt__local_set_leave(crt_local_set *set);
+static void crt__locals_end(crt_task *t);
 
 // Completes a task that this thread runs, or has adopted.
 static void crt__end_task(crt_task *t, crt_poll r)
 {
     if (CRT__UNLIKELY(t->u.slot.op || t->groups)) crt__task_unlink(t);
-    crt_local_set *set = CRT__UNLIKELY(t->flags & CRT__TASK_PINNED) ? crt__local_end(t) : NULL;
+    if (CRT__UNLIKELY(t->ext != NULL)) crt__locals_end(t);
+    if (CRT__UNLIKELY(t->flags & CRT__TASK_PINNED))
+        crt__atomic_sub(&t->home->rt->workers[t->flags >> CRT__TASK_WORKER_SHIFT].pinned_live, 1, CRT__RELEASE);
     crt__task_complete(t, r, 0);
-    if (CRT__UNLIKELY(set != NULL)) crt__local_set_leave(set);
 }
 static void crt__wake_all(crt_runtime *rt)
 {
@@ -4237,14 +4692,19 @@ static void crt__job_ended(crt_runtime *rt)
         crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE))
         crt__unpark(&rt->workers[0]);   // time may run on
 }
-// False: it has begun, or ended.
-static bool crt__job_cancel(crt_task *t)
+// Ends a claimed job without running it.
+static void crt__job_abandon(crt_task *t)
 {
     crt_runtime *rt = t->home->rt;
-    if (!crt__job_claim(t)) return false;
     t->flags |= CRT__TASK_WAS_CANCELLED;
     crt__task_complete(t, CRT_UNWIND, 0);
     crt__job_ended(rt);
+}
+// False: it has begun, or ended.
+static bool crt__job_cancel(crt_task *t)
+{
+    if (!crt__job_claim(t)) return false;
+    crt__job_abandon(t);
     return true;
 }
 
@@ -4304,32 +4764,39 @@ static void crt__pool_drain(crt_runtime *rt)
             crt__cpu_relax();
             continue;
         }
-        bool carries_worker = ((crt__job *)(void *)(t + 1))->fn == crt__takeover;
+        bool carries_worker = ((crt__job *)crt__task_frame(t))->fn == crt__takeover;
         if (crt__job_cancel(t) && carries_worker) crt__worker_done(rt);   // nobody runs its loop any more
         crt__task_unref(t, 1);
     }
 }
-static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **join,
-                           intptr_t (*f)(void *), void *arg)
+static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key);
+static void crt__crew_forget(crt_task *t);
+
+// `join` and `crew` may be NULL.
+static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle **join, crt__crew *crew,
+                              intptr_t (*f)(void *), void *arg)
 {
     crt__job job = {f, arg};
     if (join) *join = NULL;
     if (!f) return CRT_EINVAL;
     if (crt__atomic_load(&rt->closing, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
-    crt_task *t = crt__task_alloc(rt, w, sizeof job);
+    crt_task *t = crt__task_alloc(rt, w, sizeof job + (crew ? sizeof(crt__member) : 0));
     if (!t) return CRT_ENOMEM;
-    crt__task_init(t, w, NULL, &job, sizeof job, 0);
+    crt__task_init(t, w, NULL, &job, sizeof job, crew ? CRT__TASK_MEMBER : 0);
     // Two more references: the queue's, since an aborted job ends before it leaves
     // the queue; ours, until the end of this function.
-    crt__task_publish(t, join != NULL, 2);
+    crt__task_publish(t, join || crew, 2);
+    if (crew) (void)crt__crew_add(crew, t, 0);   // a join set takes any
     crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
     if (join) *join = (crt_join_handle *)t;
     crt__inject_push(&rt->pool.queue, t, t, 1);
     crt__atomic_fence(CRT__SEQ_CST);
     int e = crt__pool_signal(rt);
     if (CRT__UNLIKELY(e != 0)) {
-        if (crt__job_cancel(t)) {
+        if (crt__job_claim(t)) {
             crt__say(rt, CRT_LOG_ERROR, "no thread for blocking work can be started: %s", crt_strerror(e));
+            if (crew) crt__crew_forget(t);
+            crt__job_abandon(t);
             if (join) crt_detach(join);
             crt__pool_drain(rt);   // others may have relied on the thread that we failed to start
         } else {
@@ -4339,6 +4806,10 @@ static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **jo
     if (CRT__UNLIKELY(crt__atomic_load(&rt->pool.stop, CRT__SEQ_CST))) crt__pool_drain(rt);   // shut down meanwhile
     crt__task_unref(t, 1);
     return e;
+}
+static int crt__pool_spawn(crt_runtime *rt, crt__worker *w, crt_join_handle **join, intptr_t (*f)(void *), void *arg)
+{
+    return crt__pool_spawn_in(rt, w, join, NULL, f, arg);
 }
 
 // Waits for a token. False: keep-alive has passed, the thread may end.
@@ -4485,13 +4956,8 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
 }
 
 // ---------------------------------------------------------------------------
-// >>spawn         new tasks, local sets
+// >>spawn         new tasks
 // ---------------------------------------------------------------------------
-
-typedef struct crt__ext_set {
-    crt__ext ext;
-    crt_local_set *set;
-} crt__ext_set;
 
 // All of crt_spawn in one place. `w` is the worker of the calling thread, or NULL.
 typedef struct crt__spawn_how {
@@ -4501,7 +4967,8 @@ typedef struct crt__spawn_how {
     uint32_t flags;
     crt_join_handle **join;
     const char *name;
-    crt_local_set *set;
+    crt__crew *crew;      // the group that it belongs to; then storage is NULL
+    uint64_t key;
     void *storage;
     size_t storage_size;
 } crt__spawn_how;
@@ -4564,20 +5031,16 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
         if (e) return crt__spawn_refused(rt, w, e);
     } else {
         size_t room = how->flags & CRT__TASK_EXTERNAL ? sizeof(void *) : how->size;
+        if (CRT__UNLIKELY(how->crew != NULL)) room += sizeof(crt__member);
         t = crt__task_alloc(rt, w, room);
         if (CRT__UNLIKELY(!t)) return crt__spawn_refused(rt, w, CRT_ENOMEM);
     }
-    crt__task_init(t, w, how->fn, how->frame, how->size, how->flags);
+    uint32_t flags = CRT__UNLIKELY(how->crew != NULL) ? how->flags | CRT__TASK_MEMBER : how->flags;
+    crt__task_init(t, w, how->fn, how->frame, how->size, flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
-    if (CRT__UNLIKELY(how->set != NULL)) {
-        crt__ext_set *e = crt__ext_add(t, CRT__EXT_SET, sizeof *e);
-        if (!e) {
-            crt__task_free(t);
-            return crt__spawn_refused(rt, w, CRT_ENOMEM);
-        }
-        e->set = how->set;
-        crt__ext_publish(t, e);
-        crt__atomic_add(&how->set->crt__live, 1, CRT__ACQ_REL);
+    if (CRT__UNLIKELY(how->crew != NULL) && !crt__crew_add(how->crew, t, how->key)) {
+        crt__task_free(t);
+        return crt__spawn_refused(rt, w, CRT_ECANCELED);
     }
     crt__task_publish(t, how->join != NULL, 0);
     if (CRT__UNLIKELY(how->flags & CRT__TASK_PINNED))
@@ -4597,17 +5060,12 @@ static uint32_t crt__pin_to(const crt__worker *w)
 {
     return CRT__TASK_PINNED | w->index << CRT__TASK_WORKER_SHIFT;
 }
-static crt_local_set *crt__set_of(crt_task *t)
-{
-    crt__ext_set *e = crt__ext_find(t, CRT__EXT_SET);
-    return e ? e->set : NULL;
-}
 // Where a task that says "local" goes.
 static int crt__spawn_local_how(crt_cx *cx, crt__spawn_how *how)
 {
     if (cx->task->flags & CRT__TASK_PINNED) {
         how->flags |= cx->task->flags & (CRT__TASK_PINNED | ~0u << CRT__TASK_WORKER_SHIFT);
-        how->set = crt__set_of(cx->task);
+        how->crew = crt__member_of(cx->task)->crew;   // pinned tasks come from local sets only
     } else if (crt__is_multi(cx->rt)) {
         crt__say(cx->rt, CRT_LOG_ERROR,
                  "crt_spawn_local on the multi-thread flavour works inside a crt_local_set only");
@@ -4619,7 +5077,7 @@ static int crt__spawn_local_how(crt_cx *cx, crt__spawn_how *how)
 CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
                       unsigned kind)
 {
-    crt__spawn_how how = {fn, frame, size, 0, join, NULL, NULL, NULL, 0};
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
     if (CRT__UNLIKELY(kind & CRT__SPAWN_LOCAL)) {
         int e = crt__spawn_local_how(cx, &how);
         if (join) *join = NULL;
@@ -4630,23 +5088,27 @@ CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void 
 CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_join_handle **join,
                          crt_fn fn, const void *frame, size_t size)
 {
-    crt__spawn_how how = {fn, frame, size, 0, join, NULL, NULL, storage, storage_size};
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
+    how.storage = storage;
+    how.storage_size = storage_size;
     if (!storage) return CRT_EINVAL;
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
 CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn, const void *frame, size_t size)
 {
     crt_runtime *rt = (crt_runtime *)h;
-    crt__spawn_how how = {fn, frame, size, 0, join, NULL, NULL, NULL, 0};
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
     crt__worker *w = crt__tls.worker;
     if (!h) return CRT_EINVAL;
     return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
 }
 CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
 {
-    crt__spawn_how how = {d->fn, d->frame, d->size, 0, d->join, d->name, NULL, d->storage, d->storage_size};
+    crt__spawn_how how = {.fn = d->fn, .frame = d->frame, .size = d->size, .join = d->join, .name = d->name};
     crt_runtime *rt = d->handle ? (crt_runtime *)d->handle : cx->rt;
     crt__worker *w = crt__tls.worker;
+    how.storage = d->storage;
+    how.storage_size = d->storage_size;
     if (d->join) *d->join = NULL;
     if (d->local) {
         int e = rt == cx->rt ? crt__spawn_local_how(cx, &how) : CRT_EINVAL;
@@ -4655,70 +5117,6 @@ CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
         how.flags |= d->priority > 0 ? CRT__TASK_URGENT : CRT__TASK_BACKGROUND;
     }
     return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
-}
-
-CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join, crt_fn fn,
-                                const void *frame, size_t size)
-{
-    crt__worker *none = NULL, *w = cx->worker ? cx->worker : &cx->rt->workers[0];
-    if (join) *join = NULL;
-    crt__atomic_cas(&set->crt__worker, &none, w, CRT__ACQ_REL, CRT__ACQUIRE);
-    w = crt__atomic_load(&set->crt__worker, CRT__ACQUIRE);
-    if (w->rt != cx->rt) return CRT_EINVAL;
-    crt__spawn_how how = {fn, frame, size, crt__pin_to(w), join, NULL, set, NULL, 0};
-    return crt__spawn_task(cx->rt, cx->worker, &how);
-}
-// A pinned task ends: its set, which learns of it once the task is complete.
-static crt_local_set *crt__local_end(crt_task *t)
-{
-    crt__worker *w = &t->home->rt->workers[t->flags >> CRT__TASK_WORKER_SHIFT];
-    crt__atomic_sub(&w->pinned_live, 1, CRT__RELEASE);
-    return crt__set_of(t);
-}
-static void crt__set_unlink(crt_local_set *set, crt_slot *slot)
-{
-    crt_slot **p = &set->crt__waiters;
-    while (*p && *p != slot) p = &(*p)->next;
-    if (*p) *p = slot->next;
-}
-static void crt__local_set_leave(crt_local_set *set)
-{
-    crt__list ready = {NULL, NULL};
-    crt__lock(&set->crt__lock);
-    if (crt__atomic_sub(&set->crt__live, 1, CRT__ACQ_REL) == 1)
-        for (crt_slot *s; (s = set->crt__waiters);) {
-            set->crt__waiters = s->next;
-            s->state = 0;
-            crt__wake_into(&ready, s->task);
-        }
-    crt__unlock(&set->crt__lock);
-    crt__submit_list(&ready);
-}
-static void crt__op_set_cancel(crt_slot *slot)
-{
-    crt_local_set *set = slot->object;
-    crt__lock(&set->crt__lock);
-    crt__set_unlink(set, slot);
-    crt__unlock(&set->crt__lock);
-}
-static const crt__op crt__op_local_set = {"local set", crt__op_set_cancel};
-CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set)
-{
-    crt_slot *slot = cx->slot;
-    if (!crt__leaf(cx, &crt__op_local_set, set)) return CRT_UNWIND;
-    crt__lock(&set->crt__lock);
-    bool done = crt__atomic_load(&set->crt__live, CRT__ACQUIRE) == 0;
-    if (done) {
-        if (slot->op) crt__set_unlink(set, slot);
-        slot->op = NULL;
-    } else if (!slot->op || !slot->state) {   // woken, but there are new tasks: wait again
-        crt__slot_park(cx, slot, &crt__op_local_set, set);
-        slot->state = 1;
-        slot->next = set->crt__waiters;
-        set->crt__waiters = slot;
-    }
-    crt__unlock(&set->crt__lock);
-    return done ? 0 : CRT_PENDING;
 }
 
 // ---------------------------------------------------------------------------
@@ -6704,7 +7102,7 @@ CRTDEF bool crt__once_enter(crt_cx *cx, crt_once_cell *c)
     if (r != CRT__SLOT_GRANTED) return false;
     crt__atomic_store(&c->crt__maker, cx->slot, CRT__RELAXED);
     crt__slot_park(cx, &c->crt__making, &crt__op_once_making, c);
-    crt__group_link(cx, &c->crt__group, &c->crt__making, 1, 0);
+    crt__group_link(cx, &c->crt__listed, &c->crt__making, 1, 0);
     return true;
 }
 CRTDEF crt_poll crt__once_leave(crt_cx *cx, crt_once_cell *c, crt_poll r)
@@ -6715,7 +7113,7 @@ CRTDEF crt_poll crt__once_leave(crt_cx *cx, crt_once_cell *c, crt_poll r)
         crt__slot_cancel(cx->slot);
         r = CRT_UNWIND;
     }
-    crt__group_unlink(&c->crt__group);
+    crt__group_unlink(&c->crt__listed);
     c->crt__making.op = NULL;
     crt__once_finish(c, r >= 0);
     return crt__min(r, 0);
@@ -6982,7 +7380,10 @@ CRTDEF int crt_oneshot_try_recv(crt_oneshot_rx **rx, void *elem)
     if (!word || word > CRT__ONESHOT_RX_GONE) return CRT_EEMPTY;
     return crt__oneshot_take(rx, elem, word);
 }
-static crt_poll crt__poll_oneshot(crt_cx *cx, crt__call_of *call) { return crt_oneshot_recv(cx, call->object, call->a); }
+static crt_poll crt__poll_oneshot(crt_cx *cx, crt__call_of *call)
+{
+    return crt_oneshot_recv(cx, call->object, call->a);
+}
 CRTDEF int crt_oneshot_blocking_recv(crt_oneshot_rx **rx, void *elem)
 {
     return crt__block_thread(crt__poll_oneshot, rx, elem, NULL, 0);
@@ -7449,7 +7850,10 @@ CRTDEF size_t crt_mpsc_weak_count(const crt_mpsc_rx *rx)
     return crt__atomic_load(&((const crt__mpsc *)rx)->weak, CRT__ACQUIRE);
 }
 CRTDEF bool crt_mpsc_same_channel(const crt_mpsc_tx *a, const crt_mpsc_tx *b) { return a == b; }
-CRTDEF crt_mpsc_weak_tx *crt_mpsc_tx_downgrade(crt_mpsc_tx *tx) { return crt_mpsc_weak_tx_clone((crt_mpsc_weak_tx *)tx); }
+CRTDEF crt_mpsc_weak_tx *crt_mpsc_tx_downgrade(crt_mpsc_tx *tx)
+{
+    return crt_mpsc_weak_tx_clone((crt_mpsc_weak_tx *)tx);
+}
 CRTDEF crt_mpsc_weak_tx *crt_mpsc_weak_tx_clone(crt_mpsc_weak_tx *w)
 {
     crt__mpsc *c = (crt__mpsc *)w;
@@ -7526,8 +7930,14 @@ CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx
     *tx = (crt_broadcast_tx *)c;
     return 0;
 }
-static void *crt__broadcast_at(crt__broadcast *c, uint64_t n) { return (char *)c->data + (size_t)(n & c->mask) * c->size; }
-static uint64_t crt__broadcast_oldest(const crt__broadcast *c) { return c->tail > c->mask ? c->tail - (c->mask + 1) : 0; }
+static void *crt__broadcast_at(crt__broadcast *c, uint64_t n)
+{
+    return (char *)c->data + (size_t)(n & c->mask) * c->size;
+}
+static uint64_t crt__broadcast_oldest(const crt__broadcast *c)
+{
+    return c->tail > c->mask ? c->tail - (c->mask + 1) : 0;
+}
 static void crt__broadcast_unref(crt__broadcast *c)
 {
     if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(c);
@@ -7749,7 +8159,10 @@ static int crt__watch_join(crt__watch *c, const crt_watch_rx *of, crt_watch_rx *
     crt__unlock(&c->q.lock);
     return 0;
 }
-CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx) { return crt__watch_join((crt__watch *)tx, NULL, rx); }
+CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx)
+{
+    return crt__watch_join((crt__watch *)tx, NULL, rx);
+}
 CRTDEF int crt_watch_rx_clone(const crt_watch_rx *of, crt_watch_rx **rx) { return crt__watch_join(of->c, of, rx); }
 CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx, crt_watch_rx **rx)
 {
@@ -8145,6 +8558,649 @@ CRTDEF crt_poll crt__select_end(crt_cx *cx)
 }
 
 // ---------------------------------------------------------------------------
+// >>groups        crews of tasks: scope, join set, join map, tracker, local set
+// ---------------------------------------------------------------------------
+// A crew is a list of tasks under a lock. Each of its tasks carries a crt__member
+// before its frame, entered before the task can run and taken out, by the thread that
+// completes it, before it is COMPLETE: while a task is listed, it is there.
+//
+//     live:  m <-> m <-> m          done (join sets only):  m -> m -> m
+//
+// Invariants. `count` is the length of live, plus tokens. A join set owns the JOIN
+// reference of each of its tasks, live or done; in the others tasks have no handle
+// unless the caller asked for one. The crews of join sets and trackers are counted:
+// the owner and each live task hold a reference. Those of scopes and local sets lie
+// in the user's memory, which must outlive the tasks: a scope sees to that itself.
+// Who waits may go, and the memory with it, once it has seen the count at 0 under the
+// lock: whoever counted down touches the crew no more after it has let go of it.
+
+enum { CRT__CREW_LOCAL = 0, CRT__CREW_SCOPE, CRT__CREW_TRACKER, CRT__CREW_SET };
+enum { CRT__CREW_CLOSED = 1, CRT__CREW_ABORTED = 2, CRT__CREW_DROPPED = 4 };   // crew.flags
+enum { CRT__MEMBER_LIVE = 0, CRT__MEMBER_DONE = 1, CRT__MEMBER_FORGOTTEN = 2 };   // member.state
+
+static crt__crew *crt__crew_new(uint32_t kind)
+{
+    crt__crew *c = CRT_MALLOC(sizeof *c);
+    if (!c) return NULL;
+    memset(c, 0, sizeof *c);
+    c->kind = kind;
+    c->refs = 1;
+    return c;
+}
+static void crt__crew_ref(crt__crew *c)
+{
+    if (c->kind >= CRT__CREW_TRACKER) crt__atomic_add(&c->refs, 1, CRT__RELAXED);
+}
+static void crt__crew_unref(crt__crew *c)
+{
+    if (c->kind >= CRT__CREW_TRACKER && crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(c);
+}
+static crt_task *crt__member_task(crt__member *m) { return (crt_task *)(void *)m - 1; }
+
+// Lists a task that nobody can run yet. False: the crew takes no more.
+static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key)
+{
+    crt__member *m = crt__member_of(t);
+    crt__crew_ref(c);
+    m->crew = c;
+    m->prev = NULL;
+    m->key = key;
+    m->state = CRT__MEMBER_LIVE;
+    crt__lock(&c->q.lock);
+    bool open = c->kind != CRT__CREW_SCOPE || !(c->flags & CRT__CREW_ABORTED);
+    if (open) {
+        m->next = c->live;
+        if (m->next) m->next->prev = m;
+        c->live = m;
+        c->count++;
+    }
+    crt__unlock(&c->q.lock);
+    if (!open) crt__crew_unref(c);
+    return open;
+}
+static void crt__crew_push_done(crt__crew *c, crt__member *m)
+{
+    m->state = CRT__MEMBER_DONE;
+    m->next = NULL;
+    m->prev = c->done_last;
+    if (m->prev) m->prev->next = m;
+    else c->done = m;
+    c->done_last = m;
+    c->ready++;
+}
+static void crt__crew_pull_done(crt__crew *c, crt__member *m)
+{
+    if (m->prev) m->prev->next = m->next;
+    else c->done = m->next;
+    if (m->next) m->next->prev = m->prev;
+    else c->done_last = m->prev;
+    c->ready--;
+}
+// Takes a task that is complete off a join set's hands, which nobody will ask for.
+static void crt__crew_drop_result(crt_task *t)
+{
+    crt_join_handle *h = (crt_join_handle *)t;
+    crt_detach(&h);
+}
+// A member is about to be complete; its outcome is in place. True: its failure has
+// been told to somebody.
+static bool crt__crew_done(crt_task *t, bool failed)
+{
+    crt__member *m = crt__member_of(t);
+    crt__crew *c = m->crew;
+    crt__list ready = {NULL, NULL};
+    bool told = false;
+    crt__lock(&c->q.lock);
+    if (m->prev) m->prev->next = m->next;
+    else c->live = m->next;
+    if (m->next) m->next->prev = m->prev;
+    c->count--;
+    bool forgotten = c->kind == CRT__CREW_SET && ((c->flags & CRT__CREW_DROPPED) || m->state == CRT__MEMBER_FORGOTTEN);
+    if (c->kind == CRT__CREW_SET && !forgotten) crt__crew_push_done(c, m);
+    if (c->kind == CRT__CREW_SCOPE && failed && !c->failure) {
+        bool panicked = (t->flags & CRT__TASK_PANICKED) != 0;
+        c->failure = panicked ? CRT_EPANIC : t->u.result;
+        told = !panicked;   // the message of a panic has no other way to be seen
+    }
+    if (c->kind == CRT__CREW_SET || c->failure || !c->count) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+    if (forgotten) crt__crew_drop_result(t);
+    if (c->kind >= CRT__CREW_TRACKER) crt__crew_unref(c);
+    return told;
+}
+// Its result will be asked for by nobody.
+static void crt__crew_forget(crt_task *t)
+{
+    crt__crew *c = crt__member_of(t)->crew;
+    crt__lock(&c->q.lock);
+    crt__member_of(t)->state = CRT__MEMBER_FORGOTTEN;
+    crt__unlock(&c->q.lock);
+}
+// Aborts all that live. Tasks are marked under the lock, so that none of them can go
+// meanwhile, and queued after it; jobs that have not begun are claimed and ended.
+static void crt__crew_abort(crt__crew *c)
+{
+    crt__list ready = {NULL, NULL};
+    crt_slot *claimed = NULL;
+    crt__lock(&c->q.lock);
+    c->flags |= CRT__CREW_ABORTED;
+    for (crt__member *m = c->live; m; m = m->next) {
+        crt_task *t = crt__member_task(m);
+        if (!crt__is_job(t)) {
+            if (crt__task_mark_aborted(t)) crt__list_push(&ready, t);
+        } else if (crt__job_claim(t)) {
+            t->u.slot.next = claimed;
+            claimed = &t->u.slot;
+        }
+    }
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+    while (claimed) {
+        crt_task *t = crt__container(claimed, crt_task, u.slot);
+        claimed = claimed->next;
+        crt__job_abandon(t);
+    }
+}
+static const crt__op crt__op_crew = {"a group of tasks", crt__op_waitq_cancel};
+
+// Waits until no task is left.
+static crt_poll crt__crew_wait(crt_cx *cx, crt__crew *c)
+{
+    crt_poll r = crt__waitq_enter(cx, &crt__op_crew, &c->q, &c->q);
+    if (r < 0) return r;
+    crt__lock(&c->q.lock);
+    bool done = !c->count && (c->kind != CRT__CREW_TRACKER || (c->flags & CRT__CREW_CLOSED));
+    if (!done) crt__waitq_park(cx, &crt__op_crew, &c->q, &c->q);
+    crt__unlock(&c->q.lock);
+    return done ? 0 : CRT_PENDING;
+}
+static size_t crt__crew_count(crt__crew *c)
+{
+    crt__lock(&c->q.lock);
+    size_t n = c->count + c->ready;
+    crt__unlock(&c->q.lock);
+    return n;
+}
+// On a runtime, from whatever thread.
+static int crt__crew_spawn(crt_runtime *rt, crt__crew *c, uint64_t key, crt_join_handle **join, crt_fn fn,
+                           const void *frame, size_t size)
+{
+    crt__worker *w = crt__tls.worker;
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .crew = c, .key = key};
+    return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
+}
+
+// --- scope: CLOSED -> OPEN (the body runs) -> DRAINING (it has ended) -> CLOSED
+
+enum { CRT__SCOPE_CLOSED = 0, CRT__SCOPE_OPEN = 1, CRT__SCOPE_DRAINING = 2 };
+
+CRTDEF bool crt__scope_open(crt_scope *s)
+{
+    if (s->crt__phase == CRT__SCOPE_CLOSED) {
+        s->crt__tasks.kind = CRT__CREW_SCOPE;
+        s->crt__tasks.flags = 0;
+        s->crt__tasks.failure = 0;
+        s->crt__try = 0;
+        crt__atomic_store(&s->crt__phase, CRT__SCOPE_OPEN, CRT__RELEASE);
+    }
+    return s->crt__phase == CRT__SCOPE_OPEN;
+}
+CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r)
+{
+    if (r == CRT_PENDING && CRT__LIKELY(!cx->unwind)) return;
+    if (r == CRT_PENDING) {   // the body took no notice of the cancellation
+        crt__slot_cancel(cx->slot);
+        r = CRT_UNWIND;
+    }
+    s->crt__result = r;
+    crt__atomic_store(&s->crt__phase, CRT__SCOPE_DRAINING, CRT__RELEASE);
+    if (r == CRT_UNWIND) crt__crew_abort(&s->crt__tasks);
+}
+// In the form that a failure cancels, the body is one arm, the look-out the other.
+CRTDEF crt_poll crt__scope_joined(crt_scope *s, crt_poll r)
+{
+    s->crt__try = 1;
+    if (r != CRT_PENDING && r != 0) crt__crew_abort(&s->crt__tasks);
+    return r == 0 ? s->crt__body : r;
+}
+// Does a failure among the tasks that are left ask for the end of the others?
+static bool crt__scope_failed(crt_scope *s)
+{
+    crt__lock(&s->crt__tasks.q.lock);
+    bool failed = s->crt__tasks.failure && !(s->crt__tasks.flags & CRT__CREW_ABORTED);
+    crt__unlock(&s->crt__tasks.q.lock);
+    return failed && s->crt__try;
+}
+static const crt__op crt__op_scope_watch = {"a scope", crt__op_waitq_cancel};
+CRTDEF crt_poll crt__scope_watch(crt_cx *cx, crt_scope *s)
+{
+    crt__crew *c = &s->crt__tasks;
+    if (s->crt__sel.crt__arms[0].state == CRT__ARM_DONE && !cx->unwind) {
+        crt__slot_cancel(cx->slot);
+        return 0;
+    }
+    crt_poll r = crt__waitq_enter(cx, &crt__op_scope_watch, &c->q, &c->q);
+    if (r < 0) return r;
+    crt__lock(&c->q.lock);
+    r = c->failure ? c->failure : CRT_PENDING;
+    if (r == CRT_PENDING) crt__waitq_park(cx, &crt__op_scope_watch, &c->q, &c->q);
+    crt__unlock(&c->q.lock);
+    return r;
+}
+CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s)
+{
+    if (s->crt__phase != CRT__SCOPE_DRAINING) return CRT_PENDING;
+    if (cx->unwind) {   // what remains to be done is to wait
+        cx->unwind = 0;
+        s->crt__result = CRT_UNWIND;
+        crt__crew_abort(&s->crt__tasks);
+    }
+    if (crt__scope_failed(s)) crt__crew_abort(&s->crt__tasks);
+    if (crt__crew_wait(cx, &s->crt__tasks) != 0) return CRT_PENDING;
+    crt__atomic_store(&s->crt__phase, CRT__SCOPE_CLOSED, CRT__RELEASE);
+    return s->crt__result >= 0 && s->crt__tasks.failure ? s->crt__tasks.failure : s->crt__result;
+}
+CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size)
+{
+    if (crt__atomic_load(&s->crt__phase, CRT__ACQUIRE) == CRT__SCOPE_CLOSED) {
+        crt__say(cx->rt, CRT_LOG_ERROR, "crt_scope_spawn works inside crt_scope_run only");
+        return CRT_ENOCONTEXT;
+    }
+    return crt__crew_spawn(cx->rt, &s->crt__tasks, 0, NULL, fn, frame, size);
+}
+CRTDEF void crt_scope_cancel(crt_scope *s)
+{
+    if (crt__atomic_load(&s->crt__phase, CRT__ACQUIRE) != CRT__SCOPE_CLOSED) crt__crew_abort(&s->crt__tasks);
+}
+CRTDEF size_t crt_scope_len(crt_scope *s) { return crt__crew_count(&s->crt__tasks); }
+
+// --- join set
+
+static int crt__join_set_crew(crt_join_set *set)
+{
+    if (!set->crt__tasks) set->crt__tasks = crt__crew_new(CRT__CREW_SET);
+    return set->crt__tasks ? 0 : CRT_ENOMEM;
+}
+CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
+                               const void *frame, size_t size)
+{
+    crt_join_handle *h;
+    if (abort) *abort = NULL;
+    if (!rt) return CRT_EINVAL;
+    int e = crt__join_set_crew(set);
+    if (!e) e = crt__crew_spawn(rt, set->crt__tasks, 0, &h, fn, frame, size);
+    if (!e && abort) *abort = crt_join_abort_handle(h);   // the set has the handle: it is still there
+    return e;
+}
+CRTDEF int crt_join_set_spawn_blocking(crt_cx *cx, crt_join_set *set, intptr_t (*f)(void *), void *arg)
+{
+    int e = crt__join_set_crew(set);
+    return e ? e : crt__pool_spawn_in(cx->rt, cx->worker, NULL, set->crt__tasks, f, arg);
+}
+// The first that is done, or NULL; under the lock.
+static crt__member *crt__join_set_pop(crt__crew *c)
+{
+    crt__member *m = c->done;
+    if (m) crt__crew_pull_done(c, m);
+    return m;
+}
+// The outcome of a task that was popped.
+static int crt__join_set_tell(crt_join_set *set, crt__member *m, uint64_t *id, intptr_t *result)
+{
+    crt_join_handle *h = (crt_join_handle *)crt__member_task(m);
+    if (id) *id = crt_join_id(h);
+    crt_detach(&set->crt__panicked);
+    int r = crt__join_take(&h, result);
+    set->crt__panicked = h;   // kept after CRT_EPANIC only, for the message
+    return r;
+}
+CRTDEF int crt_join_set_try_next(crt_join_set *set, uint64_t *id, intptr_t *result)
+{
+    crt__crew *c = set->crt__tasks;
+    if (!c) return CRT_EEMPTY;
+    crt__lock(&c->q.lock);
+    crt__member *m = crt__join_set_pop(c);
+    bool empty = !m && !c->count;
+    crt__unlock(&c->q.lock);
+    if (!m) return empty ? CRT_EEMPTY : CRT_EAGAIN;
+    return crt__join_set_tell(set, m, id, result);
+}
+static const crt__op crt__op_join_set = {"join set", crt__op_waitq_cancel};
+
+// The next that is done into *m: 0, CRT_EEMPTY, or a sentinel.
+static crt_poll crt__join_set_wait(crt_cx *cx, crt__crew *c, crt__member **m)
+{
+    if (!c) return crt__refuse(cx, CRT_EEMPTY);
+    crt_poll r = crt__waitq_enter(cx, &crt__op_join_set, &c->q, &c->q);
+    if (r < 0) return r;
+    crt__lock(&c->q.lock);
+    *m = crt__join_set_pop(c);
+    r = *m ? 0 : c->count ? CRT_PENDING : CRT_EEMPTY;
+    if (r == CRT_PENDING) crt__waitq_park(cx, &crt__op_join_set, &c->q, &c->q);
+    crt__unlock(&c->q.lock);
+    return r;
+}
+CRTDEF crt_poll crt_join_set_next_with_id(crt_cx *cx, crt_join_set *set, uint64_t *id, intptr_t *result)
+{
+    crt__member *m;
+    crt_poll r = crt__join_set_wait(cx, set->crt__tasks, &m);
+    return r == 0 ? crt__join_set_tell(set, m, id, result) : r;
+}
+CRTDEF crt_poll crt_join_set_next(crt_cx *cx, crt_join_set *set, intptr_t *result)
+{
+    return crt_join_set_next_with_id(cx, set, NULL, result);
+}
+CRTDEF const char *crt_join_set_panic_message(const crt_join_set *set)
+{
+    return crt_join_panic_message(set->crt__panicked);
+}
+CRTDEF size_t crt_join_set_len(const crt_join_set *set)
+{
+    return set->crt__tasks ? crt__crew_count(set->crt__tasks) : 0;
+}
+CRTDEF void crt_join_set_abort_all(crt_join_set *set)
+{
+    if (set->crt__tasks) crt__crew_abort(set->crt__tasks);
+}
+CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set)
+{
+    crt__member *m;
+    crt_poll r;
+    if (!cx->slot->op && !cx->unwind) crt_join_set_abort_all(set);
+    while ((r = crt__join_set_wait(cx, set->crt__tasks, &m)) == 0) (void)crt__join_set_tell(set, m, NULL, NULL);
+    return r == CRT_EEMPTY ? 0 : r;
+}
+// Lets go of the crew. From here on what its tasks come to is nobody's.
+CRTDEF void crt_join_set_detach_all(crt_join_set *set)
+{
+    crt__crew *c = set->crt__tasks;
+    crt_detach(&set->crt__panicked);
+    if (!c) return;
+    set->crt__tasks = NULL;
+    crt__lock(&c->q.lock);
+    c->flags |= CRT__CREW_DROPPED;
+    crt__member *done = c->done;
+    c->done = c->done_last = NULL;
+    c->ready = 0;
+    crt__unlock(&c->q.lock);
+    while (done) {
+        crt_task *t = crt__member_task(done);
+        done = done->next;
+        crt__crew_drop_result(t);
+    }
+    crt__crew_unref(c);
+}
+CRTDEF void crt_join_set_drop(crt_join_set *set)
+{
+    crt_join_set_abort_all(set);
+    crt_join_set_detach_all(set);
+}
+
+// --- join map: a chained hash table of the members, live and done, which its owner
+// alone touches
+
+static struct crt__member **crt__map_bucket(const crt_join_map *map, uint64_t key)
+{
+    uint64_t h = (key ^ key >> 32) * 0x9E3779B97F4A7C15ull;
+    return &map->crt__buckets[(size_t)(h >> 32) & (map->crt__size - 1)];
+}
+static crt__member *crt__map_find(const crt_join_map *map, uint64_t key)
+{
+    crt__member *m = map->crt__size ? *crt__map_bucket(map, key) : NULL;
+    while (m && m->key != key) m = m->chain;
+    return m;
+}
+static void crt__map_insert(crt_join_map *map, crt__member *m)
+{
+    struct crt__member **bucket = crt__map_bucket(map, m->key);
+    m->chain = *bucket;
+    *bucket = m;
+    map->crt__len++;
+}
+static void crt__map_remove(crt_join_map *map, crt__member *m)
+{
+    struct crt__member **p = crt__map_bucket(map, m->key);
+    while (*p != m) p = &(*p)->chain;
+    *p = m->chain;
+    map->crt__len--;
+}
+// Room for one more: as many buckets as members.
+static int crt__map_grow(crt_join_map *map)
+{
+    if (map->crt__len < map->crt__size) return 0;
+    crt_join_map bigger = *map;
+    bigger.crt__len = 0;
+    bigger.crt__size = map->crt__size ? map->crt__size * 2 : 8;
+    bigger.crt__buckets = CRT_MALLOC(bigger.crt__size * sizeof(struct crt__member *));
+    if (!bigger.crt__buckets) return CRT_ENOMEM;
+    memset(bigger.crt__buckets, 0, bigger.crt__size * sizeof(struct crt__member *));
+    for (size_t i = 0; i < map->crt__size; i++)
+        for (crt__member *m = map->crt__buckets[i], *after; m; m = after) {
+            after = m->chain;
+            crt__map_insert(&bigger, m);
+        }
+    if (map->crt__buckets) CRT_FREE(map->crt__buckets);
+    *map = bigger;
+    return 0;
+}
+// A task whose place another one takes: aborted, and its result dropped.
+static void crt__map_forget(crt_join_map *map, crt__member *m)
+{
+    crt__crew *c = map->crt__set.crt__tasks;
+    crt_task *t = crt__member_task(m);
+    crt__map_remove(map, m);
+    crt__task_ref(t);   // it may end, and go, at once
+    crt__lock(&c->q.lock);
+    bool done = m->state == CRT__MEMBER_DONE;
+    if (done) crt__crew_pull_done(c, m);
+    m->state = CRT__MEMBER_FORGOTTEN;
+    crt__unlock(&c->q.lock);
+    if (done) crt__crew_drop_result(t);
+    else crt_abort((crt_join_handle *)t);
+    crt__task_unref(t, 1);
+}
+CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size)
+{
+    crt_join_handle *h;
+    int e = crt__join_set_crew(&map->crt__set);
+    if (!e) e = crt__map_grow(map);
+    if (!e) e = crt__crew_spawn(cx->rt, map->crt__set.crt__tasks, key, &h, fn, frame, size);
+    if (e) return e;
+    crt__member *old = crt__map_find(map, key);
+    if (old) crt__map_forget(map, old);
+    crt__map_insert(map, crt__member_of(crt__joined(h)));
+    return 0;
+}
+CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result)
+{
+    crt__member *m;
+    crt_poll r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m);
+    // A task that was forgotten may be all that is left: the map is empty then.
+    if (r == CRT_PENDING && !map->crt__len) {
+        crt__slot_cancel(cx->slot);
+        return CRT_EEMPTY;
+    }
+    if (r != 0) return r;
+    if (key) *key = m->key;
+    crt__map_remove(map, m);
+    return crt__join_set_tell(&map->crt__set, m, NULL, result);
+}
+CRTDEF const char *crt_join_map_panic_message(const crt_join_map *map)
+{
+    return crt_join_set_panic_message(&map->crt__set);
+}
+CRTDEF bool crt_join_map_abort(crt_join_map *map, uint64_t key)
+{
+    crt__member *m = crt__map_find(map, key);
+    if (m) crt_abort((crt_join_handle *)crt__member_task(m));
+    return m != NULL;
+}
+CRTDEF bool crt_join_map_contains(const crt_join_map *map, uint64_t key) { return crt__map_find(map, key) != NULL; }
+CRTDEF size_t crt_join_map_len(const crt_join_map *map) { return map->crt__len; }
+CRTDEF void crt_join_map_abort_all(crt_join_map *map) { crt_join_set_abort_all(&map->crt__set); }
+CRTDEF void crt_join_map_abort_matching(crt_join_map *map, bool (*matches)(uint64_t key, void *user), void *user)
+{
+    for (size_t i = 0; i < map->crt__size; i++)
+        for (crt__member *m = map->crt__buckets[i]; m; m = m->chain)
+            if (matches(m->key, user)) crt_abort((crt_join_handle *)crt__member_task(m));
+}
+static void crt__map_clear(crt_join_map *map)
+{
+    if (map->crt__buckets) CRT_FREE(map->crt__buckets);
+    map->crt__buckets = NULL;
+    map->crt__size = map->crt__len = 0;
+}
+CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map)
+{
+    crt_poll r = crt_join_set_shutdown(cx, &map->crt__set);
+    if (r == 0) crt__map_clear(map);
+    return r;
+}
+CRTDEF void crt_join_map_drop(crt_join_map *map)
+{
+    crt_join_set_drop(&map->crt__set);
+    crt__map_clear(map);
+}
+
+// --- tracker
+
+CRTDEF crt_task_tracker *crt_task_tracker_new(void) { return (crt_task_tracker *)crt__crew_new(CRT__CREW_TRACKER); }
+CRTDEF crt_task_tracker *crt_task_tracker_clone(crt_task_tracker *t)
+{
+    if (t) crt__crew_ref((crt__crew *)t);
+    return t;
+}
+CRTDEF void crt_task_tracker_drop(crt_task_tracker **t)
+{
+    crt__crew *c = t ? (crt__crew *)*t : NULL;
+    if (!c) return;
+    *t = NULL;
+    crt__crew_unref(c);
+}
+CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
+                              const void *frame, size_t size)
+{
+    return crt__crew_spawn(rt, (crt__crew *)t, 0, join, fn, frame, size);
+}
+// Counts tokens, opens and closes: changes the crew under its lock and tells those who
+// wait if it is over now.
+static bool crt__tracker_change(crt__crew *c, int tokens, uint32_t set, uint32_t clear)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    uint32_t before = c->flags;
+    c->flags = (before | set) & ~clear;
+    c->count = tokens < 0 ? c->count - 1 : c->count + (size_t)tokens;
+    if (!c->count) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
+    bool changed = c->flags != before;
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+    return changed;
+}
+CRTDEF void crt_task_tracker_enter(crt_task_tracker *t) { crt__tracker_change((crt__crew *)t, 1, 0, 0); }
+CRTDEF void crt_task_tracker_leave(crt_task_tracker *t) { crt__tracker_change((crt__crew *)t, -1, 0, 0); }
+CRTDEF bool crt_task_tracker_close(crt_task_tracker *t)
+{
+    return crt__tracker_change((crt__crew *)t, 0, CRT__CREW_CLOSED, 0);
+}
+CRTDEF bool crt_task_tracker_reopen(crt_task_tracker *t)
+{
+    return crt__tracker_change((crt__crew *)t, 0, 0, CRT__CREW_CLOSED);
+}
+CRTDEF bool crt_task_tracker_is_closed(crt_task_tracker *t)
+{
+    crt__crew *c = (crt__crew *)t;
+    crt__lock(&c->q.lock);
+    bool closed = (c->flags & CRT__CREW_CLOSED) != 0;
+    crt__unlock(&c->q.lock);
+    return closed;
+}
+CRTDEF size_t crt_task_tracker_len(crt_task_tracker *t) { return crt__crew_count((crt__crew *)t); }
+CRTDEF crt_poll crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t)
+{
+    return t ? crt__crew_wait(cx, (crt__crew *)t) : crt__refuse(cx, CRT_EINVAL);
+}
+
+// --- local set
+
+CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join, crt_fn fn,
+                                const void *frame, size_t size)
+{
+    crt__worker *none = NULL, *w = cx->worker ? cx->worker : &cx->rt->workers[0];
+    if (join) *join = NULL;
+    crt__atomic_cas(&set->crt__worker, &none, w, CRT__ACQ_REL, CRT__ACQUIRE);
+    w = crt__atomic_load(&set->crt__worker, CRT__ACQUIRE);
+    if (w->rt != cx->rt) return CRT_EINVAL;
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .crew = &set->crt__tasks};
+    how.flags = crt__pin_to(w);
+    return crt__spawn_task(cx->rt, cx->worker, &how);
+}
+CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set) { return crt__crew_wait(cx, &set->crt__tasks); }
+CRTDEF void crt_local_set_abort_all(crt_local_set *set) { crt__crew_abort(&set->crt__tasks); }
+
+// --- task locals
+
+typedef struct crt__ext_local {
+    crt__ext ext;
+    const crt_task_local *key;
+    void *value;
+    void (*drop)(void *value);
+} crt__ext_local;
+
+CRTDEF void crt__local_enter(crt_cx *cx, crt_local_scope *s, const crt_task_local *key, void *value)
+{
+    s->outer = cx->locals;
+    s->key = key;
+    s->value = value;
+    cx->locals = s;
+}
+CRTDEF crt_poll crt__local_leave(crt_cx *cx, crt_poll r)
+{
+    cx->locals = cx->locals->outer;
+    return r;
+}
+static crt__ext_local *crt__local_find(crt_task *t, const crt_task_local *key)
+{
+    for (crt__ext *e = t->ext; e; e = e->next)
+        if (e->kind == CRT__EXT_LOCAL && ((crt__ext_local *)(void *)e)->key == key) return (crt__ext_local *)(void *)e;
+    return NULL;
+}
+CRTDEF void *crt_task_local_get(const crt_cx *cx, const crt_task_local *key)
+{
+    for (const crt_local_scope *s = cx->locals; s; s = s->outer)
+        if (s->key == key) return s->value;
+    crt__ext_local *e = crt__local_find(cx->task, key);
+    return e ? e->value : NULL;
+}
+CRTDEF int crt_task_local_set(crt_cx *cx, const crt_task_local *key, void *value, void (*drop)(void *value))
+{
+    crt__ext_local *e = crt__local_find(cx->task, key);
+    if (!e) {
+        e = crt__ext_add(cx->task, CRT__EXT_LOCAL, sizeof *e);
+        if (!e) return CRT_ENOMEM;
+        e->key = key;
+        crt__ext_publish(cx->task, e);
+    } else if (e->drop) {
+        e->drop(e->value);
+    }
+    e->value = value;
+    e->drop = drop;
+    return 0;
+}
+// The task has ended: its values go.
+static void crt__locals_end(crt_task *t)
+{
+    for (crt__ext *e = t->ext; e; e = e->next) {
+        if (e->kind != CRT__EXT_LOCAL) continue;
+        crt__ext_local *local = (crt__ext_local *)(void *)e;
+        if (local->drop) local->drop(local->value);
+        local->drop = NULL;
+        local->value = NULL;
+    }
+}
+
+// ---------------------------------------------------------------------------
 // >>sight         metrics, dump
 // ---------------------------------------------------------------------------
 
@@ -8500,7 +9556,7 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)
         crt__say(rt, CRT_LOG_ERROR, "crt_block_on inside a task would block its worker; await the function instead");
         return CRT_ENESTED;
     }
-    crt__spawn_how how = {fn, frame, 0, CRT__TASK_EXTERNAL | CRT__TASK_ROOT, &join, NULL, NULL, NULL, 0};
+    crt__spawn_how how = {.fn = fn, .frame = frame, .flags = CRT__TASK_EXTERNAL | CRT__TASK_ROOT, .join = &join};
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // it may be dropped meanwhile
     int e = crt__spawn_task(rt, NULL, &how);
     if (e) {
@@ -8725,16 +9781,21 @@ static void crt__adopt_shared(crt_runtime *rt)
     crt__adopt_queue(&rt->urgent);
     crt__adopt_queue(&rt->background);
 }
+// None is freed before all have ended: a group may lie in the frame of one of them.
 static int crt__end_adopted(crt_runtime *rt)
 {
     int n = 0;
+    crt__list ended = {NULL, NULL};
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         if (!(t->flags & CRT__TASK_ADOPTED) || (crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE)) continue;
         crt__name_leftover(rt, t);
+        crt__task_ref(t);
         crt__end_task(t, CRT_UNWIND);
+        crt__list_push(&ended, t);
         crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
         n++;
     }
+    for (crt_task *t; (t = crt__list_pop(&ended));) crt__task_unref(t, 1);
     return n;
 }
 // Ends tasks that did not end by themselves; no worker loop runs any more. They are

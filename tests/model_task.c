@@ -356,7 +356,7 @@ static const model models[] = {
     {.name = "seed: a poll does not see that the task kept RUNNING", .run = abort_while_yielding,
      .seed = {"crt__run_task", "load &t->state", MODEL_VALUE, 0, NULL}},
     {.name = "seed: abort overwrites the state", .run = abort_against_poll,
-     .seed = {"crt_abort", NULL, MODEL_SPLIT, 0, NULL}},
+     .seed = {"crt__task_mark_aborted", NULL, MODEL_SPLIT, 0, NULL}},
     {.name = "seed: an unwind is delivered again and again", .run = abort_twice,
      .seed = {"crt__run_task", "or &t->state", MODEL_SKIP, 0, NULL}},
     {.name = "seed: complete does not exchange the join word", .run = join_by_task,
