@@ -135,6 +135,18 @@
 //   * Anything a losing arm had done so far is lost if it is not cancel-safe; each
 //     declaration says whether it is. crt_read is, crt_read_exact is not.
 //
+// WHICH TO USE
+//     one value, once              crt_oneshot      every value, to everybody   crt_broadcast
+//     many senders, one receiver   crt_mpsc         only the latest value       crt_watch
+//     a wake without data          crt_notify       stop, in a tree             crt_cancel_token
+//     at most n at a time          crt_semaphore    n tasks that meet           crt_barrier
+//     data held over an await      crt_mutex, crt_rwlock    made once           crt_once_cell
+//     tasks that end with a block  crt_scope_run    results as tasks end        crt_join_set
+//     wait for all, at the end     crt_task_tracker tasks with keys             crt_join_map
+//     what expires, one by one     crt_delay_queue  tasks on one thread         crt_local_set
+//     Data that several threads touch but nobody holds over an await is better under
+//     a plain mutex of the system, or belongs to one task that others send to.
+//
 // ERRORS AND PANICS
 //     0 or a result >= 0; a negative CRT_E* or -errno otherwise. crt_strerror and
 //     crt_err_name give text. CRT_PANIC(cx, "format", ...) fails one task: the
@@ -145,7 +157,8 @@
 // THREADS
 //     A coroutine body, a cx and a frame belong to the thread that polls, which may
 //     change between two polls on the multi-thread flavour. Handles, join handles,
-//     wakers, streams and everything under >>api sync may be used from any thread.
+//     wakers, streams and everything under >>api sync and >>api channels may be used
+//     from any thread, in a task or not; what waits without a task is called _blocking_.
 //     Signals are blocked in crt's own threads. After fork() only exec is safe.
 //
 // MEMORY
@@ -10019,5 +10032,6 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 // >>changelog
 // ---------------------------------------------------------------------------
 // 0.1.0  the core: coroutines, tasks, both schedulers, epoll, timers, blocking
-//        pool, signals, TCP; notify, semaphore, mutex, rwlock, barrier, cancel
-//        token; oneshot, mpsc, broadcast, watch.
+//        pool, signals, TCP. The toolkit: notify, semaphore, mutex, rwlock, barrier,
+//        once cell, cancel token; oneshot, mpsc, broadcast, watch; scopes, join sets
+//        and maps, trackers, local sets, task locals; delay queue.
