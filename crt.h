@@ -6584,9 +6584,7 @@ static uint32_t crt__waitq_state(crt__waitq *q, crt_slot *s)
     return state;
 }
 
-// The first half of every wait on a queue: CRT_UNWIND, CRT_PENDING, 0 to begin the
-// wait, or the state that a grant has left in the slot, which is idle again.
-static crt_poll crt__waitq_enter(crt_cx *cx, const crt__op *op, void *object, crt__waitq *q)
+static crt_poll crt__waitq_resume(crt_cx *cx, const crt__op *op, void *object, crt__waitq *q)
 {
     crt_slot *slot = cx->slot;
     if (!crt__leaf(cx, op, object)) return CRT_UNWIND;
@@ -6594,6 +6592,13 @@ static crt_poll crt__waitq_enter(crt_cx *cx, const crt__op *op, void *object, cr
     if (state == CRT__SLOT_QUEUED || !crt__coop(cx)) return CRT_PENDING;
     slot->op = NULL;
     return (crt_poll)state;
+}
+// The first half of every wait on a queue: CRT_UNWIND, CRT_PENDING, 0 to begin the
+// wait, or the state that a grant has left in the slot, which is idle again.
+static inline crt_poll crt__waitq_enter(crt_cx *cx, const crt__op *op, void *object, crt__waitq *q)
+{
+    if (CRT__LIKELY(!cx->slot->op && !cx->unwind)) return crt__coop(cx) ? 0 : CRT_PENDING;
+    return crt__waitq_resume(cx, op, object, q);
 }
 // The second half, under the lock: into the queue.
 static void crt__waitq_park(crt_cx *cx, const crt__op *op, void *object, crt__waitq *q)
@@ -7262,10 +7267,11 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 // >>channels      oneshot, mpsc, broadcast, watch
 // ---------------------------------------------------------------------------
 
-// Elements of no bytes may come without a buffer.
-static void crt__copy(void *to, const void *from, size_t n)
+// Elements of no bytes may come without a buffer; a word is one move.
+static inline void crt__copy(void *to, const void *from, size_t n)
 {
-    if (n) memcpy(to, from, n);
+    if (n == 8) memcpy(to, from, 8);
+    else if (n) memcpy(to, from, n);
 }
 enum { CRT__ELEM_MOST = 1 << 20 };
 
@@ -7444,7 +7450,8 @@ typedef struct crt__mpsc {
     crt__waitq q;            // waiting senders; its lock guards what follows
     uint32_t closed;         // atomic for readers: the receiver takes no more
     uint32_t spares;
-    size_t size, per_block, capacity;   // capacity 0: unbounded
+    size_t size, capacity;   // capacity 0: unbounded
+    size_t block_mask;       // elements of a block - 1, a power of two less one
     size_t reserved;
     uint64_t sent;           // atomic
     crt__block *last, *spare;
@@ -7467,7 +7474,7 @@ static size_t crt__mpsc_room(crt__mpsc *c, uint64_t taken)
     size_t used = (size_t)(c->sent - taken / 2) + c->reserved;
     return used < c->capacity ? c->capacity - used : 0;
 }
-static size_t crt__mpsc_block_bytes(const crt__mpsc *c) { return sizeof(crt__block) + c->per_block * c->size; }
+static size_t crt__mpsc_block_bytes(const crt__mpsc *c) { return sizeof(crt__block) + (c->block_mask + 1) * c->size; }
 
 CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt_mpsc_rx **rx)
 {
@@ -7478,7 +7485,8 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
     c->size = elem_size;
-    c->per_block = elem_size > 128 ? crt__max(4096 / elem_size, 1) : 32;
+    c->block_mask = 31;
+    while (c->block_mask && (c->block_mask + 1) * elem_size > 4096) c->block_mask >>= 1;
     c->capacity = capacity;
     c->refs = 2;
     c->senders = 1;
@@ -7498,7 +7506,7 @@ static void crt__mpsc_wake_receiver(crt__mpsc *c, crt__list *ready)
 // Appends under the lock. False: no memory for a block.
 static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
 {
-    size_t i = (size_t)(c->sent % c->per_block);
+    size_t i = (size_t)c->sent & c->block_mask;
     if (i == 0) {
         crt__block *b = c->spare;
         if (b) {
@@ -7675,7 +7683,7 @@ static bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 {
     uint64_t n = crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
     if (crt__atomic_load(&c->sent, CRT__ACQUIRE) == n) return false;
-    size_t i = (size_t)(n % c->per_block);
+    size_t i = (size_t)n & c->block_mask;
     if (i == 0 && n) {
         crt__block *empty = c->first;
         c->first = empty->next;
@@ -7684,7 +7692,9 @@ static bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
     char *at = (char *)c->first->data + i * c->size;
     if (deliver) crt__copy(elem, at, c->size);
     else if (c->drop) c->drop(at, c->drop_user);
-    if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) {   // somebody waits for room
+    if (!c->capacity) {   // nobody waits for room
+        crt__atomic_store(&c->taken, 2 * n + 2, CRT__RELEASE);
+    } else if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) {   // somebody does
         crt__list ready = {NULL, NULL};
         crt__lock(&c->q.lock);
         crt__mpsc_serve(c, &ready);
