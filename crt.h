@@ -7267,11 +7267,10 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 // >>channels      oneshot, mpsc, broadcast, watch
 // ---------------------------------------------------------------------------
 
-// Elements of no bytes may come without a buffer; a word is one move.
-static inline void crt__copy(void *to, const void *from, size_t n)
+// Elements of no bytes may come without a buffer.
+static void crt__copy(void *to, const void *from, size_t n)
 {
-    if (n == 8) memcpy(to, from, 8);
-    else if (n) memcpy(to, from, n);
+    if (n) memcpy(to, from, n);
 }
 enum { CRT__ELEM_MOST = 1 << 20 };
 
