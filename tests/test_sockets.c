@@ -1,0 +1,701 @@
+// Socket options, vectored I/O, pipes, foreign descriptors, datagrams, racing connects,
+// lookups behind their gate. Loopback and a directory of its own under /tmp only.
+#include <netdb.h>
+// Names are answered here: see fake_answer.
+static int test_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **list);
+static void test_freeaddrinfo(struct addrinfo *list);
+#define getaddrinfo test_getaddrinfo
+#define freeaddrinfo test_freeaddrinfo
+#define CRT_IMPLEMENTATION
+#include "crt.h"
+#include "harness.h"
+
+#include <dirent.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+
+// ---- tools -----------------------------------------------------------------
+
+static char dir[64];   // the directory of this run
+static int fd_count(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (!d) return -1;
+    while (readdir(d)) n++;
+    closedir(d);
+    return n;
+}
+
+// What test_getaddrinfo says: "many" has the addresses in fake_list; "slow" comes only
+// when it is let go; anything else does not exist.
+static crt_addr fake_list[16];
+static int fake_count;
+static int slow_now, slow_most, slow_begun, slow_release;   // atomic
+static struct addrinfo *fake_answer(const crt_addr *a)
+{
+    struct addrinfo *i = calloc(1, sizeof *i + sizeof *a);
+    crt_addr *copy = (crt_addr *)(void *)(i + 1);
+    *copy = *a;
+    i->ai_addr = (struct sockaddr *)(void *)copy->u.bytes;
+    i->ai_addrlen = a->len;
+    return i;
+}
+static int test_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **list)
+{
+    crt_addr one;
+    (void)hints;
+    (void)port;
+    *list = NULL;
+    if (!strcmp(host, "slow")) {
+        int now = __atomic_add_fetch(&slow_now, 1, __ATOMIC_SEQ_CST), most = __atomic_load_n(&slow_most, __ATOMIC_SEQ_CST);
+        while (now > most && !__atomic_compare_exchange_n(&slow_most, &most, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
+        __atomic_add_fetch(&slow_begun, 1, __ATOMIC_SEQ_CST);
+        while (!__atomic_load_n(&slow_release, __ATOMIC_SEQ_CST)) test_pause_us(200);
+        __atomic_sub_fetch(&slow_now, 1, __ATOMIC_SEQ_CST);
+        crt_addr_parse("127.0.0.1:1", &one);
+        *list = fake_answer(&one);
+        return 0;
+    }
+    if (strcmp(host, "many")) return EAI_NONAME;
+    for (int i = fake_count - 1; i >= 0; i--) {
+        struct addrinfo *first = fake_answer(&fake_list[i]);
+        first->ai_next = *list;
+        *list = first;
+    }
+    return fake_count ? 0 : EAI_NONAME;
+}
+static void test_freeaddrinfo(struct addrinfo *list)
+{
+    while (list) {
+        struct addrinfo *next = list->ai_next;
+        free(list);
+        list = next;
+    }
+}
+
+typedef struct root {
+    crt_frame co;
+    crt_listener *l, *l2;
+    crt_stream *a, *b, *c, *d;
+    crt_udp *u, *v, *w;
+    crt_join_handle *join[16];
+    CRT_SELECT(2) both;
+    crt_timer timer;
+    crt_listen_desc listen;
+    crt_connect_desc connect;
+    crt_udp_desc udp;
+    crt_keepalive keep;
+    crt_addr addr, peer, list[4];
+    crt_iovec piece[100], back[3];
+    crt_udp_msg msg[80];
+    crt_instant since;
+    crt_semaphore limit;
+    intptr_t result;
+    crt_poll r, x, y;
+    size_t n;
+    int i, k, fd, fd2, value, plain[64];
+    char text[160], buf[256], bufs[80][16];
+    unsigned char *big, *big2;
+} root;
+static void close_all(root *self)
+{
+    crt_close(&self->a);
+    crt_close(&self->b);
+    crt_close(&self->c);
+    crt_close(&self->d);
+    crt_close(&self->l);
+    crt_close(&self->l2);
+    crt_close(&self->u);
+    crt_close(&self->v);
+    crt_close(&self->w);
+    for (int i = 0; i < 16; i++) crt_detach(&self->join[i]);
+}
+static void run_root(crt_runtime *rt, crt_fn fn)
+{
+    root *r = calloc(1, sizeof *r);
+    int fds = fd_count();
+    CHECK_EQ(crt_block_on(rt, fn, r), 0);
+    CHECK_EQ(fd_count(), fds);
+    free(r);
+}
+static void text_of(crt_listener *l, char *text, size_t n)
+{
+    crt_addr a;
+    CHECK_EQ(crt_local_addr(l, &a), 0);
+    CHECK(crt_addr_format(&a, text, n) > 0);
+}
+// Connects self->a to self->b through self->l, as self->connect says.
+typedef struct meet {
+    crt_frame co;
+    CRT_SELECT(2) both;
+    crt_poll r, a, b;
+} meet;
+static crt_poll meet_run(meet *self, crt_cx *cx, root *r)
+{
+    CRT_BEGIN(self, cx);
+    text_of(r->l, r->text, sizeof r->text);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->a = crt_tcp_connect_ex(cx, r->text, &r->connect, &r->a)),
+        crt_on(cx, 1, self->b = crt_accept(cx, r->l, &r->b, &r->peer))));
+    CHECK_EQ(self->a, 0);
+    CHECK_EQ(self->b, 0);
+    CRT_END;
+}
+#define MEET(self, cx) do { static meet m; CRT_AWAIT((self)->r = meet_run(&m, cx, self)); } while (0)
+#define LISTEN(self, cx, address, desc, out)                                               \
+    do {                                                                                   \
+        CRT_AWAIT((self)->r = crt_tcp_listen(cx, address, desc, out));                     \
+        CHECK_EQ((self)->r, 0);                                                            \
+    } while (0)
+
+// ---- options ---------------------------------------------------------------
+
+static crt_poll stream_options_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    self->listen = (crt_listen_desc){.recv_buffer = 20000, .send_buffer = 30000, .ttl = 33, .backlog = 7};
+    LISTEN(self, cx, "127.0.0.1:0", &self->listen, &self->l);
+    self->connect = (crt_connect_desc){.local = "127.0.0.2:0", .recv_buffer = 40000, .send_buffer = 50000, .ttl = 44,
+        .tos = 16, .linger_on = true, .linger = 3, .keepalive = {true, 11, 12, 13}, .no_nodelay = true};
+    MEET(self, cx);
+    // The side that connected: as its desc says.
+    CHECK_EQ(crt_stream_get_nodelay(self->a), 0);
+    CHECK_EQ(crt_stream_get_recv_buffer(self->a), 80000);   // Linux doubles
+    CHECK_EQ(crt_stream_get_send_buffer(self->a), 100000);
+    CHECK_EQ(crt_stream_get_ttl(self->a), 44);
+    CHECK_EQ(crt_stream_get_tos(self->a), 16);
+    CHECK_EQ(crt_stream_get_linger(self->a, &self->value), 0);
+    CHECK_EQ(self->value, 3);
+    CHECK_EQ(crt_stream_get_keepalive(self->a, &self->keep), 0);
+    CHECK(self->keep.on && self->keep.idle == 11 && self->keep.interval == 12 && self->keep.count == 13);
+    CHECK(crt_addr_format(&self->peer, self->buf, sizeof self->buf) > 0 && !strncmp(self->buf, "127.0.0.2:", 10));
+    CHECK_EQ(crt_local_addr(self->a, &self->addr), 0);
+    CHECK(crt_addr_equal(&self->addr, &self->peer));
+    CHECK_EQ(crt_peer_addr(self->a, &self->addr), 0);
+    CHECK_EQ(crt_local_addr(self->l, &self->peer), 0);
+    CHECK(crt_addr_equal(&self->addr, &self->peer));
+    // The side that was accepted inherits from the listener.
+    CHECK_EQ(crt_stream_get_nodelay(self->b), 1);
+    CHECK_EQ(crt_stream_get_recv_buffer(self->b), 40000);
+    CHECK_EQ(crt_stream_get_send_buffer(self->b), 60000);
+    CHECK_EQ(crt_stream_get_ttl(self->b), 33);
+    CHECK_EQ(crt_stream_get_linger(self->b, &self->value), 0);
+    CHECK_EQ(self->value, -1);
+    CHECK_EQ(crt_stream_get_keepalive(self->b, &self->keep), 0);
+    CHECK(!self->keep.on && self->keep.idle > 0 && self->keep.interval > 0 && self->keep.count > 0);
+    // Each setter, and what it refuses.
+    CHECK_EQ(crt_stream_set_nodelay(self->a, true), 0);
+    CHECK_EQ(crt_stream_get_nodelay(self->a), 1);
+    CHECK_EQ(crt_stream_set_keepalive(self->a, false), 0);
+    CHECK_EQ(crt_stream_get_keepalive(self->a, &self->keep), 0);
+    CHECK(!self->keep.on && self->keep.idle == 11);
+    CHECK_EQ(crt_stream_set_keepalive_ex(self->a, &(crt_keepalive){true, 0, 21, 0}), 0);
+    CHECK_EQ(crt_stream_get_keepalive(self->a, &self->keep), 0);
+    CHECK(self->keep.on && self->keep.idle == 11 && self->keep.interval == 21 && self->keep.count == 13);
+    CHECK_EQ(crt_stream_set_keepalive_ex(self->a, &(crt_keepalive){true, -1, 0, 0}), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_keepalive_ex(self->a, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_linger(self->a, -1), 0);
+    CHECK_EQ(crt_stream_get_linger(self->a, &self->value), 0);
+    CHECK_EQ(self->value, -1);
+    CHECK_EQ(crt_stream_set_recv_buffer(self->a, 10000), 0);
+    CHECK_EQ(crt_stream_get_recv_buffer(self->a), 20000);
+    CHECK_EQ(crt_stream_set_send_buffer(self->a, 12000), 0);
+    CHECK_EQ(crt_stream_get_send_buffer(self->a), 24000);
+    CHECK_EQ(crt_stream_set_send_buffer(self->a, 0), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_recv_buffer(self->a, -5), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_ttl(self->a, 255), 0);
+    CHECK_EQ(crt_stream_get_ttl(self->a), 255);
+    CHECK_EQ(crt_stream_set_ttl(self->a, 0), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_ttl(self->a, 256), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_tos(self->a, 8), 0);
+    CHECK_EQ(crt_stream_get_tos(self->a), 8);
+    CHECK_EQ(crt_stream_set_tos(self->a, 256), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_quickack(self->a, false), 0);
+    CHECK_EQ(crt_stream_get_quickack(self->a), 0);
+    CHECK_EQ(crt_stream_set_quickack(self->a, true), 0);
+    CHECK_EQ(crt_stream_get_quickack(self->a), 1);
+    // Linger 0: the peer is told by a reset; the error can be taken, once.
+    CHECK_EQ(crt_stream_take_error(self->b), 0);
+    CHECK_EQ(crt_stream_set_linger(self->a, 0), 0);
+    crt_close(&self->a);
+    CRT_AWAIT(self->r = crt_readable(cx, self->b));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_stream_take_error(self->b), CRT_ECONNRESET);
+    CHECK_EQ(crt_stream_take_error(self->b), 0);
+    // Nothing there to ask.
+    CHECK_EQ(crt_stream_fd(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_nodelay(NULL, true), CRT_EINVAL);
+    CHECK_EQ(crt_stream_get_ttl(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_ttl(NULL, 3), CRT_EINVAL);
+    CHECK_EQ(crt_stream_get_linger(NULL, &self->value), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_linger(NULL, 3), CRT_EINVAL);
+    CHECK_EQ(crt_stream_take_error(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_stream_peer_addr(NULL, &self->addr), CRT_EINVAL);
+    CHECK_EQ(crt_listener_set_backlog(NULL, 5), CRT_EINVAL);
+    CHECK_EQ(crt_listener_fd(NULL), CRT_EINVAL);
+    // A Unix stream has no such options.
+    CHECK_EQ(crt_stream_pair(cx, &self->c, &self->d), 0);
+    CHECK_EQ(crt_stream_set_ttl(self->c, 9), -EOPNOTSUPP);
+    CHECK_EQ(crt_stream_get_tos(self->c), -EOPNOTSUPP);
+    CHECK(crt_stream_set_nodelay(self->c, true) < 0);
+    CHECK_EQ(crt_stream_set_send_buffer(self->c, 12000), 0);
+    CHECK_EQ(crt_stream_get_send_buffer(self->c), 24000);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void stream_options(crt_runtime *rt) { run_root(rt, stream_options_run); }
+
+static crt_poll listener_options_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    LISTEN(self, cx, "127.0.0.1:0", &((crt_listen_desc){.reuseport = true, .ttl = 9}), &self->l);
+    CHECK_EQ(crt_listener_get_ttl(self->l), 9);
+    CHECK_EQ(crt_listener_set_ttl(self->l, 10), 0);
+    CHECK_EQ(crt_listener_get_ttl(self->l), 10);
+    CHECK_EQ(crt_listener_set_ttl(self->l, 0), CRT_EINVAL);
+    CHECK_EQ(crt_listener_set_backlog(self->l, 3), 0);
+    CHECK_EQ(crt_listener_set_backlog(self->l, 0), CRT_EINVAL);
+    CHECK_EQ(crt_listener_take_error(self->l), 0);
+    CHECK(crt_listener_fd(self->l) > 0);
+    // The same port twice, if both say so.
+    text_of(self->l, self->text, sizeof self->text);
+    LISTEN(self, cx, self->text, &((crt_listen_desc){.reuseport = true}), &self->l2);
+    crt_close(&self->l2);
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, self->text, NULL, &self->l2));
+    CHECK_EQ(self->r, -EADDRINUSE);
+    CHECK(!self->l2);
+    // What a desc must not say.
+    for (self->i = 0; self->i < 7; self->i++) {
+        static const crt_listen_desc bad[] = {{.ttl = 256}, {.ttl = -1}, {.tos = 256}, {.tos = -1}, {.send_buffer = -1},
+                                              {.recv_buffer = -1}, {.backlog = -1}};
+        CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", &bad[self->i], &self->l2));
+        CHECK_EQ(self->r, CRT_EINVAL);
+        CHECK(!self->l2);
+    }
+    for (self->i = 0; self->i < 10; self->i++) {
+        static const crt_connect_desc bad[] = {{.ttl = 256}, {.tos = -1}, {.send_buffer = -1}, {.recv_buffer = -1},
+            {.attempt_delay = -1}, {.attempt_timeout = -1}, {.linger_on = true, .linger = -1}, {.keepalive = {true, 0, -1, 0}},
+            {.local = "localhost:0"}, {.local = ""}};
+        CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &bad[self->i], &self->a));
+        CHECK_EQ(self->r, CRT_EINVAL);
+        CHECK(!self->a);
+    }
+    // Bound to the other family; to an address that is not ours; to a port that is taken.
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &((crt_connect_desc){.local = "[::1]:0"}), &self->a));
+    CHECK_EQ(self->r, -EAFNOSUPPORT);
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &((crt_connect_desc){.local = "203.0.113.1:0"}), &self->a));
+    CHECK_EQ(self->r, -EADDRNOTAVAIL);
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &((crt_connect_desc){.local = self->text}), &self->a));
+    CHECK_EQ(self->r, -EADDRINUSE);
+    // IPv6: both families by default, one if told so.
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, "[::]:0", &((crt_listen_desc){.v6only = true, .ttl = 5, .tos = 8}), &self->l2));
+    if (self->r == 0) {
+        CHECK_EQ(crt_listener_get_v6only(self->l2), 1);
+        CHECK_EQ(crt_listener_get_ttl(self->l2), 5);
+        crt_close(&self->l2);
+        LISTEN(self, cx, "[::]:0", NULL, &self->l2);
+        CHECK_EQ(crt_listener_get_v6only(self->l2), 0);
+    } else {
+        CHECK_EQ(self->r, -EAFNOSUPPORT);   // no IPv6 here
+    }
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void listener_options(crt_runtime *rt) { run_root(rt, listener_options_run); }
+
+// ---- peek, readv, writev ---------------------------------------------------
+
+static crt_poll peek_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
+    CHECK_EQ(crt_try_peek(self->b, self->buf, 9), CRT_EAGAIN);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(2), crt_peek(cx, self->b, self->buf, 9)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_peek(cx, self->b, self->buf, 3)),
+        crt_on(cx, 1, self->y = crt_write_all(cx, self->a, "hello", 5))));
+    CHECK(self->x == 3 && !memcmp(self->buf, "hel", 3));
+    // More than there is, again and again: what is peeked stays.
+    for (self->i = 0; self->i < 3; self->i++) {
+        CRT_AWAIT(self->r = crt_peek(cx, self->b, self->buf, sizeof self->buf));
+        CHECK(self->r == 5 && !memcmp(self->buf, "hello", 5));
+    }
+    CHECK_EQ(crt_try_peek(self->b, self->buf, 4), 4);
+    CRT_AWAIT(self->r = crt_peek(cx, self->b, NULL, 0));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_read(cx, self->b, self->buf, sizeof self->buf));
+    CHECK_EQ(self->r, 5);
+    crt_close(&self->a);
+    CRT_AWAIT(self->r = crt_peek(cx, self->b, self->buf, 9));   // the end can be peeked too
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_peek(cx, NULL, self->buf, 9));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_peek(cx, self->b, NULL, 9));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CHECK_EQ(crt_try_peek(NULL, self->buf, 9), CRT_EINVAL);
+    // A pipe cannot.
+    CHECK_EQ(crt_pipe(cx, &self->c, &self->d), 0);
+    CHECK_EQ(crt_try_write(self->d, "x", 1), 1);
+    CRT_AWAIT(self->r = crt_peek(cx, self->c, self->buf, 9));
+    CHECK_EQ(self->r, -ENOTSOCK);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void peek(crt_runtime *rt) { run_root(rt, peek_run); }
+
+enum { BIG = 3 << 20 };
+static void fill(unsigned char *p, size_t n)
+{
+    uint32_t x = 12345;
+    for (size_t i = 0; i < n; i++) p[i] = (unsigned char)((x = x * 1664525 + 1013904223) >> 24);
+}
+// Over a socket pair, TCP and a pipe: self->k is which.
+static crt_poll vectored_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    self->big = malloc(BIG);
+    self->big2 = malloc(BIG);
+    fill(self->big, BIG);
+    for (self->k = 0; self->k < 3; self->k++) {
+        if (self->k == 0) CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
+        if (self->k == 1) {
+            LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+            MEET(self, cx);
+        }
+        if (self->k == 2) CHECK_EQ(crt_pipe(cx, &self->b, &self->a), 0);
+        self->piece[0] = (crt_iovec){"ab", 2};
+        self->piece[1] = (crt_iovec){NULL, 0};
+        self->piece[2] = (crt_iovec){"cdef", 4};
+        CRT_AWAIT(self->r = crt_writev(cx, self->a, self->piece, 3));
+        CHECK_EQ(self->r, 6);
+        self->back[0] = (crt_iovec){self->buf, 1};
+        self->back[1] = (crt_iovec){self->buf + 1, 3};
+        self->back[2] = (crt_iovec){self->buf + 4, 50};
+        CRT_AWAIT(self->r = crt_readv(cx, self->b, self->back, 3));
+        CHECK(self->r == 6 && !memcmp(self->buf, "abcdef", 6));
+        CHECK_EQ(crt_try_readv(self->b, self->back, 3), CRT_EAGAIN);
+        CHECK_EQ(crt_try_writev(self->a, self->piece, 3), 6);
+        CRT_AWAIT(self->r = crt_readable(cx, self->b));
+        CHECK_EQ(crt_try_readv(self->b, self->back, 2), 4);
+        CRT_AWAIT(self->r = crt_read_exact(cx, self->b, self->buf, 2));
+        CHECK_EQ(self->r, 2);
+        // A wait, cut short and then answered.
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(2), crt_readv(cx, self->b, self->back, 3)));
+        CHECK_EQ(self->r, CRT_ETIMEDOUT);
+        CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+            crt_on(cx, 0, self->x = crt_readv(cx, self->b, self->back, 3)),
+            crt_on(cx, 1, self->y = crt_writev_all(cx, self->a, self->piece, 3))));
+        CHECK(self->x == 6 && self->y == 6);
+        // Nothing asked for.
+        CRT_AWAIT(self->r = crt_writev(cx, self->a, self->piece + 1, 1));
+        CHECK_EQ(self->r, 0);
+        CRT_AWAIT(self->r = crt_readv(cx, self->b, NULL, 0));
+        CHECK_EQ(self->r, 0);
+        CRT_AWAIT(self->r = crt_writev_all(cx, self->a, self->piece + 1, 1));
+        CHECK_EQ(self->r, 0);
+        // Many pieces of odd sizes, more than any buffer holds. The result variable is
+        // an operand too: the count of the first poll counts.
+        for (self->i = 0, self->n = 0; self->i < 100; self->i++) {
+            size_t some = self->i == 99 ? BIG - self->n : (size_t)(self->i * 613 % 50000);
+            self->piece[self->i] = (crt_iovec){self->big + self->n, some};
+            self->n += some;
+        }
+        self->y = 100;
+        memset(self->big2, 0, BIG);
+        CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+            crt_on(cx, 0, self->x = crt_read_exact(cx, self->b, self->big2, BIG)),
+            crt_on(cx, 1, self->y = crt_writev_all(cx, self->a, self->piece, (size_t)self->y))));
+        CHECK_EQ(self->x, BIG);
+        CHECK_EQ(self->y, BIG);
+        CHECK(!memcmp(self->big, self->big2, BIG));
+        crt_close(&self->a);
+        CRT_AWAIT(self->r = crt_readv(cx, self->b, self->back, 3));
+        CHECK_EQ(self->r, 0);
+        crt_close(&self->b);
+        crt_close(&self->l);
+    }
+    // Bad input.
+    CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
+    self->back[1].base = NULL;
+    CRT_AWAIT(self->r = crt_readv(cx, self->b, self->back, 3));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CHECK_EQ(crt_try_readv(self->b, self->back, 3), CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_readv(cx, self->b, self->back, 1025));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_writev(cx, self->b, NULL, 1));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_writev_all(cx, NULL, self->piece, 1));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CHECK_EQ(crt_try_writev(self->a, NULL, 1), CRT_EINVAL);
+    self->back[0] = self->back[1] = (crt_iovec){self->buf, SIZE_MAX / 2 + 1};
+    CRT_AWAIT(self->r = crt_readv(cx, self->b, self->back, 2));   // the sum wraps around
+    CHECK_EQ(self->r, CRT_EINVAL);
+    crt_close(&self->b);
+    CRT_AWAIT(self->r = crt_writev_all(cx, self->a, self->piece, 100));
+    CHECK_EQ(self->r, -EPIPE);
+    CRT_FINALLY
+        close_all(self);
+        free(self->big);
+        free(self->big2);
+    CRT_END;
+}
+static void vectored(crt_runtime *rt) { run_root(rt, vectored_run); }
+
+// ---- the race --------------------------------------------------------------
+
+static void set_port_of(crt_listener *l, int at)
+{
+    CHECK_EQ(crt_local_addr(l, &fake_list[at]), 0);
+}
+// A listener whose queue is full: who connects gets no answer.
+static void fill_backlog(root *self, crt_listener *l)
+{
+    crt_addr a;
+    struct pollfd p;
+    CHECK_EQ(crt_local_addr(l, &a), 0);
+    for (self->k = 0; self->k < 60; self->k++) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        self->plain[self->k] = fd;
+        if (connect(fd, (struct sockaddr *)(void *)a.u.bytes, a.len) && errno != EINPROGRESS) CHECK(!"connect");
+        p = (struct pollfd){fd, POLLOUT, 0};
+        if (poll(&p, 1, 30) == 0) {   // no answer any more
+            self->k++;
+            return;
+        }
+    }
+    CHECK(!"the queue does not fill");
+}
+static void drop_backlog(root *self)
+{
+    while (self->k > 0) close(self->plain[--self->k]);
+}
+static crt_poll race_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+    LISTEN(self, cx, "127.0.0.2:0", &((crt_listen_desc){.backlog = 1}), &self->l2);
+    fill_backlog(self, self->l2);
+    // Refused: the next at once, not after the delay.
+    crt_addr_parse("127.0.0.3:1", &fake_list[0]);
+    crt_addr_parse("127.0.0.4:1", &fake_list[1]);
+    set_port_of(self->l, 2);
+    fake_count = 3;
+    self->since = crt_now(cx);
+    CRT_AWAIT(self->r = crt_tcp_connect(cx, "many:1", &self->a));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_now(cx), self->since);
+    crt_close(&self->a);
+    // No answer: the next after the delay, and it wins. (The clock is virtual: it jumps.)
+    set_port_of(self->l2, 0);
+    set_port_of(self->l, 1);
+    fake_count = 2;
+    self->since = crt_now(cx);
+    CRT_AWAIT(self->r = crt_tcp_connect(cx, "many:1", &self->a));
+    CHECK_EQ(self->r, 0);
+    CHECK(crt_now(cx) - self->since >= CRT_MS(250) && crt_now(cx) - self->since <= CRT_MS(252));
+    CHECK_EQ(crt_peer_addr(self->a, &self->addr), 0);
+    CHECK(crt_addr_equal(&self->addr, &fake_list[1]));
+    crt_close(&self->a);
+    // A delay of one's own; one of no use is raised to 10 ms.
+    self->since = crt_now(cx);
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, "many:1", &((crt_connect_desc){.attempt_delay = CRT_MS(40)}), &self->a));
+    CHECK_EQ(self->r, 0);
+    CHECK(crt_now(cx) - self->since >= CRT_MS(40) && crt_now(cx) - self->since <= CRT_MS(42));
+    crt_close(&self->a);
+    self->since = crt_now(cx);
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, "many:1", &((crt_connect_desc){.attempt_delay = 1}), &self->a));
+    CHECK_EQ(self->r, 0);
+    CHECK(crt_now(cx) - self->since >= CRT_MS(10) && crt_now(cx) - self->since <= CRT_MS(12));
+    crt_close(&self->a);
+    // No answer, then refused at its time, then the one behind it at once.
+    crt_addr_parse("127.0.0.3:1", &fake_list[1]);
+    set_port_of(self->l, 2);
+    fake_count = 3;
+    self->since = crt_now(cx);
+    CRT_AWAIT(self->r = crt_tcp_connect(cx, "many:1", &self->a));
+    CHECK_EQ(self->r, 0);
+    CHECK(crt_now(cx) - self->since >= CRT_MS(250) && crt_now(cx) - self->since <= CRT_MS(252));
+    crt_close(&self->a);
+    // One after the other, each with its time.
+    set_port_of(self->l2, 1);
+    fake_count = 2;
+    self->connect = (crt_connect_desc){.attempt_delay = CRT_FOREVER, .attempt_timeout = CRT_MS(70)};
+    self->since = crt_now(cx);
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, "many:1", &self->connect, &self->a));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK(!self->a);
+    CHECK(crt_now(cx) - self->since >= CRT_MS(140) && crt_now(cx) - self->since <= CRT_MS(144));
+    // Cancelled in the middle, with two under way: nothing is left (run_root counts).
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(300), crt_tcp_connect(cx, "many:1", &self->a)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK(!self->a);
+    self->value = fd_count();
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(100), crt_tcp_connect(cx, "many:1", &self->a)));
+    CHECK_EQ(fd_count(), self->value);
+    // Bound: only addresses of that family; and everybody refuses: the last says why.
+    crt_addr_parse("[::1]:1", &fake_list[0]);
+    crt_addr_parse("127.0.0.3:1", &fake_list[1]);
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, "many:1", &((crt_connect_desc){.local = "127.0.0.5:0"}), &self->a));
+    CHECK_EQ(self->r, -ECONNREFUSED);
+    fake_count = 1;
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, "many:1", &((crt_connect_desc){.local = "127.0.0.5:0"}), &self->a));
+    CHECK_EQ(self->r, -EAFNOSUPPORT);
+    CRT_AWAIT(self->r = crt_tcp_connect(cx, "nobody:1", &self->a));
+    CHECK_EQ(self->r, CRT_ENOTFOUND);
+    CRT_FINALLY
+        drop_backlog(self);
+        close_all(self);
+    CRT_END;
+}
+static void race(void)
+{
+    crt_runtime *rt;
+    crt_config c = {.flavor = CRT_CURRENT_THREAD, .start_paused = true};
+    CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+    run_root(rt, race_run);
+    crt_runtime_drop(&rt);
+}
+// The winner need not be the newest attempt: the first is let in when its queue has
+// been emptied and the kernel tries again, after a second. The loser is closed.
+typedef struct drain {
+    crt_frame co;
+    root *r;
+} drain;
+static crt_poll drain_run(void *frame, crt_cx *cx)
+{
+    drain *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(60)));   // both attempts are under way
+    while (crt_try_accept(self->r->l2, &self->r->b, NULL) == 0) crt_close(&self->r->b);
+    CRT_END;
+}
+static crt_poll late_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    LISTEN(self, cx, "127.0.0.2:0", &((crt_listen_desc){.backlog = 1}), &self->l);
+    fill_backlog(self, self->l);
+    self->n = (size_t)self->k;
+    for (self->i = 0; self->i < (int)self->n; self->i++) self->plain[63 - self->i] = self->plain[self->i];
+    LISTEN(self, cx, "127.0.0.2:0", &((crt_listen_desc){.backlog = 1}), &self->l2);
+    fill_backlog(self, self->l2);
+    set_port_of(self->l2, 0);
+    set_port_of(self->l, 1);
+    fake_count = 2;
+    self->value = fd_count();
+    CHECK_EQ(crt_spawn_join(cx, &self->join[0], drain_run, &(drain){.r = self}), 0);
+    self->connect = (crt_connect_desc){.attempt_delay = CRT_MS(20)};
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(20), crt_tcp_connect_ex(cx, "many:1", &self->connect, &self->a)));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(fd_count(), self->value + 1);
+    CHECK_EQ(crt_peer_addr(self->a, &self->addr), 0);
+    CHECK(crt_addr_equal(&self->addr, &fake_list[0]));
+    CRT_AWAIT(self->r = crt_join(cx, &self->join[0], NULL));
+    CRT_FINALLY
+        drop_backlog(self);
+        for (self->i = 0; self->i < (int)self->n; self->i++) close(self->plain[63 - self->i]);
+        close_all(self);
+    CRT_END;
+}
+static void late(crt_runtime *rt) { run_root(rt, late_run); }
+// Aborted, or shut down with the runtime, in the middle of a race.
+typedef struct racer {
+    crt_frame co;
+    crt_stream *s;
+    crt_poll r;
+} racer;
+static crt_poll racer_run(void *frame, crt_cx *cx)
+{
+    racer *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, "many:1", &((crt_connect_desc){.attempt_delay = CRT_MS(10)}), &self->s));
+    CHECK(!"connected");
+    CRT_FINALLY
+        crt_close(&self->s);
+    CRT_END;
+}
+static crt_poll aborted_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    LISTEN(self, cx, "127.0.0.2:0", &((crt_listen_desc){.backlog = 1}), &self->l2);
+    fill_backlog(self, self->l2);
+    for (self->i = 0; self->i < 4; self->i++) set_port_of(self->l2, self->i);
+    fake_count = 4;
+    for (self->i = 0; self->i < 12; self->i++) {
+        CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], racer_run, &(racer){.s = NULL}), 0);
+        CRT_AWAIT(crt_sleep(cx, CRT_MS(self->i)));
+    }
+    for (self->i = 0; self->i < 8; self->i++) {
+        crt_abort(self->join[self->i]);
+        CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], NULL));
+        CHECK_EQ(self->r, CRT_ECANCELED);
+    }
+    CRT_FINALLY
+        drop_backlog(self);
+        close_all(self);   // four are left to the runtime's end
+    CRT_END;
+}
+static void aborted(void)
+{
+    for (int workers = 0; workers <= 4; workers += 2) {
+        crt_runtime *rt;
+        crt_config c = {.flavor = workers ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = workers};
+        int fds = fd_count();
+        CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+        root *r = calloc(1, sizeof *r);
+        CHECK_EQ(crt_block_on(rt, aborted_run, r), 0);
+        crt_runtime_drop(&rt);
+        free(r);
+        CHECK_EQ(fd_count(), fds);
+    }
+}
+static void order(void)
+{
+    static const char *const given[] = {"[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "[::4]:1", "2.2.2.2:1"};
+    static const char *const want[] = {"[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1", "[::4]:1"};
+    crt_addr a[6];
+    char text[64];
+    crt__race r;
+    memset(&r, 0, sizeof r);
+    for (int i = 0; i < 6; i++) CHECK_EQ(crt_addr_parse(given[i], &a[i]), 0);
+    r.addr = a;
+    r.count = 6;
+    crt__race_order(&r);
+    CHECK_EQ(r.count, 6);
+    for (int i = 0; i < 6; i++) CHECK(crt_addr_format(&a[i], text, sizeof text) > 0 && !strcmp(text, want[i]));
+    CHECK_EQ(crt_addr_parse("9.9.9.9:0", &r.local), 0);   // bound to IPv4
+    crt__race_order(&r);
+    CHECK_EQ(r.count, 2);
+    CHECK(crt_addr_format(&a[1], text, sizeof text) > 0 && !strcmp(text, "2.2.2.2:1"));
+}
+
+int main(int argc, char **argv)
+{
+    test_init(argc, argv);
+    snprintf(dir, sizeof dir, "/tmp/crt-sockets-%d", (int)getpid());
+    if (mkdir(dir, 0700)) return perror(dir), 1;
+    TEST_ON_EACH(stream_options);
+    TEST_ON_EACH(listener_options);
+    TEST_ON_EACH(peek);
+    TEST_ON_EACH(vectored);
+    TEST(race);
+    TEST(order);
+    TEST_ON_EACH(late);
+    TEST(aborted);
+    rmdir(dir);
+    return test_end();
+}
