@@ -683,6 +683,373 @@ static void order(void)
     CHECK(crt_addr_format(&a[1], text, sizeof text) > 0 && !strcmp(text, "2.2.2.2:1"));
 }
 
+// ---- names -----------------------------------------------------------------
+
+typedef struct looker {
+    crt_frame co;
+    crt_addr a[2];
+    crt_stream *s;
+    crt_poll r;
+    int connects;
+} looker;
+static crt_poll looker_run(void *frame, crt_cx *cx)
+{
+    looker *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->connects) CRT_AWAIT(self->r = crt_tcp_connect(cx, "slow:1", &self->s));
+    else CRT_AWAIT(self->r = crt_resolve(cx, "slow:1", self->a, 2));
+    CRT_RETURN(self->r);
+    CRT_FINALLY
+        crt_close(&self->s);
+    CRT_END;
+}
+static intptr_t quick_job(void *arg) { return (intptr_t)arg; }
+static void slow_reset(void) { slow_now = slow_most = slow_begun = slow_release = 0; }
+#define WAIT_UNTIL(condition) while (!(condition)) CRT_AWAIT(crt_sleep(cx, CRT_US(200)))
+
+static bool gate_is_empty(crt_runtime *rt)
+{
+    crt__lock(&rt->lookup_lock);
+    bool empty = !rt->lookups && !rt->lookup_first;
+    crt__unlock(&rt->lookup_lock);
+    return empty;
+}
+// Three threads, two lookups at a time. Twelve want one; some are cancelled while they
+// wait, some while they run; other blocking work goes on all the while.
+static crt_poll gate_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    slow_reset();
+    for (self->i = 0; self->i < 12; self->i++)
+        CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], looker_run, &(looker){.connects = self->i % 3 == 2}), 0);
+    WAIT_UNTIL(__atomic_load_n(&slow_begun, __ATOMIC_SEQ_CST) == 2);
+    for (self->i = 0; self->i < 20; self->i++) {
+        CHECK_EQ(crt_spawn_blocking(cx, &self->join[12], quick_job, (void *)7), 0);
+        CRT_AWAIT(self->r = crt_join(cx, &self->join[12], &self->result));
+        CHECK(self->r == 0 && self->result == 7);
+    }
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(2)));   // every looker has been polled by now, or soon
+    for (self->i = 0; self->i < 12; self->i += 2) {
+        crt_abort(self->join[self->i]);
+        CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], NULL));
+        CHECK_EQ(self->r, CRT_ECANCELED);
+    }
+    __atomic_store_n(&slow_release, 1, __ATOMIC_SEQ_CST);
+    for (self->i = 1; self->i < 12; self->i += 2) {
+        CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], &self->result));
+        CHECK_EQ(self->r, 0);
+        CHECK_EQ(self->result, self->i % 3 == 2 ? -ECONNREFUSED : 1);
+    }
+    CHECK_EQ(slow_most, 2);
+    // The gate is open again.
+    CRT_AWAIT(self->r = crt_resolve(cx, "slow:1", self->list, 4));
+    CHECK_EQ(self->r, 1);
+    CHECK_EQ(slow_most, 2);
+    WAIT_UNTIL(gate_is_empty(cx->rt));
+    CRT_FINALLY
+        __atomic_store_n(&slow_release, 1, __ATOMIC_SEQ_CST);
+        close_all(self);
+    CRT_END;
+}
+static void gate(crt_runtime *rt) { run_root(rt, gate_run); }
+
+// The runtime ends while lookups run, and others wait for their turn.
+static crt_poll crowd_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    slow_reset();
+    for (self->i = 0; self->i < 6; self->i++)
+        CHECK_EQ(crt_spawn(cx, looker_run, &(looker){.connects = self->i % 2}), 0);
+    WAIT_UNTIL(__atomic_load_n(&slow_begun, __ATOMIC_SEQ_CST) == 1);
+    __atomic_store_n(&slow_release, 1, __ATOMIC_SEQ_CST);
+    CRT_END;
+}
+static void gate_at_the_end(crt_runtime *rt) { run_root(rt, crowd_run); }
+static crt_poll defaults_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    self->value = crt_runtime_config(cx->rt)->max_lookups;
+    CRT_AWAIT(self->r = crt_resolve(cx, "127.0.0.1:5", NULL, 0));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_resolve(cx, "127.0.0.1:5", NULL, 3));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    for (self->i = 0; self->i < 16; self->i++) crt_addr_parse("127.0.0.1:9", &fake_list[self->i]);
+    fake_count = 16;
+    CRT_AWAIT(self->r = crt_resolve(cx, "many:5", self->list, 3));
+    CHECK_EQ(self->r, 3);
+    for (self->i = 0; self->i < 5; self->i++) {
+        static const char *const bad[] = {"many", "many:", ":80", "many:65536", "[many]:80"};
+        CRT_AWAIT(self->r = crt_resolve(cx, bad[self->i], self->list, 4));
+        CHECK_EQ(self->r, CRT_EINVAL);
+        CRT_AWAIT(self->r = crt_tcp_connect(cx, bad[self->i], &self->a));
+        CHECK_EQ(self->r, CRT_EINVAL);
+    }
+    CRT_RETURN(self->value);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void lookup_limits(void)
+{
+    static const struct { int threads, lookups, want; } t[] = {{0, 0, 16}, {512, 3, 3}, {10, 0, 5}, {1, 0, 1}, {1, 9, 9}};
+    for (int i = 0; i < 5; i++) {
+        crt_runtime *rt;
+        root r;
+        memset(&r, 0, sizeof r);
+        crt_config c = {.flavor = CRT_CURRENT_THREAD, .max_blocking_threads = t[i].threads, .max_lookups = t[i].lookups};
+        CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+        CHECK_EQ(crt_block_on(rt, defaults_run, &r), t[i].want);
+        crt_runtime_drop(&rt);
+    }
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.max_lookups = -1, .log.func = test_log}, &rt), CRT_EINVAL);
+    CHECK(test_log_has("max_lookups"));
+}
+
+// ---- pipes and foreign descriptors -----------------------------------------
+
+static crt_poll pipe_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_pipe(cx, &self->a, &self->b), 0);
+    CHECK((fcntl((int)crt_stream_fd(self->a), F_GETFL) & O_NONBLOCK) && (fcntl((int)crt_stream_fd(self->b), F_GETFD) & FD_CLOEXEC));
+    CHECK_EQ(crt_try_read(self->a, self->buf, 9), CRT_EAGAIN);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_read(cx, self->a, self->buf, sizeof self->buf)),
+        crt_on(cx, 1, self->y = crt_write_all(cx, self->b, "through", 7))));
+    CHECK(self->x == 7 && self->y == 7 && !memcmp(self->buf, "through", 7));
+    // More than a pipe holds.
+    self->big = malloc(BIG);
+    self->big2 = calloc(1, BIG);
+    fill(self->big, BIG);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_read_exact(cx, self->a, self->big2, BIG)),
+        crt_on(cx, 1, self->y = crt_write_all(cx, self->b, self->big, BIG))));
+    CHECK(self->x == BIG && self->y == BIG && !memcmp(self->big, self->big2, BIG));
+    // Wrong direction; the end; nobody reads: an error, and no signal (its default
+    // action would end this program), not even one that waits.
+    CRT_AWAIT(self->r = crt_shutdown(cx, self->b));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_try_write(self->a, "x", 1), -EBADF);
+    CHECK_EQ(crt_try_read(self->b, self->buf, 1), -EBADF);
+    crt_close(&self->b);
+    CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 9));
+    CHECK_EQ(self->r, 0);
+    crt_close(&self->a);
+    CHECK_EQ(crt_pipe(cx, &self->a, &self->b), 0);
+    crt_close(&self->a);
+    CRT_AWAIT(self->r = crt_write_all(cx, self->b, "x", 1));
+    CHECK_EQ(self->r, -EPIPE);
+    CRT_AWAIT(self->r = crt_writev_all(cx, self->b, &((crt_iovec){"x", 1}), 1));
+    CHECK_EQ(self->r, -EPIPE);
+    sigset_t pending;
+    sigpending(&pending);
+    CHECK(!sigismember(&pending, SIGPIPE));
+    crt_close(&self->b);
+    // The reader goes while a writer waits.
+    CHECK_EQ(crt_pipe(cx, &self->a, &self->b), 0);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_write_all(cx, self->b, self->big, BIG)),
+        crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? (crt_close(&self->a), 0) : CRT_PENDING)));
+    CHECK_EQ(self->x, -EPIPE);
+    CRT_FINALLY
+        close_all(self);
+        free(self->big);
+        free(self->big2);
+    CRT_END;
+}
+static void pipes(crt_runtime *rt)
+{
+    signal(SIGPIPE, SIG_DFL);
+    run_root(rt, pipe_run);
+}
+
+static crt_poll adopt_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    int two[2];
+    CRT_BEGIN(self, cx);
+    // A plain file and a directory: no, with a line that says what to do.
+    snprintf(self->text, sizeof self->text, "%s/plain", dir);
+    self->fd = open(self->text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    test_log_clear();
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->a), -EPERM);
+    CHECK(!self->a && test_log_has("crt_fs_"));
+    CHECK(!(fcntl(self->fd, F_GETFL) & O_NONBLOCK));   // still the caller's, as it was
+    close(self->fd);
+    unlink(self->text);
+    self->fd = open("/tmp", O_RDONLY | O_CLOEXEC);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_DUP, &self->a), -EPERM);
+    close(self->fd);
+    // What epoll does not take.
+    self->fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->a), -EPERM);
+    CHECK(!(fcntl(self->fd, F_GETFL) & O_NONBLOCK));
+    close(self->fd);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->a), -EBADF);
+    CHECK_EQ(crt_stream_from_fd(cx, -1, CRT_FD_OWN, &self->a), CRT_EINVAL);
+    CHECK_EQ(crt_stream_from_fd(cx, 0, 7, &self->a), CRT_EINVAL);
+    // A blocking pipe of somebody else's becomes two streams; given back, the same numbers.
+    CHECK_EQ(pipe(two), 0);
+    self->fd = two[0];
+    self->fd2 = two[1];
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->a), 0);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd2, CRT_FD_DUP, &self->b), 0);
+    CHECK_EQ(crt_stream_fd(self->a), self->fd);
+    CHECK(crt_stream_fd(self->b) != self->fd2);
+    CHECK(fcntl(self->fd, F_GETFD) & FD_CLOEXEC);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_read(cx, self->a, self->buf, sizeof self->buf)),
+        crt_on(cx, 1, self->y = crt_write_all(cx, self->b, "adopted", 7))));
+    CHECK_EQ(self->x, 7);
+    crt_close(&self->b);
+    CHECK_EQ(write(self->fd2, "mine", 4), 4);   // the duplicate has gone, ours has not
+    self->c = crt_stream_clone(self->a);
+    CHECK_EQ(crt_stream_into_fd(&self->a), CRT_EBUSY);
+    CHECK(self->a != NULL);
+    crt_close(&self->c);
+    CHECK_EQ(crt_stream_into_fd(&self->a), self->fd);
+    CHECK(!self->a);
+    CHECK_EQ(read(self->fd, self->buf, 9), 4);
+    CHECK_EQ(crt_stream_into_fd(&self->a), CRT_EINVAL);
+    CHECK_EQ(crt_stream_into_fd(NULL), CRT_EINVAL);
+    // And taken again, which another registration must not hinder. Who waits while it
+    // is given back hears of it.
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->a), 0);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_read(cx, self->a, self->buf, sizeof self->buf)),
+        crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? (crt_stream_into_fd(&self->a), 0) : CRT_PENDING)));
+    CHECK_EQ(self->x, CRT_ECLOSED);
+    close(self->fd);
+    close(self->fd2);
+    // Sockets by their kind.
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+    self->fd = (int)crt_listener_into_fd(&self->l);
+    CHECK(self->fd >= 0 && !self->l);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->a), -EPROTOTYPE);
+    CHECK_EQ(crt_udp_from_fd(cx, self->fd, CRT_FD_OWN, &self->u), -EPROTOTYPE);
+    CHECK_EQ(crt_listener_from_fd(cx, self->fd, CRT_FD_OWN, &self->l), 0);
+    MEET(self, cx);
+    CHECK_EQ(crt_stream_get_nodelay(self->b), 1);
+    self->fd = (int)crt_stream_into_fd(&self->b);
+    CHECK_EQ(crt_listener_from_fd(cx, self->fd, CRT_FD_OWN, &self->l2), -EPROTOTYPE);
+    CHECK_EQ(crt_udp_from_fd(cx, self->fd, CRT_FD_OWN, &self->u), -EPROTOTYPE);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->b), 0);
+    CRT_AWAIT(self->r = crt_write_all(cx, self->a, "again", 5));
+    CRT_AWAIT(self->r = crt_read_exact(cx, self->b, self->buf, 5));
+    CHECK_EQ(self->r, 5);
+    CRT_AWAIT(self->r = crt_udp_bind(cx, "127.0.0.1:0", &self->u));
+    self->fd = (int)crt_udp_into_fd(&self->u);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->c), -EPROTOTYPE);
+    CHECK_EQ(crt_udp_from_fd(cx, self->fd, CRT_FD_OWN, &self->u), 0);
+    CHECK_EQ(crt_udp_from_fd(cx, 0, CRT_FD_OWN, &self->v) < 0, 1);   // stdin
+    // Packets keep their boundaries, and a short one is not the last.
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, two), 0);
+    CHECK(send(two[1], "one", 3, 0) == 3 && send(two[1], "three", 5, 0) == 5);
+    CHECK_EQ(crt_stream_from_fd(cx, two[0], CRT_FD_OWN, &self->c), 0);
+    self->fd2 = two[1];
+    CRT_AWAIT(self->r = crt_read(cx, self->c, self->buf, sizeof self->buf));
+    CHECK_EQ(self->r, 3);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_read(cx, self->c, self->buf, sizeof self->buf)));
+    CHECK_EQ(self->r, 5);
+    crt_close(&self->c);
+    close(self->fd2);
+    // A terminal gives a line at a time; an eventfd eight bytes.
+    self->fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK(self->fd >= 0 && !grantpt(self->fd) && !unlockpt(self->fd));
+    self->fd2 = open(ptsname(self->fd), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK(self->fd2 >= 0);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd2, CRT_FD_OWN, &self->c), 0);
+    CHECK_EQ(write(self->fd, "first\nsecond\n", 13), 13);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_read(cx, self->c, self->buf, sizeof self->buf)));
+    CHECK_EQ(self->r, 6);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_read(cx, self->c, self->buf, sizeof self->buf)));
+    CHECK_EQ(self->r, 7);
+    crt_close(&self->c);
+    close(self->fd);
+    self->fd = eventfd(0, EFD_CLOEXEC);
+    CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->c), 0);
+    CRT_AWAIT(self->r = crt_write(cx, self->c, &((uint64_t){5}), 8));
+    CHECK_EQ(self->r, 8);
+    CRT_AWAIT(self->r = crt_read_exact(cx, self->c, self->buf, 8));
+    CHECK(self->r == 8 && self->buf[0] == 5);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void adopted(crt_runtime *rt) { run_root(rt, adopt_run); }
+
+// Waits for whatever can be polled.
+static crt_poll ready_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    // inotify
+    self->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    CHECK(inotify_add_watch(self->fd, dir, IN_CREATE) >= 0);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(2), crt_fd_readable(cx, self->fd)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    snprintf(self->text, sizeof self->text, "%s/watched", dir);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_fd_readable(cx, self->fd)),
+        crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? mkdir(self->text, 0700) : CRT_PENDING)));
+    CHECK_EQ(self->x, 0);
+    CHECK(read(self->fd, self->buf, sizeof self->buf) > 0);
+    rmdir(self->text);
+    close(self->fd);
+    // timerfd
+    self->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    CHECK_EQ(timerfd_settime(self->fd, 0, &(struct itimerspec){.it_value = {0, 1000000}}, NULL), 0);
+    CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd, CRT_FD_READ | CRT_FD_PRIORITY));
+    CHECK_EQ(self->r, CRT_FD_READ);
+    close(self->fd);
+    // eventfd: writable until it is full, readable from the first on
+    self->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    CRT_AWAIT(self->r = crt_fd_writable(cx, self->fd));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd, CRT_FD_READ | CRT_FD_WRITE));
+    CHECK_EQ(self->r, CRT_FD_WRITE);
+    eventfd_write(self->fd, UINT64_MAX - 1);
+    CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd, CRT_FD_READ | CRT_FD_WRITE));
+    CHECK_EQ(self->r, CRT_FD_READ);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_fd_writable(cx, self->fd)),
+        crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? eventfd_read(self->fd, (eventfd_t *)(void *)self->buf) : CRT_PENDING)));
+    CHECK_EQ(self->x, 0);
+    close(self->fd);
+    // Urgent data, at once and waited for; a socket of another library's; a hang-up.
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+    MEET(self, cx);
+    self->fd = (int)crt_stream_into_fd(&self->b);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_fd_ready(cx, self->fd, CRT_FD_PRIORITY)),
+        crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? send((int)crt_stream_fd(self->a), "!", 1, MSG_OOB) : CRT_PENDING)));
+    CHECK_EQ(self->x, CRT_FD_PRIORITY);
+    CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd, CRT_FD_PRIORITY));
+    CHECK_EQ(self->r, CRT_FD_PRIORITY);
+    CHECK_EQ(recv(self->fd, self->buf, 1, MSG_OOB), 1);
+    crt_stream_set_linger(self->a, 0);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_fd_ready(cx, self->fd, 0)),   // a hang-up needs no asking
+        crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? (crt_close(&self->a), 0) : CRT_PENDING)));
+    CHECK(self->x > 0 && (self->x & CRT_FD_HANGUP) && !(self->x & ~(CRT_FD_HANGUP | CRT_FD_ERROR)));
+    close(self->fd);
+    CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd, CRT_FD_READ));
+    CHECK_EQ(self->r, -EBADF);
+    CRT_AWAIT(self->r = crt_fd_ready(cx, -3, CRT_FD_READ));
+    CHECK_EQ(self->r, -EBADF);
+    CRT_AWAIT(self->r = crt_fd_ready(cx, 0, 64));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void ready(crt_runtime *rt) { run_root(rt, ready_run); }
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -696,6 +1063,12 @@ int main(int argc, char **argv)
     TEST(order);
     TEST_ON_EACH(late);
     TEST(aborted);
+    TEST_ON_EACH_WITH(gate, .max_blocking_threads = 3, .max_lookups = 2);
+    TEST_ON_EACH_WITH(gate_at_the_end, .max_blocking_threads = 1);
+    TEST(lookup_limits);
+    TEST_ON_EACH(pipes);
+    TEST_ON_EACH_WITH(adopted, .log.func = test_log);
+    TEST_ON_EACH(ready);
     rmdir(dir);
     return test_end();
 }
