@@ -3346,6 +3346,7 @@ static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int coun
 // Of any descriptor; the second for those that are not sockets.
 static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count);
 static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count);
+static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred);
 // At most CRT__DATAGRAMS of them: how many, or -1 and errno; ENOSYS: it has no such call.
 enum { CRT__DATAGRAMS = 32 };
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
@@ -6528,17 +6529,10 @@ CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt_
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a) { return crt__name(crt__fd_of(l), a, getsockname); }
 CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
 {
-    struct ucred c = {0, 0, 0};
-    socklen_t n = sizeof c;
     memset(cred, 0, sizeof *cred);
     int family = crt__fd_family(crt__fd_of(s));
     if (family < 0) return family;
-    if (family != AF_UNIX) return -EOPNOTSUPP;
-    if (getsockopt((int)crt__fd_of(s), SOL_SOCKET, SO_PEERCRED, &c, &n)) return -errno;
-    cred->pid = c.pid;
-    cred->uid = c.uid;
-    cred->gid = c.gid;
-    return 0;
+    return family == AF_UNIX ? crt__sock_peer_cred(crt__fd_of(s), cred) : -EOPNOTSUPP;
 }
 
 // --- any descriptor: a duplicate of it is watched for the duration of the wait,
@@ -6743,6 +6737,19 @@ static intptr_t crt__datagram(crt__fd fd, uint32_t how, void *buf, size_t n, crt
     a->len = k < 0 ? 0 : len;
     return k;
 }
+// A Unix socket without a name is reported as no address at all.
+static void crt__name_sender(crt_addr *a)
+{
+    if (!a || a->len) return;
+    crt__sockaddr(a)->sa_family = AF_UNIX;
+    a->len = CRT__UNIX_PATH;
+}
+static void crt__name_senders(uint32_t how, void *buf, intptr_t k, crt_addr *a)
+{
+    if (how & CRT__OUT) return;
+    if (!(how & CRT__PIECES)) crt__name_sender(a);
+    else for (intptr_t i = 0; i < k; i++) crt__name_sender(&((crt_udp_msg *)buf)[i].addr);
+}
 // CRT__PIECES: buf is an array of n crt_udp_msg.
 static crt_poll crt__udp_try(crt__sock *s, uint32_t how, const void *buf, size_t n, crt_addr *a)
 {
@@ -6750,7 +6757,10 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, const void *buf, size_t
     if (seen & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
     for (;;) {
         intptr_t k = crt__datagram(s->fd, how, (void *)(uintptr_t)buf, n, a);
-        if (k >= 0) return k;
+        if (k >= 0) {
+            if (s->flags & CRT__SOCK_UNIX) crt__name_senders(how, (void *)(uintptr_t)buf, k, a);
+            return k;
+        }
         if (errno == EINTR) continue;
         if (!crt__would_block(errno)) return -errno;
         crt__ready_clear(s, seen, how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ);

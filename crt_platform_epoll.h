@@ -188,6 +188,16 @@ static intptr_t crt__sock_many(crt__fd fd, crt_udp_msg *msgs, size_t count, bool
     for (int i = 0; i < k; i++) crt__datagram_done(&h[i].msg_hdr, &msgs[i], h[i].msg_len, out);
     return k;
 }
+static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred)
+{
+    struct ucred c = {0, 0, 0};
+    socklen_t n = sizeof c;
+    if (getsockopt((int)fd, SOL_SOCKET, SO_PEERCRED, &c, &n)) return -errno;
+    cred->pid = c.pid;
+    cred->uid = c.uid;
+    cred->gid = c.gid;
+    return 0;
+}
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 {
     return crt__sock_many(fd, msgs, count, false);

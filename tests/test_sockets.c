@@ -1050,6 +1050,609 @@ static crt_poll ready_run(void *frame, crt_cx *cx)
 }
 static void ready(crt_runtime *rt) { run_root(rt, ready_run); }
 
+// ---- datagrams -------------------------------------------------------------
+
+static void pair_of_udp(root *self)
+{
+    CHECK_EQ(crt_local_addr(self->u, &self->addr), 0);
+    CHECK_EQ(crt_local_addr(self->v, &self->peer), 0);
+}
+static crt_poll udp_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    // Options, by desc and by accessor.
+    self->udp = (crt_udp_desc){.broadcast = true, .send_buffer = 30000, .recv_buffer = 40000, .ttl = 7, .tos = 16,
+                               .multicast_ttl = 3, .no_multicast_loop = true, .reuseaddr = true};
+    CRT_AWAIT(self->r = crt_udp_bind_ex(cx, "127.0.0.1:0", &self->udp, &self->u));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_udp_get_broadcast(self->u), 1);
+    CHECK_EQ(crt_udp_get_send_buffer(self->u), 60000);
+    CHECK_EQ(crt_udp_get_recv_buffer(self->u), 80000);
+    CHECK_EQ(crt_udp_get_ttl(self->u), 7);
+    CHECK_EQ(crt_udp_get_tos(self->u), 16);
+    CHECK_EQ(crt_udp_get_multicast_ttl(self->u), 3);
+    CHECK_EQ(crt_udp_get_multicast_loop(self->u), 0);
+    CHECK(!crt_udp_set_broadcast(self->u, false) && crt_udp_get_broadcast(self->u) == 0);
+    CHECK(!crt_udp_set_ttl(self->u, 8) && crt_udp_get_ttl(self->u) == 8);
+    CHECK(!crt_udp_set_tos(self->u, 8) && crt_udp_get_tos(self->u) == 8);
+    CHECK(!crt_udp_set_multicast_ttl(self->u, 0) && crt_udp_get_multicast_ttl(self->u) == 0);
+    CHECK(!crt_udp_set_multicast_loop(self->u, true) && crt_udp_get_multicast_loop(self->u) == 1);
+    CHECK(!crt_udp_set_send_buffer(self->u, 20000) && crt_udp_get_send_buffer(self->u) == 40000);
+    CHECK(!crt_udp_set_recv_buffer(self->u, 200000) && crt_udp_get_recv_buffer(self->u) == 400000);
+    CHECK(crt_udp_set_ttl(self->u, 0) == CRT_EINVAL && crt_udp_set_multicast_ttl(self->u, 256) == CRT_EINVAL);
+    CHECK(crt_udp_set_ttl(NULL, 5) == CRT_EINVAL && crt_udp_get_broadcast(NULL) == CRT_EINVAL && crt_udp_fd(NULL) == CRT_EINVAL);
+    for (self->i = 0; self->i < 6; self->i++) {
+        static const crt_udp_desc bad[] = {{.ttl = 256}, {.tos = -1}, {.send_buffer = -1}, {.recv_buffer = -1},
+                                           {.multicast_ttl = 256}, {.multicast_ttl = -1}};
+        CRT_AWAIT(self->r = crt_udp_bind_ex(cx, "127.0.0.1:0", &bad[self->i], &self->v));
+        CHECK_EQ(self->r, CRT_EINVAL);
+        CHECK(!self->v);
+    }
+    CRT_AWAIT(self->r = crt_udp_bind(cx, "127.0.0.1:0", &self->v));
+    pair_of_udp(self);
+    // Tries and readiness.
+    CHECK_EQ(crt_udp_try_recv_from(self->v, self->buf, 9, NULL), CRT_EAGAIN);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(2), crt_udp_readable(cx, self->v)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CRT_AWAIT(self->r = crt_udp_writable(cx, self->u));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_udp_readable(cx, self->v)),
+        crt_on(cx, 1, self->y = crt_udp_try_send_to(self->u, "peekable", 8, &self->peer))));
+    CHECK(self->x == 0 && self->y == 8);
+    // Peeked at, cut off, and still there; then taken.
+    self->list[0].len = 77;
+    CRT_AWAIT(self->r = crt_udp_peek_from(cx, self->v, self->buf, 4, &self->list[0]));
+    CHECK(self->r == 4 && !memcmp(self->buf, "peek", 4) && crt_addr_equal(&self->list[0], &self->addr));
+    CRT_AWAIT(self->r = crt_udp_peek_from(cx, self->v, self->buf, 99, NULL));
+    CHECK_EQ(self->r, 8);
+    CHECK_EQ(crt_udp_try_recv_from(self->v, self->buf, 99, &self->list[0]), 8);
+    CHECK(crt_addr_equal(&self->list[0], &self->addr));
+    CHECK_EQ(crt_udp_try_recv_from(self->v, self->buf, 99, &self->list[0]), CRT_EAGAIN);
+    CHECK_EQ(self->list[0].len, 0);
+    // Batches: 70 in one go, more than the system takes at once; to the peer that each
+    // names. One is longer than the room for it.
+    for (self->i = 0; self->i < 80; self->i++)
+        self->msg[self->i] = (crt_udp_msg){.buf = self->bufs[self->i], .addr = self->peer,
+            .size = (size_t)snprintf(self->bufs[self->i], 16, "%d%s", self->i, self->i == 5 ? " is longer" : "")};
+    CRT_AWAIT(self->r = crt_udp_send_many(cx, self->u, self->msg, 70));
+    CHECK_EQ(self->r, 70);
+    for (self->i = 0; self->i < 70; self->i++) CHECK_EQ(self->msg[self->i].len, self->msg[self->i].size);
+    memset(self->bufs, 0, sizeof self->bufs);
+    for (self->i = 0; self->i < 80; self->i++)
+        self->msg[self->i] = (crt_udp_msg){.buf = self->bufs[self->i], .size = 6, .flags = 99};
+    for (self->n = 0; self->n < 70; self->n += (size_t)self->r) {
+        CRT_AWAIT(self->r = crt_udp_recv_many(cx, self->v, self->msg + self->n, 80 - self->n));
+        CHECK(self->r > 0);
+        if (self->r <= 0) break;
+    }
+    CHECK_EQ(self->n, 70);
+    for (self->i = 0; self->i < 70; self->i++) {
+        snprintf(self->text, sizeof self->text, "%d%s", self->i, self->i == 5 ? " is longer" : "");
+        CHECK_EQ(self->msg[self->i].len, crt__min(strlen(self->text), 6));
+        CHECK(!memcmp(self->bufs[self->i], self->text, self->msg[self->i].len));
+        CHECK_EQ(self->msg[self->i].flags, self->i == 5 ? CRT_UDP_TRUNCATED : 0);
+        CHECK(crt_addr_equal(&self->msg[self->i].addr, &self->addr));
+    }
+    CHECK_EQ(crt_udp_try_recv_many(self->v, self->msg, 3), CRT_EAGAIN);
+    CRT_AWAIT(self->r = crt_udp_recv_many(cx, self->v, self->msg, 0));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_udp_recv_many(cx, self->v, NULL, 3));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(2), crt_udp_recv_many(cx, self->v, self->msg, 3)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    // Where the system has no such call: one by one, the same results.
+    self->msg[0] = (crt_udp_msg){.buf = "one", .size = 3, .addr = self->peer};
+    self->msg[1] = (crt_udp_msg){.buf = "", .size = 0, .addr = self->peer};
+    self->msg[2] = (crt_udp_msg){.buf = self->bufs, .size = 3, .addr.len = 999};
+    CHECK_EQ(crt__datagrams_singly(crt_udp_fd(self->u), true, self->msg, 3), 2);
+    for (self->i = 0; self->i < 3; self->i++) self->msg[self->i] = (crt_udp_msg){.buf = self->bufs[self->i], .size = 2};
+    CHECK_EQ(crt__datagrams_singly(crt_udp_fd(self->v), false, self->msg, 3), 2);
+    CHECK(self->msg[0].len == 2 && self->msg[0].flags == CRT_UDP_TRUNCATED && self->msg[1].len == 0 && !self->msg[1].flags);
+    // Fixed peers: batches without addresses, others are not heard, and freed again.
+    CHECK_EQ(crt_peer_addr(self->u, &self->list[0]), -ENOTCONN);
+    CRT_AWAIT(self->r = crt_udp_connect(cx, self->u, &self->peer));
+    CHECK_EQ(crt_peer_addr(self->u, &self->list[0]), 0);
+    CHECK(crt_addr_equal(&self->list[0], &self->peer));
+    self->msg[0] = (crt_udp_msg){.buf = "a", .size = 1};
+    self->msg[1] = (crt_udp_msg){.buf = "bc", .size = 2};
+    CHECK_EQ(crt_udp_try_send_many(self->u, self->msg, 2), 2);
+    CHECK_EQ(crt_udp_try_send_to(self->u, "def", 3, NULL), 3);
+    for (self->i = 1; self->i < 4; self->i++) {
+        CRT_AWAIT(self->r = crt_udp_recv(cx, self->v, self->buf, sizeof self->buf));
+        CHECK_EQ(self->r, self->i);
+    }
+    CHECK_EQ(crt_udp_disconnect(self->u), 0);
+    CHECK_EQ(crt_peer_addr(self->u, &self->list[0]), -ENOTCONN);
+    CHECK_EQ(crt_udp_try_send_to(self->u, "x", 1, NULL), -EDESTADDRREQ);
+    // An error of the first is told; the kept one can be taken.
+    crt_close(&self->v);
+    self->msg[0].addr = self->msg[1].addr = (crt_addr){.len = 3};
+    CRT_AWAIT(self->r = crt_udp_send_many(cx, self->u, self->msg, 2));
+    CHECK(self->r < 0 && self->r != CRT_EAGAIN);
+    CRT_AWAIT(self->r = crt_udp_connect(cx, self->u, &self->peer));
+    CHECK_EQ(crt_udp_try_send_to(self->u, "x", 1, NULL), 1);   // nobody there
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_udp_readable(cx, self->u)));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_udp_take_error(self->u), -ECONNREFUSED);
+    CHECK_EQ(crt_udp_take_error(self->u), 0);
+    // Broadcast needs the option.
+    CHECK_EQ(crt_addr_parse("127.255.255.255:9", &self->peer), 0);
+    CHECK_EQ(crt_udp_disconnect(self->u), 0);
+    CHECK_EQ(crt_udp_try_send_to(self->u, "x", 1, &self->peer), -EACCES);
+    CHECK_EQ(crt_udp_set_broadcast(self->u, true), 0);
+    CHECK_EQ(crt_udp_try_send_to(self->u, "x", 1, &self->peer), 1);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void udp(crt_runtime *rt) { run_root(rt, udp_run); }
+
+// Both families, over the loopback interface. self->k: which.
+static crt_poll multicast_run(void *frame, crt_cx *cx)
+{
+    static const struct { const char *any, *group; } family[] = {{"0.0.0.0:0", "239.255.77.7:0"}, {"[::]:0", "[ff11::77]:0"}};
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    self->value = (int)if_nametoindex("lo");
+    for (self->k = 0; self->k < 2; self->k++) {
+        CRT_AWAIT(self->r = crt_udp_bind_ex(cx, family[self->k].any, &((crt_udp_desc){.multicast_ttl = 1}), &self->u));
+        if (self->r == -EAFNOSUPPORT) continue;
+        CHECK_EQ(self->r, 0);
+        CRT_AWAIT(self->r = crt_udp_bind(cx, family[self->k].any, &self->v));
+        CHECK_EQ(crt_addr_parse(family[self->k].group, &self->addr), 0);
+        self->r = crt_udp_join(self->u, &self->addr, (uint32_t)self->value);
+        if (self->r == -ENODEV || self->r == -EADDRNOTAVAIL) {   // no multicast in this place
+            fprintf(stderr, "no multicast for %s: %s\n", family[self->k].group, crt_strerror((int)self->r));
+            crt_close(&self->u);
+            crt_close(&self->v);
+            continue;
+        }
+        CHECK_EQ(self->r, 0);
+        CHECK_EQ(crt_udp_join(self->u, &self->addr, (uint32_t)self->value), -EADDRINUSE);
+        CHECK_EQ(crt_udp_set_multicast_interface(self->v, (uint32_t)self->value), 0);
+        CHECK_EQ(crt_local_addr(self->u, &self->peer), 0);
+        self->n = (size_t)crt_addr_port(&self->peer);
+        snprintf(self->text, sizeof self->text, "%.*s:%d", (int)(strrchr(family[self->k].group, ':') - family[self->k].group),
+                 family[self->k].group, (int)self->n);
+        CHECK_EQ(crt_addr_parse(self->text, &self->peer), 0);
+        CRT_AWAIT(self->r = crt_udp_send_to(cx, self->v, "all", 3, &self->peer));
+        if (self->r == -ENETUNREACH) {
+            fprintf(stderr, "no route for %s\n", family[self->k].group);
+        } else {
+            CHECK_EQ(self->r, 3);
+            CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_udp_recv(cx, self->u, self->buf, 9)));
+            CHECK_EQ(self->r, 3);
+        }
+        // A member no more.
+        CHECK_EQ(crt_udp_leave(self->u, &self->addr, (uint32_t)self->value), 0);
+        CHECK_EQ(crt_udp_leave(self->u, &self->addr, (uint32_t)self->value), -EADDRNOTAVAIL);
+        CHECK_EQ(crt_udp_join(self->u, NULL, 0), CRT_EINVAL);
+        CHECK_EQ(crt_udp_set_multicast_interface(self->u, UINT32_MAX), CRT_EINVAL);
+        crt_close(&self->u);
+        crt_close(&self->v);
+    }
+    CHECK_EQ(crt_unix_dgram_pair(cx, &self->u, &self->v), 0);
+    CHECK(crt_udp_join(self->u, &self->addr, 0) < 0);
+    CHECK_EQ(crt_addr_unix("/tmp/x", &self->addr), 0);
+    CHECK_EQ(crt_udp_join(self->u, &self->addr, 0), CRT_EINVAL);
+    CHECK_EQ(crt_udp_set_multicast_interface(self->u, 1), -EOPNOTSUPP);
+    CHECK_EQ(crt_udp_set_multicast_interface(NULL, 1), CRT_EINVAL);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void multicast(crt_runtime *rt) { run_root(rt, multicast_run); }
+
+// ---- Unix sockets ----------------------------------------------------------
+
+static crt_poll unix_dgram_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    struct stat st;
+    CRT_BEGIN(self, cx);
+    snprintf(self->text, sizeof self->text, "%s/dgram", dir);
+    CRT_AWAIT(self->r = crt_unix_dgram_connect(cx, self->text, &self->u));
+    CHECK(self->r == -ENOENT && !self->u);
+    CRT_AWAIT(self->r = crt_unix_dgram_connect(cx, "", &self->u));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, "", NULL, &self->u));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->text, &((crt_udp_desc){.mode = 0640, .recv_buffer = 10000}), &self->u));
+    CHECK_EQ(self->r, 0);
+    CHECK(!stat(self->text, &st) && (st.st_mode & 07777) == 0640);
+    CHECK_EQ(crt_udp_get_recv_buffer(self->u), 20000);
+    // Between names: who sent it is told. Without one: it is not.
+    snprintf(self->buf, sizeof self->buf, "@crt-dgram-%d", (int)getpid());
+    CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->buf, NULL, &self->v));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_addr_unix(self->text, &self->addr), 0);
+    CRT_AWAIT(self->r = crt_udp_send_to(cx, self->v, "named", 5, &self->addr));
+    CHECK_EQ(self->r, 5);
+    CRT_AWAIT(self->r = crt_unix_dgram_connect(cx, self->text, &self->w));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_udp_send(cx, self->w, "unnamed", 7));
+    CHECK_EQ(self->r, 7);
+    CRT_AWAIT(self->r = crt_udp_recv_from(cx, self->u, self->bufs, sizeof self->bufs, &self->peer));
+    CHECK_EQ(self->r, 5);
+    CHECK(crt_addr_format(&self->peer, self->text + 100, 60) > 0 && !strcmp(self->text + 100, self->buf));
+    CRT_AWAIT(self->r = crt_udp_send_to(cx, self->u, "answer", 6, &self->peer));
+    CHECK_EQ(self->r, 6);
+    CRT_AWAIT(self->r = crt_udp_recv(cx, self->v, self->bufs, 3));
+    CHECK_EQ(self->r, 3);
+    CRT_AWAIT(self->r = crt_udp_recv_from(cx, self->u, self->bufs, sizeof self->bufs, &self->peer));
+    CHECK_EQ(self->r, 7);
+    CHECK(crt_addr_format(&self->peer, self->text + 100, 60) == 7 && !strcmp(self->text + 100, "unnamed"));
+    // The file stays when it is closed: taken, unless one may remove what nobody serves.
+    CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->text, &((crt_udp_desc){.unlink_stale = true}), (crt_udp **)(void *)&self->a));
+    CHECK_EQ(self->r, -EADDRINUSE);   // it is served
+    crt_close(&self->u);
+    CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->text, NULL, &self->u));
+    CHECK_EQ(self->r, -EADDRINUSE);
+    CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->text, &((crt_udp_desc){.unlink_stale = true}), &self->u));
+    CHECK_EQ(self->r, 0);
+    // A full receiver is waited for, by one who is connected and by one who names it.
+    crt_close(&self->w);
+    CRT_AWAIT(self->r = crt_unix_dgram_connect(cx, self->text, &self->w));
+    for (self->i = 0; self->i < 2; self->i++) {
+        for (self->k = 0; crt_udp_try_send_to(self->w, "fill", 4, NULL) == 4; self->k++) {}
+        CHECK(self->k > 0);
+        self->n = 5;   // the result may be the operand
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(7), self->i ? crt_udp_send_to(cx, self->v, "x", 1, &self->addr)
+                                                                             : crt_udp_send(cx, self->w, "x", 1)));
+        CHECK_EQ(self->r, CRT_ETIMEDOUT);
+        self->x = 4;
+        CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+            crt_on(cx, 0, self->x = self->i ? crt_udp_send_to(cx, self->v, "last", (size_t)self->x, &self->addr)
+                                            : crt_udp_send(cx, self->w, "last", (size_t)self->x)),
+            crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(3)) == 0 ? crt_udp_try_recv_from(self->u, self->buf, 9, NULL) : CRT_PENDING)));
+        CHECK_EQ(self->x, 4);
+        CHECK_EQ(self->y, 4);
+        while (crt_udp_try_recv_from(self->u, self->buf, 9, NULL) > 0) self->k--;
+        CHECK_EQ(self->k, 0);   // one came out before, one went in
+        CHECK(!memcmp(self->buf, "last", 4));
+    }
+    unlink(self->text);
+    crt_close(&self->u);
+    crt_close(&self->v);
+    // A pair, with batches.
+    CHECK_EQ(crt_unix_dgram_pair(cx, &self->u, &self->v), 0);
+    self->msg[0] = (crt_udp_msg){.buf = "a", .size = 1};
+    self->msg[1] = (crt_udp_msg){.buf = "bc", .size = 2};
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_udp_recv(cx, self->v, self->buf, 9)),
+        crt_on(cx, 1, self->y = crt_udp_send_many(cx, self->u, self->msg, 2))));
+    CHECK(self->x == 1 && self->y == 2);
+    self->msg[0] = (crt_udp_msg){.buf = self->buf, .size = 1};
+    CRT_AWAIT(self->r = crt_udp_recv_many(cx, self->v, self->msg, 1));
+    CHECK(self->r == 1 && self->msg[0].flags == CRT_UDP_TRUNCATED);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void unix_dgram(crt_runtime *rt) { run_root(rt, unix_dgram_run); }
+
+static crt_poll unix_stream_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    struct stat st;
+    CRT_BEGIN(self, cx);
+    snprintf(self->text, sizeof self->text, "%s/stream", dir);
+    self->listen = (crt_listen_desc){.mode = 0600, .unlink_stale = true, .send_buffer = 12000, .backlog = 3};
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, &self->listen, &self->l));
+    CHECK_EQ(self->r, 0);
+    CHECK(!stat(self->text, &st) && S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == 0600);
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, &self->listen, &self->l2));
+    CHECK_EQ(self->r, -EADDRINUSE);   // somebody listens
+    CHECK_EQ(crt_try_accept(self->l, &self->b, NULL), 0);   // (he was asked)
+    crt_close(&self->b);
+    CHECK_EQ(crt_try_accept(self->l, &self->b, NULL), CRT_EAGAIN);
+    CHECK_EQ(crt_try_accept(NULL, &self->b, NULL), CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_unix_connect(cx, self->text, &self->a)),
+        crt_on(cx, 1, self->y = crt_accept(cx, self->l, &self->b, &self->peer))));
+    CHECK(self->x == 0 && self->y == 0);
+    CHECK(crt_addr_is_unix(&self->peer) && crt_addr_format(&self->peer, self->buf, sizeof self->buf) == 7);
+    CHECK_EQ(crt_peer_addr(self->a, &self->addr), 0);
+    CHECK(crt_addr_format(&self->addr, self->buf, sizeof self->buf) > 0 && !strcmp(self->buf, self->text));
+    for (self->i = 0; self->i < 2; self->i++) {
+        crt_peer_cred cred;
+        CHECK_EQ(crt_unix_peer_cred(self->i ? self->a : self->b, &cred), 0);
+        CHECK(cred.pid == getpid() && cred.uid == getuid() && cred.gid == getgid());
+    }
+    crt_close(&self->l);
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, NULL, &self->l));
+    CHECK_EQ(self->r, -EADDRINUSE);
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, &self->listen, &self->l));
+    CHECK_EQ(self->r, 0);
+    unlink(self->text);
+    // What is no socket is not removed.
+    CHECK_EQ(mkdir(self->text, 0700), 0);
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, &self->listen, &self->l2));
+    CHECK_EQ(self->r, -EADDRINUSE);
+    CHECK_EQ(rmdir(self->text), 0);
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, &((crt_listen_desc){.mode = 010000}), &self->l2));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    // No Unix socket, no credentials.
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l2);
+    crt_close(&self->a);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = (text_of(self->l2, self->text, sizeof self->text), crt_tcp_connect(cx, self->text, &self->a))),
+        crt_on(cx, 1, self->y = crt_accept(cx, self->l2, &self->c, NULL))));
+    CHECK_EQ(self->x, 0);
+    crt_peer_cred cred;
+    CHECK_EQ(crt_unix_peer_cred(self->a, &cred), -EOPNOTSUPP);
+    CHECK_EQ(crt_unix_peer_cred(NULL, &cred), CRT_EINVAL);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void unix_stream(crt_runtime *rt) { run_root(rt, unix_stream_run); }
+
+// ---- addresses, half-close -------------------------------------------------
+
+static void addresses(void)
+{
+    crt_addr a, b;
+    char text[140], back[140], scope[64];
+    size_t n;
+    struct sockaddr_storage foreign;
+    // Scopes by number and by name.
+    CHECK_EQ(crt_addr_parse("[fe80::1%7]:80", &a), 0);
+    CHECK(crt_addr_is_ipv6(&a) && !crt_addr_is_unix(&a));
+    CHECK(crt_addr_format(&a, text, sizeof text) > 0 && !strcmp(text, "[fe80::1%7]:80"));
+    CHECK_EQ(crt_addr_parse("[fe80::1]:80", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_parse("[fe80::1%lo]:80", &a), 0);
+    snprintf(scope, sizeof scope, "[fe80::1%%%u]:80", if_nametoindex("lo"));
+    CHECK(crt_addr_format(&a, text, sizeof text) > 0 && !strcmp(text, scope));
+    // What fails leaves nothing behind.
+    static const char *const bad[] = {"", ":80", "1.2.3.4", "1.2.3.4:", "1.2.3.4:99999", "1.2.3.4:-1", "1.2.3.4: 80", "1.2.3.4:80 ",
+        "1.2.3:80", "1.2.3.4.5:80", "256.1.1.1:80", "[::1%]:80", "[::1%nothing]:80", "[::1", "localhost:80", "[*]:80", "1.2.3.4%1:80"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        memset(&a, 1, sizeof a);
+        CHECK_EQ(crt_addr_parse(bad[i], &a), CRT_EINVAL);
+        CHECK(a.len == 0 && crt_addr_port(&a) == 0 && crt_addr_format(&a, text, sizeof text) == CRT_EINVAL);
+    }
+    // Unix: paths and abstract names, as long as they may be and one longer.
+    memset(text, 'x', sizeof text);
+    for (int abstract = 0; abstract < 2; abstract++) {
+        text[0] = abstract ? '@' : '/';
+        text[107] = 0;
+        CHECK_EQ(crt_addr_unix(text, &a), 0);
+        CHECK_EQ(crt_addr_format(&a, back, sizeof back), 107);
+        CHECK(!strcmp(text, back));
+        CHECK_EQ(crt_addr_format(&a, back, 107), CRT_EINVAL);
+        CHECK_EQ(crt_addr_format(&a, back, 108), 107);
+        CHECK_EQ(crt_addr_port(&a), 0);
+        text[107] = 'x';
+        text[108] = 0;
+        CHECK_EQ(crt_addr_unix(text, &a), CRT_EINVAL);
+    }
+    CHECK_EQ(crt_addr_unix("", &a), CRT_EINVAL);
+    CHECK_EQ(crt_addr_unix("@", &a), CRT_EINVAL);   // that would bind to a name of the system's choice
+    CHECK_EQ(crt_addr_unix(NULL, &a), CRT_EINVAL);
+    // To foreign code and back.
+    CHECK_EQ(crt_addr_parse("[::1]:9", &a), 0);
+    const void *sa = crt_addr_sockaddr(&a, &n);
+    CHECK_EQ(n, sizeof(struct sockaddr_in6));
+    memset(&foreign, 0, sizeof foreign);
+    memcpy(&foreign, sa, n);
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, n), 0);
+    CHECK(crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, n - 1), CRT_EINVAL);
+    CHECK_EQ(b.len, 0);
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, 0), CRT_EINVAL);
+    CHECK_EQ(crt_addr_from_sockaddr(&b, NULL, n), CRT_EINVAL);
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, 129), CRT_EINVAL);
+    foreign.ss_family = AF_INET;
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, 15), CRT_EINVAL);
+    foreign.ss_family = AF_UNSPEC;
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, 28), CRT_EINVAL);
+    foreign.ss_family = AF_UNIX;
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, 2), 0);
+    CHECK(crt_addr_format(&b, back, sizeof back) == 7 && !strcmp(back, "unnamed"));
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, 111), CRT_EINVAL);
+    // An abstract name may hold anything, NULs too.
+    memcpy((char *)&foreign + 2, "\0a\0b", 4);
+    CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, 6), 0);
+    CHECK(crt_addr_format(&b, back, sizeof back) == 4 && !strcmp(back, "@a@b"));
+    CHECK_EQ(crt_addr_format(&b, NULL, 5), CRT_EINVAL);
+    CHECK_EQ(crt_addr_format(NULL, back, 5), CRT_EINVAL);
+    CHECK_EQ(crt_addr_format(&b, NULL, 0), CRT_EINVAL);
+    CHECK(crt_addr_parse("1.2.3.4:5", &a) == 0 && crt_addr_parse("1.2.3.4:6", &b) == 0 && !crt_addr_equal(&a, &b));
+}
+
+static crt_poll half_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+    MEET(self, cx);
+    CHECK_EQ(crt_try_accept(self->l, &self->c, NULL), CRT_EAGAIN);
+    // We say no more, and still hear; then the other way round.
+    CRT_AWAIT(self->r = crt_write_all(cx, self->a, "last words", 10));
+    CRT_AWAIT(self->r = crt_shutdown(cx, self->a));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_read_exact(cx, self->b, self->buf, 10));
+    CRT_AWAIT(self->r = crt_read(cx, self->b, self->buf, 10));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_write_all(cx, self->a, "x", 1));
+    CHECK_EQ(self->r, -EPIPE);
+    CRT_AWAIT(self->r = crt_write_all(cx, self->b, "answer", 6));
+    CRT_AWAIT(self->r = crt_read_exact(cx, self->a, self->buf, 6));
+    CHECK_EQ(self->r, 6);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_read(cx, self->a, self->buf, 6)),
+        crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? crt_shutdown_read(cx, self->a) : CRT_PENDING)));
+    CHECK(self->x == 0 && self->y == 0);
+    CRT_AWAIT(self->r = crt_shutdown_read(cx, NULL));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void half_closed(crt_runtime *rt) { run_root(rt, half_run); }
+
+// ---- defence ---------------------------------------------------------------
+
+// The pattern at crt_accept: never more than three at a time, however many come, and
+// all are served in the end.
+enum { LIMIT = 3, CLIENTS = 24 };
+static crt_semaphore limit;
+static int inside, inside_most, served;   // atomic
+typedef struct conn {
+    crt_frame co;
+    crt_stream *s;
+    char buf[8];
+    crt_poll n;
+} conn;
+static crt_poll conn_run(void *frame, crt_cx *cx)
+{
+    conn *self = frame;
+    CRT_BEGIN(self, cx);
+    int now = __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST), most = __atomic_load_n(&inside_most, __ATOMIC_SEQ_CST);
+    while (now > most && !__atomic_compare_exchange_n(&inside_most, &most, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
+    CRT_AWAIT(self->n = crt_read_exact(cx, self->s, self->buf, 4));
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    CRT_AWAIT(self->n = crt_write_all(cx, self->s, self->buf, 4));
+    __atomic_add_fetch(&served, 1, __ATOMIC_SEQ_CST);
+    __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+    CRT_FINALLY
+        crt_close(&self->s);
+        crt_semaphore_release(&limit, 1);
+    CRT_END;
+}
+typedef struct acceptor {
+    crt_frame co;
+    crt_listener *l;   // borrowed
+    crt_stream *s;
+    bool holds;
+    crt_poll r;
+} acceptor;
+static crt_poll acceptor_run(void *frame, crt_cx *cx)
+{
+    acceptor *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->r = crt_semaphore_acquire(cx, &limit, 1));
+        if (self->r < 0) CRT_RETURN(self->r);
+        self->holds = true;
+        CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->s, NULL));
+        if (self->r < 0) CRT_RETURN(self->r);
+        if (crt_spawn(cx, conn_run, &(conn){.s = self->s}) < 0) {
+            crt_close(&self->s);
+            crt_semaphore_release(&limit, 1);
+        }
+        self->s = NULL;
+        self->holds = false;
+    }
+    CRT_FINALLY
+        if (self->holds) crt_semaphore_release(&limit, 1);
+    CRT_END;
+}
+typedef struct client {
+    crt_frame co;
+    const char *at;
+    crt_stream *s;
+    char buf[8];
+    crt_poll r;
+} client;
+static crt_poll client_run(void *frame, crt_cx *cx)
+{
+    client *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_tcp_connect(cx, self->at, &self->s));
+    if (self->r < 0) CRT_RETURN(self->r);
+    CRT_AWAIT(self->r = crt_write_all(cx, self->s, "ping", 4));
+    CRT_AWAIT(self->r = crt_read_exact(cx, self->s, self->buf, 4));
+    CRT_RETURN(self->r);
+    CRT_FINALLY
+        crt_close(&self->s);
+    CRT_END;
+}
+static crt_poll limited_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    inside = inside_most = served = 0;
+    crt_semaphore_init(&limit, LIMIT);
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+    text_of(self->l, self->text, sizeof self->text);
+    for (self->i = 0; self->i < 2; self->i++)
+        CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], acceptor_run, &(acceptor){.l = self->l}), 0);
+    for (self->k = 0; self->k < CLIENTS / 8; self->k++) {
+        for (self->i = 2; self->i < 10; self->i++)
+            CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], client_run, &(client){.at = self->text}), 0);
+        for (self->i = 2; self->i < 10; self->i++) {
+            CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], &self->result));
+            CHECK(self->r == 0 && self->result == 4);
+        }
+    }
+    for (self->i = 0; self->i < 2; self->i++) {
+        crt_abort(self->join[self->i]);
+        CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], NULL));
+        CHECK_EQ(self->r, CRT_ECANCELED);
+    }
+    WAIT_UNTIL(crt_semaphore_available(&limit) == LIMIT);   // every permit came back
+    CHECK_EQ(served, CLIENTS);
+    CHECK(inside_most <= LIMIT);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void limited(crt_runtime *rt) { run_root(rt, limited_run); }
+
+// Out of descriptors with several acceptors: nobody spins, everybody is served once
+// there are some again.
+static crt_poll starved_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    struct rlimit r;
+    struct timespec cpu;
+    CRT_BEGIN(self, cx);
+    inside = inside_most = served = 0;
+    crt_semaphore_init(&limit, 1000);
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+    CHECK_EQ(crt_local_addr(self->l, &self->addr), 0);
+    for (self->i = 0; self->i < 4; self->i++)
+        CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], acceptor_run, &(acceptor){.l = self->l}), 0);
+    for (self->k = 0; self->k < 10; self->k++) self->plain[self->k] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    // From here on there is no descriptor to be had.
+    getrlimit(RLIMIT_NOFILE, &r);
+    self->n = (size_t)r.rlim_cur;
+    r.rlim_cur = (rlim_t)self->plain[9];
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &r), 0);
+    test_log_clear();
+    for (self->i = 0; self->i < 10; self->i++) {
+        CHECK_EQ(connect(self->plain[self->i], (struct sockaddr *)(void *)self->addr.u.bytes, self->addr.len), 0);
+        CHECK_EQ(send(self->plain[self->i], "ping", 4, 0), 4);
+    }
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    self->since = cpu.tv_sec * 1000000000 + cpu.tv_nsec;
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(60)));
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    CHECK(cpu.tv_sec * 1000000000 + cpu.tv_nsec - self->since < CRT_MS(40));
+    CHECK_EQ(__atomic_load_n(&served, __ATOMIC_SEQ_CST), 0);
+    CHECK(test_log_has("out of descriptors") || test_log_has("Too many open files"));
+    getrlimit(RLIMIT_NOFILE, &r);
+    r.rlim_cur = (rlim_t)self->n;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &r), 0);
+    WAIT_UNTIL(__atomic_load_n(&served, __ATOMIC_SEQ_CST) == 10);
+    for (self->i = 0; self->i < 10; self->i++) CHECK_EQ(recv(self->plain[self->i], self->buf, 9, 0), 4);
+    for (self->i = 0; self->i < 4; self->i++) {
+        crt_abort(self->join[self->i]);
+        CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], NULL));
+    }
+    WAIT_UNTIL(crt_semaphore_available(&limit) == 1000);
+    CRT_FINALLY
+        drop_backlog(self);
+        close_all(self);
+    CRT_END;
+}
+static void starved(crt_runtime *rt) { run_root(rt, starved_run); }
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -1064,11 +1667,19 @@ int main(int argc, char **argv)
     TEST_ON_EACH(late);
     TEST(aborted);
     TEST_ON_EACH_WITH(gate, .max_blocking_threads = 3, .max_lookups = 2);
-    TEST_ON_EACH_WITH(gate_at_the_end, .max_blocking_threads = 1);
+    TEST_ON_EACH_WITH(gate_at_the_end, .max_blocking_threads = 1, .log.func = test_log);
     TEST(lookup_limits);
     TEST_ON_EACH(pipes);
     TEST_ON_EACH_WITH(adopted, .log.func = test_log);
     TEST_ON_EACH(ready);
+    TEST_ON_EACH(udp);
+    TEST_ON_EACH(multicast);
+    TEST_ON_EACH(unix_dgram);
+    TEST_ON_EACH(unix_stream);
+    TEST(addresses);
+    TEST_ON_EACH(half_closed);
+    TEST_ON_EACH(limited);
+    TEST_ON_EACH_WITH(starved, .log.func = test_log);
     rmdir(dir);
     return test_end();
 }
