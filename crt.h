@@ -5163,6 +5163,9 @@ static crt_poll crt__no_driver(crt_cx *cx, const char *what)
     crt__say(cx->rt, CRT_LOG_ERROR, "%s needs CRT_DRIVER_IO in crt_config.drivers; this runtime has none", what);
     return CRT_ENODRIVER;
 }
+// What is only read, for an argument that may also be written to.
+static inline void *crt__unconst(const void *p) { return (void *)(uintptr_t)p; }
+
 // How a transfer moves its bytes: towards us unless OUT; PIECES: buf is an array
 // of n crt_iovec.
 enum { CRT__IN = 0, CRT__OUT = 1, CRT__PIECES = 2, CRT__PEEK = 4 };
@@ -5197,14 +5200,14 @@ static int crt__pieces_after(const crt_iovec *pieces, size_t count, size_t done,
     return k;
 }
 // The system call for what is not a plain recv or send. *asked: bytes.
-static CRT__COLD intptr_t crt__io_call_pieces(crt__sock *s, uint32_t how, const void *buf, size_t n,
+static CRT__COLD intptr_t crt__io_call_pieces(crt__sock *s, uint32_t how, void *buf, size_t n,
                                               size_t done, size_t *asked)
 {
     struct iovec some[CRT__PIECES_AT_ONCE];
     const struct iovec *pieces = some;
     int count = 1;
     if (!(how & CRT__PIECES)) {
-        some[0].iov_base = (char *)(uintptr_t)buf + done;
+        some[0].iov_base = (char *)buf + done;
         some[0].iov_len = n - done;
     } else if (done) {
         count = crt__pieces_after(buf, n, done, some);
@@ -5217,9 +5220,9 @@ static CRT__COLD intptr_t crt__io_call_pieces(crt__sock *s, uint32_t how, const 
     if (!(how & CRT__OUT)) return crt__fd_readv(s->fd, pieces, count);
     return s->flags & CRT__SOCK_FILE ? crt__fd_writev(s->fd, pieces, count) : crt__sock_sendv(s->fd, pieces, count);
 }
-static inline intptr_t crt__io_call(crt__sock *s, uint32_t how, const void *buf, size_t n, size_t done, size_t *asked)
+static inline intptr_t crt__io_call(crt__sock *s, uint32_t how, void *buf, size_t n, size_t done, size_t *asked)
 {
-    char *at = (char *)(uintptr_t)buf + done;
+    char *at = (char *)buf + done;
     *asked = n - done;
     if (CRT__UNLIKELY(how & CRT__PEEK)) return crt__sock_peek(s->fd, at, *asked);
     if (CRT__UNLIKELY((how & CRT__PIECES) || (s->flags & CRT__SOCK_FILE)))
@@ -5229,7 +5232,7 @@ static inline intptr_t crt__io_call(crt__sock *s, uint32_t how, const void *buf,
 // Tries once, and settles what the result says about readiness. CRT_EAGAIN: no.
 // A short transfer means that the kernel has no more: the next try would only be
 // told EAGAIN, so that call is saved.
-static crt_poll crt__io_try(crt__sock *s, uint32_t how, const void *buf, size_t n, size_t done)
+static crt_poll crt__io_try(crt__sock *s, uint32_t how, void *buf, size_t n, size_t done)
 {
     uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
     uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
@@ -5259,7 +5262,7 @@ static crt__sock *crt__sock_of(crt_slot *slot, const crt__op *op, crt__sock *s)
 // progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
 // of an echo, the second poll is handed CRT_PENDING for n.
 static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how,
-                                 const void *buf, size_t n, bool all)
+                                 void *buf, size_t n, bool all)
 {
     crt_slot *slot = cx->slot;
     uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
@@ -5313,11 +5316,11 @@ CRTDEF crt_poll crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write, CRT__OUT, buf, n, n == 0);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write, CRT__OUT, crt__unconst(buf), n, n == 0);
 }
 CRTDEF crt_poll crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write_all, CRT__OUT, buf, n, true);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write_all, CRT__OUT, crt__unconst(buf), n, true);
 }
 CRTDEF crt_poll crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 {
@@ -5325,15 +5328,17 @@ CRTDEF crt_poll crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_readv(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_readv, CRT__PIECES, pieces, count, false);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_readv, CRT__PIECES, crt__unconst(pieces), count, false);
 }
 CRTDEF crt_poll crt_writev(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_writev, CRT__PIECES | CRT__OUT, pieces, count, false);
+    void *v = crt__unconst(pieces);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_writev, CRT__PIECES | CRT__OUT, v, count, false);
 }
 CRTDEF crt_poll crt_writev_all(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_writev_all, CRT__PIECES | CRT__OUT, pieces, count, true);
+    void *v = crt__unconst(pieces);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_writev_all, CRT__PIECES | CRT__OUT, v, count, true);
 }
 static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
 {
@@ -5358,7 +5363,7 @@ CRTDEF crt_poll crt_writable(crt_cx *cx, crt_stream *s)
 {
     return crt__io_ready(cx, (crt__sock *)s, &crt__op_writable, CRT__FOR_WRITE);
 }
-static crt_poll crt__io_try_now(crt_stream *s, uint32_t how, const void *buf, size_t n)
+static crt_poll crt__io_try_now(crt_stream *s, uint32_t how, void *buf, size_t n)
 {
     if (!s || !buf || n > UINT32_MAX) return CRT_EINVAL;
     if ((how & CRT__PIECES) && crt__pieces_total(buf, n) == SIZE_MAX) return CRT_EINVAL;
@@ -5370,7 +5375,7 @@ CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n)
 {
-    return crt__io_try_now(s, CRT__OUT, buf, n);
+    return crt__io_try_now(s, CRT__OUT, crt__unconst(buf), n);
 }
 CRTDEF crt_poll crt_try_peek(crt_stream *s, void *buf, size_t n)
 {
@@ -5378,11 +5383,11 @@ CRTDEF crt_poll crt_try_peek(crt_stream *s, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_try_readv(crt_stream *s, const crt_iovec *pieces, size_t count)
 {
-    return crt__io_try_now(s, CRT__PIECES, pieces, count);
+    return crt__io_try_now(s, CRT__PIECES, crt__unconst(pieces), count);
 }
 CRTDEF crt_poll crt_try_writev(crt_stream *s, const crt_iovec *pieces, size_t count)
 {
-    return crt__io_try_now(s, CRT__PIECES | CRT__OUT, pieces, count);
+    return crt__io_try_now(s, CRT__PIECES | CRT__OUT, crt__unconst(pieces), count);
 }
 #endif   // CRT_NO_NET
 
@@ -6121,8 +6126,9 @@ static int crt__race_new(crt_cx *cx, const char *addr, const crt_connect_desc *d
 static void crt__race_order(crt__race *race)
 {
     uint32_t n = 0;
+    int family = race->local.len ? crt__family(&race->local) : 0;
     for (uint32_t i = 0; i < race->count; i++)
-        if (!race->local.len || crt__family(&race->addr[i]) == crt__family(&race->local)) race->addr[n++] = race->addr[i];
+        if (!family || crt__family(&race->addr[i]) == family) race->addr[n++] = race->addr[i];
     if (!n) race->error = -EAFNOSUPPORT;
     race->count = n;
     for (uint32_t i = 1; i < n; i++) {
@@ -6449,7 +6455,10 @@ static int crt__get_flag(crt__fd fd, int level, int name)
     int value = crt__get_option(fd, level, name);
     return value < 0 ? value : value != 0;
 }
-CRTDEF int crt_stream_get_nodelay(const crt_stream *s) { return crt__get_flag(crt__fd_of(s), IPPROTO_TCP, TCP_NODELAY); }
+CRTDEF int crt_stream_get_nodelay(const crt_stream *s)
+{
+    return crt__get_flag(crt__fd_of(s), IPPROTO_TCP, TCP_NODELAY);
+}
 CRTDEF int crt_stream_set_keepalive(crt_stream *s, bool on)
 {
     return crt__set_option(crt__fd_of(s), SOL_SOCKET, SO_KEEPALIVE, on);
@@ -6481,12 +6490,27 @@ CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds)
     if (l.l_onoff) *seconds = l.l_linger;
     return 0;
 }
-CRTDEF int crt_stream_set_recv_buffer(crt_stream *s, int bytes) { return crt__set_buffer(crt__fd_of(s), SO_RCVBUF, bytes); }
-CRTDEF int crt_stream_get_recv_buffer(const crt_stream *s) { return crt__get_option(crt__fd_of(s), SOL_SOCKET, SO_RCVBUF); }
-CRTDEF int crt_stream_set_send_buffer(crt_stream *s, int bytes) { return crt__set_buffer(crt__fd_of(s), SO_SNDBUF, bytes); }
-CRTDEF int crt_stream_get_send_buffer(const crt_stream *s) { return crt__get_option(crt__fd_of(s), SOL_SOCKET, SO_SNDBUF); }
+CRTDEF int crt_stream_set_recv_buffer(crt_stream *s, int bytes)
+{
+    return crt__set_buffer(crt__fd_of(s), SO_RCVBUF, bytes);
+}
+CRTDEF int crt_stream_get_recv_buffer(const crt_stream *s)
+{
+    return crt__get_option(crt__fd_of(s), SOL_SOCKET, SO_RCVBUF);
+}
+CRTDEF int crt_stream_set_send_buffer(crt_stream *s, int bytes)
+{
+    return crt__set_buffer(crt__fd_of(s), SO_SNDBUF, bytes);
+}
+CRTDEF int crt_stream_get_send_buffer(const crt_stream *s)
+{
+    return crt__get_option(crt__fd_of(s), SOL_SOCKET, SO_SNDBUF);
+}
 CRTDEF int crt_stream_set_ttl(crt_stream *s, int ttl) { return crt__set_ttl(crt__fd_of(s), ttl); }
-CRTDEF int crt_stream_get_ttl(const crt_stream *s) { return crt__get_ip_option(crt__fd_of(s), IP_TTL, IPV6_UNICAST_HOPS); }
+CRTDEF int crt_stream_get_ttl(const crt_stream *s)
+{
+    return crt__get_ip_option(crt__fd_of(s), IP_TTL, IPV6_UNICAST_HOPS);
+}
 CRTDEF int crt_stream_set_tos(crt_stream *s, int tos) { return crt__set_tos(crt__fd_of(s), tos); }
 CRTDEF int crt_stream_get_tos(const crt_stream *s) { return crt__get_ip_option(crt__fd_of(s), IP_TOS, IPV6_TCLASS); }
 #ifdef TCP_QUICKACK
@@ -6494,7 +6518,10 @@ CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on)
 {
     return crt__set_option(crt__fd_of(s), IPPROTO_TCP, TCP_QUICKACK, on);
 }
-CRTDEF int crt_stream_get_quickack(const crt_stream *s) { return crt__get_flag(crt__fd_of(s), IPPROTO_TCP, TCP_QUICKACK); }
+CRTDEF int crt_stream_get_quickack(const crt_stream *s)
+{
+    return crt__get_flag(crt__fd_of(s), IPPROTO_TCP, TCP_QUICKACK);
+}
 #else
 CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on) { return (void)on, s ? -ENOPROTOOPT : CRT_EINVAL; }
 CRTDEF int crt_stream_get_quickack(const crt_stream *s) { return s ? -ENOPROTOOPT : CRT_EINVAL; }
@@ -6507,13 +6534,19 @@ static int crt__take_error(crt__fd fd)
 CRTDEF int crt_stream_take_error(crt_stream *s) { return crt__take_error(crt__fd_of(s)); }
 CRTDEF int crt_listener_take_error(crt_listener *l) { return crt__take_error(crt__fd_of(l)); }
 CRTDEF int crt_listener_set_ttl(crt_listener *l, int ttl) { return crt__set_ttl(crt__fd_of(l), ttl); }
-CRTDEF int crt_listener_get_ttl(const crt_listener *l) { return crt__get_ip_option(crt__fd_of(l), IP_TTL, IPV6_UNICAST_HOPS); }
+CRTDEF int crt_listener_get_ttl(const crt_listener *l)
+{
+    return crt__get_ip_option(crt__fd_of(l), IP_TTL, IPV6_UNICAST_HOPS);
+}
 CRTDEF int crt_listener_set_backlog(crt_listener *l, int backlog)
 {
     if (!l || backlog < 1) return CRT_EINVAL;
     return listen((int)crt__fd_of(l), backlog) ? -errno : 0;
 }
-CRTDEF int crt_listener_get_v6only(const crt_listener *l) { return crt__get_flag(crt__fd_of(l), IPPROTO_IPV6, IPV6_V6ONLY); }
+CRTDEF int crt_listener_get_v6only(const crt_listener *l)
+{
+    return crt__get_flag(crt__fd_of(l), IPPROTO_IPV6, IPV6_V6ONLY);
+}
 
 static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *, socklen_t *))
 {
@@ -6526,7 +6559,10 @@ static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *,
 }
 CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, getpeername); }
 CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, getsockname); }
-CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a) { return crt__name(crt__fd_of(l), a, getsockname); }
+CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
+{
+    return crt__name(crt__fd_of(l), a, getsockname);
+}
 CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
 {
     memset(cred, 0, sizeof *cred);
@@ -6626,7 +6662,8 @@ static int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
 static const crt_udp_desc crt__udp_defaults;
 static crt__options crt__udp_options(const crt_udp_desc *d)
 {
-    crt__options o = {d->reuseaddr, d->reuseport, d->v6only, d->broadcast, d->send_buffer, d->recv_buffer, d->ttl, d->tos};
+    crt__options o = {d->reuseaddr,   d->reuseport,   d->v6only, d->broadcast,
+                      d->send_buffer, d->recv_buffer, d->ttl,    d->tos};
     return o;
 }
 CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u)
@@ -6654,7 +6691,8 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
     crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_dgram_bind");
     if (crt__options_bad(&o)) return CRT_EINVAL;
-    int fd = path ? crt__unix_bound(SOCK_DGRAM, path, &o, desc->unlink_stale, desc->mode) : crt__socket(AF_UNIX, SOCK_DGRAM);
+    int fd = path ? crt__unix_bound(SOCK_DGRAM, path, &o, desc->unlink_stale, desc->mode)
+                  : crt__socket(AF_UNIX, SOCK_DGRAM);
     int e = crt__udp_new(cx, fd, CRT__SOCK_UNIX, u);
     if (!e && !path) e = crt__options_set(fd, AF_UNIX, &o);
     if (e) crt_udp_close(u);
@@ -6677,7 +6715,8 @@ CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b)
     *a = *b = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_unix_dgram_pair");
     if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd)) return -errno;
-    return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, CRT__SOCK_UNIX, (crt__sock **)(void *)a, (crt__sock **)(void *)b);
+    return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, CRT__SOCK_UNIX, (crt__sock **)(void *)a,
+                             (crt__sock **)(void *)b);
 }
 
 static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_msg *m, bool out)
@@ -6751,14 +6790,14 @@ static void crt__name_senders(uint32_t how, void *buf, intptr_t k, crt_addr *a)
     else for (intptr_t i = 0; i < k; i++) crt__name_sender(&((crt_udp_msg *)buf)[i].addr);
 }
 // CRT__PIECES: buf is an array of n crt_udp_msg.
-static crt_poll crt__udp_try(crt__sock *s, uint32_t how, const void *buf, size_t n, crt_addr *a)
+static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     if (seen & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
     for (;;) {
-        intptr_t k = crt__datagram(s->fd, how, (void *)(uintptr_t)buf, n, a);
+        intptr_t k = crt__datagram(s->fd, how, buf, n, a);
         if (k >= 0) {
-            if (s->flags & CRT__SOCK_UNIX) crt__name_senders(how, (void *)(uintptr_t)buf, k, a);
+            if (s->flags & CRT__SOCK_UNIX) crt__name_senders(how, buf, k, a);
             return k;
         }
         if (errno == EINTR) continue;
@@ -6781,7 +6820,7 @@ static crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
     slot->op = &crt__op_udp_pause;
     return CRT_PENDING;
 }
-static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, const void *buf, size_t n, crt_addr *a)
+static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     const crt__op *op = how & CRT__OUT ? &crt__op_udp_send : &crt__op_udp_recv;
     uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
@@ -6829,7 +6868,7 @@ CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t 
     crt_addr a;
     if (!to) return crt__refuse(cx, CRT_EINVAL);
     a = *to;
-    return crt__udp_transfer(cx, (crt__sock *)u, CRT__OUT, buf, n, &a);
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__OUT, crt__unconst(buf), n, &a);
 }
 CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from)
 {
@@ -6837,7 +6876,7 @@ CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, c
 }
 CRTDEF crt_poll crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n)
 {
-    return crt__udp_transfer(cx, (crt__sock *)u, CRT__OUT, buf, n, NULL);
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__OUT, crt__unconst(buf), n, NULL);
 }
 CRTDEF crt_poll crt_udp_recv(crt_cx *cx, crt_udp *u, void *buf, size_t n)
 {
@@ -6863,7 +6902,7 @@ CRTDEF crt_poll crt_udp_writable(crt_cx *cx, crt_udp *u)
 {
     return crt__io_ready(cx, (crt__sock *)u, &crt__op_udp_writable, CRT__FOR_WRITE);
 }
-static crt_poll crt__udp_try_now(crt_udp *u, uint32_t how, const void *buf, size_t n, crt_addr *a)
+static crt_poll crt__udp_try_now(crt_udp *u, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     return u && buf ? crt__udp_try((crt__sock *)u, how, buf, n, a) : CRT_EINVAL;
 }
@@ -6871,7 +6910,7 @@ CRTDEF crt_poll crt_udp_try_send_to(crt_udp *u, const void *buf, size_t n, const
 {
     crt_addr a;
     if (to) a = *to;
-    return crt__udp_try_now(u, CRT__OUT, buf, n, to ? &a : NULL);
+    return crt__udp_try_now(u, CRT__OUT, crt__unconst(buf), n, to ? &a : NULL);
 }
 CRTDEF crt_poll crt_udp_try_recv_from(crt_udp *u, void *buf, size_t n, crt_addr *from)
 {
@@ -6900,7 +6939,10 @@ CRTDEF int crt_udp_disconnect(crt_udp *u)
     if (!u) return CRT_EINVAL;
     return connect((int)crt__fd_of(u), &nobody, sizeof nobody) ? -errno : 0;
 }
-CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on) { return crt__set_option(crt__fd_of(u), SOL_SOCKET, SO_BROADCAST, on); }
+CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on)
+{
+    return crt__set_option(crt__fd_of(u), SOL_SOCKET, SO_BROADCAST, on);
+}
 CRTDEF int crt_udp_get_broadcast(const crt_udp *u) { return crt__get_flag(crt__fd_of(u), SOL_SOCKET, SO_BROADCAST); }
 CRTDEF int crt_udp_set_recv_buffer(crt_udp *u, int bytes) { return crt__set_buffer(crt__fd_of(u), SO_RCVBUF, bytes); }
 CRTDEF int crt_udp_get_recv_buffer(const crt_udp *u) { return crt__get_option(crt__fd_of(u), SOL_SOCKET, SO_RCVBUF); }
