@@ -617,6 +617,8 @@ typedef struct crt_config {
     int worker_threads;               // CRT_WORKER_THREADS in the environment, else the
                                       // CPUs that affinity and cgroup allow; at most 1024
     int max_blocking_threads;         // 512
+    int max_lookups;                  // 16, at most half of the blocking threads; names
+                                      // looked up at the same time
     crt_duration thread_keep_alive;   // CRT_SEC(10); of an idle blocking thread
     size_t thread_stack_size;         // the system's
     const char *thread_name;          // "crt-worker"
@@ -1499,20 +1501,44 @@ typedef struct crt_addr {
         unsigned char bytes[128];
     } u;
 } crt_addr;
-// "127.0.0.1:80", "[::1]:80", "*:80" (any address): 0, or CRT_EINVAL for anything
-// that is not a numeric address and a port from 0 to 65535.
+// "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80" (or %2: a scope by name or number),
+// "*:80" (any address): 0, or CRT_EINVAL for anything that is not a numeric address
+// and a port from 0 to 65535; *a is then all zero.
 CRTDEF int crt_addr_parse(const char *text, crt_addr *a);
-// The same text back; its length, or CRT_EINVAL if n is too small.
+// A path, or '@' and an abstract name: 0, or CRT_EINVAL (empty, over 107 bytes).
+CRTDEF int crt_addr_unix(const char *path, crt_addr *a);
+// The same text back (a scope as number; a Unix socket without a name: "unnamed"; a
+// NUL in an abstract name as '@'); its length, or CRT_EINVAL if n is too small.
 CRTDEF int crt_addr_format(const crt_addr *a, char *buf, size_t n);
-CRTDEF int crt_addr_port(const crt_addr *a);
+CRTDEF int crt_addr_port(const crt_addr *a);       // 0 if it has none
+CRTDEF bool crt_addr_is_ipv6(const crt_addr *a);
+CRTDEF bool crt_addr_is_unix(const crt_addr *a);
+CRTDEF bool crt_addr_equal(const crt_addr *a, const crt_addr *b);   // scope and port too
+// To and from a struct sockaddr of foreign code, without its headers. 0, or
+// CRT_EINVAL (NULL, longer than a crt_addr, shorter than its family needs).
+CRTDEF int crt_addr_from_sockaddr(crt_addr *a, const void *sockaddr, size_t len);
+CRTDEF const void *crt_addr_sockaddr(const crt_addr *a, size_t *len);   // valid as long as *a
 
-// Zero: the default in the comment.
+// SO_KEEPALIVE and its times in seconds; 0: what the system has (two hours, say).
+typedef struct crt_keepalive {
+    bool on;
+    int idle, interval, count;   // before the first probe; between two; how many
+} crt_keepalive;
+
+// Zero: the default in the comment. Below zero or out of range: CRT_EINVAL. Unix
+// sockets heed backlog, the buffers, unlink_stale and mode.
 typedef struct crt_listen_desc {
     int backlog;          // 1024
     bool no_reuseaddr;    // SO_REUSEADDR is set
-    bool reuseport;       // false
+    bool reuseport;       // false; several listeners, also of several processes, share a port
     bool v6only;          // false
     bool no_nodelay;      // accepted streams get TCP_NODELAY
+    bool unlink_stale;    // false; Unix: remove a socket file that nobody listens on any more
+    unsigned mode;        // Unix: permissions of the file, 0777 less the umask
+    int send_buffer;      // the system's; bytes. This and what follows is inherited by
+    int recv_buffer;      //   accepted streams
+    int ttl;              // the system's; 1 to 255, IPv6: hop limit
+    int tos;              // 0; to 255, IPv6: traffic class
 } crt_listen_desc;
 // Listens on a numeric address; port 0: any free one (crt_local_addr tells). 0 and
 // *l, or CRT_EINVAL, -errno. Does not wait. Mirrors TcpListener::bind.
@@ -1521,22 +1547,87 @@ CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_de
 // Waits for a connection; `peer` may be NULL. 0 and *s, or -errno. Out of
 // descriptors: waits (10 ms, doubling to 1 s, a log line each second) instead of
 // failing over and over. Cancel-safe. Mirrors TcpListener::accept.
+//     At most n connections at a time (further ones wait in the backlog): take a
+//     permit of a crt_semaphore before each accept, give it back when one ends.
+//         CRT_AWAIT(self->r = crt_semaphore_acquire(cx, &limit, 1));
+//         CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->s, NULL));
+//         if (self->r < 0 || crt_spawn(cx, conn_run, &(conn){ .s = self->s }) < 0) {
+//             crt_close(&self->s);
+//             crt_semaphore_release(&limit, 1);
+//         }
+//     conn_run's CRT_FINALLY has crt_close(&self->s); crt_semaphore_release(&limit, 1);
+//     and the acceptor's gives back the permit that it holds, if it holds one.
 CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **s, crt_addr *peer);
-// Connects to "host:port". A name is looked up on the blocking pool, and its
-// addresses are tried in turn. 0 and *s, or -errno, CRT_EINVAL, CRT_ENOTFOUND.
-// Cancelled: nothing is left open. Mirrors TcpStream::connect.
+// At once: 0 and *s, CRT_EAGAIN, -errno (out of descriptors too). Any thread.
+CRTDEF int crt_try_accept(crt_listener *l, crt_stream **s, crt_addr *peer);
+
+// Zero: the default in the comment.
+typedef struct crt_connect_desc {
+    const char *local;              // NULL; numeric "host:port" to bind first, port 0: any.
+                                    // Only addresses of its family are tried then
+    bool no_nodelay;                // TCP_NODELAY is set
+    bool reuseaddr, reuseport;      // false
+    bool linger_on;                 // false; SO_LINGER with `linger` seconds,
+    int linger;                     //   0: close resets the connection
+    crt_keepalive keepalive;        // off
+    int send_buffer, recv_buffer;   // the system's; bytes
+    int ttl, tos;                   // the system's; 0
+    crt_duration attempt_delay;     // CRT_MS(250); at least 10 ms. CRT_FOREVER: one at a time
+    crt_duration attempt_timeout;   // the system's (minutes); of each address
+} crt_connect_desc;
+// Connects to "host:port". A name is looked up as by crt_resolve; its addresses are
+// tried in an order that alternates between IPv6 and IPv4, the next when one has
+// failed or has not answered for attempt_delay, and the first to connect wins (RFC
+// 8305; without CRT_DRIVER_TIME one after the other). 0 and *s, or -errno (of the
+// attempt that failed last), CRT_EINVAL, CRT_ENOTFOUND, CRT_ENOMEM. Cancelled:
+// nothing is left open. Mirrors TcpStream::connect, TcpSocket.
 CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **s);
+// `desc` may be NULL; it is read at the first poll. Also -EAFNOSUPPORT if `local` is
+// of another family than every address; CRT_ENODRIVER for attempt_timeout without
+// CRT_DRIVER_TIME.
+CRTDEF crt_poll crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_connect_desc *desc,
+                                   crt_stream **s);
 // A Unix socket; a path that begins with '@' is an abstract name (Linux). 0, or
-// CRT_EINVAL (too long, empty), -errno. The file is left behind on close.
+// CRT_EINVAL (too long, empty), -errno. The file is left behind on close; a file that
+// is there already is -EADDRINUSE, unless desc->unlink_stale finds nobody behind it.
 CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc,
                                 crt_listener **l);
 CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **s);
+// Who connected, listened or made the pair at the other end, as it was then.
+typedef struct crt_peer_cred {
+    int64_t pid;
+    uint32_t uid, gid;
+} crt_peer_cred;
+// 0, CRT_EINVAL, -errno. A socket that is no Unix socket: -EOPNOTSUPP.
+CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred);
 // Looks "host:port" up on the blocking pool, numeric addresses at once. How many
-// were written to out (at most max), or CRT_EINVAL, CRT_ENOTFOUND. Cancel-safe.
-// Mirrors lookup_host.
+// were written to out (at most max), or CRT_EINVAL, CRT_ENOTFOUND. At most
+// crt_config.max_lookups run at a time, so that a dead name server cannot hold all
+// threads of the pool; others wait their turn. Cancel-safe: a lookup that waits
+// leaves the queue, one that runs ends unheard. Mirrors lookup_host.
 CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, size_t max);
 // Two connected streams (a Unix socket pair). 0 or -errno.
 CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b);
+// A pipe: what is written to tx is read from rx. 0 or -errno. Mirrors unix::pipe.
+CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx);
+
+// CRT_FD_OWN: the descriptor is crt's from now on. CRT_FD_DUP: a duplicate is, and
+// the caller keeps his. Either way it becomes non-blocking, and with it every
+// duplicate of it, also one that another process holds (a shell's terminal, say).
+enum { CRT_FD_OWN = 0, CRT_FD_DUP = 1 };
+// A stream from a foreign descriptor: socket (stream or seqpacket), pipe, fifo,
+// terminal, or whatever else can be polled. 0; -EPERM for a plain file or directory
+// (a log line says to use crt_fs_*); -EPROTOTYPE for a socket that listens or has
+// datagrams; CRT_EINVAL, -EBADF, other -errno. On failure it stays the caller's.
+CRTDEF int crt_stream_from_fd(crt_cx *cx, intptr_t fd, int how, crt_stream **s);
+CRTDEF int crt_listener_from_fd(crt_cx *cx, intptr_t fd, int how, crt_listener **l);
+CRTDEF int crt_udp_from_fd(crt_cx *cx, intptr_t fd, int how, crt_udp **u);
+// Gives it back, still non-blocking: the descriptor, and the pointer becomes NULL; or
+// CRT_EBUSY if there is another handle (crt_stream_clone), CRT_EINVAL. A task that
+// waits on it gets CRT_ECLOSED. Mirror into_std.
+CRTDEF intptr_t crt_stream_into_fd(crt_stream **s);
+CRTDEF intptr_t crt_listener_into_fd(crt_listener **l);
+CRTDEF intptr_t crt_udp_into_fd(crt_udp **u);
 
 // Closing the last handle under a task that waits gives that task CRT_ECLOSED.
 // Closing it while another thread is inside a call on it is a mistake, as with any
@@ -1549,28 +1640,71 @@ CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b);
 CRTDEF crt_poll crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n);
 // Exactly n: n, or CRT_EEOF, -errno. Not cancel-safe: bytes read so far are lost.
 CRTDEF crt_poll crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n);
+// As crt_read, and the bytes stay to be read; sockets only (else -ENOTSOCK).
+// Cancel-safe. Mirrors TcpStream::peek.
+CRTDEF crt_poll crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n);
 // Up to n bytes from buf: how many, or -errno. Cancel-safe.
 CRTDEF crt_poll crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
 // All n: n, or -errno. Not cancel-safe: part may have been written.
 CRTDEF crt_poll crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
+// Several buffers in one call, in order. At most 1024 of them, 4 GiB - 1 in all, and
+// no base NULL unless its len is 0 (CRT_EINVAL). The array must stay as it is until
+// the call has ended. Results as for crt_read and crt_write (no byte asked: 0), of
+// writev_all the sum. readv and writev are cancel-safe, writev_all is not.
+typedef struct crt_iovec {
+    void *base;
+    size_t len;
+} crt_iovec;
+CRTDEF crt_poll crt_readv(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
+CRTDEF crt_poll crt_writev(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
+CRTDEF crt_poll crt_writev_all(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
 // Waits until a crt_try_ call is worth while: 0 or an error. Cancel-safe.
 CRTDEF crt_poll crt_readable(crt_cx *cx, crt_stream *s);
 CRTDEF crt_poll crt_writable(crt_cx *cx, crt_stream *s);
 // At once: bytes, 0 at the end of the stream, CRT_EAGAIN, -errno. Any thread.
 CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n);
 CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n);
-// Ends the writing side; the peer reads 0. 0 or -errno. Does not wait.
+CRTDEF crt_poll crt_try_peek(crt_stream *s, void *buf, size_t n);
+CRTDEF crt_poll crt_try_readv(crt_stream *s, const crt_iovec *pieces, size_t count);
+CRTDEF crt_poll crt_try_writev(crt_stream *s, const crt_iovec *pieces, size_t count);
+// Ends the writing side; the peer reads 0. 0 or -errno. Does not wait. A pipe has one
+// direction only: nothing happens, its end comes when it is closed.
 CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s);
+// Ends the reading side: what waits or reads here gets 0. The peer is not told.
+CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s);
 // Another handle on the same stream; the descriptor closes with the last.
 CRTDEF crt_stream *crt_stream_clone(crt_stream *s);
-CRTDEF intptr_t crt_stream_fd(const crt_stream *s);
+// Options, to be set at any time from any thread: 0, or CRT_EINVAL, -errno. The
+// getters give the value, or -errno; buffers as the system has them, which on Linux
+// is double of what was asked for.
+CRTDEF intptr_t crt_stream_fd(const crt_stream *s);   // CRT_EINVAL for NULL
 CRTDEF int crt_stream_set_nodelay(crt_stream *s, bool on);
+CRTDEF int crt_stream_get_nodelay(const crt_stream *s);
 CRTDEF int crt_stream_set_keepalive(crt_stream *s, bool on);
+CRTDEF int crt_stream_set_keepalive_ex(crt_stream *s, const crt_keepalive *k);
+CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k);   // 0 or -errno
 CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds);   // negative: off
+CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds);   // -1: off. 0 or -errno
 CRTDEF int crt_stream_set_recv_buffer(crt_stream *s, int bytes);
+CRTDEF int crt_stream_get_recv_buffer(const crt_stream *s);
 CRTDEF int crt_stream_set_send_buffer(crt_stream *s, int bytes);
+CRTDEF int crt_stream_get_send_buffer(const crt_stream *s);
+CRTDEF int crt_stream_set_ttl(crt_stream *s, int ttl);   // 1 to 255; IPv6: hop limit
+CRTDEF int crt_stream_get_ttl(const crt_stream *s);
+CRTDEF int crt_stream_set_tos(crt_stream *s, int tos);   // 0 to 255; IPv6: traffic class
+CRTDEF int crt_stream_get_tos(const crt_stream *s);
+CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on);   // Linux, else -ENOPROTOOPT.
+CRTDEF int crt_stream_get_quickack(const crt_stream *s);      // The kernel resets it by itself
+// The error that the socket keeps (SO_ERROR), which is thereby cleared: 0 or -errno.
+CRTDEF int crt_stream_take_error(crt_stream *s);
 CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a);
 CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a);
+CRTDEF intptr_t crt_listener_fd(const crt_listener *l);
+CRTDEF int crt_listener_set_ttl(crt_listener *l, int ttl);
+CRTDEF int crt_listener_get_ttl(const crt_listener *l);
+CRTDEF int crt_listener_set_backlog(crt_listener *l, int backlog);   // from 1
+CRTDEF int crt_listener_get_v6only(const crt_listener *l);
+CRTDEF int crt_listener_take_error(crt_listener *l);
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a);
 // What crt_close(&x) calls: sets the pointer to NULL, accepts a pointer to NULL. A
 // task that waits on what is closed gets CRT_ECLOSED. The runtime's memory stays
@@ -1578,22 +1712,102 @@ CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a);
 CRTDEF void crt_stream_close(crt_stream **s);
 CRTDEF void crt_listener_close(crt_listener **l);
 
-// Datagrams. A datagram longer than n is cut off. All cancel-safe. Mirror UdpSocket.
+// Datagrams, over UDP or Unix sockets. One that is longer than n is cut off; only
+// the calls with messages tell. All cancel-safe. Mirror UdpSocket, UnixDatagram.
+
+// Zero: the default in the comment. Unix sockets heed the buffers, unlink_stale, mode.
+typedef struct crt_udp_desc {
+    bool reuseaddr, reuseport;   // false
+    bool v6only;                 // false
+    bool broadcast;              // false
+    bool no_multicast_loop;      // members on this host hear what is sent
+    bool unlink_stale;           // as for listeners
+    unsigned mode;               // as for listeners
+    int send_buffer;             // the system's; bytes
+    int recv_buffer;
+    int ttl;                     // the system's; 1 to 255
+    int tos;                     // 0
+    int multicast_ttl;           // 1; to 255
+} crt_udp_desc;
 CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u);   // numeric; port 0: any
+CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u);
+// Unix: a path or abstract name, as for crt_unix_listen; NULL: without a name (it can
+// send, but nobody can answer). `desc` may be NULL.
+CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_desc *desc, crt_udp **u);
+// One without a name, whose peer is fixed. 0, CRT_EINVAL, -ENOENT, -ECONNREFUSED.
+CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u);
+CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b);
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);   // fixes the peer
+CRTDEF int crt_udp_disconnect(crt_udp *u);                                   // frees it again
+// A full Unix receiver: waits (if it was named by `to`, by looking again each 2 ms,
+// since the system does not tell; without CRT_DRIVER_TIME then CRT_EAGAIN).
 CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to);
 CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
 CRTDEF crt_poll crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n);
 CRTDEF crt_poll crt_udp_recv(crt_cx *cx, crt_udp *u, void *buf, size_t n);
+// As recv_from, and the datagram stays. `from` may be NULL.
+CRTDEF crt_poll crt_udp_peek_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
+
+// One datagram in a batch; all-zero but for buf and size is ready.
+typedef struct crt_udp_msg {
+    void *buf;
+    size_t size;      // room in buf, or bytes to send
+    size_t len;       // out: bytes received or sent
+    uint32_t flags;   // out: CRT_UDP_TRUNCATED: the datagram was longer than the room
+    uint32_t reserved;
+    crt_addr addr;    // out: the sender; to send: the receiver, len 0: the fixed peer
+} crt_udp_msg;
+enum { CRT_UDP_TRUNCATED = 1 };
+// Waits until one at least has been received (sent), then takes what there is (what
+// there is room for), at most count, in as few system calls as the system allows.
+// How many, from the first on; an error only if it is that of the first. count 0: 0.
+// Mirror recvmmsg and sendmmsg.
+CRTDEF crt_poll crt_udp_recv_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count);
+CRTDEF crt_poll crt_udp_send_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count);
+// Wait until a try is worth while: 0 or an error. The tries, at once: bytes (messages),
+// CRT_EAGAIN, -errno; any thread. `to` NULL: the fixed peer; `from` may be NULL.
+CRTDEF crt_poll crt_udp_readable(crt_cx *cx, crt_udp *u);
+CRTDEF crt_poll crt_udp_writable(crt_cx *cx, crt_udp *u);
+CRTDEF crt_poll crt_udp_try_send_to(crt_udp *u, const void *buf, size_t n, const crt_addr *to);
+CRTDEF crt_poll crt_udp_try_recv_from(crt_udp *u, void *buf, size_t n, crt_addr *from);
+CRTDEF crt_poll crt_udp_try_recv_many(crt_udp *u, crt_udp_msg *msgs, size_t count);
+CRTDEF crt_poll crt_udp_try_send_many(crt_udp *u, crt_udp_msg *msgs, size_t count);
+// Options, as for streams.
+CRTDEF intptr_t crt_udp_fd(const crt_udp *u);
+CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on);
+CRTDEF int crt_udp_get_broadcast(const crt_udp *u);
+CRTDEF int crt_udp_set_recv_buffer(crt_udp *u, int bytes);
+CRTDEF int crt_udp_get_recv_buffer(const crt_udp *u);
+CRTDEF int crt_udp_set_send_buffer(crt_udp *u, int bytes);
+CRTDEF int crt_udp_get_send_buffer(const crt_udp *u);
+CRTDEF int crt_udp_set_ttl(crt_udp *u, int ttl);
+CRTDEF int crt_udp_get_ttl(const crt_udp *u);
+CRTDEF int crt_udp_set_tos(crt_udp *u, int tos);
+CRTDEF int crt_udp_get_tos(const crt_udp *u);
+CRTDEF int crt_udp_take_error(crt_udp *u);
+// Multicast, IPv4 and IPv6 alike. An interface goes by its index (if_nametoindex), 0:
+// the system chooses. The group's port does not matter. 0, CRT_EINVAL, -errno.
+CRTDEF int crt_udp_join(crt_udp *u, const crt_addr *group, uint32_t ifindex);
+CRTDEF int crt_udp_leave(crt_udp *u, const crt_addr *group, uint32_t ifindex);
+CRTDEF int crt_udp_set_multicast_loop(crt_udp *u, bool on);
+CRTDEF int crt_udp_get_multicast_loop(const crt_udp *u);
+CRTDEF int crt_udp_set_multicast_ttl(crt_udp *u, int ttl);   // 0 to 255; 0: this host only
+CRTDEF int crt_udp_get_multicast_ttl(const crt_udp *u);
+CRTDEF int crt_udp_set_multicast_interface(crt_udp *u, uint32_t ifindex);   // to send from
 CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a);
+CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a);   // -ENOTCONN if none is fixed
 CRTDEF void crt_udp_close(crt_udp **u);
-#define crt_peer_addr(s, a) crt_stream_peer_addr((s), (a))
 
 // Waits until any descriptor is readable or writable, without taking it over: it
 // is registered for the duration of the wait. 0 or -errno (a plain file: -EPERM).
 // The descriptor must stay open meanwhile. Cancel-safe. In place of AsyncFd.
 CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd);
 CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd);
+// The same for any of several reasons: which of them hold (a hang-up or an error is
+// reported whether asked for or not). CRT_FD_PRIORITY: urgent data, and what POLLPRI
+// means for the descriptor (a changed file of sysfs, say).
+enum { CRT_FD_READ = 1, CRT_FD_WRITE = 2, CRT_FD_PRIORITY = 4, CRT_FD_ERROR = 8, CRT_FD_HANGUP = 16 };
+CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons);
 
 // ---------------------------------------------------------------------------
 // >>api os        files, signals
@@ -1653,6 +1867,8 @@ static inline void crt_close(crt_udp **u) { crt_udp_close(u); }
 static inline int crt_local_addr(const crt_stream *s, crt_addr *a) { return crt_stream_local_addr(s, a); }
 static inline int crt_local_addr(const crt_listener *l, crt_addr *a) { return crt_listener_local_addr(l, a); }
 static inline int crt_local_addr(const crt_udp *u, crt_addr *a) { return crt_udp_local_addr(u, a); }
+static inline int crt_peer_addr(const crt_stream *s, crt_addr *a) { return crt_stream_peer_addr(s, a); }
+static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_peer_addr(u, a); }
 #else
 // Closes and sets the pointer to NULL; accepts a pointer to NULL. A task that
 // waits on what is closed gets CRT_ECLOSED.
@@ -1664,6 +1880,9 @@ static inline int crt_local_addr(const crt_udp *u, crt_addr *a) { return crt_udp
              crt_listener *: crt_listener_local_addr, crt_udp *: crt_udp_local_addr,       \
              const crt_udp *: crt_udp_local_addr,                                          \
              const crt_listener *: crt_listener_local_addr)((x), (a))
+#define crt_peer_addr(x, a)                                                                \
+    _Generic((x), crt_stream *: crt_stream_peer_addr, const crt_stream *: crt_stream_peer_addr, \
+             crt_udp *: crt_udp_peer_addr, const crt_udp *: crt_udp_peer_addr)((x), (a))
 #endif
 
 #endif   // CRT_H
@@ -2072,6 +2291,8 @@ struct crt_runtime {
     uint32_t sock_count;      // records carved from the table so far
     struct crt__sock *sock_table[20];   // atomic: 64, 128, 256, ... records
     struct crt__sock *sock_free;
+    uint32_t lookup_lock, lookups;       // under that lock: names being looked up now
+    struct crt__resolve *lookup_first, *lookup_last;   // and those that wait
     uint64_t fd_registered, fd_deregistered, io_ready;   // atomic
     uint64_t remote_schedules;   // atomic
     uint64_t failures;        // atomic: unjoined failures seen
@@ -3735,7 +3956,8 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
     CRT__READ_CLOSED = 4,
     CRT__WRITE_CLOSED = 8,
     CRT__IO_ERROR = 16,
-    CRT__IO_SHUTDOWN = 32   // the runtime is gone
+    CRT__IO_SHUTDOWN = 32,   // the runtime is gone
+    CRT__PRIORITY = 64       // urgent data, or what POLLPRI means for the descriptor
 };
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
@@ -3766,13 +3988,31 @@ CRT__UNUSED static bool crt__would_block(int e);
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <net/if.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 static int crt__socket(int family, int type);
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n);
 static int crt__dup(crt__fd fd);
+// Makes a foreign descriptor non-blocking (or blocking again) and close-on-exec. The
+// flags it had, or -errno.
+static int crt__fd_prepare(crt__fd fd);
+static void crt__fd_restore(crt__fd fd, int flags);
 static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n);
 static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n);
+static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n);
+static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count);
+// Of any descriptor; the second for those that are not sockets.
+static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count);
+static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count);
+static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred);
+// At most CRT__DATAGRAMS of them: how many, or -1 and errno; ENOSYS: it has no such call.
+enum { CRT__DATAGRAMS = 32 };
+static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
+static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
+static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_msg *m, bool out);
+static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t len, bool out);
 #endif
 
 // Which header fulfils the contract.
@@ -4767,6 +5007,7 @@ static int crt__pool_signal(crt_runtime *rt)
     return crt__pool_grow(rt);
 }
 static intptr_t crt__takeover(void *arg);
+static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg);
 
 // Cancels what is queued.
 static void crt__pool_drain(crt_runtime *rt)
@@ -4777,8 +5018,10 @@ static void crt__pool_drain(crt_runtime *rt)
             crt__cpu_relax();
             continue;
         }
-        bool carries_worker = ((crt__job *)crt__task_frame(t))->fn == crt__takeover;
-        if (crt__job_cancel(t) && carries_worker) crt__worker_done(rt);   // nobody runs its loop any more
+        crt__job job = *(crt__job *)crt__task_frame(t);
+        bool ours = crt__job_cancel(t);
+        if (ours && job.fn == crt__takeover) crt__worker_done(rt);   // nobody runs its loop any more
+        else if (ours) crt__call_dropped(rt, job.fn, job.arg);
         crt__task_unref(t, 1);
     }
 }
@@ -5158,16 +5401,21 @@ static void crt__call_unref(crt__call *c)
     c->clean(c);
     CRT_FREE(c);
 }
-static intptr_t crt__call_main(void *arg)
+// The job's last word: the result is there.
+static void crt__call_finish(crt__call *c)
 {
-    crt__call *c = arg;
-    c->result = c->run(c);
     uintptr_t waiter = crt__atomic_xchg(&c->word, (uintptr_t)CRT__CALL_DONE, CRT__ACQ_REL);
     if (waiter) {
         crt__task_wake((crt_task *)waiter);
         crt__task_unref((crt_task *)waiter, 1);
     }
     crt__call_unref(c);
+}
+static intptr_t crt__call_main(void *arg)
+{
+    crt__call *c = arg;
+    c->result = c->run(c);
+    crt__call_finish(c);
     return 0;
 }
 // A zeroed call of `size` bytes (its payload follows crt__call), or NULL.
@@ -5181,7 +5429,7 @@ static void *crt__call_new(size_t size, intptr_t (*run)(crt__call *), void (*cle
     c->clean = clean;
     return c;
 }
-static void crt__op_call_cancel(crt_slot *slot)
+CRT__UNUSED static void crt__op_call_cancel(crt_slot *slot)
 {
     crt__call *c = slot->object;
     uintptr_t me = (uintptr_t)slot->task;
@@ -5191,7 +5439,7 @@ static void crt__op_call_cancel(crt_slot *slot)
     crt__call_unref(c);
 }
 // Starts the call and parks. CRT_PENDING, or an error, with the call gone.
-static crt_poll crt__call_start(crt_cx *cx, const crt__op *op, crt__call *c)
+CRT__UNUSED static crt_poll crt__call_start(crt_cx *cx, const crt__op *op, crt__call *c)
 {
     crt__task_ref(cx->task);
     c->word = (uintptr_t)cx->task;
@@ -5216,6 +5464,30 @@ static crt__call *crt__call_result(crt_cx *cx)
     return c;
 }
 #endif
+#ifndef CRT_NO_NET
+static intptr_t crt__lookup_main(void *arg);
+static void crt__lookup_leave(crt_runtime *rt);
+#endif
+// A job of the pool that will never run (shutdown, no thread to be had): if it was a
+// call, whoever waits for it hears so.
+static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg)
+{
+    int e = crt__atomic_load(&rt->closing, CRT__ACQUIRE) ? CRT_ESHUTDOWN : -EAGAIN;
+#ifndef CRT_NO_NET
+    if (fn == crt__lookup_main) {
+        crt__lookup_leave(rt);
+        ((crt__call *)arg)->result = e;
+        crt__call_finish(arg);
+    }
+#endif
+#if !defined(CRT_NO_NET) || !defined(CRT_NO_FS)
+    if (fn == crt__call_main) {
+        ((crt__call *)arg)->result = e;
+        crt__call_finish(arg);
+    }
+#endif
+    (void)fn, (void)arg, (void)e;
+}
 
 // ---------------------------------------------------------------------------
 // >>io            registrations, readiness, waiting for it
@@ -5245,7 +5517,12 @@ typedef struct crt__sock {
     uint32_t pause_ms, reserved;   // atomic; accept: back-off while out of descriptors
     crt_instant complained;        // atomic; and when that was logged
 } crt__sock;
-enum { CRT__SOCK_NODELAY = 1 };   // accepted streams get TCP_NODELAY
+enum {
+    CRT__SOCK_NODELAY = 1,   // accepted streams get TCP_NODELAY
+    CRT__SOCK_FILE = 2,      // no socket (a pipe, a terminal): read and write, not recv and send
+    CRT__SOCK_WHOLE = 4,     // a short transfer does not mean that the kernel has no more
+    CRT__SOCK_UNIX = 8       // datagrams over a Unix socket
+};
 enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
 enum { CRT__WAIT_BITS = 0xff, CRT__GENERATION = 0x7fffff };   // 23 bits of it fit every slot
 enum {
@@ -5299,8 +5576,8 @@ static void crt__sock_release(crt__sock *s)
     crt__sock_unalloc(rt, s);
     crt__rt_unref(rt);
 }
-// Gives a record its descriptor and watches it. On failure both are gone.
-static int crt__sock_attach(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t ready, crt__sock **out)
+// Gives a record its descriptor and watches it. On failure the record is gone.
+static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t ready, crt__sock **out)
 {
     *out = NULL;
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
@@ -5312,7 +5589,6 @@ static int crt__sock_attach(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t 
     crt__atomic_add(&s->ready, (uint64_t)ready, CRT__RELEASE);   // the low bits are 0
     int e = crt__reactor_add(rt->reactor, fd, crt__sock_token(s));
     if (e) {
-        crt__fd_close(fd);
         crt__atomic_and(&s->ready, ~(uint64_t)0xffffffff, CRT__RELEASE);
         crt__sock_release(s);
         return e;
@@ -5320,6 +5596,13 @@ static int crt__sock_attach(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t 
     crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
     *out = s;
     return 0;
+}
+// The same, and on failure the descriptor is closed too.
+static int crt__sock_attach(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t ready, crt__sock **out)
+{
+    int e = crt__sock_watch(rt, s, fd, ready, out);
+    if (e) crt__fd_close(fd);
+    return e;
 }
 // A record that owns fd and watches it. On failure fd is closed. 0 or an error.
 static int crt__sock_new(crt_runtime *rt, crt__fd fd, uint32_t ready, crt__sock **out)
@@ -5367,18 +5650,23 @@ static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
     crt__sock_wake(s, ready, CRT__WAIT_WOKEN);
 }
 #ifndef CRT_NO_NET
-static void crt__sock_unref(crt__sock *s)
+// Nobody has a handle any more: the record becomes free, the descriptor is closed
+// or (keep) belongs to the caller again.
+static void crt__sock_retire(crt__sock *s, bool keep)
 {
-    if (crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) != 1) return;
     crt_runtime *rt = s->rt;
     crt__reactor_remove(rt->reactor, s->fd);
     crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
     // A new generation: events of the old one miss from here on.
     uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     while (!crt__atomic_cas_weak(&s->ready, &old, ((old >> 32) + 1) << 32, CRT__SEQ_CST, CRT__ACQUIRE)) {}
-    crt__fd_close(s->fd);
+    if (!keep) crt__fd_close(s->fd);
     crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
     crt__sock_release(s);
+}
+static void crt__sock_unref(crt__sock *s)
+{
+    if (crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) == 1) crt__sock_retire(s, false);
 }
 #endif
 static void crt__sock_shutdown_all(crt_runtime *rt)
@@ -5412,6 +5700,10 @@ static const crt__op crt__op_write = {"write", crt__io_cancel};
 static const crt__op crt__op_accept = {"accept", crt__io_cancel};
 static const crt__op crt__op_read_exact = {"read_exact", crt__io_cancel};
 static const crt__op crt__op_write_all = {"write_all", crt__io_cancel};
+static const crt__op crt__op_peek = {"peek", crt__io_cancel};
+static const crt__op crt__op_readv = {"readv", crt__io_cancel};
+static const crt__op crt__op_writev = {"writev", crt__io_cancel};
+static const crt__op crt__op_writev_all = {"writev_all", crt__io_cancel};
 static const crt__op crt__op_readable = {"readable", crt__io_cancel};
 static const crt__op crt__op_writable = {"writable", crt__io_cancel};
 
@@ -5473,23 +5765,91 @@ static crt_poll crt__no_driver(crt_cx *cx, const char *what)
     crt__say(cx->rt, CRT_LOG_ERROR, "%s needs CRT_DRIVER_IO in crt_config.drivers; this runtime has none", what);
     return CRT_ENODRIVER;
 }
+// What is only read, for an argument that may also be written to.
+static inline void *crt__unconst(const void *p) { return (void *)(uintptr_t)p; }
+
+// How a transfer moves its bytes: towards us unless OUT; PIECES: buf is an array
+// of n crt_iovec.
+enum { CRT__IN = 0, CRT__OUT = 1, CRT__PIECES = 2, CRT__PEEK = 4 };
+enum { CRT__PIECES_MOST = 1024, CRT__PIECES_AT_ONCE = 32 };
+_Static_assert(sizeof(crt_iovec) == sizeof(struct iovec) &&
+                   offsetof(crt_iovec, base) == offsetof(struct iovec, iov_base) &&
+                   offsetof(crt_iovec, len) == offsetof(struct iovec, iov_len),
+               "crt_iovec is the system's struct iovec");
+
+// The bytes of all pieces; SIZE_MAX if they are not acceptable.
+static size_t crt__pieces_total(const crt_iovec *pieces, size_t count)
+{
+    size_t total = 0;
+    if (count > CRT__PIECES_MOST) return SIZE_MAX;
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].len > UINT32_MAX - total || (pieces[i].len && !pieces[i].base)) return SIZE_MAX;
+        total += pieces[i].len;
+    }
+    return total;
+}
+// What is left of the pieces after `done` bytes, as far as it fits. How many.
+static int crt__pieces_after(const crt_iovec *pieces, size_t count, size_t done, struct iovec *left)
+{
+    int k = 0;
+    for (size_t i = 0; i < count && k < CRT__PIECES_AT_ONCE; i++) {
+        size_t skip = crt__min(done, pieces[i].len);
+        done -= skip;
+        if (skip == pieces[i].len) continue;
+        left[k].iov_base = (char *)pieces[i].base + skip;
+        left[k++].iov_len = pieces[i].len - skip;
+    }
+    return k;
+}
+// The system call for what is not a plain recv or send. *asked: bytes.
+static CRT__COLD intptr_t crt__io_call_pieces(crt__sock *s, uint32_t how, void *buf, size_t n,
+                                              size_t done, size_t *asked)
+{
+    struct iovec some[CRT__PIECES_AT_ONCE];
+    const struct iovec *pieces = some;
+    int count = 1;
+    if (!(how & CRT__PIECES)) {
+        some[0].iov_base = (char *)buf + done;
+        some[0].iov_len = n - done;
+    } else if (done) {
+        count = crt__pieces_after(buf, n, done, some);
+    } else {
+        pieces = buf;
+        count = (int)n;
+    }
+    *asked = 0;
+    for (int i = 0; i < count; i++) *asked += pieces[i].iov_len;
+    if (!(how & CRT__OUT)) return crt__fd_readv(s->fd, pieces, count);
+    return s->flags & CRT__SOCK_FILE ? crt__fd_writev(s->fd, pieces, count) : crt__sock_sendv(s->fd, pieces, count);
+}
+static inline intptr_t crt__io_call(crt__sock *s, uint32_t how, void *buf, size_t n, size_t done, size_t *asked)
+{
+    char *at = (char *)buf + done;
+    *asked = n - done;
+    if (CRT__UNLIKELY(how & CRT__PEEK)) return crt__sock_peek(s->fd, at, *asked);
+    if (CRT__UNLIKELY((how & CRT__PIECES) || (s->flags & CRT__SOCK_FILE)))
+        return crt__io_call_pieces(s, how, buf, n, done, asked);
+    return how & CRT__OUT ? crt__sock_send(s->fd, at, *asked) : crt__sock_recv(s->fd, at, *asked);
+}
 // Tries once, and settles what the result says about readiness. CRT_EAGAIN: no.
 // A short transfer means that the kernel has no more: the next try would only be
 // told EAGAIN, so that call is saved.
-static crt_poll crt__io_try(crt__sock *s, void *in, const void *out, size_t n)
+static crt_poll crt__io_try(crt__sock *s, uint32_t how, void *buf, size_t n, size_t done)
 {
-    uint32_t bit = in ? CRT__READABLE : CRT__WRITABLE;
+    uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
     uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     if (CRT__UNLIKELY(seen & CRT__IO_SHUTDOWN)) return CRT_ESHUTDOWN;
     for (;;) {
-        intptr_t k = in ? crt__sock_recv(s->fd, in, n) : crt__sock_send(s->fd, out, n);
+        size_t asked;
+        intptr_t k = crt__io_call(s, how, buf, n, done, &asked);
         if (CRT__LIKELY(k >= 0)) {
-            if (k > 0 && (size_t)k < n) crt__ready_clear(s, seen, bit);
+            if (k > 0 && (size_t)k < asked && !(how & CRT__PEEK) && !(s->flags & CRT__SOCK_WHOLE))
+                crt__ready_clear(s, seen, bit);
             return k;
         }
         if (errno == EINTR) continue;
         if (!crt__would_block(errno)) return -errno;
-        uint32_t sticky = in ? CRT__READ_CLOSED : CRT__WRITE_CLOSED;
+        uint32_t sticky = how & CRT__OUT ? CRT__WRITE_CLOSED : CRT__READ_CLOSED;
         crt__ready_clear(s, seen, bit | sticky | CRT__IO_ERROR);
         return CRT_EAGAIN;
     }
@@ -5503,15 +5863,15 @@ static crt__sock *crt__sock_of(crt_slot *slot, const crt__op *op, crt__sock *s)
 // Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
 // progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
 // of an echo, the second poll is handed CRT_PENDING for n.
-static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, void *in,
-                                 const void *out, size_t n, bool all)
+static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how,
+                                 void *buf, size_t n, bool all)
 {
     crt_slot *slot = cx->slot;
-    uint32_t bits = in ? CRT__FOR_READ : CRT__FOR_WRITE;
+    uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
     crt_poll r;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (CRT__UNLIKELY(!s || (n && !in && !out))) return slot->op = NULL, CRT_EINVAL;
+    if (CRT__UNLIKELY(!s || (n && !buf))) return slot->op = NULL, CRT_EINVAL;
     size_t done = 0;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
@@ -5519,16 +5879,21 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, vo
         n = (size_t)(slot->value >> 32);
     } else if (CRT__UNLIKELY(n > UINT32_MAX)) {
         return CRT_EINVAL;
-    } else if (!crt__coop(cx)) {
+    }
+    size_t total = n;
+    if (CRT__UNLIKELY(how & CRT__PIECES)) {
+        if ((total = crt__pieces_total(buf, n)) == SIZE_MAX) return slot->op = NULL, CRT_EINVAL;
+        if (!total) all = true;
+    }
+    if (!slot->op && !crt__coop(cx)) {
         crt__io_hold(cx, s, op, (uint64_t)n << 32);
         return CRT_PENDING;
     }
-    while (done < n || !all) {
+    while (done < total || !all) {
         if (CRT__LIKELY(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
-            r = in ? crt__io_try(s, (char *)in + done, NULL, n - done)
-                   : crt__io_try(s, NULL, (const char *)out + done, n - done);
+            r = crt__io_try(s, how, buf, n, done);
             if (r != CRT_EAGAIN) {
-                if (!all || r < 0 || (r == 0 && in)) {
+                if (!all || r < 0 || (r == 0 && !(how & CRT__OUT))) {
                     slot->op = NULL;
                     return all && r == 0 ? CRT_EEOF : r;
                 }
@@ -5541,23 +5906,41 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, vo
         }
     }
     slot->op = NULL;
-    return (crt_poll)n;
+    return (crt_poll)total;
 }
 CRTDEF crt_poll crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_read, buf, NULL, n, n == 0);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_read, CRT__IN, buf, n, n == 0);
 }
 CRTDEF crt_poll crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_read_exact, buf, NULL, n, true);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_read_exact, CRT__IN, buf, n, true);
 }
 CRTDEF crt_poll crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write, NULL, buf, n, n == 0);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write, CRT__OUT, crt__unconst(buf), n, n == 0);
 }
 CRTDEF crt_poll crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write_all, NULL, buf, n, true);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write_all, CRT__OUT, crt__unconst(buf), n, true);
+}
+CRTDEF crt_poll crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n)
+{
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_peek, CRT__PEEK, buf, n, n == 0);
+}
+CRTDEF crt_poll crt_readv(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count)
+{
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_readv, CRT__PIECES, crt__unconst(pieces), count, false);
+}
+CRTDEF crt_poll crt_writev(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count)
+{
+    void *v = crt__unconst(pieces);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_writev, CRT__PIECES | CRT__OUT, v, count, false);
+}
+CRTDEF crt_poll crt_writev_all(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count)
+{
+    void *v = crt__unconst(pieces);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_writev_all, CRT__PIECES | CRT__OUT, v, count, true);
 }
 static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
 {
@@ -5582,13 +5965,31 @@ CRTDEF crt_poll crt_writable(crt_cx *cx, crt_stream *s)
 {
     return crt__io_ready(cx, (crt__sock *)s, &crt__op_writable, CRT__FOR_WRITE);
 }
+static crt_poll crt__io_try_now(crt_stream *s, uint32_t how, void *buf, size_t n)
+{
+    if (!s || !buf || n > UINT32_MAX) return CRT_EINVAL;
+    if ((how & CRT__PIECES) && crt__pieces_total(buf, n) == SIZE_MAX) return CRT_EINVAL;
+    return crt__io_try((crt__sock *)s, how, buf, n, 0);
+}
 CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n)
 {
-    return s && buf ? crt__io_try((crt__sock *)s, buf, NULL, n) : CRT_EINVAL;
+    return crt__io_try_now(s, CRT__IN, buf, n);
 }
 CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n)
 {
-    return s && buf ? crt__io_try((crt__sock *)s, NULL, buf, n) : CRT_EINVAL;
+    return crt__io_try_now(s, CRT__OUT, crt__unconst(buf), n);
+}
+CRTDEF crt_poll crt_try_peek(crt_stream *s, void *buf, size_t n)
+{
+    return crt__io_try_now(s, CRT__PEEK, buf, n);
+}
+CRTDEF crt_poll crt_try_readv(crt_stream *s, const crt_iovec *pieces, size_t count)
+{
+    return crt__io_try_now(s, CRT__PIECES, crt__unconst(pieces), count);
+}
+CRTDEF crt_poll crt_try_writev(crt_stream *s, const crt_iovec *pieces, size_t count)
+{
+    return crt__io_try_now(s, CRT__PIECES | CRT__OUT, crt__unconst(pieces), count);
 }
 #endif   // CRT_NO_NET
 
@@ -5610,9 +6011,60 @@ static int crt__parse_port(const char *s)
     }
     return port;
 }
+static struct sockaddr *crt__sockaddr(crt_addr *a) { return (struct sockaddr *)(void *)a->u.bytes; }
+static int crt__family(const crt_addr *a)
+{
+    return ((const struct sockaddr *)(const void *)a->u.bytes)->sa_family;
+}
+static const struct sockaddr_in *crt__in4(const crt_addr *a)
+{
+    return (const struct sockaddr_in *)(const void *)a->u.bytes;
+}
+static const struct sockaddr_in6 *crt__in6(const crt_addr *a)
+{
+    return (const struct sockaddr_in6 *)(const void *)a->u.bytes;
+}
+enum { CRT__UNIX_PATH = offsetof(struct sockaddr_un, sun_path) };
+
+// A scope of IPv6, a number or the name of an interface. False: neither.
+static bool crt__parse_scope(const char *s, uint32_t *scope)
+{
+    uint64_t n = 0;
+    const char *at = s;
+    for (; *at >= '0' && *at <= '9' && n <= UINT32_MAX; at++) n = n * 10 + (uint64_t)(*at - '0');
+    *scope = *at ? if_nametoindex(s) : (uint32_t)n;
+    return *s && n <= UINT32_MAX && (!*at || *scope);
+}
+// `host` is "::1" or "fe80::1%eth0".
+static int crt__parse_ipv6(char *host, int port, crt_addr *a)
+{
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)a->u.bytes;
+    uint32_t scope = 0;
+    char *percent = strchr(host, '%');
+    if (percent) {
+        *percent = 0;
+        if (!crt__parse_scope(percent + 1, &scope)) return CRT_EINVAL;
+    }
+    if (inet_pton(AF_INET6, host, &in6->sin6_addr) != 1) return CRT_EINVAL;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons((uint16_t)port);
+    in6->sin6_scope_id = scope;
+    a->len = sizeof *in6;
+    return 0;
+}
+static int crt__parse_ipv4(const char *host, int port, crt_addr *a)
+{
+    struct sockaddr_in *in = (struct sockaddr_in *)(void *)a->u.bytes;
+    // INADDR_ANY is all zero.
+    if (strcmp(host, "*") && inet_pton(AF_INET, host, &in->sin_addr) != 1) return CRT_EINVAL;
+    in->sin_family = AF_INET;
+    in->sin_port = htons((uint16_t)port);
+    a->len = sizeof *in;
+    return 0;
+}
 CRTDEF int crt_addr_parse(const char *text, crt_addr *a)
 {
-    char host[64];
+    char host[80];
     memset(a, 0, sizeof *a);
     if (!text) return CRT_EINVAL;
     const char *colon = strrchr(text, ':');
@@ -5628,77 +6080,272 @@ CRTDEF int crt_addr_parse(const char *text, crt_addr *a)
     if (n >= sizeof host) return CRT_EINVAL;
     memcpy(host, text, n);
     host[n] = 0;
-    if (six) {
-        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)a->u.bytes;
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons((uint16_t)port);
-        a->len = sizeof *in6;
-        return inet_pton(AF_INET6, host, &in6->sin6_addr) == 1 ? 0 : CRT_EINVAL;
-    }
-    struct sockaddr_in *in = (struct sockaddr_in *)(void *)a->u.bytes;
-    in->sin_family = AF_INET;
-    in->sin_port = htons((uint16_t)port);
-    a->len = sizeof *in;
-    if (!strcmp(host, "*")) return 0;   // INADDR_ANY is all zero
-    return inet_pton(AF_INET, host, &in->sin_addr) == 1 ? 0 : CRT_EINVAL;
+    int e = six ? crt__parse_ipv6(host, port, a) : crt__parse_ipv4(host, port, a);
+    if (e) memset(a, 0, sizeof *a);
+    return e;
 }
-static struct sockaddr *crt__sockaddr(crt_addr *a) { return (struct sockaddr *)(void *)a->u.bytes; }
-static int crt__family(const crt_addr *a)
+CRTDEF int crt_addr_unix(const char *path, crt_addr *a)
 {
-    return ((const struct sockaddr *)(const void *)a->u.bytes)->sa_family;
+    struct sockaddr_un *un = (struct sockaddr_un *)(void *)a->u.bytes;
+    memset(a, 0, sizeof *a);
+    size_t n = path ? strlen(path) : 0;
+    if (!n || n >= sizeof un->sun_path || !strcmp(path, "@")) return CRT_EINVAL;
+    un->sun_family = AF_UNIX;
+    memcpy(un->sun_path, path, n);
+    bool abstract = path[0] == '@';
+    if (abstract) un->sun_path[0] = 0;
+    a->len = (uint32_t)(CRT__UNIX_PATH + n + !abstract);
+    return 0;
 }
 CRTDEF int crt_addr_port(const crt_addr *a)
 {
-    if (crt__family(a) == AF_INET) return ntohs(((const struct sockaddr_in *)(const void *)a->u.bytes)->sin_port);
-    if (crt__family(a) == AF_INET6) return ntohs(((const struct sockaddr_in6 *)(const void *)a->u.bytes)->sin6_port);
+    if (crt__family(a) == AF_INET) return ntohs(crt__in4(a)->sin_port);
+    if (crt__family(a) == AF_INET6) return ntohs(crt__in6(a)->sin6_port);
     return 0;
+}
+CRTDEF bool crt_addr_is_ipv6(const crt_addr *a) { return crt__family(a) == AF_INET6; }
+CRTDEF bool crt_addr_is_unix(const crt_addr *a) { return crt__family(a) == AF_UNIX; }
+CRTDEF bool crt_addr_equal(const crt_addr *a, const crt_addr *b)
+{
+    if (crt__family(a) != crt__family(b) || crt_addr_port(a) != crt_addr_port(b)) return false;
+    if (crt__family(a) == AF_INET) return crt__in4(a)->sin_addr.s_addr == crt__in4(b)->sin_addr.s_addr;
+    if (crt__family(a) == AF_INET6)
+        return crt__in6(a)->sin6_scope_id == crt__in6(b)->sin6_scope_id &&
+               !memcmp(&crt__in6(a)->sin6_addr, &crt__in6(b)->sin6_addr, sizeof(struct in6_addr));
+    return a->len == b->len && !memcmp(a->u.bytes, b->u.bytes, crt__min(a->len, sizeof a->u.bytes));
+}
+CRTDEF int crt_addr_from_sockaddr(crt_addr *a, const void *sockaddr, size_t len)
+{
+    memset(a, 0, sizeof *a);
+    if (!sockaddr || len > sizeof a->u.bytes || len < CRT__UNIX_PATH) return CRT_EINVAL;
+    memcpy(a->u.bytes, sockaddr, len);
+    a->len = (uint32_t)len;
+    int family = crt__family(a);
+    bool ok = family == AF_INET    ? len >= sizeof(struct sockaddr_in)
+              : family == AF_INET6 ? len >= sizeof(struct sockaddr_in6)
+              : family == AF_UNIX  ? len <= sizeof(struct sockaddr_un)
+                                   : family != AF_UNSPEC;
+    if (!ok) memset(a, 0, sizeof *a);
+    return ok ? 0 : CRT_EINVAL;
+}
+CRTDEF const void *crt_addr_sockaddr(const crt_addr *a, size_t *len)
+{
+    if (len) *len = a->len;
+    return a->u.bytes;
+}
+static int crt__format_unix(const crt_addr *a, char *buf, size_t n)
+{
+    const char *path = (const char *)a->u.bytes + CRT__UNIX_PATH;
+    size_t k = a->len > CRT__UNIX_PATH ? crt__min(a->len, sizeof a->u.bytes) - CRT__UNIX_PATH : 0;
+    if (!k) return snprintf(buf, n, "unnamed");
+    bool abstract = !path[0];
+    if (!abstract) k = strnlen(path, k);
+    if (n <= k) return CRT_EINVAL;
+    for (size_t i = 0; i < k; i++) buf[i] = path[i] ? path[i] : '@';
+    buf[k] = 0;
+    return (int)k;
 }
 CRTDEF int crt_addr_format(const crt_addr *a, char *buf, size_t n)
 {
-    char host[64] = "";
-    int k;
+    char host[64] = "", scope[16] = "";
+    int k = CRT_EINVAL;
+    if (!a || (n && !buf)) return CRT_EINVAL;
     if (crt__family(a) == AF_INET) {
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a->u.bytes)->sin_addr, host, sizeof host);
+        inet_ntop(AF_INET, &crt__in4(a)->sin_addr, host, sizeof host);
         k = snprintf(buf, n, "%s:%d", host, crt_addr_port(a));
     } else if (crt__family(a) == AF_INET6) {
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)a->u.bytes)->sin6_addr, host, sizeof host);
-        k = snprintf(buf, n, "[%s]:%d", host, crt_addr_port(a));
-    } else {
-        k = snprintf(buf, n, "unix");
+        inet_ntop(AF_INET6, &crt__in6(a)->sin6_addr, host, sizeof host);
+        if (crt__in6(a)->sin6_scope_id) snprintf(scope, sizeof scope, "%%%u", (unsigned)crt__in6(a)->sin6_scope_id);
+        k = snprintf(buf, n, "[%s%s]:%d", host, scope, crt_addr_port(a));
+    } else if (crt__family(a) == AF_UNIX) {
+        k = crt__format_unix(a, buf, n);
     }
     return k < 0 || (size_t)k >= n ? CRT_EINVAL : k;
 }
 
+// --- options
+
+static crt__fd crt__fd_of(const void *handle) { return handle ? ((const crt__sock *)handle)->fd : CRT_EINVAL; }
 static int crt__set_option(crt__fd fd, int level, int name, int value)
 {
+    if (fd < 0) return CRT_EINVAL;
     return setsockopt((int)fd, level, name, &value, sizeof value) ? -errno : 0;
 }
-
-CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc, crt_listener **l)
+static int crt__get_option(crt__fd fd, int level, int name)
 {
-    static const crt_listen_desc none;
-    crt_addr a;
-    crt__sock *s;
-    *l = NULL;
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
-    if (!desc) desc = &none;
-    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_listen");
-    if (crt_addr_parse(addr, &a) || desc->backlog < 0) return CRT_EINVAL;
-    int fd = crt__socket(crt__family(&a), SOCK_STREAM), e = 0;
+    int value = 0;
+    socklen_t n = sizeof value;
+    if (fd < 0) return CRT_EINVAL;
+    return getsockopt((int)fd, level, name, &value, &n) ? -errno : value;
+}
+static int crt__fd_family(crt__fd fd)
+{
+    struct sockaddr_storage name;
+    socklen_t n = sizeof name;
+    if (fd < 0) return CRT_EINVAL;
+    return getsockname((int)fd, (struct sockaddr *)&name, &n) ? -errno : name.ss_family;
+}
+// An option of IPv4 and its twin of IPv6. A socket of IPv6 gets both: its peer may be
+// a mapped IPv4 address.
+static int crt__set_ip_option(crt__fd fd, int name4, int name6, int value)
+{
+    int family = crt__fd_family(fd);
+    if (family < 0) return family;
+    if (family == AF_INET) return crt__set_option(fd, IPPROTO_IP, name4, value);
+    if (family != AF_INET6) return -EOPNOTSUPP;
+    (void)crt__set_option(fd, IPPROTO_IP, name4, value);
+    return crt__set_option(fd, IPPROTO_IPV6, name6, value);
+}
+static int crt__get_ip_option(crt__fd fd, int name4, int name6)
+{
+    int family = crt__fd_family(fd);
+    if (family < 0) return family;
+    if (family == AF_INET) return crt__get_option(fd, IPPROTO_IP, name4);
+    return family == AF_INET6 ? crt__get_option(fd, IPPROTO_IPV6, name6) : -EOPNOTSUPP;
+}
+static int crt__set_ttl(crt__fd fd, int ttl)
+{
+    return ttl < 1 || ttl > 255 ? CRT_EINVAL : crt__set_ip_option(fd, IP_TTL, IPV6_UNICAST_HOPS, ttl);
+}
+static int crt__set_tos(crt__fd fd, int tos)
+{
+    return tos < 0 || tos > 255 ? CRT_EINVAL : crt__set_ip_option(fd, IP_TOS, IPV6_TCLASS, tos);
+}
+static int crt__set_buffer(crt__fd fd, int name, int bytes)
+{
+    return bytes < 1 ? CRT_EINVAL : crt__set_option(fd, SOL_SOCKET, name, bytes);
+}
+static int crt__set_linger(crt__fd fd, int seconds)
+{
+    struct linger l = {seconds >= 0, seconds >= 0 ? seconds : 0};
+    if (fd < 0) return CRT_EINVAL;
+    return setsockopt((int)fd, SOL_SOCKET, SO_LINGER, &l, sizeof l) ? -errno : 0;
+}
+#if defined(TCP_KEEPIDLE)
+#define CRT__TCP_KEEPIDLE TCP_KEEPIDLE
+#else
+#define CRT__TCP_KEEPIDLE TCP_KEEPALIVE
+#endif
+static int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
+{
+    if (!k || k->idle < 0 || k->interval < 0 || k->count < 0) return CRT_EINVAL;
+    int e = 0;
+    if (k->idle) e = crt__set_option(fd, IPPROTO_TCP, CRT__TCP_KEEPIDLE, k->idle);
+    if (!e && k->interval) e = crt__set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, k->interval);
+    if (!e && k->count) e = crt__set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, k->count);
+    return e ? e : crt__set_option(fd, SOL_SOCKET, SO_KEEPALIVE, k->on);
+}
+
+// What the descs have in common, in the order of the calls. 0: leave it alone.
+typedef struct crt__options {
+    bool reuseaddr, reuseport, v6only, broadcast;
+    int send_buffer, recv_buffer, ttl, tos;
+} crt__options;
+static bool crt__options_bad(const crt__options *o)
+{
+    return o->send_buffer < 0 || o->recv_buffer < 0 || o->ttl < 0 || o->ttl > 255 || o->tos < 0 || o->tos > 255;
+}
+static int crt__options_set(crt__fd fd, int family, const crt__options *o)
+{
+    int e = 0;
+    if (o->send_buffer) e = crt__set_buffer(fd, SO_SNDBUF, o->send_buffer);
+    if (!e && o->recv_buffer) e = crt__set_buffer(fd, SO_RCVBUF, o->recv_buffer);
+    if (e || family == AF_UNIX) return e;
+    if (o->reuseaddr) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (!e && o->reuseport) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (!e && o->v6only) e = crt__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    // Off is the promise, whatever the system's default is; where it cannot be, it cannot.
+    else if (!e && family == AF_INET6) (void)crt__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (!e && o->broadcast) e = crt__set_option(fd, SOL_SOCKET, SO_BROADCAST, 1);
+    if (!e && o->ttl) e = crt__set_ttl(fd, o->ttl);
+    if (!e && o->tos) e = crt__set_tos(fd, o->tos);
+    return e;
+}
+
+// --- listening
+
+// A socket with its options, bound to `a`. The descriptor or an error.
+static int crt__socket_bound(int type, crt_addr *a, const crt__options *o)
+{
+    int fd = crt__socket(crt__family(a), type);
     if (fd < 0) return fd;
-    if (!desc->no_reuseaddr) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (!e && desc->reuseport) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (!e && desc->v6only) e = crt__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    if (!e && bind(fd, crt__sockaddr(&a), a.len)) e = -errno;
-    if (!e && listen(fd, desc->backlog ? desc->backlog : 1024)) e = -errno;
-    if (e) {
+    int e = crt__options_set(fd, crt__family(a), o);
+    if (!e && bind(fd, crt__sockaddr(a), a->len)) e = -errno;
+    if (!e) return fd;
+    crt__fd_close(fd);
+    return e;
+}
+// Is `path` a socket file whose socket is gone? Asking a server that lives costs it
+// one connection that ends at once.
+static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
+{
+    struct stat st;
+    if (lstat(path, &st) || !S_ISSOCK(st.st_mode)) return false;
+    int fd = crt__socket(AF_UNIX, type);
+    if (fd < 0) return false;
+    bool stale = connect(fd, crt__sockaddr(a), a->len) && errno == ECONNREFUSED;
+    crt__fd_close(fd);
+    return stale;
+}
+// The same for a Unix socket and the file that goes with it. While it is made the
+// file has no more permissions than wanted: until somebody listens, nobody connects.
+static int crt__unix_bound(int type, const char *path, const crt__options *o, bool unlink_stale, unsigned mode)
+{
+    crt_addr a;
+    if (crt_addr_unix(path, &a) || mode > 07777) return CRT_EINVAL;
+    if (path[0] == '@') return crt__socket_bound(type, &a, o);
+    if (unlink_stale && crt__unix_is_stale(type, path, &a)) (void)unlink(path);
+    int fd = crt__socket_bound(type, &a, o);
+    if (fd < 0 || !mode || !chmod(path, (mode_t)mode)) return fd;
+    int e = -errno;
+    (void)unlink(path);
+    crt__fd_close(fd);
+    return e;
+}
+static int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_listener **l)
+{
+    crt__sock *s;
+    if (fd < 0) return fd;
+    if (listen(fd, backlog ? backlog : 1024)) {
+        int e = -errno;
         crt__fd_close(fd);
         return e;
     }
-    if ((e = crt__sock_new(cx->rt, fd, CRT__READABLE, &s))) return e;
-    if (!desc->no_nodelay) s->flags |= CRT__SOCK_NODELAY;
+    int e = crt__sock_new(cx->rt, fd, CRT__READABLE, &s);
+    if (e) return e;
+    s->flags = flags;
     *l = (crt_listener *)s;
     return 0;
+}
+static crt__options crt__listen_options(const crt_listen_desc *d)
+{
+    crt__options o = {!d->no_reuseaddr, d->reuseport, d->v6only, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos};
+    return o;
+}
+static const crt_listen_desc crt__listen_defaults;
+
+CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc, crt_listener **l)
+{
+    crt_addr a;
+    *l = NULL;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (!desc) desc = &crt__listen_defaults;
+    crt__options o = crt__listen_options(desc);
+    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_listen");
+    if (crt_addr_parse(addr, &a) || desc->backlog < 0 || crt__options_bad(&o)) return CRT_EINVAL;
+    int fd = crt__socket_bound(SOCK_STREAM, &a, &o);
+    return crt__listen(cx, fd, desc->backlog, desc->no_nodelay ? 0 : CRT__SOCK_NODELAY, l);
+}
+CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc, crt_listener **l)
+{
+    *l = NULL;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (!desc) desc = &crt__listen_defaults;
+    crt__options o = crt__listen_options(desc);
+    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
+    if (desc->backlog < 0 || crt__options_bad(&o)) return CRT_EINVAL;
+    int fd = crt__unix_bound(SOCK_STREAM, path, &o, desc->unlink_stale, desc->mode);
+    return crt__listen(cx, fd, desc->backlog, 0, l);
 }
 
 // Out of descriptors or memory: accepting again at once would fail again, and an
@@ -5731,11 +6378,40 @@ static crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
     return CRT_PENDING;
 }
 
+// Takes one connection, if there is one. 0 and *out, CRT_EAGAIN, or an error.
+static int crt__accept_one(crt_runtime *rt, crt__sock *s, crt_stream **out, crt_addr *peer)
+{
+    crt__sock *made;
+    crt_addr from;
+    for (;;) {
+        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        if (seen & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
+        memset(&from, 0, sizeof from);
+        socklen_t n = sizeof from.u.bytes;
+        // The record comes first: a connection that is taken must not be lost for it.
+        if (!(made = crt__sock_alloc(rt))) return CRT_ENOMEM;
+        int fd = crt__accept(s->fd, crt__sockaddr(&from), &n);
+        if (fd >= 0) {
+            if (crt__atomic_load(&s->pause_ms, CRT__RELAXED)) crt__atomic_store(&s->pause_ms, 0, CRT__RELAXED);
+            from.len = n;
+            if (peer) *peer = from;
+            if (s->flags & CRT__SOCK_NODELAY) (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+            int e = crt__sock_attach(rt, made, fd, CRT__WRITABLE, &made);
+            if (!e) made->flags = s->flags & CRT__SOCK_WHOLE;
+            *out = (crt_stream *)made;
+            return e;
+        }
+        crt__sock_unalloc(rt, made);
+        if (fd == -EINTR || fd == -ECONNABORTED) continue;
+        if (!crt__would_block(-fd)) return fd;
+        crt__ready_clear(s, seen, CRT__READABLE | CRT__IO_ERROR | CRT__READ_CLOSED);
+        return CRT_EAGAIN;
+    }
+}
 CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_addr *peer)
 {
-    crt__sock *s = (crt__sock *)l, *made;
+    crt__sock *s = (crt__sock *)l;
     crt_slot *slot = cx->slot;
-    crt_addr from;
     crt_poll r;
     *out = NULL;
     if (slot->op == &crt__op_accept_pause && !cx->unwind) {
@@ -5751,132 +6427,189 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         return CRT_PENDING;
     }
     for (;;) {
-        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
-        if (seen & CRT__IO_SHUTDOWN) return slot->op = NULL, CRT_ESHUTDOWN;
-        if (!(seen & CRT__FOR_READ)) {
+        if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__FOR_READ)) {
             if ((r = crt__io_park(cx, s, &crt__op_accept, CRT__FOR_READ)) != 0) return r;
             continue;
         }
-        memset(&from, 0, sizeof from);
-        socklen_t n = sizeof from.u.bytes;
-        // The record comes first: a connection that is taken must not be lost for it.
-        if (!(made = crt__sock_alloc(cx->rt))) return slot->op = NULL, CRT_ENOMEM;
-        int fd = crt__accept(s->fd, crt__sockaddr(&from), &n);
-        if (fd >= 0) {
-            slot->op = NULL;
-            if (crt__atomic_load(&s->pause_ms, CRT__RELAXED)) crt__atomic_store(&s->pause_ms, 0, CRT__RELAXED);
-            from.len = n;
-            if (peer) *peer = from;
-            if (s->flags & CRT__SOCK_NODELAY) (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-            int e = crt__sock_attach(cx->rt, made, fd, CRT__WRITABLE, &made);
-            *out = (crt_stream *)made;
-            return e;
-        }
-        crt__sock_unalloc(cx->rt, made);
-        if (fd == -EINTR || fd == -ECONNABORTED) continue;
-        if (crt__would_block(-fd)) {
-            crt__ready_clear(s, seen, CRT__READABLE | CRT__IO_ERROR | CRT__READ_CLOSED);
-            continue;
-        }
-        if (crt__accept_must_pause(-fd)) {
-            if ((r = crt__accept_pause(cx, s, -fd)) != 0) return r;
+        r = crt__accept_one(cx->rt, s, out, peer);
+        if (r == CRT_EAGAIN) continue;
+        if (r < 0 && r != CRT_ENOMEM && crt__accept_must_pause((int)-r)) {
+            if ((r = crt__accept_pause(cx, s, (int)-r)) != 0) return r;
             continue;
         }
         slot->op = NULL;
-        return fd;
+        return r;
     }
+}
+CRTDEF int crt_try_accept(crt_listener *l, crt_stream **out, crt_addr *peer)
+{
+    *out = NULL;
+    return l ? crt__accept_one(((crt__sock *)l)->rt, (crt__sock *)l, out, peer) : CRT_EINVAL;
 }
 
 // --- names
+// A lookup is a call on the blocking pool with a gate of its own before it: while
+// config.max_lookups of them are under way, others wait in a queue, and each that ends
+// lets in the next. So names that nobody answers for take a part of the pool only.
+// Invariant (under lookup_lock): somebody waits only while `lookups` is at the limit,
+// and each of those will come by crt__lookup_leave, whatever becomes of it.
 
 enum { CRT__RESOLVE_MOST = 16 };
 typedef struct crt__resolve {
     crt__call call;
-    uint32_t count, next;                 // addresses found; to be tried
+    crt_runtime *rt;
+    struct crt__resolve *next, *prev;   // in the queue before the gate
+    uint32_t queued;                    // under lookup_lock
+    uint32_t count;                     // addresses found
     char host[256], port[8];
-    crt_addr addr[CRT__RESOLVE_MOST];     // a numeric one needs room for one only
+    crt_addr addr[CRT__RESOLVE_MOST];
 } crt__resolve;
 
-static intptr_t crt__resolve_run(crt__call *call)
+static intptr_t crt__resolve_run(crt__resolve *r)
 {
-    crt__resolve *r = (crt__resolve *)call;
     struct addrinfo hints, *list = NULL;
     memset(&hints, 0, sizeof hints);
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV;
     int e = getaddrinfo(r->host, r->port, &hints, &list);
     if (e) return e == EAI_MEMORY ? CRT_ENOMEM : e == EAI_SYSTEM ? -errno : CRT_ENOTFOUND;
-    for (struct addrinfo *a = list; a && r->count < CRT__RESOLVE_MOST; a = a->ai_next) {
-        if (a->ai_addrlen > sizeof r->addr[0].u.bytes) continue;
-        r->addr[r->count].len = a->ai_addrlen;
-        memcpy(r->addr[r->count++].u.bytes, a->ai_addr, a->ai_addrlen);
-    }
+    for (struct addrinfo *a = list; a && r->count < CRT__RESOLVE_MOST; a = a->ai_next)
+        if (!crt_addr_from_sockaddr(&r->addr[r->count], a->ai_addr, a->ai_addrlen)) r->count++;
     freeaddrinfo(list);
     return r->count ? 0 : CRT_ENOTFOUND;
 }
 static void crt__nothing_to_clean(crt__call *call) { (void)call; }
 
-// A lookup of "host:port", not yet started. 0, CRT_EINVAL, CRT_ENOMEM. A numeric
-// address needs no lookup: it is in there already (count 1).
+// A lookup of "host:port", not yet started. 0, CRT_EINVAL, CRT_ENOMEM.
 static int crt__resolve_new(const char *text, crt__resolve **out)
 {
-    crt_addr a;
     const char *colon = text ? strrchr(text, ':') : NULL;
-    bool numeric = !crt_addr_parse(text, &a);
+    size_t n = colon ? (size_t)(colon - text) : 0;
     *out = NULL;
-    if (!numeric) {
-        size_t n = colon ? (size_t)(colon - text) : 0;
-        if (!n || n >= sizeof(*out)->host || crt__parse_port(colon + 1) < 0) return CRT_EINVAL;
-        if (text[0] == '[' || memchr(text, ':', n)) return CRT_EINVAL;   // a bad IPv6 address
-    }
-    size_t size = numeric ? offsetof(crt__resolve, addr) + sizeof(crt_addr) : sizeof(crt__resolve);
-    crt__resolve *r = crt__call_new(size, crt__resolve_run, crt__nothing_to_clean);
+    if (!n || n >= sizeof(*out)->host || crt__parse_port(colon + 1) < 0) return CRT_EINVAL;
+    if (text[0] == '[' || memchr(text, ':', n)) return CRT_EINVAL;   // a bad IPv6 address
+    crt__resolve *r = crt__call_new(sizeof *r, NULL, crt__nothing_to_clean);
     if (!r) return CRT_ENOMEM;
-    if (numeric) {
-        r->addr[0] = a;
-        r->count = 1;
-    } else {
-        memcpy(r->host, text, (size_t)(colon - text));
-        snprintf(r->port, sizeof r->port, "%d", crt__parse_port(colon + 1));
-    }
+    memcpy(r->host, text, n);
+    snprintf(r->port, sizeof r->port, "%d", crt__parse_port(colon + 1));
     *out = r;
     return 0;
 }
-static const crt__op crt__op_resolve = {"resolve", crt__op_call_cancel};
+// Through the gate: true. Otherwise it is in the queue.
+static bool crt__lookup_enter(crt__resolve *r)
+{
+    crt_runtime *rt = r->rt;
+    crt__lock(&rt->lookup_lock);
+    bool in = rt->lookups < (uint32_t)rt->config.max_lookups;
+    if (in) {
+        rt->lookups++;
+    } else {
+        r->prev = rt->lookup_last;
+        if (r->prev) r->prev->next = r;
+        else rt->lookup_first = r;
+        rt->lookup_last = r;
+    }
+    r->queued = !in;
+    crt__unlock(&rt->lookup_lock);
+    return in;
+}
+// Out of the queue, if it is still there. Under the lock.
+static bool crt__lookup_unqueue(crt__resolve *r)
+{
+    crt_runtime *rt = r->rt;
+    if (!r->queued) return false;
+    if (r->prev) r->prev->next = r->next;
+    else rt->lookup_first = r->next;
+    if (r->next) r->next->prev = r->prev;
+    else rt->lookup_last = r->prev;
+    r->queued = 0;
+    return true;
+}
+// A lookup has ended: the first that waits takes its place.
+static void crt__lookup_leave(crt_runtime *rt)
+{
+    for (;;) {
+        crt__lock(&rt->lookup_lock);
+        crt__resolve *r = rt->lookup_first;
+        if (r) crt__lookup_unqueue(r);
+        else rt->lookups--;
+        crt__unlock(&rt->lookup_lock);
+        int e = r ? crt__pool_spawn(rt, NULL, NULL, crt__lookup_main, r) : 0;
+        if (!e) return;
+        r->call.result = e;
+        crt__call_finish(&r->call);
+    }
+}
+static intptr_t crt__lookup_main(void *arg)
+{
+    crt__resolve *r = arg;
+    if (crt__atomic_load(&r->call.refs, CRT__ACQUIRE) > 1) r->call.result = crt__resolve_run(r);   // still wanted
+    crt__lookup_leave(r->rt);
+    crt__call_finish(&r->call);
+    return 0;
+}
+static void crt__op_resolve_cancel(crt_slot *slot)
+{
+    crt__resolve *r = slot->object;
+    uintptr_t me = (uintptr_t)slot->task;
+    crt__lock(&r->rt->lookup_lock);
+    bool waits = crt__lookup_unqueue(r);
+    crt__unlock(&r->rt->lookup_lock);
+    if (crt__atomic_cas(&r->call.word, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE)) crt__task_unref(slot->task, 1);
+    if (waits) crt__call_unref(&r->call);   // the reference of a job that will not be
+    crt__call_unref(&r->call);
+}
+static const crt__op crt__op_resolve = {"resolve", crt__op_resolve_cancel};
+
+// Starts the lookup and parks. CRT_PENDING, or an error, with the record gone.
+static crt_poll crt__lookup_start(crt_cx *cx, crt__resolve *r)
+{
+    crt__task_ref(cx->task);
+    r->rt = cx->rt;
+    r->call.word = (uintptr_t)cx->task;
+    r->call.refs = 2;
+    crt__slot_park(cx, cx->slot, &crt__op_resolve, r);
+    if (!crt__lookup_enter(r)) return CRT_PENDING;
+    int e = crt__pool_spawn(cx->rt, cx->worker, NULL, crt__lookup_main, r);
+    if (!e) return CRT_PENDING;
+    cx->slot->op = NULL;
+    crt__task_unref(cx->task, 1);
+    r->call.refs = 1;
+    crt__call_unref(&r->call);
+    crt__lookup_leave(cx->rt);
+    return e;
+}
 
 CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, size_t max)
 {
     crt__resolve *r;
+    crt_addr a;
     if (!crt__leaf(cx, &crt__op_resolve, cx->slot->op == &crt__op_resolve ? cx->slot->object : NULL))
         return CRT_UNWIND;
     if (!cx->slot->op) {
+        if (max && !out) return CRT_EINVAL;
         if (!crt__coop(cx)) return CRT_PENDING;
+        if (!crt_addr_parse(host_port, &a)) {
+            if (max) *out = a;
+            return max > 0;
+        }
         int e = crt__resolve_new(host_port, &r);
-        if (e) return e;
-        if (!r->count) return crt__call_start(cx, &crt__op_resolve, &r->call);
-    } else if (!(r = (crt__resolve *)crt__call_result(cx))) {
-        return CRT_PENDING;
+        return e ? e : crt__lookup_start(cx, r);
     }
-    crt_poll n = r->count ? (crt_poll)crt__min(r->count, max) : r->call.result;
+    if (!(r = (crt__resolve *)crt__call_result(cx))) return CRT_PENDING;
+    crt_poll n = r->call.result < 0 ? r->call.result : (crt_poll)crt__min(r->count, max);
     if (n > 0) memcpy(out, r->addr, (size_t)n * sizeof *out);
     crt__call_unref(&r->call);
     return n;
 }
 
-// --- connecting: slot.object = the socket, slot.value = the addresses, if any are left
+// --- connecting
+// A race (RFC 8305, "happy eyeballs"): the attempts under way and a timer for the next
+// each have a slot of their own in a record that the task's slot holds. Whichever of
+// them is ready wakes the task, which looks at all. The record owns the sockets: to let
+// go of it is to close them.
 
-static void crt__op_connect_cancel(crt_slot *slot)
-{
-    crt__sock *s = slot->object;
-    crt__call *addresses = (crt__call *)(uintptr_t)slot->value;
-    crt__io_cancel(slot);
-    crt__sock_unref(s);
-    if (addresses) crt__call_unref(addresses);
-}
-static const crt__op crt__op_connect = {"connect", crt__op_connect_cancel};
-
-// 1: connected, 0: not yet, or -errno.
-static int crt__connect_result(crt__sock *s)
+static int crt__connect_result(crt__sock *s)   // 1: connected, 0: not yet, or -errno
 {
     int e = 0;
     socklen_t n = sizeof e;
@@ -5887,167 +6620,413 @@ static int crt__connect_result(crt__sock *s)
     if (!getpeername((int)s->fd, (struct sockaddr *)&peer, &n)) return 1;
     return errno == ENOTCONN ? 0 : -errno;
 }
-// A socket that is being connected, or an error.
-static int crt__connect_begin(crt_cx *cx, crt_addr *a, crt__sock **out)
+// Connects fd. On failure it is closed. 0: under way, or an error.
+static int crt__connect_begin(crt_cx *cx, int fd, crt_addr *a, crt__sock **out)
 {
-    int family = crt__family(a), fd = crt__socket(family, SOCK_STREAM), e = 0;
-    if (fd < 0) return fd;
+    int e = 0;
     if (connect(fd, crt__sockaddr(a), a->len)) e = errno;
     if (e && e != EINPROGRESS && e != EINTR) {   // interrupted, it goes on all the same
         crt__fd_close(fd);
         return -e;
     }
-    if (family != AF_UNIX) (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     return crt__sock_new(cx->rt, fd, 0, out);
 }
-// Waits for one connection. Fails over to CRT_PENDING, 0 or an error; the socket is
-// handed out or gone.
-static crt_poll crt__connect_wait(crt_cx *cx, crt__sock *s, crt__call *addresses, crt_stream **out)
+// Waits for one connection. CRT_PENDING, 0 or an error; the socket is handed out or gone.
+static crt_poll crt__connect_wait(crt_cx *cx, const crt__op *op, crt__sock *s, crt_stream **out)
 {
-    crt_slot *slot = cx->slot;
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
         if (seen & CRT__FOR_WRITE) {
             int done = seen & CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : crt__connect_result(s);
             if (done) {
-                slot->op = NULL;
+                cx->slot->op = NULL;
                 if (done > 0) *out = (crt_stream *)s;
                 else crt__sock_unref(s);
                 return crt__min(done, 0);
             }
             crt__ready_clear(s, seen, CRT__FOR_WRITE);
         } else {
-            crt_poll r = crt__io_park(cx, s, &crt__op_connect, CRT__FOR_WRITE);
-            slot->value = (uintptr_t)addresses;
+            crt_poll r = crt__io_park(cx, s, op, CRT__FOR_WRITE);
             if (r != 0) return r;
         }
     }
 }
-// Tries the addresses that are left, one after the other.
-static crt_poll crt__connect_next(crt_cx *cx, crt__resolve *r, crt_stream **out)
+
+typedef struct crt__attempt {
+    crt_slot slot;
+    crt__sock *sock;        // NULL: not under way
+    crt_instant deadline;
+} crt__attempt;
+typedef struct crt__race {
+    crt_slot timer;         // of the lookup, then until the next attempt or deadline
+    crt__resolve *names;    // NULL: a numeric address
+    crt_addr one, local;    // that address; what to bind first, if it has a length
+    crt_connect_desc desc;  // with defaults filled in; desc.local is not used
+    crt_addr *addr;
+    uint32_t count, begun, live;
+    crt_instant due;        // when the next attempt begins, if none fails before
+    crt_poll error;         // of the attempt that failed last
+    size_t bytes;
+    crt__attempt attempt[];
+} crt__race;
+
+static const crt__op crt__op_attempt = {"connect", crt__io_cancel};
+
+static void crt__attempt_end(crt__attempt *a)
 {
-    crt_poll e = r->call.result ? r->call.result : CRT_ENOTFOUND;
-    while (r->next < r->count) {
-        crt__sock *s;
-        e = crt__connect_begin(cx, &r->addr[r->next++], &s);
-        if (e == 0) e = crt__connect_wait(cx, s, &r->call, out);
-        if (e == 0) break;
-        if (e == CRT_PENDING) return e;
+    crt__slot_cancel(&a->slot);
+    if (a->sock) crt__sock_unref(a->sock);
+    a->sock = NULL;
+}
+static void crt__race_free(crt__race *race)
+{
+    crt__slot_cancel(&race->timer);
+    for (uint32_t i = 0; i < race->begun; i++) crt__attempt_end(&race->attempt[i]);
+    if (race->names) crt__call_unref(&race->names->call);
+    CRT_FREE(race);
+}
+static void crt__op_connect_cancel(crt_slot *slot) { crt__race_free(slot->object); }
+static const crt__op crt__op_connect = {"connect", crt__op_connect_cancel};
+
+static int crt__connect_desc_check(crt_cx *cx, crt__race *race)
+{
+    crt_connect_desc *d = &race->desc;
+    crt__options o = {d->reuseaddr, d->reuseport, false, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos};
+    bool bad = d->attempt_delay < 0 || d->attempt_timeout < 0 || (d->linger_on && d->linger < 0) ||
+               d->keepalive.idle < 0 || d->keepalive.interval < 0 || d->keepalive.count < 0;
+    if (bad || crt__options_bad(&o)) return CRT_EINVAL;
+    if (d->local && crt_addr_parse(d->local, &race->local)) return CRT_EINVAL;
+    d->attempt_delay = d->attempt_delay ? crt__max(d->attempt_delay, CRT_MS(10)) : CRT_MS(250);
+    if (crt__has_time(cx->rt)) return 0;
+    d->attempt_delay = CRT_FOREVER;
+    return d->attempt_timeout ? (int)CRT_ENODRIVER : 0;
+}
+// A record for "host:port". 0, or an error, with nothing kept.
+static int crt__race_new(crt_cx *cx, const char *addr, const crt_connect_desc *desc, crt__race **out)
+{
+    crt_addr one;
+    bool numeric = !crt_addr_parse(addr, &one);
+    size_t size = sizeof(crt__race) + (numeric ? 1 : CRT__RESOLVE_MOST) * sizeof(crt__attempt);
+    crt__race *race = CRT_MALLOC(size);
+    if (!race) return CRT_ENOMEM;
+    memset(race, 0, size);
+    if (desc) race->desc = *desc;
+    int e = crt__connect_desc_check(cx, race);
+    if (!e && !numeric) e = crt__resolve_new(addr, &race->names);
+    if (e) {
+        CRT_FREE(race);
+        return e;
     }
-    crt__call_unref(&r->call);
+    race->one = one;
+    race->addr = &race->one;
+    race->count = numeric;
+    *out = race;
+    return 0;
+}
+// The addresses are there. Only those of the family that we are bound to; then
+// families take turns, the one that the resolver puts first begins.
+static void crt__race_order(crt__race *race)
+{
+    uint32_t n = 0;
+    int family = race->local.len ? crt__family(&race->local) : 0;
+    for (uint32_t i = 0; i < race->count; i++)
+        if (!family || crt__family(&race->addr[i]) == family) race->addr[n++] = race->addr[i];
+    if (!n) race->error = -EAFNOSUPPORT;
+    race->count = n;
+    for (uint32_t i = 1; i < n; i++) {
+        uint32_t j = i;
+        while (j < n && crt__family(&race->addr[j]) == crt__family(&race->addr[i - 1])) j++;
+        if (j == n) return;   // the rest is of one family
+        crt_addr other = race->addr[j];
+        memmove(&race->addr[i + 1], &race->addr[i], (j - i) * sizeof other);
+        race->addr[i] = other;
+    }
+}
+// Polls the lookup in the record's slot. 0: the addresses are there.
+static crt_poll crt__race_lookup(crt_cx *cx, crt__race *race)
+{
+    crt_slot *outer = cx->slot;
+    crt_poll r = CRT_PENDING;
+    crt__resolve *names = race->names;
+    cx->slot = &race->timer;
+    if (!cx->slot->op) {
+        race->names = NULL;   // the slot has it now
+        r = crt__lookup_start(cx, names);
+    } else if ((names = (crt__resolve *)crt__call_result(cx))) {
+        race->names = names;
+        race->addr = names->addr;
+        race->count = names->count;
+        r = names->call.result;
+    }
+    cx->slot = outer;
+    return r;
+}
+static int crt__attempt_open(crt__race *race, crt_addr *to)
+{
+    const crt_connect_desc *d = &race->desc;
+    crt__options o = {d->reuseaddr, d->reuseport, false, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos};
+    int family = crt__family(to), fd = crt__socket(family, SOCK_STREAM);
+    if (fd < 0) return fd;
+    int e = crt__options_set(fd, family, &o);
+    if (!e && !d->no_nodelay) e = crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (!e && d->keepalive.on) e = crt__set_keepalive(fd, &d->keepalive);
+    if (!e && d->linger_on) e = crt__set_linger(fd, d->linger);
+    if (!e && race->local.len) {
+#ifdef IP_BIND_ADDRESS_NO_PORT
+        // The port is chosen by connect, which knows the peer: many more are free.
+        if (!crt_addr_port(&race->local)) (void)crt__set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+#endif
+        if (bind(fd, crt__sockaddr(&race->local), race->local.len)) e = -errno;
+    }
+    if (!e) return fd;
+    crt__fd_close(fd);
     return e;
+}
+// CRT_PENDING, 0 and *out, or an error, with the attempt over.
+static crt_poll crt__attempt_poll(crt_cx *cx, crt__attempt *a, crt_stream **out)
+{
+    crt_slot *outer = cx->slot;
+    crt_poll r = 0;
+    cx->slot = &a->slot;
+    if (a->slot.op) r = crt__io_resume(cx);
+    if (r == 0) r = crt__connect_wait(cx, &crt__op_attempt, a->sock, out);
+    if (r != CRT_PENDING) a->sock = NULL;
+    cx->slot = outer;
+    return r;
+}
+static crt_poll crt__attempt_start(crt_cx *cx, crt__race *race, crt_instant now, crt_stream **out)
+{
+    crt__attempt *a = &race->attempt[race->begun];
+    crt_addr *to = &race->addr[race->begun++];
+    int fd = crt__attempt_open(race, to);
+    int e = fd < 0 ? fd : crt__connect_begin(cx, fd, to, &a->sock);
+    if (e) return e;
+    a->deadline = race->desc.attempt_timeout ? crt__instant_after(now, race->desc.attempt_timeout) : CRT_FOREVER;
+    race->due = crt__instant_after(now, race->desc.attempt_delay);
+    return crt__attempt_poll(cx, a, out);
+}
+// Looks at what is under way, begins what is due, sets the timer for what comes next.
+static crt_poll crt__race_step(crt_cx *cx, crt__race *race, crt_stream **out)
+{
+    crt_instant now = crt__rt_now(cx->rt), next = CRT_FOREVER;
+    bool failed = false;
+    crt_poll r;
+    for (uint32_t i = 0; i < race->begun; i++) {
+        crt__attempt *a = &race->attempt[i];
+        if (!a->sock) continue;
+        r = crt__attempt_poll(cx, a, out);
+        if (r == CRT_PENDING && now < a->deadline) continue;
+        if (r == CRT_PENDING) {
+            crt__attempt_end(a);
+            r = CRT_ETIMEDOUT;
+        }
+        if (r == 0 || r == CRT_ESHUTDOWN) return r;
+        race->error = r;
+        race->live--;
+        failed = true;
+    }
+    while (race->begun < race->count && (failed || !race->live || now >= race->due)) {
+        r = crt__attempt_start(cx, race, now, out);
+        if (r == 0 || r == CRT_ESHUTDOWN) return r;
+        failed = r != CRT_PENDING;
+        if (failed) race->error = r;
+        else race->live++;
+    }
+    if (!race->live) return race->error;
+    if (race->begun < race->count) next = race->due;
+    for (uint32_t i = 0; i < race->begun; i++)
+        if (race->attempt[i].sock) next = crt__min(next, race->attempt[i].deadline);
+    if (next != CRT_FOREVER && !crt__timer_start(cx, &race->timer, next, now)) cx->deferred = 2;   // due already
+    return CRT_PENDING;
+}
+static crt_poll crt__race_poll(crt_cx *cx, crt__race *race, crt_stream **out)
+{
+    if (!race->count && !race->error) {
+        crt_poll r = crt__race_lookup(cx, race);
+        if (r != 0) return r;
+        crt__race_order(race);
+    } else {
+        crt__slot_cancel(&race->timer);
+    }
+    return crt__race_step(cx, race, out);
+}
+CRTDEF crt_poll crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_connect_desc *desc, crt_stream **out)
+{
+    crt_slot *slot = cx->slot;
+    crt__race *race = slot->op == &crt__op_connect ? slot->object : NULL;
+    *out = NULL;
+    if (!crt__leaf(cx, &crt__op_connect, race)) return CRT_UNWIND;
+    if (!race) {
+        if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_connect");
+        if (!crt__coop(cx)) return CRT_PENDING;
+        int e = crt__race_new(cx, addr, desc, &race);
+        if (e) return e;
+    }
+    crt_poll r = crt__race_poll(cx, race, out);
+    if (r == CRT_PENDING) {
+        crt__slot_park(cx, slot, &crt__op_connect, race);
+        return r;
+    }
+    slot->op = NULL;
+    crt__race_free(race);
+    return r;
 }
 CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **out)
 {
-    crt_slot *slot = cx->slot;
-    crt__resolve *addresses;
-    crt_poll r;
-    *out = NULL;
-    bool ours = slot->op == &crt__op_connect || slot->op == &crt__op_resolve;
-    if (!crt__leaf(cx, slot->op == &crt__op_resolve ? &crt__op_resolve : &crt__op_connect, ours ? slot->object : NULL))
-        return CRT_UNWIND;
-    if (slot->op == &crt__op_connect) {
-        crt__sock *s = slot->object;
-        addresses = (crt__resolve *)(uintptr_t)slot->value;
-        if ((r = crt__io_resume(cx)) == CRT_PENDING) return r;
-        if (r == 0) r = crt__connect_wait(cx, s, &addresses->call, out);
-        if (r == CRT_PENDING) return r;
-        if (r == 0) {
-            crt__call_unref(&addresses->call);
-            return 0;
-        }
-        addresses->call.result = r;   // that of the last address counts
-    } else if (slot->op) {
-        if (!(addresses = (crt__resolve *)crt__call_result(cx))) return CRT_PENDING;
-    } else {
-        if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_connect");
-        if (!crt__coop(cx)) return CRT_PENDING;
-        int e = crt__resolve_new(addr, &addresses);
-        if (e) return e;
-        if (!addresses->count) return crt__call_start(cx, &crt__op_resolve, &addresses->call);
-    }
-    return crt__connect_next(cx, addresses, out);
+    return crt_tcp_connect_ex(cx, addr, NULL, out);
 }
 
-// --- Unix sockets
+static void crt__op_sock_cancel(crt_slot *slot)
+{
+    crt__sock *s = slot->object;
+    crt__io_cancel(slot);
+    crt__sock_unref(s);
+}
+static const crt__op crt__op_unix_connect = {"connect", crt__op_sock_cancel};
 
-static int crt__unix_addr(const char *path, crt_addr *a)
-{
-    struct sockaddr_un *un = (struct sockaddr_un *)(void *)a->u.bytes;
-    memset(a, 0, sizeof *a);
-    size_t n = path ? strlen(path) : 0;
-    if (!n || n >= sizeof un->sun_path) return CRT_EINVAL;
-    un->sun_family = AF_UNIX;
-    memcpy(un->sun_path, path, n);
-    bool abstract = path[0] == '@';
-    if (abstract) un->sun_path[0] = 0;
-    a->len = (uint32_t)(offsetof(struct sockaddr_un, sun_path) + n + !abstract);
-    return 0;
-}
-CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc, crt_listener **l)
-{
-    crt_addr a;
-    crt__sock *s;
-    int backlog = desc && desc->backlog ? desc->backlog : 1024;
-    *l = NULL;
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
-    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
-    if (crt__unix_addr(path, &a) || backlog < 0) return CRT_EINVAL;
-    int fd = crt__socket(AF_UNIX, SOCK_STREAM);
-    if (fd < 0) return fd;
-    if (bind(fd, crt__sockaddr(&a), a.len) || listen(fd, backlog)) {
-        int e = -errno;
-        crt__fd_close(fd);
-        return e;
-    }
-    int e = crt__sock_new(cx->rt, fd, CRT__READABLE, &s);
-    *l = (crt_listener *)s;
-    return e;
-}
 CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
 {
     crt_slot *slot = cx->slot;
-    crt__sock *s;
+    crt__sock *s = slot->op == &crt__op_unix_connect ? slot->object : NULL;
     crt_addr a;
     crt_poll r;
     *out = NULL;
-    if (!crt__leaf(cx, &crt__op_connect, slot->op == &crt__op_connect ? slot->object : NULL)) return CRT_UNWIND;
-    if (slot->op) {
-        s = slot->object;
+    if (!crt__leaf(cx, &crt__op_unix_connect, s)) return CRT_UNWIND;
+    if (s) {
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else {
         if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_connect");
         if (!crt__coop(cx)) return CRT_PENDING;
-        if (crt__unix_addr(path, &a)) return CRT_EINVAL;
-        if ((r = crt__connect_begin(cx, &a, &s)) != 0) return r;
+        if (crt_addr_unix(path, &a)) return CRT_EINVAL;
+        int fd = crt__socket(AF_UNIX, SOCK_STREAM);
+        if (fd < 0) return fd;
+        if ((r = crt__connect_begin(cx, fd, &a, &s)) != 0) return r;
     }
-    return crt__connect_wait(cx, s, NULL, out);
+    return crt__connect_wait(cx, &crt__op_unix_connect, s, out);
 }
-CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
+
+// --- pairs and pipes
+
+// Two records for two new descriptors, or neither.
+static int crt__sock_new_two(crt_runtime *rt, const int fd[2], uint32_t ready, uint32_t flags, crt__sock **a,
+                             crt__sock **b)
 {
-    int fd[2];
-    crt__sock *s;
-    *a = *b = NULL;
-    if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_stream_pair");
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd)) return -errno;
-    int e = crt__sock_new(cx->rt, fd[0], CRT__WRITABLE, &s);
-    *a = (crt_stream *)s;
+    int e = crt__sock_new(rt, fd[0], ready, a);
     if (e) {
         crt__fd_close(fd[1]);
         return e;
     }
-    e = crt__sock_new(cx->rt, fd[1], CRT__WRITABLE, &s);
-    *b = (crt_stream *)s;
-    if (e) crt_stream_close(a);
+    if ((e = crt__sock_new(rt, fd[1], ready, b))) {
+        crt__sock_unref(*a);
+        *a = NULL;
+        return e;
+    }
+    (*a)->flags = (*b)->flags = flags;
+    return 0;
+}
+CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
+{
+    int fd[2];
+    *a = *b = NULL;
+    if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_stream_pair");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd)) return -errno;
+    return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, 0, (crt__sock **)(void *)a, (crt__sock **)(void *)b);
+}
+CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
+{
+    int fd[2];
+    *rx = *tx = NULL;
+    if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_pipe");
+    if (pipe2(fd, O_NONBLOCK | O_CLOEXEC)) return -errno;
+    return crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx,
+                             (crt__sock **)(void *)tx);
+}
+
+// --- foreign descriptors
+
+enum { CRT__AS_STREAM, CRT__AS_LISTENER, CRT__AS_DATAGRAMS };
+
+// The flags of a record for such a descriptor, or an error.
+static int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
+{
+    struct stat st;
+    if (fstat((int)fd, &st)) return -errno;
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
+        crt__say(cx->rt, CRT_LOG_ERROR,
+                 "descriptor %d is a plain file, which is always ready: use crt_fs_*, or crt_spawn_blocking", (int)fd);
+        return -EPERM;
+    }
+    if (!S_ISSOCK(st.st_mode)) return as == CRT__AS_STREAM ? CRT__SOCK_FILE | CRT__SOCK_WHOLE : -ENOTSOCK;
+    int type = crt__get_option(fd, SOL_SOCKET, SO_TYPE);
+    bool packets = type == SOCK_SEQPACKET, listens = crt__get_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+    if (type < 0) return type;
+    if (as == CRT__AS_DATAGRAMS) {
+        if (type != SOCK_DGRAM) return -EPROTOTYPE;
+        return crt__fd_family(fd) == AF_UNIX ? CRT__SOCK_UNIX : 0;
+    }
+    if ((type != SOCK_STREAM && !packets) || listens != (as == CRT__AS_LISTENER)) return -EPROTOTYPE;
+    return packets ? CRT__SOCK_WHOLE : 0;
+}
+static int crt__fd_adopt(crt_cx *cx, intptr_t fd, int how, int as, crt__sock **out)
+{
+    crt__sock *s;
+    *out = NULL;
+    if (!cx->rt->reactor) return (int)crt__no_driver(cx, "a descriptor");
+    if (fd < 0 || fd > INT_MAX || (how != CRT_FD_OWN && how != CRT_FD_DUP)) return CRT_EINVAL;
+    int kind = crt__adopt_kind(cx, fd, as);
+    if (kind < 0) return kind;
+    if (!(s = crt__sock_alloc(cx->rt))) return CRT_ENOMEM;
+    int twin = how == CRT_FD_DUP ? crt__dup(fd) : (int)fd;
+    int flags = twin < 0 ? twin : crt__fd_prepare(twin);
+    int e = flags < 0 ? flags : 0;
+    if (e) crt__sock_unalloc(cx->rt, s);
+    else e = crt__sock_watch(cx->rt, s, twin, 0, out);
+    if (!e) {
+        s->flags = (uint32_t)kind;
+        return 0;
+    }
+    if (flags >= 0) crt__fd_restore(twin, flags);
+    if (twin >= 0 && how == CRT_FD_DUP) crt__fd_close(twin);
     return e;
 }
-CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s)
+CRTDEF int crt_stream_from_fd(crt_cx *cx, intptr_t fd, int how, crt_stream **s)
+{
+    return crt__fd_adopt(cx, fd, how, CRT__AS_STREAM, (crt__sock **)(void *)s);
+}
+CRTDEF int crt_listener_from_fd(crt_cx *cx, intptr_t fd, int how, crt_listener **l)
+{
+    int e = crt__fd_adopt(cx, fd, how, CRT__AS_LISTENER, (crt__sock **)(void *)l);
+    if (!e && crt__fd_family(fd) != AF_UNIX) ((crt__sock *)*l)->flags |= CRT__SOCK_NODELAY;
+    return e;
+}
+CRTDEF int crt_udp_from_fd(crt_cx *cx, intptr_t fd, int how, crt_udp **u)
+{
+    return crt__fd_adopt(cx, fd, how, CRT__AS_DATAGRAMS, (crt__sock **)(void *)u);
+}
+static intptr_t crt__give_back(crt__sock **at)
+{
+    crt__sock *s = at ? *at : NULL;
+    uint32_t one = 1;
+    if (!s) return CRT_EINVAL;
+    if (!crt__atomic_cas(&s->refs, &one, 0, CRT__ACQ_REL, CRT__ACQUIRE)) return CRT_EBUSY;
+    *at = NULL;
+    crt__fd fd = s->fd;
+    crt__sock_retire(s, true);
+    return fd;
+}
+CRTDEF intptr_t crt_stream_into_fd(crt_stream **s) { return crt__give_back((crt__sock **)(void *)s); }
+CRTDEF intptr_t crt_listener_into_fd(crt_listener **l) { return crt__give_back((crt__sock **)(void *)l); }
+CRTDEF intptr_t crt_udp_into_fd(crt_udp **u) { return crt__give_back((crt__sock **)(void *)u); }
+
+static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
 {
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
-    if (shutdown((int)((crt__sock *)s)->fd, SHUT_WR) && errno != ENOTCONN) return -errno;
-    return 0;
+    if (((crt__sock *)s)->flags & CRT__SOCK_FILE) return 0;
+    return shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN ? -errno : 0;
 }
+CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, SHUT_WR); }
+CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, SHUT_RD); }
 CRTDEF crt_stream *crt_stream_clone(crt_stream *s)
 {
     if (s) crt__atomic_add(&((crt__sock *)s)->refs, 1, CRT__RELAXED);
@@ -6061,160 +7040,429 @@ CRTDEF void crt_stream_close(crt_stream **s)
     crt__sock_unref(old);
 }
 CRTDEF void crt_listener_close(crt_listener **l) { crt_stream_close((crt_stream **)(void *)l); }
-CRTDEF intptr_t crt_stream_fd(const crt_stream *s) { return ((const crt__sock *)s)->fd; }
+
+// --- options of each kind
+
+CRTDEF intptr_t crt_stream_fd(const crt_stream *s) { return crt__fd_of(s); }
+CRTDEF intptr_t crt_listener_fd(const crt_listener *l) { return crt__fd_of(l); }
+CRTDEF intptr_t crt_udp_fd(const crt_udp *u) { return crt__fd_of(u); }
 
 CRTDEF int crt_stream_set_nodelay(crt_stream *s, bool on)
 {
-    return crt__set_option(crt_stream_fd(s), IPPROTO_TCP, TCP_NODELAY, on);
+    return crt__set_option(crt__fd_of(s), IPPROTO_TCP, TCP_NODELAY, on);
+}
+// On Unix the flags of a socket come as 1 or as the option's own bit.
+static int crt__get_flag(crt__fd fd, int level, int name)
+{
+    int value = crt__get_option(fd, level, name);
+    return value < 0 ? value : value != 0;
+}
+CRTDEF int crt_stream_get_nodelay(const crt_stream *s)
+{
+    return crt__get_flag(crt__fd_of(s), IPPROTO_TCP, TCP_NODELAY);
 }
 CRTDEF int crt_stream_set_keepalive(crt_stream *s, bool on)
 {
-    return crt__set_option(crt_stream_fd(s), SOL_SOCKET, SO_KEEPALIVE, on);
+    return crt__set_option(crt__fd_of(s), SOL_SOCKET, SO_KEEPALIVE, on);
 }
-CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds)
+CRTDEF int crt_stream_set_keepalive_ex(crt_stream *s, const crt_keepalive *k)
 {
-    struct linger l = {seconds >= 0, seconds >= 0 ? seconds : 0};
-    return setsockopt((int)crt_stream_fd(s), SOL_SOCKET, SO_LINGER, &l, sizeof l) ? -errno : 0;
+    return crt__set_keepalive(crt__fd_of(s), k);
+}
+CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
+{
+    crt__fd fd = crt__fd_of(s);
+    memset(k, 0, sizeof *k);
+    int on = crt__get_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
+    if (on < 0) return on;
+    k->on = on != 0;
+    k->idle = crt__get_option(fd, IPPROTO_TCP, CRT__TCP_KEEPIDLE);
+    k->interval = crt__get_option(fd, IPPROTO_TCP, TCP_KEEPINTVL);
+    k->count = crt__get_option(fd, IPPROTO_TCP, TCP_KEEPCNT);
+    return crt__min(0, crt__min(k->idle, crt__min(k->interval, k->count)));
+}
+CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds) { return crt__set_linger(crt__fd_of(s), seconds); }
+CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds)
+{
+    struct linger l = {0, 0};
+    socklen_t n = sizeof l;
+    *seconds = -1;
+    if (!s) return CRT_EINVAL;
+    if (getsockopt((int)crt__fd_of(s), SOL_SOCKET, SO_LINGER, &l, &n)) return -errno;
+    if (l.l_onoff) *seconds = l.l_linger;
+    return 0;
 }
 CRTDEF int crt_stream_set_recv_buffer(crt_stream *s, int bytes)
 {
-    return crt__set_option(crt_stream_fd(s), SOL_SOCKET, SO_RCVBUF, bytes);
+    return crt__set_buffer(crt__fd_of(s), SO_RCVBUF, bytes);
+}
+CRTDEF int crt_stream_get_recv_buffer(const crt_stream *s)
+{
+    return crt__get_option(crt__fd_of(s), SOL_SOCKET, SO_RCVBUF);
 }
 CRTDEF int crt_stream_set_send_buffer(crt_stream *s, int bytes)
 {
-    return crt__set_option(crt_stream_fd(s), SOL_SOCKET, SO_SNDBUF, bytes);
+    return crt__set_buffer(crt__fd_of(s), SO_SNDBUF, bytes);
 }
+CRTDEF int crt_stream_get_send_buffer(const crt_stream *s)
+{
+    return crt__get_option(crt__fd_of(s), SOL_SOCKET, SO_SNDBUF);
+}
+CRTDEF int crt_stream_set_ttl(crt_stream *s, int ttl) { return crt__set_ttl(crt__fd_of(s), ttl); }
+CRTDEF int crt_stream_get_ttl(const crt_stream *s)
+{
+    return crt__get_ip_option(crt__fd_of(s), IP_TTL, IPV6_UNICAST_HOPS);
+}
+CRTDEF int crt_stream_set_tos(crt_stream *s, int tos) { return crt__set_tos(crt__fd_of(s), tos); }
+CRTDEF int crt_stream_get_tos(const crt_stream *s) { return crt__get_ip_option(crt__fd_of(s), IP_TOS, IPV6_TCLASS); }
+#ifdef TCP_QUICKACK
+CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on)
+{
+    return crt__set_option(crt__fd_of(s), IPPROTO_TCP, TCP_QUICKACK, on);
+}
+CRTDEF int crt_stream_get_quickack(const crt_stream *s)
+{
+    return crt__get_flag(crt__fd_of(s), IPPROTO_TCP, TCP_QUICKACK);
+}
+#else
+CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on) { return (void)on, s ? -ENOPROTOOPT : CRT_EINVAL; }
+CRTDEF int crt_stream_get_quickack(const crt_stream *s) { return s ? -ENOPROTOOPT : CRT_EINVAL; }
+#endif
+static int crt__take_error(crt__fd fd)
+{
+    int e = crt__get_option(fd, SOL_SOCKET, SO_ERROR);
+    return e > 0 ? -e : e;
+}
+CRTDEF int crt_stream_take_error(crt_stream *s) { return crt__take_error(crt__fd_of(s)); }
+CRTDEF int crt_listener_take_error(crt_listener *l) { return crt__take_error(crt__fd_of(l)); }
+CRTDEF int crt_listener_set_ttl(crt_listener *l, int ttl) { return crt__set_ttl(crt__fd_of(l), ttl); }
+CRTDEF int crt_listener_get_ttl(const crt_listener *l)
+{
+    return crt__get_ip_option(crt__fd_of(l), IP_TTL, IPV6_UNICAST_HOPS);
+}
+CRTDEF int crt_listener_set_backlog(crt_listener *l, int backlog)
+{
+    if (!l || backlog < 1) return CRT_EINVAL;
+    return listen((int)crt__fd_of(l), backlog) ? -errno : 0;
+}
+CRTDEF int crt_listener_get_v6only(const crt_listener *l)
+{
+    return crt__get_flag(crt__fd_of(l), IPPROTO_IPV6, IPV6_V6ONLY);
+}
+
 static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *, socklen_t *))
 {
     socklen_t n = sizeof a->u.bytes;
     memset(a, 0, sizeof *a);
+    if (fd < 0) return CRT_EINVAL;
     if (get((int)fd, crt__sockaddr(a), &n)) return -errno;
     a->len = n;
     return 0;
 }
-CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a)
-{
-    return crt__name(crt_stream_fd(s), a, getpeername);
-}
-CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a)
-{
-    return crt__name(crt_stream_fd(s), a, getsockname);
-}
+CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, getpeername); }
+CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, getsockname); }
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
 {
-    return crt__name(((const crt__sock *)l)->fd, a, getsockname);
+    return crt__name(crt__fd_of(l), a, getsockname);
+}
+CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
+{
+    memset(cred, 0, sizeof *cred);
+    int family = crt__fd_family(crt__fd_of(s));
+    if (family < 0) return family;
+    return family == AF_UNIX ? crt__sock_peer_cred(crt__fd_of(s), cred) : -EOPNOTSUPP;
 }
 
 // --- any descriptor: a duplicate of it is watched for the duration of the wait,
 // so that two tasks may wait for the same one
 
-static void crt__op_fd_cancel(crt_slot *slot)
-{
-    crt__sock *s = slot->object;
-    crt__io_cancel(slot);
-    crt__sock_unref(s);
-}
-static const crt__op crt__op_fd = {"descriptor", crt__op_fd_cancel};
+static const crt__op crt__op_fd = {"descriptor", crt__op_sock_cancel};
 
-static crt_poll crt__fd_wait(crt_cx *cx, crt__fd fd, uint32_t bits, short events)
+static int crt__fd_reasons(uint64_t ready)
+{
+    return (ready & (CRT__READABLE | CRT__READ_CLOSED) ? CRT_FD_READ : 0) |
+           (ready & (CRT__WRITABLE | CRT__WRITE_CLOSED) ? CRT_FD_WRITE : 0) |
+           (ready & CRT__PRIORITY ? CRT_FD_PRIORITY : 0) | (ready & CRT__IO_ERROR ? CRT_FD_ERROR : 0) |
+           (ready & CRT__WRITE_CLOSED ? CRT_FD_HANGUP : 0);
+}
+// What of it holds now.
+static int crt__fd_reasons_now(crt__fd fd, int reasons)
+{
+    struct pollfd p = {(int)fd, 0, 0};
+    if (reasons & CRT_FD_READ) p.events |= POLLIN;
+    if (reasons & CRT_FD_WRITE) p.events |= POLLOUT;
+    if (reasons & CRT_FD_PRIORITY) p.events |= POLLPRI;
+    if (poll(&p, 1, 0) <= 0) return 0;
+    return (p.revents & POLLIN ? CRT_FD_READ : 0) | (p.revents & POLLOUT ? CRT_FD_WRITE : 0) |
+           (p.revents & POLLPRI ? CRT_FD_PRIORITY : 0) | (p.revents & POLLERR ? CRT_FD_ERROR : 0) |
+           (p.revents & POLLHUP ? CRT_FD_HANGUP : 0);
+}
+CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
 {
     crt_slot *slot = cx->slot;
-    crt__sock *s;
+    crt__sock *s = slot->op == &crt__op_fd ? slot->object : NULL;
     crt_poll r;
-    if (!crt__leaf(cx, &crt__op_fd, slot->op == &crt__op_fd ? slot->object : NULL)) return CRT_UNWIND;
-    if (slot->op) {
-        s = slot->object;
+    int now;
+    if (!crt__leaf(cx, &crt__op_fd, s)) return CRT_UNWIND;
+    if (reasons & ~31) return slot->op ? (crt__slot_cancel(slot), CRT_EINVAL) : CRT_EINVAL;
+    if (s) {
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else {
-        struct pollfd p = {(int)fd, events, 0};
         if (!cx->rt->reactor) return crt__no_driver(cx, "waiting for a descriptor");
+        if (fd < 0 || fd > INT_MAX) return -EBADF;
         if (!crt__coop(cx)) return CRT_PENDING;
         int twin = crt__dup(fd);
         if (twin < 0) return twin;
         if ((r = crt__sock_new(cx->rt, twin, 0, &s)) != 0) return r;
-        if (poll(&p, 1, 0) > 0) {   // ready at once
+        if ((now = crt__fd_reasons_now(twin, reasons)) != 0) {
             crt__sock_unref(s);
-            return 0;
+            return now;
         }
     }
+    uint32_t bits = CRT__IO_ERROR | CRT__IO_SHUTDOWN | CRT__WRITE_CLOSED;
+    if (reasons & CRT_FD_READ) bits |= CRT__FOR_READ;
+    if (reasons & CRT_FD_WRITE) bits |= CRT__FOR_WRITE;
+    if (reasons & CRT_FD_PRIORITY) bits |= CRT__PRIORITY;
     if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits) &&
         (r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0)
         return r;
     slot->op = NULL;
-    bool gone = crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__IO_SHUTDOWN;
+    uint64_t ready = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     crt__sock_unref(s);
-    return gone ? CRT_ESHUTDOWN : 0;
+    if (ready & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
+    return crt__fd_reasons(ready) & (reasons | CRT_FD_ERROR | CRT_FD_HANGUP);
 }
-CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd) { return crt__fd_wait(cx, fd, CRT__FOR_READ, POLLIN); }
-CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd) { return crt__fd_wait(cx, fd, CRT__FOR_WRITE, POLLOUT); }
+CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd)
+{
+    crt_poll r = crt_fd_ready(cx, fd, CRT_FD_READ);
+    return crt__min(r, 0);
+}
+CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd)
+{
+    crt_poll r = crt_fd_ready(cx, fd, CRT_FD_WRITE);
+    return crt__min(r, 0);
+}
 
-// --- UDP: one datagram a call, with the same readiness as streams
+// --- datagrams, with the same readiness as streams
 
 static const crt__op crt__op_udp_send = {"udp send", crt__io_cancel};
 static const crt__op crt__op_udp_recv = {"udp recv", crt__io_cancel};
+static const crt__op crt__op_udp_readable = {"udp readable", crt__io_cancel};
+static const crt__op crt__op_udp_writable = {"udp writable", crt__io_cancel};
+static const crt__op crt__op_udp_pause = {"udp send (the receiver is full)", crt__timer_cancel};
 
-CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u)
+static int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
+{
+    crt__sock *s;
+    if (fd < 0) return fd;
+    int e = crt__sock_new(cx->rt, fd, CRT__WRITABLE, &s);
+    if (e) return e;
+    s->flags = flags;
+    *u = (crt_udp *)s;
+    return 0;
+}
+static const crt_udp_desc crt__udp_defaults;
+static crt__options crt__udp_options(const crt_udp_desc *d)
+{
+    crt__options o = {d->reuseaddr,   d->reuseport,   d->v6only, d->broadcast,
+                      d->send_buffer, d->recv_buffer, d->ttl,    d->tos};
+    return o;
+}
+CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u)
 {
     crt_addr a;
-    crt__sock *s;
     *u = NULL;
     if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (!desc) desc = &crt__udp_defaults;
+    crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_udp_bind");
-    if (crt_addr_parse(addr, &a)) return CRT_EINVAL;
-    int fd = crt__socket(crt__family(&a), SOCK_DGRAM);
-    if (fd < 0) return fd;
-    if (bind(fd, crt__sockaddr(&a), a.len)) {
-        int e = -errno;
-        crt__fd_close(fd);
-        return e;
-    }
-    int e = crt__sock_new(cx->rt, fd, CRT__WRITABLE, &s);
-    *u = (crt_udp *)s;
+    if (crt_addr_parse(addr, &a) || crt__options_bad(&o)) return CRT_EINVAL;
+    if (desc->multicast_ttl < 0 || desc->multicast_ttl > 255) return CRT_EINVAL;
+    int e = crt__udp_new(cx, crt__socket_bound(SOCK_DGRAM, &a, &o), 0, u);
+    if (!e && desc->no_multicast_loop) e = crt_udp_set_multicast_loop(*u, false);
+    if (!e && desc->multicast_ttl) e = crt_udp_set_multicast_ttl(*u, desc->multicast_ttl);
+    if (e) crt_udp_close(u);
     return e;
 }
-static intptr_t crt__datagram(crt__sock *s, void *in, const void *out, size_t n, crt_addr *a)
+CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u) { return crt_udp_bind_ex(cx, addr, NULL, u); }
+CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_desc *desc, crt_udp **u)
+{
+    *u = NULL;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (!desc) desc = &crt__udp_defaults;
+    crt__options o = crt__udp_options(desc);
+    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_dgram_bind");
+    if (crt__options_bad(&o)) return CRT_EINVAL;
+    int fd = path ? crt__unix_bound(SOCK_DGRAM, path, &o, desc->unlink_stale, desc->mode)
+                  : crt__socket(AF_UNIX, SOCK_DGRAM);
+    int e = crt__udp_new(cx, fd, CRT__SOCK_UNIX, u);
+    if (!e && !path) e = crt__options_set(fd, AF_UNIX, &o);
+    if (e) crt_udp_close(u);
+    return e;
+}
+CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u)
+{
+    crt_addr a;
+    *u = NULL;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (crt_addr_unix(path, &a)) return CRT_EINVAL;
+    crt_poll r = crt_unix_dgram_bind(cx, NULL, NULL, u);
+    if (r == 0) r = crt_udp_connect(cx, *u, &a);
+    if (r != 0) crt_udp_close(u);
+    return r;
+}
+CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b)
+{
+    int fd[2];
+    *a = *b = NULL;
+    if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_unix_dgram_pair");
+    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd)) return -errno;
+    return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, CRT__SOCK_UNIX, (crt__sock **)(void *)a,
+                             (crt__sock **)(void *)b);
+}
+
+static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_msg *m, bool out)
+{
+    memset(h, 0, sizeof *h);
+    piece->iov_base = m->buf;
+    piece->iov_len = m->size;
+    h->msg_iov = piece;
+    h->msg_iovlen = 1;
+    if (out && !m->addr.len) return;
+    if (!out) memset(&m->addr, 0, sizeof m->addr);
+    h->msg_name = m->addr.u.bytes;
+    h->msg_namelen = out ? m->addr.len : sizeof m->addr.u.bytes;
+}
+static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t len, bool out)
+{
+    m->len = len;
+    if (out) return;
+    m->addr.len = h->msg_namelen;
+    m->flags = h->msg_flags & MSG_TRUNC ? CRT_UDP_TRUNCATED : 0;
+}
+// Where the system has no call for several: one by one.
+static intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
+{
+    struct msghdr h;
+    struct iovec piece;
+    for (size_t i = 0; i < count; i++) {
+        crt__datagram_header(&h, &piece, &msgs[i], out);
+        intptr_t k = out ? sendmsg((int)fd, &h, MSG_NOSIGNAL) : recvmsg((int)fd, &h, 0);
+        if (k < 0) return i ? (intptr_t)i : k;
+        crt__datagram_done(&h, &msgs[i], (size_t)k, out);
+    }
+    return (intptr_t)count;
+}
+static intptr_t crt__datagrams(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
+{
+    size_t done = 0;
+    while (done < count) {
+        size_t some = crt__min(count - done, CRT__DATAGRAMS);
+        intptr_t k = out ? crt__sock_send_many(fd, msgs + done, some) : crt__sock_recv_many(fd, msgs + done, some);
+        if (k < 0 && errno == ENOSYS) k = crt__datagrams_singly(fd, out, msgs + done, some);
+        if (k < 0) return done ? (intptr_t)done : k;
+        done += (size_t)k;
+        if ((size_t)k < some) break;
+    }
+    return (intptr_t)done;
+}
+static intptr_t crt__datagram(crt__fd fd, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     socklen_t len = sizeof a->u.bytes;
-    if (out) return sendto((int)s->fd, out, n, MSG_NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? a->len : 0);
-    if (!a) return recv((int)s->fd, in, n, 0);
+    if (how & CRT__PIECES) return crt__datagrams(fd, (how & CRT__OUT) != 0, buf, n);
+    if (how & CRT__OUT) return sendto((int)fd, buf, n, MSG_NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? a->len : 0);
+    int flags = how & CRT__PEEK ? MSG_PEEK : 0;
+    if (!a) return recv((int)fd, buf, n, flags);
     memset(a, 0, sizeof *a);
-    intptr_t k = recvfrom((int)s->fd, in, n, 0, crt__sockaddr(a), &len);
-    a->len = len;
+    intptr_t k = recvfrom((int)fd, buf, n, flags, crt__sockaddr(a), &len);
+    a->len = k < 0 ? 0 : len;
     return k;
 }
-static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, void *in, const void *out, size_t n, crt_addr *a)
+// A Unix socket without a name is reported as no address at all.
+static void crt__name_sender(crt_addr *a)
 {
-    const crt__op *op = out ? &crt__op_udp_send : &crt__op_udp_recv;
-    uint32_t bits = out ? CRT__FOR_WRITE : CRT__FOR_READ;
+    if (!a || a->len) return;
+    crt__sockaddr(a)->sa_family = AF_UNIX;
+    a->len = CRT__UNIX_PATH;
+}
+static void crt__name_senders(uint32_t how, void *buf, intptr_t k, crt_addr *a)
+{
+    if (how & CRT__OUT) return;
+    if (!(how & CRT__PIECES)) crt__name_sender(a);
+    else for (intptr_t i = 0; i < k; i++) crt__name_sender(&((crt_udp_msg *)buf)[i].addr);
+}
+// CRT__PIECES: buf is an array of n crt_udp_msg.
+static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
+{
+    uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+    if (seen & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
+    for (;;) {
+        intptr_t k = crt__datagram(s->fd, how, buf, n, a);
+        if (k >= 0) {
+            if (s->flags & CRT__SOCK_UNIX) crt__name_senders(how, buf, k, a);
+            return k;
+        }
+        if (errno == EINTR) continue;
+        if (!crt__would_block(errno)) return -errno;
+        crt__ready_clear(s, seen, how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ);
+        return CRT_EAGAIN;
+    }
+}
+// A Unix socket that names its receiver is writable, and yet the receiver may be full:
+// no event tells when it no longer is. 0: try again now.
+static crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
+{
     crt_slot *slot = cx->slot;
+    crt_instant now = crt__rt_now(cx->rt);
+    if (!crt__has_time(cx->rt) || n > UINT32_MAX / CRT__TIMER_PLACES) return slot->op = NULL, CRT_EAGAIN;
+    crt__atomic_or(&s->ready, (uint64_t)CRT__WRITABLE, CRT__ACQ_REL);
+    slot->op = NULL;
+    slot->extra = (uint32_t)n * CRT__TIMER_PLACES;
+    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(2)), now)) return 0;
+    slot->op = &crt__op_udp_pause;
+    return CRT_PENDING;
+}
+static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
+{
+    const crt__op *op = how & CRT__OUT ? &crt__op_udp_send : &crt__op_udp_recv;
+    uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
+    crt_slot *slot = cx->slot;
+    bool paused = false;
     crt_poll r;
+    if (slot->op == &crt__op_udp_pause && !cx->unwind) {
+        if (!crt__timer_fired(slot)) return CRT_PENDING;
+        if (!s) return CRT_ECLOSED;
+        n = slot->extra / CRT__TIMER_PLACES;
+        paused = true;
+    }
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (!s || (!in && !out)) return CRT_EINVAL;
+    if (!s || !buf) return slot->op = NULL, CRT_EINVAL;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
         n = (size_t)slot->value;   // that of the first poll, as for streams
-    } else if (!crt__coop(cx)) {
+    } else if (!paused && !crt__coop(cx)) {
         crt__io_hold(cx, s, op, n);
         return CRT_PENDING;
     }
+    if (!n && (how & CRT__PIECES)) return slot->op = NULL, 0;
+    bool named = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
+                 (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL);
     for (;;) {
-        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
-        if (seen & CRT__IO_SHUTDOWN) return slot->op = NULL, CRT_ESHUTDOWN;
-        if (!(seen & bits)) {
+        if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
             r = crt__io_park(cx, s, op, bits);
             slot->value = n;
             if (r != 0) return r;
             continue;
         }
-        intptr_t k = crt__datagram(s, in, out, n, a);
-        if (k < 0 && errno == EINTR) continue;
-        if (k < 0 && crt__would_block(errno)) {
-            crt__ready_clear(s, seen, bits);
+        r = crt__udp_try(s, how, buf, n, a);
+        if (r == CRT_EAGAIN && named) {
+            if ((r = crt__udp_pause(cx, s, n)) != 0) return r;
             continue;
         }
+        if (r == CRT_EAGAIN) continue;
         slot->op = NULL;
-        return k < 0 ? -errno : k;
+        return r;
     }
 }
 CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to)
@@ -6222,31 +7470,146 @@ CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t 
     crt_addr a;
     if (!to) return crt__refuse(cx, CRT_EINVAL);
     a = *to;
-    return crt__udp_transfer(cx, (crt__sock *)u, NULL, buf, n, &a);
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__OUT, crt__unconst(buf), n, &a);
 }
 CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from)
 {
-    return crt__udp_transfer(cx, (crt__sock *)u, buf, NULL, n, from);
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__IN, buf, n, from);
 }
 CRTDEF crt_poll crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n)
 {
-    return crt__udp_transfer(cx, (crt__sock *)u, NULL, buf, n, NULL);
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__OUT, crt__unconst(buf), n, NULL);
 }
 CRTDEF crt_poll crt_udp_recv(crt_cx *cx, crt_udp *u, void *buf, size_t n)
 {
-    return crt__udp_transfer(cx, (crt__sock *)u, buf, NULL, n, NULL);
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__IN, buf, n, NULL);
+}
+CRTDEF crt_poll crt_udp_peek_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from)
+{
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__PEEK, buf, n, from);
+}
+CRTDEF crt_poll crt_udp_recv_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count)
+{
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__PIECES, msgs, count, NULL);
+}
+CRTDEF crt_poll crt_udp_send_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count)
+{
+    return crt__udp_transfer(cx, (crt__sock *)u, CRT__PIECES | CRT__OUT, msgs, count, NULL);
+}
+CRTDEF crt_poll crt_udp_readable(crt_cx *cx, crt_udp *u)
+{
+    return crt__io_ready(cx, (crt__sock *)u, &crt__op_udp_readable, CRT__FOR_READ);
+}
+CRTDEF crt_poll crt_udp_writable(crt_cx *cx, crt_udp *u)
+{
+    return crt__io_ready(cx, (crt__sock *)u, &crt__op_udp_writable, CRT__FOR_WRITE);
+}
+static crt_poll crt__udp_try_now(crt_udp *u, uint32_t how, void *buf, size_t n, crt_addr *a)
+{
+    return u && buf ? crt__udp_try((crt__sock *)u, how, buf, n, a) : CRT_EINVAL;
+}
+CRTDEF crt_poll crt_udp_try_send_to(crt_udp *u, const void *buf, size_t n, const crt_addr *to)
+{
+    crt_addr a;
+    if (to) a = *to;
+    return crt__udp_try_now(u, CRT__OUT, crt__unconst(buf), n, to ? &a : NULL);
+}
+CRTDEF crt_poll crt_udp_try_recv_from(crt_udp *u, void *buf, size_t n, crt_addr *from)
+{
+    return crt__udp_try_now(u, CRT__IN, buf, n, from);
+}
+CRTDEF crt_poll crt_udp_try_recv_many(crt_udp *u, crt_udp_msg *msgs, size_t count)
+{
+    return crt__udp_try_now(u, CRT__PIECES, msgs, count, NULL);
+}
+CRTDEF crt_poll crt_udp_try_send_many(crt_udp *u, crt_udp_msg *msgs, size_t count)
+{
+    return crt__udp_try_now(u, CRT__PIECES | CRT__OUT, msgs, count, NULL);
 }
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
 {
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!u || !to) return CRT_EINVAL;
     crt_addr a = *to;
-    return connect((int)((crt__sock *)u)->fd, crt__sockaddr(&a), a.len) ? -errno : 0;
+    return connect((int)crt__fd_of(u), crt__sockaddr(&a), a.len) ? -errno : 0;
 }
-CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a)
+CRTDEF int crt_udp_disconnect(crt_udp *u)
 {
-    return crt__name(((const crt__sock *)u)->fd, a, getsockname);
+    struct sockaddr nobody;
+    memset(&nobody, 0, sizeof nobody);
+    nobody.sa_family = AF_UNSPEC;
+    if (!u) return CRT_EINVAL;
+    return connect((int)crt__fd_of(u), &nobody, sizeof nobody) ? -errno : 0;
 }
+CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on)
+{
+    return crt__set_option(crt__fd_of(u), SOL_SOCKET, SO_BROADCAST, on);
+}
+CRTDEF int crt_udp_get_broadcast(const crt_udp *u) { return crt__get_flag(crt__fd_of(u), SOL_SOCKET, SO_BROADCAST); }
+CRTDEF int crt_udp_set_recv_buffer(crt_udp *u, int bytes) { return crt__set_buffer(crt__fd_of(u), SO_RCVBUF, bytes); }
+CRTDEF int crt_udp_get_recv_buffer(const crt_udp *u) { return crt__get_option(crt__fd_of(u), SOL_SOCKET, SO_RCVBUF); }
+CRTDEF int crt_udp_set_send_buffer(crt_udp *u, int bytes) { return crt__set_buffer(crt__fd_of(u), SO_SNDBUF, bytes); }
+CRTDEF int crt_udp_get_send_buffer(const crt_udp *u) { return crt__get_option(crt__fd_of(u), SOL_SOCKET, SO_SNDBUF); }
+CRTDEF int crt_udp_set_ttl(crt_udp *u, int ttl) { return crt__set_ttl(crt__fd_of(u), ttl); }
+CRTDEF int crt_udp_get_ttl(const crt_udp *u) { return crt__get_ip_option(crt__fd_of(u), IP_TTL, IPV6_UNICAST_HOPS); }
+CRTDEF int crt_udp_set_tos(crt_udp *u, int tos) { return crt__set_tos(crt__fd_of(u), tos); }
+CRTDEF int crt_udp_get_tos(const crt_udp *u) { return crt__get_ip_option(crt__fd_of(u), IP_TOS, IPV6_TCLASS); }
+CRTDEF int crt_udp_take_error(crt_udp *u) { return crt__take_error(crt__fd_of(u)); }
+
+// --- multicast, by the calls that are the same for IPv4 and IPv6 (RFC 3678)
+
+static int crt__udp_membership(crt_udp *u, const crt_addr *group, uint32_t ifindex, int name)
+{
+    struct group_req q;
+    memset(&q, 0, sizeof q);
+    if (!u || !group || group->len > sizeof q.gr_group) return CRT_EINVAL;
+    int family = crt__family(group);
+    if (family != AF_INET && family != AF_INET6) return CRT_EINVAL;
+    q.gr_interface = ifindex;
+    memcpy(&q.gr_group, group->u.bytes, group->len);
+    int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+    return setsockopt((int)crt__fd_of(u), level, name, &q, sizeof q) ? -errno : 0;
+}
+CRTDEF int crt_udp_join(crt_udp *u, const crt_addr *group, uint32_t ifindex)
+{
+    return crt__udp_membership(u, group, ifindex, MCAST_JOIN_GROUP);
+}
+CRTDEF int crt_udp_leave(crt_udp *u, const crt_addr *group, uint32_t ifindex)
+{
+    return crt__udp_membership(u, group, ifindex, MCAST_LEAVE_GROUP);
+}
+CRTDEF int crt_udp_set_multicast_loop(crt_udp *u, bool on)
+{
+    return crt__set_ip_option(crt__fd_of(u), IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, on);
+}
+CRTDEF int crt_udp_get_multicast_loop(const crt_udp *u)
+{
+    return crt__get_ip_option(crt__fd_of(u), IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP);
+}
+CRTDEF int crt_udp_set_multicast_ttl(crt_udp *u, int ttl)
+{
+    if (ttl < 0 || ttl > 255) return CRT_EINVAL;
+    return crt__set_ip_option(crt__fd_of(u), IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, ttl);
+}
+CRTDEF int crt_udp_get_multicast_ttl(const crt_udp *u)
+{
+    return crt__get_ip_option(crt__fd_of(u), IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS);
+}
+CRTDEF int crt_udp_set_multicast_interface(crt_udp *u, uint32_t ifindex)
+{
+    crt__fd fd = crt__fd_of(u);
+    int family = crt__fd_family(fd);
+    struct ip_mreqn q;
+    memset(&q, 0, sizeof q);
+    q.imr_ifindex = (int)ifindex;
+    if (family < 0) return family;
+    if (ifindex > INT_MAX) return CRT_EINVAL;
+    if (family == AF_INET6) return crt__set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)ifindex);
+    if (family != AF_INET) return -EOPNOTSUPP;
+    return setsockopt((int)fd, IPPROTO_IP, IP_MULTICAST_IF, &q, sizeof q) ? -errno : 0;
+}
+CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getsockname); }
+CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getpeername); }
 CRTDEF void crt_udp_close(crt_udp **u) { crt_stream_close((crt_stream **)(void *)u); }
 #endif   // CRT_NO_NET
 
@@ -9376,6 +10739,7 @@ static int crt__config_check(const crt_config *c)
     CRT__BAD(c, c->flavor == CRT_CURRENT_THREAD && c->worker_threads > 1, "worker_threads",
              "the current-thread flavour has one")
     CRT__BAD(c, c->max_blocking_threads < 0, "max_blocking_threads", "must not be negative")
+    CRT__BAD(c, c->max_lookups < 0, "max_lookups", "must not be negative")
     CRT__BAD(c, c->thread_keep_alive < 0, "thread_keep_alive", "must not be negative")
     CRT__BAD(c, c->thread_stack_size && c->thread_stack_size < 16384, "thread_stack_size", "must be at least 16384")
     CRT__BAD(c, c->drivers & ~(unsigned)(CRT_DRIVER_ALL | CRT_DRIVER_NONE), "drivers", "has unknown bits")
@@ -9415,6 +10779,7 @@ static int crt__config_resolve(crt_config *c)
         }
     }
     if (!c->max_blocking_threads) c->max_blocking_threads = 512;
+    if (!c->max_lookups) c->max_lookups = crt__min(16, crt__max(c->max_blocking_threads / 2, 1));
     if (!c->thread_keep_alive) c->thread_keep_alive = CRT_SEC(10);
     if (!c->thread_name) c->thread_name = "crt-worker";
     if (!c->drivers) c->drivers = CRT_DRIVER_ALL;

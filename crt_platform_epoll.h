@@ -137,10 +137,74 @@ static int crt__dup(crt__fd fd)
     int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
     return twin < 0 ? -errno : twin;
 }
+static int crt__fd_prepare(crt__fd fd)
+{
+    int flags = fcntl((int)fd, F_GETFL);
+    if (flags < 0 || fcntl((int)fd, F_SETFL, flags | O_NONBLOCK) || fcntl((int)fd, F_SETFD, FD_CLOEXEC)) return -errno;
+    return flags;
+}
+static void crt__fd_restore(crt__fd fd, int flags) { (void)fcntl((int)fd, F_SETFL, flags); }
 static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, 0); }
 static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
 {
     return send((int)fd, buf, n, MSG_NOSIGNAL);
+}
+static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, MSG_PEEK); }
+static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count)
+{
+    struct msghdr m;
+    memset(&m, 0, sizeof m);
+    m.msg_iov = (struct iovec *)(uintptr_t)pieces;
+    m.msg_iovlen = (size_t)count;
+    return sendmsg((int)fd, &m, MSG_NOSIGNAL);
+}
+static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count)
+{
+    return readv((int)fd, pieces, count);
+}
+// A pipe without a reader raises SIGPIPE in this thread, and no flag forbids it: the
+// signal is held back, and taken away before anybody sees it.
+static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count)
+{
+    sigset_t sigpipe, before;
+    struct timespec at_once = {0, 0};
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+    intptr_t k = writev((int)fd, pieces, count);
+    int e = errno;
+    if (k < 0 && e == EPIPE)
+        while (sigtimedwait(&sigpipe, NULL, &at_once) < 0 && errno == EINTR) {}
+    if (!sigismember(&before, SIGPIPE)) pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = e;
+    return k;
+}
+static intptr_t crt__sock_many(crt__fd fd, crt_udp_msg *msgs, size_t count, bool out)
+{
+    struct mmsghdr h[CRT__DATAGRAMS];
+    struct iovec pieces[CRT__DATAGRAMS];
+    for (size_t i = 0; i < count; i++) crt__datagram_header(&h[i].msg_hdr, &pieces[i], &msgs[i], out);
+    int k = out ? sendmmsg((int)fd, h, (unsigned)count, MSG_NOSIGNAL) : recvmmsg((int)fd, h, (unsigned)count, 0, NULL);
+    for (int i = 0; i < k; i++) crt__datagram_done(&h[i].msg_hdr, &msgs[i], h[i].msg_len, out);
+    return k;
+}
+static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred)
+{
+    struct ucred c = {0, 0, 0};
+    socklen_t n = sizeof c;
+    if (getsockopt((int)fd, SOL_SOCKET, SO_PEERCRED, &c, &n)) return -errno;
+    cred->pid = c.pid;
+    cred->uid = c.uid;
+    cred->gid = c.gid;
+    return 0;
+}
+static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
+{
+    return crt__sock_many(fd, msgs, count, false);
+}
+static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
+{
+    return crt__sock_many(fd, msgs, count, true);
 }
 #endif
 
@@ -184,7 +248,7 @@ static void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
 }
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token)
 {
-    struct epoll_event e = {EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, {.u64 = token}};
+    struct epoll_event e = {EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, {.u64 = token}};
     return epoll_ctl(r->epoll, EPOLL_CTL_ADD, (int)fd, &e) ? -errno : 0;
 }
 static void crt__reactor_remove(crt__reactor *r, crt__fd fd)
@@ -234,6 +298,7 @@ static uint32_t crt__epoll_ready(uint32_t e)
     if (e & EPOLLRDHUP) ready |= CRT__READ_CLOSED;
     if (e & EPOLLHUP) ready |= CRT__READ_CLOSED | CRT__WRITE_CLOSED;
     if (e & EPOLLERR) ready |= CRT__IO_ERROR;
+    if (e & EPOLLPRI) ready |= CRT__PRIORITY;
     return ready;
 }
 static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_ns)

@@ -281,7 +281,7 @@ static const model models[] = {
     {.name = "seed: a cancelled wait takes no lock", .run = event_against_unwind,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &table[0].lock, 1}},
     {.name = "seed: close does not begin a new generation", .run = close_against_event,
-     .seed = {"crt__sock_unref", "cas &s->ready", MODEL_SKIP, 0, NULL, 0}},
+     .seed = {"crt__sock_retire", "cas &s->ready", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: handles are counted in two steps", .run = two_handles,
      .seed = {"crt__sock_unref", "sub &s->refs", MODEL_SPLIT, 0, NULL, 0}},
 };
