@@ -92,6 +92,15 @@ struct root {
     crt_mutex mutex;
     crt_interval interval;
     crt_cancel_token *token;
+    crt_once_cell once;
+    crt_until until;
+    crt_scope scope;
+    crt_join_set tasks;
+    crt_join_map map;
+    crt_task_tracker *tracker;
+    crt_local_scope local;
+    crt_abort_handle *abort;
+    uint64_t key;
     crt_oneshot_tx *tx;
     crt_oneshot_rx *rx;
     crt_listener *listener;
@@ -102,6 +111,7 @@ struct root {
 };
 static CRT_TASK_STORAGE(app::nap) storage;
 
+static crt_task_local a_key = {"a"};
 static crt_poll root_run(void *frame, crt_cx *cx)
 {
     root *self = static_cast<root *>(frame);
@@ -189,6 +199,35 @@ static crt_poll root_run(void *frame, crt_cx *cx)
     crt_cancel_token_cancel(self->token);
     CRT_AWAIT(crt_cancelled(cx, self->token));
     crt_cancel_token_drop(&self->token);
+    // groups
+    CRT_AWAIT(self->r = crt_once_cell_init(cx, &self->once, crt_yield_now(cx)));
+    CHECK(self->r == 0 && crt_once_cell_is_set(&self->once));
+    self->token = crt_cancel_token_new();
+    CRT_AWAIT(self->r = crt_run_until_cancelled(cx, &self->until, self->token, app::nap_run(&self->a, cx)));
+    CHECK(self->r == 7);
+    crt_cancel_token_drop_guard(&self->token);
+    CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, crt_scope_spawn(cx, &self->scope, app::nap_run, &self->a)));
+    CHECK(self->r == 0);
+    CRT_AWAIT(self->r = crt_scope_try_run(cx, &self->scope, app::nap_run(&self->a, cx)));
+    CHECK(self->r == 7);
+    CHECK(crt_join_set_spawn(cx, &self->tasks, app::nap_run, &self->a) == 0);
+    CHECK(crt_join_set_spawn_abort(cx, &self->tasks, &self->abort, app::nap_run, &self->a) == 0);
+    crt_abort_handle_drop(&self->abort);
+    CRT_AWAIT(self->r = crt_join_set_next(cx, &self->tasks, &self->result));
+    CHECK(self->r == 0 && self->result == 7);
+    CRT_AWAIT(self->r = crt_join_set_shutdown(cx, &self->tasks));
+    crt_join_set_drop(&self->tasks);
+    CHECK(crt_join_map_spawn(cx, &self->map, 5, app::nap_run, &self->a) == 0);
+    CRT_AWAIT(self->r = crt_join_map_next(cx, &self->map, &self->key, &self->result));
+    CHECK(self->r == 0 && self->key == 5);
+    crt_join_map_drop(&self->map);
+    self->tracker = crt_task_tracker_new();
+    CHECK(crt_task_tracker_spawn(cx, self->tracker, app::nap_run, &self->a) == 0);
+    crt_task_tracker_close(self->tracker);
+    CRT_AWAIT(crt_task_tracker_wait(cx, self->tracker));
+    crt_task_tracker_drop(&self->tracker);
+    CRT_AWAIT(self->r = crt_with_local(cx, &self->local, &a_key, &self->i, app::nap_run(&self->a, cx)));
+    CHECK(self->r == 7);
     // sockets; the generic names
     CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", nullptr, &self->listener));
     CHECK(self->r == 0 && crt_local_addr(self->listener, &self->addr) == 0);
