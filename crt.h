@@ -1592,6 +1592,8 @@ CRTDEF crt_poll crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_conne
 // is there already is -EADDRINUSE, unless desc->unlink_stale finds nobody behind it.
 CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc,
                                 crt_listener **l);
+// 0 and *s, or as above, -ENOENT, -ECONNREFUSED. A full backlog: waits, looking again
+// each 2 ms (without CRT_DRIVER_TIME: CRT_EAGAIN). Cancelled: nothing is left open.
 CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **s);
 // Who connected, listened or made the pair at the other end, as it was then.
 typedef struct crt_peer_cred {
@@ -6240,6 +6242,7 @@ static int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
 typedef struct crt__options {
     bool reuseaddr, reuseport, v6only, broadcast;
     int send_buffer, recv_buffer, ttl, tos;
+    unsigned mode;   // of the file that a Unix socket will have
 } crt__options;
 static bool crt__options_bad(const crt__options *o)
 {
@@ -6250,6 +6253,7 @@ static int crt__options_set(crt__fd fd, int family, const crt__options *o)
     int e = 0;
     if (o->send_buffer) e = crt__set_buffer(fd, SO_SNDBUF, o->send_buffer);
     if (!e && o->recv_buffer) e = crt__set_buffer(fd, SO_RCVBUF, o->recv_buffer);
+    if (!e && family == AF_UNIX && o->mode) (void)fchmod((int)fd, (mode_t)o->mode);
     if (e || family == AF_UNIX) return e;
     if (o->reuseaddr) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (!e && o->reuseport) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
@@ -6287,16 +6291,17 @@ static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
     crt__fd_close(fd);
     return stale;
 }
-// The same for a Unix socket and the file that goes with it. While it is made the
-// file has no more permissions than wanted: until somebody listens, nobody connects.
-static int crt__unix_bound(int type, const char *path, const crt__options *o, bool unlink_stale, unsigned mode)
+// The same for a Unix socket and the file that goes with it. The file begins with no
+// more permissions than wanted (Linux takes them from the socket, less the umask), and
+// then gets those of the umask too.
+static int crt__unix_bound(int type, const char *path, const crt__options *o, bool unlink_stale)
 {
     crt_addr a;
-    if (crt_addr_unix(path, &a) || mode > 07777) return CRT_EINVAL;
+    if (crt_addr_unix(path, &a) || o->mode > 07777) return CRT_EINVAL;
     if (path[0] == '@') return crt__socket_bound(type, &a, o);
     if (unlink_stale && crt__unix_is_stale(type, path, &a)) (void)unlink(path);
     int fd = crt__socket_bound(type, &a, o);
-    if (fd < 0 || !mode || !chmod(path, (mode_t)mode)) return fd;
+    if (fd < 0 || !o->mode || !chmod(path, (mode_t)o->mode)) return fd;
     int e = -errno;
     (void)unlink(path);
     crt__fd_close(fd);
@@ -6319,7 +6324,8 @@ static int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_list
 }
 static crt__options crt__listen_options(const crt_listen_desc *d)
 {
-    crt__options o = {!d->no_reuseaddr, d->reuseport, d->v6only, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos};
+    crt__options o = {!d->no_reuseaddr, d->reuseport, d->v6only, false,  d->send_buffer,
+                      d->recv_buffer,   d->ttl,       d->tos,    d->mode};
     return o;
 }
 static const crt_listen_desc crt__listen_defaults;
@@ -6344,7 +6350,7 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
     crt__options o = crt__listen_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
     if (desc->backlog < 0 || crt__options_bad(&o)) return CRT_EINVAL;
-    int fd = crt__unix_bound(SOCK_STREAM, path, &o, desc->unlink_stale, desc->mode);
+    int fd = crt__unix_bound(SOCK_STREAM, path, &o, desc->unlink_stale);
     return crt__listen(cx, fd, desc->backlog, 0, l);
 }
 
@@ -6691,7 +6697,7 @@ static const crt__op crt__op_connect = {"connect", crt__op_connect_cancel};
 static int crt__connect_desc_check(crt_cx *cx, crt__race *race)
 {
     crt_connect_desc *d = &race->desc;
-    crt__options o = {d->reuseaddr, d->reuseport, false, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos};
+    crt__options o = {d->reuseaddr, d->reuseport, false, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos, 0};
     bool bad = d->attempt_delay < 0 || d->attempt_timeout < 0 || (d->linger_on && d->linger < 0) ||
                d->keepalive.idle < 0 || d->keepalive.interval < 0 || d->keepalive.count < 0;
     if (bad || crt__options_bad(&o)) return CRT_EINVAL;
@@ -6700,28 +6706,6 @@ static int crt__connect_desc_check(crt_cx *cx, crt__race *race)
     if (crt__has_time(cx->rt)) return 0;
     d->attempt_delay = CRT_FOREVER;
     return d->attempt_timeout ? (int)CRT_ENODRIVER : 0;
-}
-// A record for "host:port". 0, or an error, with nothing kept.
-static int crt__race_new(crt_cx *cx, const char *addr, const crt_connect_desc *desc, crt__race **out)
-{
-    crt_addr one;
-    bool numeric = !crt_addr_parse(addr, &one);
-    size_t size = sizeof(crt__race) + (numeric ? 1 : CRT__RESOLVE_MOST) * sizeof(crt__attempt);
-    crt__race *race = CRT_MALLOC(size);
-    if (!race) return CRT_ENOMEM;
-    memset(race, 0, size);
-    if (desc) race->desc = *desc;
-    int e = crt__connect_desc_check(cx, race);
-    if (!e && !numeric) e = crt__resolve_new(addr, &race->names);
-    if (e) {
-        CRT_FREE(race);
-        return e;
-    }
-    race->one = one;
-    race->addr = &race->one;
-    race->count = numeric;
-    *out = race;
-    return 0;
 }
 // The addresses are there. Only those of the family that we are bound to; then
 // families take turns, the one that the resolver puts first begins.
@@ -6741,6 +6725,30 @@ static void crt__race_order(crt__race *race)
         memmove(&race->addr[i + 1], &race->addr[i], (j - i) * sizeof other);
         race->addr[i] = other;
     }
+}
+// A record for "host:port". 0, or an error, with nothing kept.
+static int crt__race_new(crt_cx *cx, const char *addr, const crt_connect_desc *desc, crt__race **out)
+{
+    crt_addr one;
+    bool numeric = !crt_addr_parse(addr, &one);
+    size_t size = sizeof(crt__race) + (numeric ? 1 : CRT__RESOLVE_MOST) * sizeof(crt__attempt);
+    crt__race *race = CRT_MALLOC(size);
+    if (!race) return CRT_ENOMEM;
+    memset(race, 0, size);
+    if (desc) race->desc = *desc;
+    int e = crt__connect_desc_check(cx, race);
+    if (!e && !numeric) e = crt__resolve_new(addr, &race->names);
+    if (e) {
+        CRT_FREE(race);
+        return e;
+    }
+    *out = race;
+    if (!numeric) return 0;
+    race->one = one;
+    race->addr = &race->one;
+    race->count = 1;
+    crt__race_order(race);
+    return 0;
 }
 // Polls the lookup in the record's slot. 0: the addresses are there.
 static crt_poll crt__race_lookup(crt_cx *cx, crt__race *race)
@@ -6764,7 +6772,7 @@ static crt_poll crt__race_lookup(crt_cx *cx, crt__race *race)
 static int crt__attempt_open(crt__race *race, crt_addr *to)
 {
     const crt_connect_desc *d = &race->desc;
-    crt__options o = {d->reuseaddr, d->reuseport, false, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos};
+    crt__options o = {d->reuseaddr, d->reuseport, false, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos, 0};
     int family = crt__family(to), fd = crt__socket(family, SOCK_STREAM);
     if (fd < 0) return fd;
     int e = crt__options_set(fd, family, &o);
@@ -6836,7 +6844,7 @@ static crt_poll crt__race_step(crt_cx *cx, crt__race *race, crt_stream **out)
     if (race->begun < race->count) next = race->due;
     for (uint32_t i = 0; i < race->begun; i++)
         if (race->attempt[i].sock) next = crt__min(next, race->attempt[i].deadline);
-    if (next != CRT_FOREVER && !crt__timer_start(cx, &race->timer, next, now)) cx->deferred = 2;   // due already
+    if (next != CRT_FOREVER && !crt__timer_start(cx, &race->timer, next, now)) cx->deferred = 1;   // due already
     return CRT_PENDING;
 }
 static crt_poll crt__race_poll(crt_cx *cx, crt__race *race, crt_stream **out)
@@ -6883,26 +6891,40 @@ static void crt__op_sock_cancel(crt_slot *slot)
     crt__sock_unref(s);
 }
 static const crt__op crt__op_unix_connect = {"connect", crt__op_sock_cancel};
+static const crt__op crt__op_unix_pause = {"connect (the backlog is full)", crt__timer_cancel};
 
+// Begins to connect. CRT_EAGAIN: the listener's backlog is full.
+static int crt__unix_begin(crt_cx *cx, crt_addr *a, crt__sock **s)
+{
+    int fd = crt__socket(AF_UNIX, SOCK_STREAM);
+    return fd < 0 ? fd : crt__connect_begin(cx, fd, a, s);
+}
 CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
 {
     crt_slot *slot = cx->slot;
     crt__sock *s = slot->op == &crt__op_unix_connect ? slot->object : NULL;
+    bool paused = slot->op == &crt__op_unix_pause && !cx->unwind;
     crt_addr a;
     crt_poll r;
     *out = NULL;
+    if (paused && !crt__timer_fired(slot)) return CRT_PENDING;
     if (!crt__leaf(cx, &crt__op_unix_connect, s)) return CRT_UNWIND;
     if (s) {
         if ((r = crt__io_resume(cx)) != 0) return r;
-    } else {
-        if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_connect");
-        if (!crt__coop(cx)) return CRT_PENDING;
-        if (crt_addr_unix(path, &a)) return CRT_EINVAL;
-        int fd = crt__socket(AF_UNIX, SOCK_STREAM);
-        if (fd < 0) return fd;
-        if ((r = crt__connect_begin(cx, fd, &a, &s)) != 0) return r;
+        return crt__connect_wait(cx, &crt__op_unix_connect, s, out);
     }
-    return crt__connect_wait(cx, &crt__op_unix_connect, s, out);
+    if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_connect");
+    if (!paused && !crt__coop(cx)) return CRT_PENDING;
+    if (crt_addr_unix(path, &a)) return CRT_EINVAL;
+    while ((r = crt__unix_begin(cx, &a, &s)) == CRT_EAGAIN) {
+        // No event tells when there is room: look again.
+        crt_instant now = crt__rt_now(cx->rt);
+        if (!crt__has_time(cx->rt)) return r;
+        if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(2)), now)) continue;
+        slot->op = &crt__op_unix_pause;
+        return CRT_PENDING;
+    }
+    return r ? r : crt__connect_wait(cx, &crt__op_unix_connect, s, out);
 }
 
 // --- pairs and pipes
@@ -7265,7 +7287,7 @@ static const crt_udp_desc crt__udp_defaults;
 static crt__options crt__udp_options(const crt_udp_desc *d)
 {
     crt__options o = {d->reuseaddr,   d->reuseport,   d->v6only, d->broadcast,
-                      d->send_buffer, d->recv_buffer, d->ttl,    d->tos};
+                      d->send_buffer, d->recv_buffer, d->ttl,    d->tos, d->mode};
     return o;
 }
 CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u)
@@ -7293,7 +7315,7 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
     crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_dgram_bind");
     if (crt__options_bad(&o)) return CRT_EINVAL;
-    int fd = path ? crt__unix_bound(SOCK_DGRAM, path, &o, desc->unlink_stale, desc->mode)
+    int fd = path ? crt__unix_bound(SOCK_DGRAM, path, &o, desc->unlink_stale)
                   : crt__socket(AF_UNIX, SOCK_DGRAM);
     int e = crt__udp_new(cx, fd, CRT__SOCK_UNIX, u);
     if (!e && !path) e = crt__options_set(fd, AF_UNIX, &o);

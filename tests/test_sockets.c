@@ -4,6 +4,14 @@
 // Names are answered here: see fake_answer.
 static int test_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **list);
 static void test_freeaddrinfo(struct addrinfo *list);
+#include <errno.h>
+#include <pthread.h>
+static int no_threads;   // pthread_create fails
+static int test_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg)
+{
+    return no_threads ? EAGAIN : pthread_create(t, a, f, arg);
+}
+#define pthread_create test_pthread_create
 #define getaddrinfo test_getaddrinfo
 #define freeaddrinfo test_freeaddrinfo
 #define CRT_IMPLEMENTATION
@@ -289,6 +297,8 @@ static crt_poll listener_options_run(void *frame, crt_cx *cx)
     }
     // Bound to the other family; to an address that is not ours; to a port that is taken.
     CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &((crt_connect_desc){.local = "[::1]:0"}), &self->a));
+    CHECK_EQ(self->r, -EAFNOSUPPORT);
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, "[::1]:1", &((crt_connect_desc){.local = "127.0.0.1:0"}), &self->a));
     CHECK_EQ(self->r, -EAFNOSUPPORT);
     CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &((crt_connect_desc){.local = "203.0.113.1:0"}), &self->a));
     CHECK_EQ(self->r, -EADDRNOTAVAIL);
@@ -767,6 +777,58 @@ static crt_poll crowd_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void gate_at_the_end(crt_runtime *rt) { run_root(rt, crowd_run); }
+// It ends by a deadline while one runs. The lookup ends unheard, later.
+static void gate_left_behind(crt_runtime *rt)
+{
+    int fds = fd_count();
+    root *r = calloc(1, sizeof *r);
+    crt_handle *h = crt_runtime_handle(rt);
+    slow_reset();
+    for (int i = 0; i < 6; i++) CHECK_EQ(crt_handle_spawn(h, looker_run, &(looker){.connects = i % 2}), 0);
+    crt_handle_drop(&h);
+    if (crt_runtime_config(rt)->flavor == CRT_CURRENT_THREAD) crt_runtime_turn(rt, CRT_MS(1));
+    while (!__atomic_load_n(&slow_begun, __ATOMIC_SEQ_CST)) test_pause_us(100);
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_MS(20)), 1);   // the job
+    __atomic_store_n(&slow_release, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&slow_now, __ATOMIC_SEQ_CST)) test_pause_us(100);
+    CHECK_EQ(slow_begun, 1);   // nobody wanted the others any more
+    free(r);
+    CHECK(fd_count() >= fds - 8);
+}
+// No thread can be started at all: every call says so, nothing hangs, and once there are
+// threads it works.
+static crt_poll threadless_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    slow_reset();
+    slow_release = 1;
+    for (self->k = 0; self->k < 2; self->k++) {
+        no_threads = self->k == 0;
+        for (self->i = 0; self->i < 6; self->i++)
+            CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], looker_run, &(looker){.connects = self->i % 2}), 0);
+        for (self->i = 0; self->i < 6; self->i++) {
+            CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], &self->result));
+            CHECK_EQ(self->r, 0);
+            CHECK_EQ(self->result, self->k == 0 ? -EAGAIN : self->i % 2 ? -ECONNREFUSED : 1);
+        }
+        WAIT_UNTIL(gate_is_empty(cx->rt));
+    }
+    CRT_FINALLY
+        no_threads = 0;
+        close_all(self);
+    CRT_END;
+}
+static void threadless(void)
+{
+    for (int lookups = 1; lookups < 4; lookups++) {
+        crt_runtime *rt;
+        crt_config c = {.flavor = CRT_CURRENT_THREAD, .max_lookups = lookups, .log.func = test_log};
+        CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+        run_root(rt, threadless_run);
+        crt_runtime_drop(&rt);
+    }
+}
 static crt_poll defaults_run(void *frame, crt_cx *cx)
 {
     root *self = frame;
@@ -1361,6 +1423,23 @@ static crt_poll unix_stream_run(void *frame, crt_cx *cx)
         CHECK_EQ(crt_unix_peer_cred(self->i ? self->a : self->b, &cred), 0);
         CHECK(cred.pid == getpid() && cred.uid == getuid() && cred.gid == getgid());
     }
+    // A full backlog is waited for.
+    for (self->k = 0; self->k < 64; self->k++) {
+        const void *sa = crt_addr_sockaddr(&self->addr, &self->n);
+        self->plain[self->k] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (connect(self->plain[self->k], sa, (socklen_t)self->n)) break;
+    }
+    CHECK_EQ(errno, EAGAIN);
+    self->k++;
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(5), crt_unix_connect(cx, self->text, &self->c)));
+    CHECK(self->r == CRT_ETIMEDOUT && !self->c);
+    CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+        crt_on(cx, 0, self->x = crt_unix_connect(cx, self->text, &self->c)),
+        crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(3)) == 0 ? crt_try_accept(self->l, &self->d, NULL) : CRT_PENDING)));
+    CHECK(self->x == 0 && self->y == 0 && self->c && self->d);
+    drop_backlog(self);
+    crt_close(&self->c);
+    crt_close(&self->d);
     crt_close(&self->l);
     CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, NULL, &self->l));
     CHECK_EQ(self->r, -EADDRINUSE);
@@ -1669,6 +1748,8 @@ int main(int argc, char **argv)
     TEST(aborted);
     TEST_ON_EACH_WITH(gate, .max_blocking_threads = 3, .max_lookups = 2);
     TEST_ON_EACH_WITH(gate_at_the_end, .max_blocking_threads = 1, .log.func = test_log);
+    TEST_ON_EACH_WITH(gate_left_behind, .max_lookups = 1, .log.func = test_log);
+    TEST(threadless);
     TEST(lookup_limits);
     TEST_ON_EACH(pipes);
     TEST_ON_EACH_WITH(adopted, .log.func = test_log);
