@@ -16,6 +16,10 @@
 
 #define crt__sock_recv fault__true_recv
 #define crt__sock_send fault__true_send
+#define crt__sock_peek fault__true_peek
+#define crt__sock_sendv fault__true_sendv
+#define crt__fd_readv fault__true_readv
+#define crt__fd_writev fault__true_writev
 #define crt__accept fault__true_accept
 #define crt__socket fault__true_socket
 #define crt__reactor_add fault__true_add
@@ -25,6 +29,10 @@ static void fault__event(crt_runtime *rt, uint64_t token, uint32_t ready);
 #include "crt_platform_epoll.h"
 #undef crt__sock_recv
 #undef crt__sock_send
+#undef crt__sock_peek
+#undef crt__sock_sendv
+#undef crt__fd_readv
+#undef crt__fd_writev
 #undef crt__accept
 #undef crt__socket
 #undef crt__reactor_add
@@ -87,7 +95,7 @@ static void fault__rearm(crt__fd fd)
     if (fd >= FAULT_WATCHED) return;
     int e = errno;
     int epoll = (int)__atomic_load_n(&fault__watched[fd].epoll, __ATOMIC_ACQUIRE);
-    struct epoll_event event = {EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+    struct epoll_event event = {EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
                                 {.u64 = __atomic_load_n(&fault__watched[fd].token, __ATOMIC_ACQUIRE)}};
     (void)epoll_ctl(epoll, EPOLL_CTL_MOD, (int)fd, &event);
     errno = e;
@@ -127,6 +135,50 @@ static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
     case 3: return fault__fail(ENOBUFS);
     default: return fault__fail(EPIPE);
     }
+}
+static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n)
+{
+    uint32_t roll = fault__roll(FAULT_RECV);
+    if (!roll) return fault__true_peek(fd, buf, n);
+    switch (roll / 7 % (fault.fatal ? 4 : 3)) {
+    case 0: return fault__fail(EINTR);
+    case 1: fault__rearm(fd); return fault__fail(EAGAIN);
+    case 2: return fault__true_peek(fd, buf, n > 1 ? 1 : n);
+    default: return fault__fail(ECONNRESET);
+    }
+}
+// Several pieces, one way or the other: `real` does it, a fault may shorten it to a byte.
+static intptr_t fault__pieces(int kind, intptr_t (*real)(crt__fd, const struct iovec *, int), crt__fd fd,
+                              const struct iovec *pieces, int count)
+{
+    uint32_t roll = fault__roll(kind);
+    if (!roll) return real(fd, pieces, count);
+    int first = 0;
+    switch (roll / 7 % (fault.fatal ? 5 : 3)) {
+    case 0: return fault__fail(EINTR);
+    case 1: fault__rearm(fd); return fault__fail(EAGAIN);
+    case 2: {
+        while (first < count && !pieces[first].iov_len) first++;
+        struct iovec byte = {first < count ? pieces[first].iov_base : NULL, first < count};
+        intptr_t k = real(fd, &byte, 1);
+        fault__rearm(fd);
+        return k;
+    }
+    case 3: return fault__fail(kind == FAULT_SEND ? ENOBUFS : ECONNRESET);
+    default: return fault__fail(kind == FAULT_SEND ? EPIPE : EIO);
+    }
+}
+static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count)
+{
+    return fault__pieces(FAULT_SEND, fault__true_sendv, fd, pieces, count);
+}
+static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count)
+{
+    return fault__pieces(FAULT_RECV, fault__true_readv, fd, pieces, count);
+}
+static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count)
+{
+    return fault__pieces(FAULT_SEND, fault__true_writev, fd, pieces, count);
 }
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 {
