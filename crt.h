@@ -86,11 +86,12 @@
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
 //                     >>api runtime  >>api tasks  >>api time  >>api combine  >>api groups
-//                     >>api sync  >>api channels  >>api net  >>api os  >>api sight
+//                     >>api sync  >>api channels  >>api net  >>api streams
+//                     >>api os  >>api sight
 //     implementation  >>atomics  >>os  >>structs  >>log  >>slab  >>task
 //                     >>run queue  >>wheel  >>reactor  >>scheduler  >>blocking
-//                     >>spawn  >>calls  >>io  >>net  >>fs  >>signal  >>sync  >>channels
-//                     >>combinators  >>groups  >>sight  >>runtime
+//                     >>spawn  >>calls  >>io  >>net  >>streams  >>fs  >>signal
+//                     >>sync  >>channels  >>combinators  >>groups  >>sight  >>runtime
 //     at the end      >>licence  >>changelog
 //
 // HOW IT WORKS, in seven steps
@@ -256,6 +257,8 @@ extern "C" {
     X(CRT_ECANCELED, -ECANCELED, "the task was cancelled")                                 \
     X(CRT_ETIMEDOUT, -ETIMEDOUT, "the deadline passed")                                    \
     X(CRT_ECONNRESET, -ECONNRESET, "connection reset by peer")                             \
+    X(CRT_EMSGSIZE, -EMSGSIZE, "longer than the limit that was set")                       \
+    X(CRT_EPROTO, -EPROTO, "not what the protocol, or the script, says")                   \
     X(CRT_EPANIC, -20001, "the task panicked")                                             \
     X(CRT_ECLOSED, -20002, "the other side is closed")                                     \
     X(CRT_EFULL, -20003, "no room in the queue")                                           \
@@ -1810,6 +1813,226 @@ CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd);
 // means for the descriptor (a changed file of sysfs, say).
 enum { CRT_FD_READ = 1, CRT_FD_WRITE = 2, CRT_FD_PRIORITY = 4, CRT_FD_ERROR = 8, CRT_FD_HANGUP = 16 };
 CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons);
+
+// ---------------------------------------------------------------------------
+// >>api streams   in memory, scripted, standard, buffered, copying, frames
+// ---------------------------------------------------------------------------
+// On top of any crt_stream. The structs go into a frame; all-zero is ready or is what
+// _init makes ready. What keeps memory has a _drop, which accepts an all-zero struct
+// and may be called twice: call it in CRT_FINALLY. (A task that a shutdown ends by
+// force runs no CRT_FINALLY: buffers that crt_reader, crt_writer and crt_bytes have
+// allocated are lost then; those of the copies are not.) The stream stays the caller's
+// and must be open while it is in use. One task at a time uses a struct.
+//
+// SLOW PEERS hold no server that sets three limits, each with crt_timeout:
+//     self->until = crt_now(cx) + CRT_SEC(10);          // for a handshake, or a request,
+//     CRT_AWAIT(self->n = crt_timeout_at(cx, &self->timer, self->until,       // as a whole
+//                                        handshake_run(&self->handshake, cx)));
+//     CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, CRT_SEC(60),          // for idling
+//                                     crt_reader_fill(cx, &self->in, 1)));
+//     CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, CRT_SEC(30),          // for a reply
+//                                     crt_writer_flush(cx, &self->out)));
+// A limit for each read alone is not enough: a byte a minute would keep it happy.
+
+// Two streams that are connected in memory, each holding up to `capacity` bytes that
+// its peer has not read; then writes wait. They read, write, end and close like a pair
+// of sockets: 0 at the end, -EPIPE once the peer is closed; what was written before
+// that can still be read. Any task of any runtime may use them; crt_try_read and
+// crt_try_write also plain threads. Needs no driver. They have no descriptor
+// (crt_stream_fd: -1) and no address or option (CRT_EINVAL). After crt_shutdown_read
+// the peer is refused, as on a Unix socket. 0, CRT_EINVAL (capacity 0),
+// CRT_ENOMEM. Does not wait. Mirrors io::duplex.
+CRTDEF int crt_duplex(crt_cx *cx, size_t capacity, crt_stream **a, crt_stream **b);
+
+// A stream that follows a script, for tests of what speaks a protocol. Each step is one
+// of these, in an initializer; n is not 0:
+//     static const crt_mock_step script[] = {
+//         crt_mock_write("PING\r\n", 6), crt_mock_wait(CRT_MS(50)), crt_mock_read("PONG\r\n", 6),
+//         crt_mock_read_error(CRT_ECONNRESET),
+//     };
+//     crt_mock_new(cx, "redis", script, 4, &s);
+// A read gets the bytes of the next step, or of part of it, and waits while that is a
+// write or a wait. A write must be the bytes of the next write step; it may come before
+// the reads that stand before that, but not before a wait. A wait begins when all steps
+// before it are done, and follows the runtime's clock. After the last step reads give 0
+// and writes -EPIPE. A write that is not in the script gives CRT_EPROTO, as does
+// everything after it, and a log line says what was expected and what came. Closing the
+// last handle with steps left, waits apart, is logged too.
+typedef struct crt_mock_step {
+    int32_t kind, error;
+    const void *data;
+    size_t n;
+    crt_duration wait;
+} crt_mock_step;
+enum { CRT__MOCK_READ = 1, CRT__MOCK_WRITE, CRT__MOCK_READ_ERROR, CRT__MOCK_WRITE_ERROR, CRT__MOCK_WAIT };
+#define crt_mock_read(data, n) {CRT__MOCK_READ, 0, (data), (n), 0}          // these are read
+#define crt_mock_write(data, n) {CRT__MOCK_WRITE, 0, (data), (n), 0}        // these are to be written
+#define crt_mock_read_error(error) {CRT__MOCK_READ_ERROR, (error), 0, 0, 0} // a read fails so
+#define crt_mock_write_error(error) {CRT__MOCK_WRITE_ERROR, (error), 0, 0, 0}
+#define crt_mock_wait(d) {CRT__MOCK_WAIT, 0, 0, 0, (d)}
+// The script is copied, and so is the name (NULL: none; at most 31 bytes), which the log
+// lines have. 0, CRT_EINVAL (a step makes no sense), CRT_ENOMEM. Does not wait. Waits need
+// CRT_DRIVER_TIME. Mirrors tokio_test::io::Builder.
+CRTDEF int crt_mock_new(crt_cx *cx, const char *name, const crt_mock_step *steps, size_t n, crt_stream **s);
+// How many steps, waits apart, are left: 0 once the script has been followed. CRT_EPROTO
+// after a wrong write; CRT_EINVAL if s is no such stream. Keep a clone of the stream
+// to ask after the tested code has closed it. Any thread.
+CRTDEF int crt_mock_left(const crt_stream *s);
+
+// The standard streams of the process as crt_streams. They are read and written by a
+// thread of their own each, which lives while a handle is open: terminals and pipes may
+// be shared with other processes, so they are never made non-blocking, and plain files
+// could not be waited for. No shutdown waits for that thread: a read that is pending
+// when the runtime ends is just given up. Closing closes the handle, not descriptor 0, 1
+// or 2; crt_stream_fd is -1. All runtimes share them. 0, -EBADF (the descriptor is
+// closed), CRT_ENOMEM. Does not wait. Needs no driver. Mirror io::stdin and so on.
+//   in   reads no more than it was asked for. What comes in for a read that was
+//        cancelled is kept for the next one, through whatever handle. 0 at the end.
+//   out, err   crt_write is done when the bytes are in a buffer (16 KiB), from which they
+//        are written in order; exit() and a return from main() wait for that, as they do
+//        for stdio. An error is told to the next crt_write or crt_flush; what was
+//        buffered is lost then.
+CRTDEF int crt_stdin(crt_cx *cx, crt_stream **s);
+CRTDEF int crt_stdout(crt_cx *cx, crt_stream **s);
+CRTDEF int crt_stderr(crt_cx *cx, crt_stream **s);
+// Waits until everything written to stdout or stderr has been given to the system: 0
+// or -errno. Other streams have nothing to flush: 0. Cancel-safe. Mirrors flush.
+CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *s);
+
+// A buffered reader.
+typedef struct crt_reader {
+    crt_stream *stream;
+    unsigned char *data;           // buffered: data[pos] to data[filled - 1]
+    size_t capacity, pos, filled;
+    size_t want, done, scanned;    // of the call that waits
+    size_t base;                   // the capacity it began with
+    uint32_t owned, reserved;
+} crt_reader;
+// Reads s through a buffer of n bytes (one of them is kept for the zero after a line):
+// the caller's, or (buf NULL; n 0: 8 KiB) one that is allocated at the first read, and
+// that grows, as bytes arrive, up to the limit that a call names. Cannot fail.
+CRTDEF void crt_reader_init(crt_reader *r, crt_stream *s, void *buf, size_t n);
+CRTDEF void crt_reader_drop(crt_reader *r);   // frees the buffer; leaves the stream
+// What is buffered: where, how much; and having used the first n of it. The bytes stay
+// where they are until the next call that may read.
+CRTDEF void *crt_reader_data(const crt_reader *r);
+CRTDEF size_t crt_reader_buffered(const crt_reader *r);
+CRTDEF void crt_reader_consume(crt_reader *r, size_t n);
+// All of the following may give -errno as crt_read does, CRT_ENOMEM, and CRT_EINVAL
+// without a buffer or stream. Whatever they return, bytes that they have not handed
+// out stay buffered; all but crt_reader_read_exact are cancel-safe for that reason.
+//
+// Reads until at least `min` bytes are buffered: how many are. 0 at the end of the
+// stream, CRT_EEOF if it comes with fewer; CRT_EMSGSIZE if they do not fit.
+CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min);
+// As crt_read and crt_read_exact, from the buffer first.
+CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n);
+CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size_t n);
+// The bytes up to and with the next `delimiter`, at most max of them (0: what the
+// buffer holds): how many, and *data points to them, inside the buffer, until the next
+// call. Without the delimiter: the last bytes before the end; then 0.
+// CRT_EMSGSIZE if there is none in max bytes: nothing is lost. To go on, call
+// crt_reader_skip_until, or again with a larger max.
+CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, size_t max, void **data);
+// The next line without its end ("\n" or "\r\n", for which max counts too): its length,
+// and *line points to it, with a zero after it. The last line needs no end.
+// CRT_ECLOSED at the end of the stream. CRT_EMSGSIZE as above.
+CRTDEF crt_poll crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char **line);
+// Drops everything up to and with the next `delimiter`: 0, or CRT_ECLOSED at the end.
+CRTDEF crt_poll crt_reader_skip_until(crt_cx *cx, crt_reader *r, int delimiter);
+
+// A buffered writer. Nothing is written before the buffer is full or flushed.
+typedef struct crt_writer {
+    crt_stream *stream;
+    unsigned char *data;           // to be written: data[pos] to data[filled - 1]
+    size_t capacity, pos, filled;
+    size_t want, done;             // of the call that waits
+    uint32_t owned, reserved;
+} crt_writer;
+// As crt_reader_init. The buffer does not grow.
+CRTDEF void crt_writer_init(crt_writer *w, crt_stream *s, void *buf, size_t n);
+CRTDEF void crt_writer_drop(crt_writer *w);   // what was not flushed is lost
+CRTDEF size_t crt_writer_buffered(const crt_writer *w);
+// n, once all of it is written or buffered; large pieces pass by the buffer. -errno,
+// CRT_ENOMEM, CRT_EINVAL. Not cancel-safe: part of it may have been taken. What was
+// buffered is kept, in order, whatever happens.
+CRTDEF crt_poll crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data, size_t n);
+// Writes what is buffered: 0, or -errno; then the rest stays buffered. Cancel-safe.
+CRTDEF crt_poll crt_writer_flush(crt_cx *cx, crt_writer *w);
+// Flushes, then crt_shutdown. 0 or -errno. Cancel-safe.
+CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w);
+
+// Bytes from CRT_MALLOC. There is one more byte than n, a zero, unless data is NULL.
+typedef struct crt_bytes {
+    void *data;
+    size_t n, capacity;
+} crt_bytes;
+CRTDEF void crt_bytes_drop(crt_bytes *b);
+// Appends what s gives until its end; b->n may reach `limit`. b->n, or -errno,
+// CRT_ENOMEM; CRT_EMSGSIZE if there is more: b then has limit + 1 bytes and the rest is
+// in the stream. Cancel-safe: b has what was read; call it again to go on. Mirrors
+// AsyncReadExt::read_to_end.
+CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t limit);
+
+// One direction of a copy.
+typedef struct crt__pump {
+    size_t pos, filled;
+    uint64_t count;
+    uint32_t ended, moved;
+} crt__pump;
+// What crt_copy works with. The buffer is allocated while it copies.
+typedef struct crt_copier {
+    size_t buffer;    // 0: 8 KiB
+    uint64_t count;   // bytes written so far; they stay after the end
+    crt__group group;
+    crt_slot memory;
+    crt__pump pump;
+} crt_copier;
+// Copies everything from one stream to another until the end of the first: how many
+// bytes, or -errno, CRT_ENOMEM. Nothing is closed. Not cancel-safe: up to a buffer of
+// bytes that were read is lost; no memory is. Mirrors io::copy.
+CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to);
+// What crt_copy_bidirectional works with.
+typedef struct crt_copier_pair {
+    size_t buffer;              // of each direction; 0: 8 KiB
+    crt_duration idle;          // longest time without a byte either way; 0: no limit
+    uint64_t a_to_b, b_to_a;    // bytes written so far; they stay after the end
+    crt__group group;
+    crt_slot slots[4];          // each direction's, the timer's, the memory's
+    crt__pump pump[2];
+    crt_instant moved;
+    uint32_t turn, reserved;
+} crt_copier_pair;
+// Copies both ways at once. When one side ends, the other's writing side is shut down,
+// and the rest goes on. 0 once both have ended; -errno of the first that fails,
+// CRT_ENOMEM, CRT_ETIMEDOUT (idle). Nothing is closed. Not cancel-safe, as crt_copy.
+// Mirrors io::copy_bidirectional.
+CRTDEF crt_poll crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_stream *a, crt_stream *b);
+
+// Frames with their length in front. All-zero: four bytes, big-endian, then so many
+// bytes. Mirrors LengthDelimitedCodec, whose parameters these are.
+typedef struct crt_framed {
+    size_t max_frame_length;        // 8 MiB; what the length field may say
+    uint32_t length_field_offset;   // bytes before the field; at most 64
+    uint32_t length_field_length;   // 4; 1 to 8
+    int64_t length_adjustment;      // added to what the field says
+    int32_t num_skip;               // bytes dropped from the front; 0: all up to and with
+                                    // the field; CRT_FRAMED_KEEP: none
+    bool little_endian;
+} crt_framed;
+enum { CRT_FRAMED_KEEP = -1 };
+// The next frame: field + adjustment bytes after those that are skipped. Its length (0
+// too), and *frame points to it, inside the buffer, until the next call. `f` may be
+// NULL. CRT_ECLOSED at the end of the stream between two frames, CRT_EEOF inside one.
+// CRT_EMSGSIZE: too long; no memory was taken for it. CRT_EPROTO: the length is
+// negative, or ends the frame inside its head. CRT_EINVAL: `f` makes no sense. After
+// these, and after -errno, the head is still buffered. Memory grows with the bytes that
+// have come, not with what the field promises. Cancel-safe.
+CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, void **frame);
+// Buffers a frame of n bytes: length_field_offset zeros, the field (n - adjustment), the
+// data. n; CRT_EMSGSIZE; CRT_EINVAL if the field cannot hold the length; as
+// crt_writer_write_all otherwise. Send it with crt_writer_flush. Not cancel-safe.
+CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f, const void *data, size_t n);
 
 // ---------------------------------------------------------------------------
 // >>api os        files, signals
@@ -3959,7 +4182,8 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
     CRT__WRITE_CLOSED = 8,
     CRT__IO_ERROR = 16,
     CRT__IO_SHUTDOWN = 32,   // the runtime is gone
-    CRT__PRIORITY = 64       // urgent data, or what POLLPRI means for the descriptor
+    CRT__PRIORITY = 64,      // urgent data, or what POLLPRI means for the descriptor
+    CRT__IO_SOFT = 256       // no descriptor: see crt__soft; not waited for
 };
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
@@ -5507,6 +5731,23 @@ static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg
 // edge. A task that waits checks `ready` again under the lock of the record; an
 // event sets `ready` first and then takes that lock: one of them sees the other.
 
+// A stream without a descriptor is such a record too, whose readiness is kept by
+// whoever is at its other end (>>streams). The operations below meet the difference
+// only where they would call the system; each gives bytes, CRT_EAGAIN or an error.
+struct crt__sock;
+typedef struct crt__soft_ops {
+    crt_poll (*recv)(struct crt__sock *s, void *buf, size_t n, bool peek);   // 0 at the end
+    crt_poll (*send)(struct crt__sock *s, const void *buf, size_t n);
+    int (*shutdown)(struct crt__sock *s, int how);   // 0 or an error
+    void (*close)(struct crt__sock *s);              // the last handle is gone
+    // A short transfer means that the next would be told CRT_EAGAIN, and an error or
+    // the end is told again when asked again: as many pieces at once as there are.
+    bool pieces;
+} crt__soft_ops;
+typedef struct crt__soft {   // begins what such a stream is made of
+    const crt__soft_ops *ops;
+} crt__soft;
+
 typedef struct crt__sock {
     uint64_t ready;      // atomic
     uint32_t lock;       // over waiters
@@ -5514,7 +5755,10 @@ typedef struct crt__sock {
     crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
     crt_runtime *rt;
     crt__fd fd;
-    struct crt__sock *next_free;
+    union {
+        struct crt__sock *next_free;   // while it is nobody's
+        crt__soft *soft;               // CRT__IO_SOFT; fd is -1
+    } u;
     uint32_t index, flags;
     uint32_t pause_ms, reserved;   // atomic; accept: back-off while out of descriptors
     crt_instant complained;        // atomic; and when that was logged
@@ -5544,7 +5788,7 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
     crt__sock *s = NULL;
     crt__lock(&rt->sock_lock);
     if ((s = rt->sock_free)) {
-        rt->sock_free = s->next_free;
+        rt->sock_free = s->u.next_free;
     } else {
         uint32_t index = rt->sock_count, n = index / 64 + 1;
         uint32_t table = 31 - (uint32_t)__builtin_clz(n), size = 64u << table;
@@ -5568,10 +5812,11 @@ static uint64_t crt__sock_token(crt__sock *s)
 static void crt__sock_unalloc(crt_runtime *rt, crt__sock *s)
 {
     crt__lock(&rt->sock_lock);
-    s->next_free = rt->sock_free;
+    s->u.next_free = rt->sock_free;
     rt->sock_free = s;
     crt__unlock(&rt->sock_lock);
 }
+static bool crt__sock_is_soft(crt__sock *s) { return crt__atomic_load(&s->ready, CRT__RELAXED) & CRT__IO_SOFT; }
 static void crt__sock_release(crt__sock *s)
 {
     crt_runtime *rt = s->rt;
@@ -5638,18 +5883,23 @@ static void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
     crt__unlock(&s->lock);
     crt__submit_list(&ready);
 }
-// Called by the reactor for each event.
-static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
+// Something has become ready. False: the record has changed hands.
+static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
 {
     crt__sock *s = crt__sock_at(rt, (uint32_t)token);
     uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE), new_;
     do {
-        if (old >> 32 != token >> 32) return;   // the record has changed hands
+        if (old >> 32 != token >> 32) return false;
         uint64_t tick = ((old >> 16) + 1) & 0xffff;
         new_ = (old & 0xffffffff0000ffff) | tick << 16 | ready;
     } while (!crt__atomic_cas_weak(&s->ready, &old, new_, CRT__SEQ_CST, CRT__ACQUIRE));
-    crt__atomic_store(&rt->io_ready, rt->io_ready + 1, CRT__RELAXED);
     crt__sock_wake(s, ready, CRT__WAIT_WOKEN);
+    return true;
+}
+// Called by the reactor for each event.
+static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
+{
+    if (crt__sock_event(rt, token, ready)) crt__count(&rt->io_ready, 1);
 }
 #ifndef CRT_NO_NET
 // Nobody has a handle any more: the record becomes free, the descriptor is closed
@@ -5657,12 +5907,17 @@ static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
 static void crt__sock_retire(crt__sock *s, bool keep)
 {
     crt_runtime *rt = s->rt;
-    crt__reactor_remove(rt->reactor, s->fd);
-    crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
+    bool soft = crt__sock_is_soft(s);
+    if (soft) {
+        s->u.soft->ops->close(s);
+    } else {
+        crt__reactor_remove(rt->reactor, s->fd);
+        crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
+    }
     // A new generation: events of the old one miss from here on.
     uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     while (!crt__atomic_cas_weak(&s->ready, &old, ((old >> 32) + 1) << 32, CRT__SEQ_CST, CRT__ACQUIRE)) {}
-    if (!keep) crt__fd_close(s->fd);
+    if (!keep && !soft) crt__fd_close(s->fd);
     crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
     crt__sock_release(s);
 }
@@ -5833,6 +6088,38 @@ static inline intptr_t crt__io_call(crt__sock *s, uint32_t how, void *buf, size_
         return crt__io_call_pieces(s, how, buf, n, done, asked);
     return how & CRT__OUT ? crt__sock_send(s->fd, at, *asked) : crt__sock_recv(s->fd, at, *asked);
 }
+// crt__io_try for a stream without a descriptor. What it holds can be had also when
+// the runtime that made it is gone. Pieces are taken one by one, where that loses
+// nothing, and the first alone elsewhere.
+static crt_poll crt__soft_try(crt__sock *s, uint64_t seen, uint32_t how, void *buf, size_t n, size_t done)
+{
+    const crt__soft_ops *ops = s->u.soft->ops;
+    uint32_t bits = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
+    struct iovec some[CRT__PIECES_AT_ONCE];
+    int count = 1;
+    some[0].iov_base = (char *)buf + done;
+    some[0].iov_len = n - done;
+    if (how & CRT__PIECES) count = crt__pieces_after(buf, n, done, some);
+    else if (n == done) count = 0;
+    crt_poll k = 0, r = 0;
+    bool more = true;
+    for (int i = 0; i < count && more; i++) {
+        size_t len = some[i].iov_len;
+        r = how & CRT__OUT ? ops->send(s, some[i].iov_base, len)
+                           : ops->recv(s, some[i].iov_base, len, (how & CRT__PEEK) != 0);
+        if (r > 0) k += r;
+        more = r == (crt_poll)len && ops->pieces;
+    }
+    if (k == 0) k = r;
+    if (k == CRT_EAGAIN) {
+        if (seen & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
+        bits |= (how & CRT__OUT ? CRT__WRITE_CLOSED : CRT__READ_CLOSED) | CRT__IO_ERROR;
+        crt__ready_clear(s, seen, bits);
+    } else if (k > 0 && !more && ops->pieces && !(how & CRT__PEEK)) {
+        crt__ready_clear(s, seen, bits);
+    }
+    return k;
+}
 // Tries once, and settles what the result says about readiness. CRT_EAGAIN: no.
 // A short transfer means that the kernel has no more: the next try would only be
 // told EAGAIN, so that call is saved.
@@ -5840,7 +6127,8 @@ static crt_poll crt__io_try(crt__sock *s, uint32_t how, void *buf, size_t n, siz
 {
     uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
     uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
-    if (CRT__UNLIKELY(seen & CRT__IO_SHUTDOWN)) return CRT_ESHUTDOWN;
+    if (CRT__UNLIKELY(seen & (CRT__IO_SHUTDOWN | CRT__IO_SOFT)))
+        return seen & CRT__IO_SOFT ? crt__soft_try(s, seen, how, buf, n, done) : CRT_ESHUTDOWN;
     for (;;) {
         size_t asked;
         intptr_t k = crt__io_call(s, how, buf, n, done, &asked);
@@ -5957,7 +6245,8 @@ static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
         (r = crt__io_park(cx, s, op, bits)) != 0)
         return r;
     slot->op = NULL;
-    return crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : 0;
+    uint32_t gone = crt__atomic_load(&s->ready, CRT__ACQUIRE) & (CRT__IO_SHUTDOWN | CRT__IO_SOFT);
+    return gone == CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : 0;
 }
 CRTDEF crt_poll crt_readable(crt_cx *cx, crt_stream *s)
 {
@@ -7030,6 +7319,7 @@ static intptr_t crt__give_back(crt__sock **at)
     crt__sock *s = at ? *at : NULL;
     uint32_t one = 1;
     if (!s) return CRT_EINVAL;
+    if (crt__sock_is_soft(s)) return -EBADF;
     if (!crt__atomic_cas(&s->refs, &one, 0, CRT__ACQ_REL, CRT__ACQUIRE)) return CRT_EBUSY;
     *at = NULL;
     crt__fd fd = s->fd;
@@ -7044,6 +7334,7 @@ static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
 {
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
+    if (crt__sock_is_soft((crt__sock *)s)) return ((crt__sock *)s)->u.soft->ops->shutdown((crt__sock *)s, how);
     if (((crt__sock *)s)->flags & CRT__SOCK_FILE) return 0;
     return shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN ? -errno : 0;
 }
@@ -7633,6 +7924,1227 @@ CRTDEF int crt_udp_set_multicast_interface(crt_udp *u, uint32_t ifindex)
 CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getsockname); }
 CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getpeername); }
 CRTDEF void crt_udp_close(crt_udp **u) { crt_stream_close((crt_stream **)(void *)u); }
+#endif   // CRT_NO_NET
+
+// ---------------------------------------------------------------------------
+// >>streams       in memory, scripted, buffered, copying, frames, standard
+// ---------------------------------------------------------------------------
+// A stream in memory is a record as a socket's (>>io), whose readiness its peer keeps:
+// it adds bits, as an event of the reactor would, whenever an operation that was told
+// CRT_EAGAIN, or was short, would now do better. So all that waits is that of sockets.
+//
+// What the buffered reader, the writer and the copies wait for is always one leaf,
+// crt_read or crt_write; their progress is in their struct. A call that finds that leaf
+// parked in the slot goes on with what its first poll was given.
+
+#ifndef CRT_NO_NET
+
+// A record for a stream without a descriptor; NULL: no memory.
+static crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t ready)
+{
+    crt__sock *s = crt__sock_alloc(rt);
+    if (!s) return NULL;
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+    s->rt = rt;
+    s->fd = -1;
+    s->u.soft = soft;
+    s->flags = s->pause_ms = 0;
+    crt__atomic_store(&s->refs, 1, CRT__RELAXED);
+    crt__atomic_add(&s->ready, (uint64_t)(ready | CRT__IO_SOFT), CRT__RELEASE);   // the low bits are 0
+    return s;
+}
+
+// --- duplex: two lanes under one lock. An end may only be touched while it is open:
+// events go out after the lock, by token, so that they miss one that has gone.
+
+typedef struct crt__lane {   // what one end reads
+    unsigned char *data;
+    size_t head, count;
+    bool ended;    // nothing more comes
+    bool broken;   // nobody reads it any more
+} crt__lane;
+typedef struct crt__duplex {
+    crt__soft soft;
+    crt_runtime *rt;
+    size_t capacity;
+    uint64_t token[2];
+    uint32_t lock, open;
+    crt__lane lane[2];
+} crt__duplex;
+
+static crt__duplex *crt__duplex_of(crt__sock *s, int *end)
+{
+    crt__duplex *d = (crt__duplex *)s->u.soft;
+    *end = s->index != (uint32_t)d->token[0];
+    return d;
+}
+static size_t crt__duplex_bytes(size_t capacity) { return sizeof(crt__duplex) + 2 * capacity; }
+
+static crt_poll crt__duplex_recv(crt__sock *s, void *buf, size_t n, bool peek)
+{
+    int me;
+    crt__duplex *d = crt__duplex_of(s, &me);
+    crt__lane *lane = &d->lane[me];
+    crt__lock(&d->lock);
+    size_t k = crt__min(n, lane->count), first = crt__min(k, d->capacity - lane->head);
+    bool was_full = lane->count == d->capacity, ended = lane->ended;
+    memcpy(buf, lane->data + lane->head, first);
+    memcpy((char *)buf + first, lane->data, k - first);
+    if (!peek) {
+        lane->head = (lane->head + k) % d->capacity;
+        lane->count -= k;
+    }
+    crt__unlock(&d->lock);
+    if (!k) return ended ? 0 : CRT_EAGAIN;
+    if (was_full && !peek) crt__sock_event(d->rt, d->token[!me], CRT__WRITABLE);
+    return (crt_poll)k;
+}
+static crt_poll crt__duplex_send(crt__sock *s, const void *buf, size_t n)
+{
+    int me;
+    crt__duplex *d = crt__duplex_of(s, &me);
+    crt__lane *lane = &d->lane[!me];
+    crt__lock(&d->lock);
+    bool refused = lane->ended || lane->broken, was_empty = lane->count == 0;
+    size_t k = refused ? 0 : crt__min(n, d->capacity - lane->count);
+    size_t at = (lane->head + lane->count) % d->capacity, first = crt__min(k, d->capacity - at);
+    memcpy(lane->data + at, buf, first);
+    memcpy(lane->data, (const char *)buf + first, k - first);
+    lane->count += k;
+    crt__unlock(&d->lock);
+    if (!k) return refused ? -EPIPE : CRT_EAGAIN;
+    if (was_empty) crt__sock_event(d->rt, d->token[!me], CRT__READABLE);
+    return (crt_poll)k;
+}
+// What was written before can still be read, whichever side shuts the lane.
+static int crt__duplex_shutdown(crt__sock *s, int how)
+{
+    int me;
+    crt__duplex *d = crt__duplex_of(s, &me);
+    int reader = how == SHUT_RD ? me : !me;
+    crt__lock(&d->lock);
+    d->lane[reader].ended = true;
+    if (how == SHUT_RD) d->lane[me].broken = true;
+    crt__unlock(&d->lock);
+    crt__sock_event(d->rt, d->token[reader], CRT__READABLE | CRT__READ_CLOSED);
+    crt__sock_event(d->rt, d->token[!reader], CRT__WRITABLE | CRT__WRITE_CLOSED);
+    return 0;
+}
+static void crt__duplex_close(crt__sock *s)
+{
+    int me;
+    crt__duplex *d = crt__duplex_of(s, &me);
+    crt_runtime *rt = d->rt;
+    crt__lock(&d->lock);
+    uint64_t peer = d->token[!me];
+    d->lane[!me].ended = d->lane[me].broken = true;
+    bool last = --d->open == 0;
+    crt__unlock(&d->lock);
+    if (last) crt__free(rt, d, crt__duplex_bytes(d->capacity));
+    else crt__sock_event(rt, peer, CRT__READABLE | CRT__READ_CLOSED | CRT__WRITABLE | CRT__WRITE_CLOSED);
+}
+static const crt__soft_ops crt__duplex_ops = {crt__duplex_recv, crt__duplex_send, crt__duplex_shutdown,
+                                              crt__duplex_close, true};
+
+CRTDEF int crt_duplex(crt_cx *cx, size_t capacity, crt_stream **a, crt_stream **b)
+{
+    crt_runtime *rt = cx->rt;
+    *a = *b = NULL;
+    if (!capacity) return CRT_EINVAL;
+    if (capacity > SIZE_MAX / 4) return CRT_ENOMEM;
+    crt__duplex *d = crt__alloc(rt, crt__duplex_bytes(capacity));
+    if (!d) return CRT_ENOMEM;
+    memset(d, 0, sizeof *d);
+    d->soft.ops = &crt__duplex_ops;
+    d->rt = rt;
+    d->capacity = capacity;
+    d->open = 2;
+    for (int i = 0; i < 2; i++) {
+        d->lane[i].data = (unsigned char *)(d + 1) + (size_t)i * capacity;
+        crt__sock *s = crt__soft_attach(rt, &d->soft, CRT__WRITABLE);
+        if (s) d->token[i] = crt__sock_token(s);
+        *(i ? b : a) = (crt_stream *)s;
+    }
+    if (*a && *b) return 0;
+    d->open = (*a ? 1u : 0) + (*b ? 1u : 0);
+    if (!d->open) crt__free(rt, d, crt__duplex_bytes(capacity));
+    crt_close(a);
+    crt_close(b);
+    return CRT_ENOMEM;
+}
+
+// --- mock: a script under a lock. `at` is the first step that is not done; writes may be
+// done before it. A wait is a task that sleeps and then goes on to the next step.
+
+typedef struct crt__mock_step {
+    crt_mock_step step;       // data and n shrink as they are used
+    bool done;
+    crt_join_handle *clock;   // the task that sleeps for this step and waits that follow
+} crt__mock_step;
+typedef struct crt__mock {
+    crt__soft soft;
+    crt_runtime *rt;
+    uint64_t token;
+    uint32_t lock, refs;       // refs: the stream's and the sleeping task's; atomic
+    int error;                 // what everything gives from now on
+    bool waits, ended, deaf;   // a task sleeps; no more writes; no more reads
+    size_t at, count, bytes;
+    char name[32];
+    crt__mock_step steps[];
+} crt__mock;
+typedef struct crt__mock_clock {
+    crt_frame co;
+    crt__mock *m;
+    crt_poll r;
+} crt__mock_clock;
+
+static void crt__mock_unref(crt__mock *m)
+{
+    crt_runtime *rt = m->rt;
+    if (crt__atomic_sub(&m->refs, 1, CRT__ACQ_REL) == 1) crt__free(rt, m, m->bytes);
+}
+// The step that is current; NULL: all are done. Under the lock.
+static crt__mock_step *crt__mock_current(crt__mock *m)
+{
+    while (m->at < m->count && m->steps[m->at].done) m->at++;
+    return m->at < m->count ? &m->steps[m->at] : NULL;
+}
+static crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
+{
+    crt__mock_clock *self = frame;
+    crt__mock *m = self->m;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->r = crt_sleep(cx, m->steps[m->at].step.wait));   // `at` stays while it waits
+        crt__lock(&m->lock);
+        if (self->r < 0) m->error = (int)self->r;
+        m->steps[m->at].done = true;
+        crt__mock_step *next = crt__mock_current(m);
+        m->waits = next && next->step.kind == CRT__MOCK_WAIT && !m->error;
+        bool again = m->waits;
+        crt__unlock(&m->lock);
+        crt__sock_event(m->rt, m->token, CRT__READABLE | CRT__WRITABLE);
+        if (!again) break;
+    }
+    CRT_FINALLY
+        crt__mock_unref(m);
+    CRT_END;
+}
+// A step has been done: the next may be a wait, which begins now. Lets go of the lock.
+static void crt__mock_step_on(crt__mock *m)
+{
+    crt__mock_step *next = crt__mock_current(m);
+    bool wait = next && next->step.kind == CRT__MOCK_WAIT && !m->waits && !m->error;
+    if (wait) {
+        m->waits = true;
+        crt__atomic_add(&m->refs, 1, CRT__RELAXED);
+    }
+    crt__unlock(&m->lock);
+    if (wait) {
+        crt_join_handle *clock;
+        crt__mock_clock frame = {.m = m};
+        int e = crt_handle_spawn_join((crt_handle *)m->rt, &clock, crt__mock_clock_run, &frame);
+        crt__lock(&m->lock);
+        if (e) m->error = e;
+        next->clock = clock;
+        crt__unlock(&m->lock);
+        if (e) crt__mock_unref(m);
+    }
+    crt__sock_event(m->rt, m->token, CRT__READABLE | CRT__WRITABLE);
+}
+static crt_poll crt__mock_recv(crt__sock *s, void *buf, size_t n, bool peek)
+{
+    crt__mock *m = (crt__mock *)s->u.soft;
+    crt__lock(&m->lock);
+    crt__mock_step *x = crt__mock_current(m);
+    crt_poll k = m->error ? m->error : x && !m->deaf ? CRT_EAGAIN : 0;
+    if (k != CRT_EAGAIN || (x->step.kind != CRT__MOCK_READ && x->step.kind != CRT__MOCK_READ_ERROR)) {
+        crt__unlock(&m->lock);
+        return k;
+    }
+    if (x->step.kind == CRT__MOCK_READ_ERROR) {
+        k = x->step.error;
+        x->done = !peek;
+    } else {
+        n = crt__min(n, x->step.n);
+        memcpy(buf, x->step.data, n);
+        if (peek) {
+            crt__unlock(&m->lock);
+            return (crt_poll)n;
+        }
+        x->step.data = (const char *)x->step.data + n;
+        x->step.n -= n;
+        x->done = !x->step.n;
+        k = (crt_poll)n;
+    }
+    if (x->done) crt__mock_step_on(m);
+    else crt__unlock(&m->lock);
+    return k;
+}
+// Bytes as C text, cut off when long.
+static const char *crt__quote(char *out, size_t room, const void *data, size_t n)
+{
+    size_t at = 1;
+    out[0] = '"';
+    for (size_t i = 0; i < n; i++) {
+        unsigned c = ((const unsigned char *)data)[i];
+        const char *named = c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : c == '"' ? "\\\"" : NULL;
+        if (c == '\\') named = "\\\\";
+        if (at + 10 > room) {
+            memcpy(out + at, "...", 4);
+            return out;
+        }
+        if (named) at += (size_t)snprintf(out + at, room - at, "%s", named);
+        else at += (size_t)snprintf(out + at, room - at, c < 32 || c > 126 ? "\\%03o" : "%c", c);
+    }
+    memcpy(out + at, "\"", 2);
+    return out;
+}
+// What was written is not what step x says; NULL: no step says anything.
+static void crt__mock_complain(crt__mock *m, const crt__mock_step *x, const void *buf, size_t n)
+{
+    char want[160], came[160];
+    size_t same = 0;
+    crt__quote(came, sizeof came, buf, n);
+    if (!x) {
+        crt__say(m->rt, CRT_LOG_ERROR, "mock %s: no write was expected any more, but %s came", m->name, came);
+        return;
+    }
+    while (((const char *)buf)[same] == ((const char *)x->step.data)[same]) same++;
+    crt__quote(want, sizeof want, x->step.data, x->step.n);
+    crt__say(m->rt, CRT_LOG_ERROR, "mock %s: step %zu of %zu expected the write %s, but %s came; byte %zu differs",
+             m->name, (size_t)(x - m->steps) + 1, m->count, want, came, same);
+}
+static crt_poll crt__mock_send(crt__sock *s, const void *buf, size_t n)
+{
+    crt__mock *m = (crt__mock *)s->u.soft;
+    crt_poll k = CRT_EAGAIN;
+    crt__lock(&m->lock);
+    crt__mock_step *x = crt__mock_current(m), *end = m->steps + m->count;
+    if (m->error || m->ended || !x) {
+        k = m->error ? m->error : -EPIPE;
+        crt__unlock(&m->lock);
+        return k;
+    }
+    while (x < end && (x->done || x->step.kind == CRT__MOCK_READ || x->step.kind == CRT__MOCK_READ_ERROR)) x++;
+    if (x == end) {
+        k = CRT_EPROTO;
+    } else if (x->step.kind == CRT__MOCK_WRITE_ERROR) {
+        k = x->step.error;
+        x->done = true;
+    } else if (x->step.kind == CRT__MOCK_WRITE) {
+        size_t most = crt__min(n, x->step.n);
+        k = memcmp(buf, x->step.data, most) ? CRT_EPROTO : (crt_poll)most;
+        if (k > 0) {
+            x->step.data = (const char *)x->step.data + most;
+            x->step.n -= most;
+            x->done = !x->step.n;
+        }
+    }
+    bool wrong = k == CRT_EPROTO && (x == end || !x->done);
+    if (wrong) m->error = CRT_EPROTO;   // nothing changes from here on
+    if (k == CRT_EAGAIN) crt__unlock(&m->lock);
+    else crt__mock_step_on(m);
+    if (wrong) crt__mock_complain(m, x == end ? NULL : x, buf, n);
+    return k;
+}
+static int crt__mock_shutdown(crt__sock *s, int how)
+{
+    crt__mock *m = (crt__mock *)s->u.soft;
+    crt__lock(&m->lock);
+    if (how == SHUT_RD) m->deaf = true;
+    else m->ended = true;
+    crt__unlock(&m->lock);
+    crt__sock_event(m->rt, m->token, CRT__READABLE | CRT__WRITABLE);
+    return 0;
+}
+// Steps left, waits apart; *next is the first of them. Under the lock.
+static int crt__mock_count(crt__mock *m, crt__mock_step **next)
+{
+    int n = 0;
+    *next = NULL;
+    for (size_t i = m->at; i < m->count; i++) {
+        if (m->steps[i].done || m->steps[i].step.kind == CRT__MOCK_WAIT) continue;
+        if (!n++) *next = &m->steps[i];
+    }
+    return n;
+}
+static void crt__mock_close(crt__sock *s)
+{
+    static const char *const names[] = {"", "read", "write", "read error", "write error"};
+    crt__mock *m = (crt__mock *)s->u.soft;
+    crt__mock_step *next;
+    char text[160];
+    crt__lock(&m->lock);
+    int left = crt__mock_count(m, &next);
+    crt__unlock(&m->lock);
+    if (left && !m->error) {
+        const char *what = names[next->step.kind], *with = crt_strerror(next->step.error);
+        if (next->step.n) with = crt__quote(text, sizeof text, next->step.data, next->step.n);
+        crt__say(m->rt, CRT_LOG_ERROR, "mock %s: closed with %d of %zu steps left; the next is number %zu, %s %s",
+                 m->name, left, m->count, (size_t)(next - m->steps) + 1, what, with);
+    }
+    for (size_t i = 0; i < m->count; i++) {
+        crt_abort(m->steps[i].clock);
+        crt_detach(&m->steps[i].clock);
+    }
+    crt__mock_unref(m);
+}
+static const crt__soft_ops crt__mock_ops = {crt__mock_recv, crt__mock_send, crt__mock_shutdown, crt__mock_close,
+                                            false};
+
+static bool crt__mock_allows(const crt_mock_step *x)
+{
+    switch (x->kind) {
+    case CRT__MOCK_READ:
+    case CRT__MOCK_WRITE: return x->data && x->n;
+    case CRT__MOCK_READ_ERROR:
+    case CRT__MOCK_WRITE_ERROR: return x->error < 0 && x->error != CRT_EAGAIN;
+    case CRT__MOCK_WAIT: return x->wait >= 0;
+    default: return false;
+    }
+}
+CRTDEF int crt_mock_new(crt_cx *cx, const char *name, const crt_mock_step *steps, size_t n, crt_stream **out)
+{
+    size_t data = 0;
+    *out = NULL;
+    if (n && !steps) return CRT_EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        if (!crt__mock_allows(&steps[i])) return CRT_EINVAL;
+        data += steps[i].n;
+    }
+    size_t head = sizeof(crt__mock) + n * sizeof(crt__mock_step);
+    crt__mock *m = crt__alloc_zero(cx->rt, head + data);
+    if (!m) return CRT_ENOMEM;
+    m->bytes = head + data;
+    m->soft.ops = &crt__mock_ops;
+    m->rt = cx->rt;
+    m->refs = 1;
+    m->count = n;
+    snprintf(m->name, sizeof m->name, "%s", name ? name : "stream");
+    char *copy = (char *)m + head;
+    for (size_t i = 0; i < n; i++) {
+        m->steps[i].step = steps[i];
+        if (!steps[i].n) continue;
+        m->steps[i].step.data = memcpy(copy, steps[i].data, steps[i].n);
+        copy += steps[i].n;
+    }
+    crt__sock *s = crt__soft_attach(cx->rt, &m->soft, CRT__READABLE | CRT__WRITABLE);
+    if (!s) {
+        crt__free(cx->rt, m, m->bytes);
+        return CRT_ENOMEM;
+    }
+    m->token = crt__sock_token(s);
+    crt__lock(&m->lock);
+    crt__mock_step_on(m);
+    *out = (crt_stream *)s;
+    return 0;
+}
+CRTDEF int crt_mock_left(const crt_stream *stream)
+{
+    crt__sock *s = (crt__sock *)(uintptr_t)stream;
+    crt__mock_step *next;
+    if (!s || !crt__sock_is_soft(s) || s->u.soft->ops != &crt__mock_ops) return CRT_EINVAL;
+    crt__mock *m = (crt__mock *)s->u.soft;
+    crt__lock(&m->lock);
+    int left = m->error ? m->error : crt__mock_count(m, &next);
+    crt__unlock(&m->lock);
+    return left;
+}
+
+// --- what the helpers share
+
+enum { CRT__STREAM_BUFFER = 8192 };
+
+// A cancellation that waits for this poll is taken, and the leaf below unlinked.
+static bool crt__cut_short(crt_cx *cx)
+{
+    if (CRT__LIKELY(!cx->unwind)) return false;
+    cx->unwind = 0;
+    crt__slot_cancel(cx->slot);
+    return true;
+}
+// Is this call going on, its leaf parked in the slot?
+static bool crt__goes_on(crt_cx *cx, const crt__op *op, crt_stream *s)
+{
+    return cx->slot->op == op && cx->slot->object == (void *)s;
+}
+
+// --- buffered reader
+
+CRTDEF void crt_reader_init(crt_reader *r, crt_stream *s, void *buf, size_t n)
+{
+    memset(r, 0, sizeof *r);
+    r->stream = s;
+    r->data = buf;
+    r->owned = !buf;
+    if (!n && !buf) n = CRT__STREAM_BUFFER;
+    r->capacity = r->base = n ? n - 1 : 0;
+}
+CRTDEF void crt_reader_drop(crt_reader *r)
+{
+    if (r->owned && r->data) CRT_FREE(r->data);
+    memset(r, 0, sizeof *r);
+}
+CRTDEF void *crt_reader_data(const crt_reader *r) { return r->data ? r->data + r->pos : NULL; }
+CRTDEF size_t crt_reader_buffered(const crt_reader *r) { return r->filled - r->pos; }
+CRTDEF void crt_reader_consume(crt_reader *r, size_t n)
+{
+    r->pos += crt__min(n, r->filled - r->pos);
+    r->scanned = 0;
+}
+// At each poll of a call. `n` counts at the first.
+static crt_poll crt__reader_enter(crt_cx *cx, crt_reader *r, size_t n)
+{
+    if (crt__cut_short(cx)) return CRT_UNWIND;
+    if (!r->stream || !r->capacity) return CRT_EINVAL;
+    if (crt__goes_on(cx, &crt__op_read, r->stream)) return 0;
+    r->want = n;
+    r->done = r->scanned = 0;
+    return 0;
+}
+static int crt__reader_resize(crt_reader *r, size_t capacity)
+{
+    unsigned char *data = CRT_MALLOC(capacity + 1);
+    if (!data) return CRT_ENOMEM;
+    if (r->data) {
+        memcpy(data, r->data + r->pos, r->filled - r->pos);
+        CRT_FREE(r->data);
+    }
+    r->filled -= r->pos;
+    r->pos = 0;
+    r->data = data;
+    r->capacity = capacity;
+    return 0;
+}
+// Makes room for at least one more byte on the way to `need` of them. A buffer of our
+// own doubles when it is full, and shrinks when it is empty and was large.
+static int crt__reader_room(crt_reader *r, size_t need)
+{
+    if (r->pos == r->filled) {
+        r->pos = r->filled = 0;
+        if (r->owned && r->data && r->capacity > 8 * r->base && need <= r->base) {
+            CRT_FREE(r->data);
+            r->data = NULL;
+            r->capacity = r->base;
+        }
+    }
+    if (need > r->capacity && !r->owned) return CRT_EMSGSIZE;
+    if (!r->data) return crt__reader_resize(r, r->capacity);
+    if (r->pos && (r->filled == r->capacity || need > r->capacity - r->pos)) {
+        memmove(r->data, r->data + r->pos, r->filled - r->pos);
+        r->filled -= r->pos;
+        r->pos = 0;
+    }
+    if (r->filled < r->capacity) return 0;
+    return crt__reader_resize(r, crt__min(crt__max(need, r->capacity + 1), 2 * r->capacity));
+}
+// Reads more, for `need` bytes in all: how many came, 0 at the end, or as crt_read.
+static crt_poll crt__reader_more(crt_cx *cx, crt_reader *r, size_t need)
+{
+    int e = crt__reader_room(r, need);
+    if (e) return e;
+    crt_poll k = crt_read(cx, r->stream, r->data + r->filled, crt__min(r->capacity - r->filled, (size_t)INT_MAX));
+    if (k > 0) r->filled += (size_t)k;
+    return k;
+}
+static size_t crt__reader_take(crt_reader *r, void *buf, size_t n)
+{
+    n = crt__min(n, r->filled - r->pos);
+    if (n) memcpy(buf, r->data + r->pos, n);
+    r->pos += n;
+    return n;
+}
+CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
+{
+    crt_poll k = crt__reader_enter(cx, r, min);
+    if (k) return k;
+    while (r->filled - r->pos < r->want) {
+        k = crt__reader_more(cx, r, r->want);
+        if (k == 0) return r->filled == r->pos ? 0 : CRT_EEOF;
+        if (k < 0) return k;
+    }
+    return (crt_poll)(r->filled - r->pos);
+}
+CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
+{
+    crt_poll k = crt__reader_enter(cx, r, n);
+    if (k) return k;
+    if (r->filled == r->pos) {
+        // A large read into an empty buffer passes by it.
+        if (r->want >= r->capacity || !r->want) return crt_read(cx, r->stream, buf, r->want);
+        k = crt__reader_more(cx, r, 1);
+        if (k <= 0) return k;
+    }
+    return (crt_poll)crt__reader_take(r, buf, r->want);
+}
+CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size_t n)
+{
+    crt_poll k = crt__reader_enter(cx, r, n);
+    if (k) return k;
+    for (;;) {
+        r->done += crt__reader_take(r, (char *)buf + r->done, r->want - r->done);
+        size_t left = r->want - r->done;
+        if (!left) return (crt_poll)r->want;
+        if (left >= r->capacity) {
+            k = crt_read(cx, r->stream, (char *)buf + r->done, crt__min(left, (size_t)INT_MAX));
+            if (k > 0) r->done += (size_t)k;
+        } else {
+            k = crt__reader_more(cx, r, 1);
+        }
+        if (k == 0) return CRT_EEOF;
+        if (k < 0) return k;
+    }
+}
+// The bytes up to and with the delimiter: how many are buffered; all that are left, at
+// the end of the stream.
+static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_t max)
+{
+    crt_poll k = crt__reader_enter(cx, r, max);
+    if (k) return k;
+    if (!max || (!r->owned && max > r->capacity)) max = r->capacity;
+    for (;;) {
+        size_t buffered = r->filled - r->pos, look = crt__min(buffered, max);
+        unsigned char *from = r->data ? r->data + r->pos : NULL;
+        unsigned char *hit = look > r->scanned ? memchr(from + r->scanned, delimiter, look - r->scanned) : NULL;
+        if (hit) return hit - from + 1;
+        r->scanned = look;
+        if (buffered >= max) return CRT_EMSGSIZE;
+        k = crt__reader_more(cx, r, max);
+        if (k == 0) return (crt_poll)buffered;
+        if (k < 0) return k;
+    }
+}
+CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, size_t max, void **data)
+{
+    *data = NULL;
+    crt_poll n = crt__reader_find(cx, r, delimiter, max);
+    if (n <= 0) return n;
+    *data = r->data + r->pos;
+    crt_reader_consume(r, (size_t)n);
+    return n;
+}
+CRTDEF crt_poll crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char **line)
+{
+    *line = NULL;
+    crt_poll n = crt__reader_find(cx, r, '\n', max);
+    if (n <= 0) return n ? n : CRT_ECLOSED;
+    char *text = (char *)r->data + r->pos;
+    crt_reader_consume(r, (size_t)n);
+    if (text[n - 1] == '\n') n -= n > 1 && text[n - 2] == '\r' ? 2 : 1;
+    text[n] = 0;   // over the line's end, or in the byte that is kept for this
+    *line = text;
+    return n;
+}
+CRTDEF crt_poll crt_reader_skip_until(crt_cx *cx, crt_reader *r, int delimiter)
+{
+    crt_poll k = crt__reader_enter(cx, r, 0);
+    if (k) return k;
+    for (;;) {
+        size_t n = r->filled - r->pos;
+        unsigned char *from = n ? r->data + r->pos : NULL;
+        unsigned char *hit = n ? memchr(from, delimiter, n) : NULL;
+        crt_reader_consume(r, hit ? (size_t)(hit - from) + 1 : n);
+        if (hit) return 0;
+        k = crt__reader_more(cx, r, 1);
+        if (k <= 0) return k ? k : CRT_ECLOSED;
+    }
+}
+
+// --- buffered writer
+
+CRTDEF void crt_writer_init(crt_writer *w, crt_stream *s, void *buf, size_t n)
+{
+    memset(w, 0, sizeof *w);
+    w->stream = s;
+    w->data = buf;
+    w->owned = !buf;
+    w->capacity = n || buf ? n : CRT__STREAM_BUFFER;
+}
+CRTDEF void crt_writer_drop(crt_writer *w)
+{
+    if (w->owned && w->data) CRT_FREE(w->data);
+    memset(w, 0, sizeof *w);
+}
+CRTDEF size_t crt_writer_buffered(const crt_writer *w) { return w->filled - w->pos; }
+
+static crt_poll crt__writer_enter(crt_cx *cx, crt_writer *w, size_t n)
+{
+    if (crt__cut_short(cx)) return CRT_UNWIND;
+    if (!w->stream || !w->capacity) return CRT_EINVAL;
+    if (crt__goes_on(cx, &crt__op_write, w->stream)) return 0;
+    w->want = n;
+    w->done = 0;
+    if (!w->data && !(w->data = CRT_MALLOC(w->capacity))) return CRT_ENOMEM;
+    return 0;
+}
+// Writes what is buffered: 0, or as crt_write.
+static crt_poll crt__writer_drain(crt_cx *cx, crt_writer *w)
+{
+    while (w->pos < w->filled) {
+        crt_poll k = crt_write(cx, w->stream, w->data + w->pos, crt__min(w->filled - w->pos, (size_t)INT_MAX));
+        if (k < 0) return k;
+        w->pos += (size_t)k;
+    }
+    w->pos = w->filled = 0;
+    return 0;
+}
+// Takes a piece of w->want bytes, of which `from` has those after the first `before`.
+static crt_poll crt__writer_put(crt_cx *cx, crt_writer *w, const void *from, size_t before, size_t n)
+{
+    while (w->done < before + n) {
+        size_t left = before + n - w->done;
+        const unsigned char *next = (const unsigned char *)from + (w->done - before);
+        crt_poll k;
+        if (w->filled == 0 && left >= w->capacity) {
+            k = crt_write(cx, w->stream, next, crt__min(left, (size_t)INT_MAX));
+            if (k < 0) return k;
+        } else {
+            if (w->filled == w->capacity && (k = crt__writer_drain(cx, w)) != 0) return k;
+            k = (crt_poll)crt__min(left, w->capacity - w->filled);
+            memcpy(w->data + w->filled, next, (size_t)k);
+            w->filled += (size_t)k;
+        }
+        w->done += (size_t)k;
+    }
+    return 0;
+}
+CRTDEF crt_poll crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data, size_t n)
+{
+    crt_poll k = crt__writer_enter(cx, w, n);
+    if (!k) k = w->want && !data ? CRT_EINVAL : crt__writer_put(cx, w, data, 0, w->want);
+    return k ? k : (crt_poll)w->want;
+}
+CRTDEF crt_poll crt_writer_flush(crt_cx *cx, crt_writer *w)
+{
+    if (crt__cut_short(cx)) return CRT_UNWIND;
+    return w->stream ? crt__writer_drain(cx, w) : CRT_EINVAL;
+}
+CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w)
+{
+    crt_poll k = crt_writer_flush(cx, w);
+    return k ? k : crt_shutdown(cx, w->stream);
+}
+
+// --- to the end
+
+CRTDEF void crt_bytes_drop(crt_bytes *b)
+{
+    if (b->data) CRT_FREE(b->data);
+    memset(b, 0, sizeof *b);
+}
+static int crt__bytes_grow(crt_bytes *b, size_t most)
+{
+    size_t capacity = crt__min(most, crt__max(2 * b->capacity, 4096));
+    if (b->n < b->capacity && b->data) return 0;
+    if (capacity <= b->n) capacity = b->n + 1;
+    unsigned char *data = CRT_MALLOC(capacity + 1);
+    if (!data) return CRT_ENOMEM;
+    if (b->data) {
+        memcpy(data, b->data, b->n);
+        CRT_FREE(b->data);
+    }
+    data[b->n] = 0;
+    b->data = data;
+    b->capacity = capacity;
+    return 0;
+}
+CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t limit)
+{
+    size_t most = crt__min(limit, SIZE_MAX / 4) + 1;   // one more tells too much from enough
+    if (crt__cut_short(cx)) return CRT_UNWIND;
+    while (b->n < most) {
+        int e = crt__bytes_grow(b, most);
+        if (e) return e;
+        size_t room = crt__min(b->capacity, most) - b->n;
+        crt_poll k = crt_read(cx, s, (char *)b->data + b->n, crt__min(room, (size_t)INT_MAX));
+        if (k == 0) return (crt_poll)b->n;
+        if (k < 0) return k;
+        b->n += (size_t)k;
+        ((char *)b->data)[b->n] = 0;
+    }
+    return CRT_EMSGSIZE;
+}
+
+// --- copies: the buffers hang in a slot of the struct, which is listed in the task
+// while a copy runs, so that they are freed also with a task that is ended by force
+
+static void crt__op_memory_cancel(crt_slot *slot) { CRT_FREE(slot->object); }
+static const crt__op crt__op_memory = {"copy", crt__op_memory_cancel};
+
+// Lists the slots in the task, the last of them with `size` bytes of buffer.
+static int crt__copy_begin(crt_cx *cx, crt__group *g, crt_slot *slots, uint32_t n, size_t size)
+{
+    void *memory = CRT_MALLOC(size);
+    if (!memory) return CRT_ENOMEM;
+    memset(slots, 0, n * sizeof *slots);
+    crt__slot_park(cx, &slots[n - 1], &crt__op_memory, memory);
+    crt__group_link(cx, g, slots, n, sizeof *slots);
+    return 0;
+}
+static void crt__copy_end(crt__group *g)
+{
+    for (uint32_t i = 0; i < g->count; i++) crt__slot_cancel(&g->first[i]);
+    crt__group_unlink(g);
+    memset(g, 0, sizeof *g);
+}
+// 0 at the end of `from`; otherwise as crt_read and crt_write.
+static crt_poll crt__pump_run(crt_cx *cx, crt__pump *p, void *buf, size_t size, crt_stream *from, crt_stream *to)
+{
+    for (;;) {
+        crt_poll k;
+        if (p->pos < p->filled) {
+            k = crt_write(cx, to, (char *)buf + p->pos, p->filled - p->pos);
+            if (k < 0) return k;
+            p->pos += (size_t)k;
+            p->count += (size_t)k;
+        } else {
+            k = crt_read(cx, from, buf, size);
+            if (k <= 0) return k;
+            p->pos = 0;
+            p->filled = (size_t)k;
+        }
+        p->moved = 1;
+    }
+}
+static size_t crt__copy_size(size_t asked)
+{
+    return asked ? crt__min(asked, (size_t)INT_MAX / 2) : CRT__STREAM_BUFFER;
+}
+CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to)
+{
+    size_t size = crt__copy_size(c->buffer);
+    crt_poll r;
+    if (crt__cut_short(cx)) {
+        crt__copy_end(&c->group);
+        return CRT_UNWIND;
+    }
+    if (!c->group.pprev) {
+        if (!from || !to) return CRT_EINVAL;
+        int e = crt__copy_begin(cx, &c->group, &c->memory, 1, size);
+        if (e) return e;
+        memset(&c->pump, 0, sizeof c->pump);
+    }
+    r = crt__pump_run(cx, &c->pump, c->memory.object, size, from, to);
+    c->count = c->pump.count;
+    if (r == CRT_PENDING) return r;
+    crt__copy_end(&c->group);
+    return r ? r : (crt_poll)c->count;
+}
+// One direction, in a slot of its own, until its end has been passed on.
+static crt_poll crt__pair_run(crt_cx *cx, crt_copier_pair *c, int i, size_t size, crt_stream *from,
+                              crt_stream *to)
+{
+    crt__pump *p = &c->pump[i];
+    crt_slot *outer = cx->slot;
+    if (p->ended) return 0;
+    cx->slot = &c->slots[i];
+    crt_poll r = crt__pump_run(cx, p, (char *)c->slots[3].object + (size_t)i * size, size, from, to);
+    if (r == 0) {
+        p->ended = 1;
+        r = crt_shutdown(cx, to);
+    }
+    cx->slot = outer;
+    return r;
+}
+// CRT_PENDING, or CRT_ETIMEDOUT, or that there is no timer. The timer is not set anew
+// with each byte: when it fires, it goes on for what is left.
+static crt_poll crt__pair_idle(crt_cx *cx, crt_copier_pair *c)
+{
+    crt_slot *outer = cx->slot;
+    crt_poll r = 0;
+    if (c->idle <= 0) return CRT_PENDING;
+    if (c->pump[0].moved | c->pump[1].moved) {
+        c->pump[0].moved = c->pump[1].moved = 0;
+        c->moved = crt__rt_now(cx->rt);
+    }
+    cx->slot = &c->slots[2];
+    while (r == 0) {
+        crt_instant until = crt__instant_after(c->moved, c->idle);
+        r = crt_unconstrained(cx, crt__sleep(cx, until, true));
+        if (r == 0 && crt__rt_now(cx->rt) >= until) r = CRT_ETIMEDOUT;
+    }
+    cx->slot = outer;
+    return r;
+}
+CRTDEF crt_poll crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_stream *a, crt_stream *b)
+{
+    size_t size = crt__copy_size(c->buffer);
+    if (crt__cut_short(cx)) {
+        crt__copy_end(&c->group);
+        return CRT_UNWIND;
+    }
+    if (!c->group.pprev) {
+        if (!a || !b) return CRT_EINVAL;
+        int e = crt__copy_begin(cx, &c->group, c->slots, 4, 2 * size);
+        if (e) return e;
+        memset(c->pump, 0, sizeof c->pump);
+        c->pump[0].moved = 1;   // the time begins now
+    }
+    // They take turns in being first: one alone could use the budget up at each poll.
+    int first = (int)(c->turn++ & 1);
+    crt_poll r = crt__pair_run(cx, c, first, size, first ? b : a, first ? a : b);
+    if (r == 0 || r == CRT_PENDING) {
+        crt_poll other = crt__pair_run(cx, c, !first, size, first ? a : b, first ? b : a);
+        if (other != 0) r = other;
+    }
+    c->a_to_b = c->pump[0].count;
+    c->b_to_a = c->pump[1].count;
+    if (r == CRT_PENDING) r = crt__pair_idle(cx, c);
+    if (r != CRT_PENDING) crt__copy_end(&c->group);
+    return r;
+}
+
+// --- frames
+
+// What the fields mean, in one shape.
+typedef struct crt__framing {
+    size_t max, head, skip;   // head: up to and with the field
+    uint32_t offset, length;
+    int64_t adjust;
+    bool little;
+} crt__framing;
+
+static int crt__framing_of(const crt_framed *f, crt__framing *x)
+{
+    static const crt_framed none;
+    if (!f) f = &none;
+    x->max = f->max_frame_length ? f->max_frame_length : (size_t)8 << 20;
+    x->offset = f->length_field_offset;
+    x->length = f->length_field_length ? f->length_field_length : 4;
+    x->adjust = f->length_adjustment;
+    x->little = f->little_endian;
+    if (x->offset > 64 || x->length > 8 || f->num_skip < CRT_FRAMED_KEEP || x->max > SIZE_MAX / 4) return CRT_EINVAL;
+    if (x->adjust > INT32_MAX || x->adjust < -INT32_MAX) return CRT_EINVAL;
+    x->head = x->offset + x->length;
+    x->skip = f->num_skip ? (size_t)(f->num_skip == CRT_FRAMED_KEEP ? 0 : f->num_skip) : x->head;
+    return 0;
+}
+// How many bytes the frame at `head` has after those that are skipped, or an error.
+static crt_poll crt__framing_length(const crt__framing *x, const unsigned char *head)
+{
+    uint64_t said = 0;
+    for (uint32_t i = 0; i < x->length; i++)
+        said = said << 8 | head[x->offset + (x->little ? x->length - 1 - i : i)];
+    if (said > x->max) return CRT_EMSGSIZE;
+    int64_t n = (int64_t)said + x->adjust;
+    if (n < 0 || (uint64_t)n + x->skip < x->head) return CRT_EPROTO;
+    return (crt_poll)n;
+}
+CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, void **frame)
+{
+    crt__framing x;
+    *frame = NULL;
+    crt_poll k = crt__reader_enter(cx, r, 0);
+    if (!k) k = crt__framing_of(f, &x);
+    while (!k) {
+        size_t buffered = r->filled - r->pos, need = x.head;
+        if (buffered >= x.head) {
+            crt_poll n = crt__framing_length(&x, r->data + r->pos);
+            if (n < 0) return n;
+            need = x.skip + (size_t)n;
+            if (buffered >= need) {
+                *frame = r->data + r->pos + x.skip;
+                crt_reader_consume(r, need);
+                return n;
+            }
+        }
+        k = crt__reader_more(cx, r, need);
+        if (k == 0) return buffered ? CRT_EEOF : CRT_ECLOSED;
+        if (k > 0) k = 0;
+    }
+    return k;
+}
+CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f, const void *data, size_t n)
+{
+    crt__framing x;
+    unsigned char head[64 + 8] = {0};
+    int e = crt__framing_of(f, &x);
+    crt_poll k = crt__writer_enter(cx, w, (e ? 0 : x.head) + crt__min(n, SIZE_MAX / 2));
+    if (k || e) return k ? k : e;
+    n = w->want - x.head;   // that of the first poll
+    if (n > x.max) return CRT_EMSGSIZE;
+    int64_t said = (int64_t)n - x.adjust;
+    if (said < 0 || (x.length < 8 && (uint64_t)said >> 8 * x.length) || (n && !data)) return CRT_EINVAL;
+    for (uint32_t i = 0; i < x.length; i++)
+        head[x.offset + (x.little ? i : x.length - 1 - i)] = (unsigned char)((uint64_t)said >> 8 * i);
+    if (w->done < x.head) k = crt__writer_put(cx, w, head, 0, x.head);
+    if (!k) k = crt__writer_put(cx, w, data, x.head, n);
+    return k ? k : (crt_poll)n;
+}
+// --- standard streams: one record for each, for the whole process, with a buffer and,
+// while somebody has a handle or bytes are left to be written, a thread. A handle is
+// listed in it; the thread reports to all of them. The thread waits in poll(), for its
+// descriptor when there is something to do, and always for the pipe that wakes it.
+
+enum { CRT__STDIO_BUFFER = 16384 };
+typedef struct crt__stdio_end {
+    crt__soft soft;
+    struct crt__stdio *io;
+    struct crt__stdio_end *next;
+    crt_runtime *rt;
+    uint64_t token;
+    bool ended;   // no more through this handle
+} crt__stdio_end;
+typedef struct crt__stdio {
+    uint32_t lock;
+    int error;                // to be told
+    int wake[2];
+    bool running, ended;      // the thread is there; in: end of input, to be told
+    bool at_exit;
+    size_t wanted;            // in: bytes asked for
+    size_t head, count;       // a ring
+    uint32_t drained;         // atomic futex word: grows when nothing is left to be written
+    pid_t pid;                // whose thread it is: a child of fork has none
+    crt__stdio_end *ends;
+    unsigned char data[CRT__STDIO_BUFFER];
+} crt__stdio;
+static crt__stdio crt__stdios[3];   // by descriptor
+
+static int crt__stdio_fd(const crt__stdio *io) { return (int)(io - crt__stdios); }
+
+// Under the lock.
+static void crt__stdio_tell(crt__stdio *io, uint32_t bits)
+{
+    for (crt__stdio_end *e = io->ends; e; e = e->next) crt__sock_event(e->rt, e->token, bits);
+}
+static void crt__stdio_kick(crt__stdio *io)
+{
+    ssize_t n = write(io->wake[1], "", 1);   // full: it is awake anyway
+    (void)n;
+}
+static bool crt__stdio_busy(const crt__stdio *io)
+{
+    return crt__stdio_fd(io) ? io->count > 0 : io->wanted > 0 && !io->count && !io->error && !io->ended;
+}
+// One read or write. The bytes that it works on are nobody else's meanwhile.
+static void crt__stdio_transfer(crt__stdio *io)
+{
+    int fd = crt__stdio_fd(io);
+    bool in = fd == 0;
+    crt__lock(&io->lock);
+    size_t n = in ? crt__min(io->wanted, sizeof io->data) : crt__min(io->count, sizeof io->data - io->head);
+    unsigned char *at = io->data + (in ? 0 : io->head);
+    crt__unlock(&io->lock);
+    ssize_t k = in ? read(fd, at, n) : write(fd, at, n);
+    int e = k < 0 ? errno : 0;
+    if (e == EINTR || crt__would_block(e)) return;   // poll() again
+    crt__lock(&io->lock);
+    io->error = -e;
+    if (in) {
+        io->wanted = 0;
+        io->head = 0;
+        io->count = k > 0 ? (size_t)k : 0;
+        io->ended = k == 0;
+        crt__stdio_tell(io, CRT__READABLE);
+    } else {
+        io->count = e ? 0 : io->count - (size_t)k;
+        io->head = e ? 0 : (io->head + (size_t)k) % sizeof io->data;
+        if (!io->count) crt__atomic_add(&io->drained, 1, CRT__RELEASE);
+        // READABLE means here that nothing is left: see crt_flush.
+        crt__stdio_tell(io, CRT__WRITABLE | (io->count ? 0 : CRT__READABLE));
+    }
+    crt__unlock(&io->lock);
+    if (!in) crt__futex_wake(&io->drained, INT_MAX);
+}
+static void *crt__stdio_main(void *arg)
+{
+    static const char *const names[] = {"crt-stdin", "crt-stdout", "crt-stderr"};
+    crt__stdio *io = arg;
+    int fd = crt__stdio_fd(io);
+    crt__thread_set_name(names[fd]);
+    for (;;) {
+        struct pollfd p[2] = {{io->wake[0], POLLIN, 0}, {fd, fd ? POLLOUT : POLLIN, 0}};
+        crt__lock(&io->lock);
+        bool busy = crt__stdio_busy(io);
+        if (!io->ends && (!busy || fd == 0)) break;
+        crt__unlock(&io->lock);
+        if (poll(p, busy ? 2 : 1, -1) < 0) continue;
+        char drain[16];
+        if (p[0].revents) {
+            ssize_t n = read(io->wake[0], drain, sizeof drain);
+            (void)n;
+        }
+        if (busy && p[1].revents) crt__stdio_transfer(io);
+    }
+    io->running = false;
+    io->wanted = 0;
+    crt__fd_close(io->wake[0]);
+    crt__fd_close(io->wake[1]);
+    crt__unlock(&io->lock);
+    return NULL;
+}
+// exit() waits for what is left, unless this is a child that has no such thread.
+static void crt__stdio_at_exit(void)
+{
+    for (int i = 1; i < 3; i++) {
+        crt__stdio *io = &crt__stdios[i];
+        for (;;) {
+            uint32_t seen = crt__atomic_load(&io->drained, CRT__ACQUIRE);
+            crt__lock(&io->lock);
+            bool left = io->running && io->count && io->pid == getpid();
+            crt__unlock(&io->lock);
+            if (!left) break;
+            crt__futex_wait(&io->drained, seen, -1);
+        }
+    }
+}
+// The thread, woken or begun. Under the lock. 0 or an error.
+static int crt__stdio_start(crt__stdio *io)
+{
+    crt__thread thread;
+    if (io->running && io->pid == getpid()) {
+        crt__stdio_kick(io);
+        return 0;
+    }
+    if (io->running) io->count = 0;   // after fork: those bytes are the parent's to write
+    if (pipe2(io->wake, O_NONBLOCK | O_CLOEXEC)) return -errno;
+    if (crt__stdio_fd(io) && !io->at_exit) io->at_exit = !atexit(crt__stdio_at_exit);
+    io->pid = getpid();
+    io->running = !crt__thread_start(&thread, crt__stdio_main, io, 0);
+    if (io->running) {
+        crt__thread_detach(thread);
+        return 0;
+    }
+    crt__fd_close(io->wake[0]);
+    crt__fd_close(io->wake[1]);
+    return CRT_ENOMEM;   // not the system's EAGAIN, which would mean "wait"
+}
+static crt_poll crt__stdio_error(crt__stdio *io)
+{
+    int e = io->error;
+    io->error = 0;
+    return e;
+}
+static crt_poll crt__stdio_recv(crt__sock *s, void *buf, size_t n, bool peek)
+{
+    crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
+    crt__stdio *io = end->io;
+    crt_poll k = CRT_EAGAIN;
+    if (crt__stdio_fd(io)) return -EBADF;
+    crt__lock(&io->lock);
+    if (end->ended) {
+        k = 0;
+    } else if (io->count) {
+        k = (crt_poll)crt__min(n, io->count);
+        memcpy(buf, io->data + io->head, (size_t)k);
+        io->head += peek ? 0 : (size_t)k;
+        io->count -= peek ? 0 : (size_t)k;
+    } else if (io->error) {
+        k = crt__stdio_error(io);
+    } else if (io->ended) {
+        io->ended = peek;   // a terminal may go on after it
+        k = 0;
+    } else {
+        io->wanted = crt__max(io->wanted, n);
+        int e = crt__stdio_start(io);
+        if (e) k = e;
+    }
+    crt__unlock(&io->lock);
+    return k;
+}
+static crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t n)
+{
+    crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
+    crt__stdio *io = end->io;
+    if (!crt__stdio_fd(io)) return -EBADF;
+    crt__lock(&io->lock);
+    crt_poll k = end->ended ? -EPIPE : crt__stdio_error(io);
+    int e = k ? 0 : crt__stdio_start(io);
+    if (e) k = e;
+    if (!k) {
+        size_t room = sizeof io->data - io->count, at = (io->head + io->count) % sizeof io->data;
+        size_t take = crt__min(n, room), first = crt__min(take, sizeof io->data - at);
+        memcpy(io->data + at, buf, first);
+        memcpy(io->data, (const char *)buf + first, take - first);
+        io->count += take;
+        k = take ? (crt_poll)take : CRT_EAGAIN;
+    }
+    crt__unlock(&io->lock);
+    return k;
+}
+static int crt__stdio_shutdown(crt__sock *s, int how)
+{
+    crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
+    if ((how == SHUT_RD) != (crt__stdio_fd(end->io) == 0)) return -EBADF;
+    crt__lock(&end->io->lock);
+    end->ended = true;
+    crt__sock_event(end->rt, end->token, how == SHUT_RD ? CRT__READABLE : CRT__WRITABLE);
+    crt__unlock(&end->io->lock);
+    return 0;
+}
+static void crt__stdio_close(crt__sock *s)
+{
+    crt__stdio_end *end = (crt__stdio_end *)s->u.soft, **p;
+    crt__stdio *io = end->io;
+    crt__lock(&io->lock);
+    for (p = &io->ends; *p != end;) p = &(*p)->next;
+    *p = end->next;
+    if (!io->ends && io->running) crt__stdio_kick(io);   // it ends
+    crt__unlock(&io->lock);
+    crt__free(end->rt, end, sizeof *end);
+}
+static const crt__soft_ops crt__stdio_ops = {crt__stdio_recv, crt__stdio_send, crt__stdio_shutdown, crt__stdio_close,
+                                             false};
+
+static int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
+{
+    crt__stdio *io = &crt__stdios[fd];
+    *out = NULL;
+    if (fcntl(fd, F_GETFD) < 0) return -errno;
+    crt__stdio_end *end = crt__alloc_zero(cx->rt, sizeof *end);
+    if (!end) return CRT_ENOMEM;
+    end->soft.ops = &crt__stdio_ops;
+    end->io = io;
+    end->rt = cx->rt;
+    crt__sock *s = crt__soft_attach(cx->rt, &end->soft,
+                                    fd ? CRT__WRITABLE | CRT__READ_CLOSED : CRT__READABLE | CRT__WRITE_CLOSED);
+    if (!s) {
+        crt__free(cx->rt, end, sizeof *end);
+        return CRT_ENOMEM;
+    }
+    end->token = crt__sock_token(s);
+    crt__lock(&io->lock);
+    end->next = io->ends;
+    io->ends = end;
+    crt__unlock(&io->lock);
+    *out = (crt_stream *)s;
+    return 0;
+}
+CRTDEF int crt_stdin(crt_cx *cx, crt_stream **s) { return crt__stdio_open(cx, 0, s); }
+CRTDEF int crt_stdout(crt_cx *cx, crt_stream **s) { return crt__stdio_open(cx, 1, s); }
+CRTDEF int crt_stderr(crt_cx *cx, crt_stream **s) { return crt__stdio_open(cx, 2, s); }
+
+static const crt__op crt__op_flush = {"flush", crt__io_cancel};
+
+CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
+{
+    crt__sock *s = crt__sock_of(cx->slot, &crt__op_flush, (crt__sock *)stream);
+    if (!s) return crt__refuse(cx, CRT_EINVAL);
+    if (cx->slot->op != &crt__op_flush && !crt__sock_is_soft(s)) return crt__refuse(cx, 0);
+    for (;;) {
+        // A handle that is closed while it waits: crt__io_ready finds that out.
+        bool here = crt__sock_is_soft(s) && s->u.soft->ops == &crt__stdio_ops;
+        bool same = cx->slot->op != &crt__op_flush || cx->slot->extra >> 8 == crt__sock_generation(s);
+        if (same && !here) return crt__refuse(cx, 0);
+        if (same && !cx->unwind) {
+            uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+            crt__stdio *io = ((crt__stdio_end *)s->u.soft)->io;
+            crt__lock(&io->lock);
+            bool done = !crt__stdio_fd(io) || !io->count || !io->running;
+            crt_poll e = done && crt__stdio_fd(io) ? crt__stdio_error(io) : 0;
+            crt__unlock(&io->lock);
+            if (done || (seen & CRT__IO_SHUTDOWN)) {
+                crt__slot_cancel(cx->slot);
+                return done ? e : CRT_ESHUTDOWN;
+            }
+            crt__ready_clear(s, seen, CRT__READABLE);
+        }
+        crt_poll r = crt__io_ready(cx, s, &crt__op_flush, CRT__READABLE | CRT__IO_SHUTDOWN);
+        if (r) return r;
+    }
+}
+
 #endif   // CRT_NO_NET
 
 // ---------------------------------------------------------------------------

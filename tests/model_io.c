@@ -275,7 +275,7 @@ static const model models[] = {
     {.name = "seed: clearing ignores newer events", .run = short_reads,
      .seed = {"crt__ready_clear", "cas &s->ready", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: an event is added in two steps", .run = close_against_event,
-     .seed = {"crt__io_event", "cas &s->ready", MODEL_SPLIT, 0, NULL, 0}},
+     .seed = {"crt__sock_event", "cas &s->ready", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: waiting does not look again", .run = full_reads,
      .seed = {"crt__io_park", "load &s->ready", MODEL_VALUE, 0, NULL, 0}},
     {.name = "seed: a cancelled wait takes no lock", .run = event_against_unwind,
