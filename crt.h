@@ -72,7 +72,9 @@
 //                               its own: crt_config.allocator.
 //       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
 //       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
-//       CRT_NO_NET CRT_NO_FS    leave out sockets, files.
+//       CRT_NO_FS               leave out files.
+//       CRT_NO_PROCESS          leave out child processes.
+//       CRT_NO_NET              leave out sockets, and processes: their pipes are streams.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
 //     In every file alike:
@@ -87,11 +89,11 @@
 //     public          >>config  >>errors  >>core types  >>coroutine
 //                     >>api runtime  >>api tasks  >>api time  >>api combine  >>api groups
 //                     >>api sync  >>api channels  >>api net  >>api fs
-//                     >>api signal  >>api sight
+//                     >>api process  >>api signal  >>api sight
 //     implementation  >>atomics  >>os  >>structs  >>log  >>slab  >>task
 //                     >>run queue  >>wheel  >>reactor  >>scheduler  >>blocking
-//                     >>spawn  >>calls  >>io  >>net  >>fs  >>signal  >>sync  >>channels
-//                     >>combinators  >>groups  >>sight  >>runtime
+//                     >>spawn  >>calls  >>io  >>net  >>fs  >>signal  >>process  >>sync
+//                     >>channels  >>combinators  >>groups  >>sight  >>runtime
 //     at the end      >>licence  >>changelog
 //
 // HOW IT WORKS, in seven steps
@@ -1944,6 +1946,126 @@ CRTDEF crt_poll crt_fs_write_file(crt_cx *cx, const char *path, const void *data
 CRTDEF void crt_free(void *memory);
 
 // ---------------------------------------------------------------------------
+// >>api process   child processes
+// ---------------------------------------------------------------------------
+// Need CRT_DRIVER_IO (CRT_ENODRIVER). A child gets descriptors 0 to 2 and what the
+// description names, no other, whatever this process has open; an empty signal mask
+// and default actions. Children of crt are waited for by number: a program that calls
+// wait() for any child, or ignores SIGCHLD, takes their status away (-ECHILD).
+
+typedef struct crt_process crt_process;
+
+// What a child's descriptor is. All zero: the parent's.
+enum {
+    CRT_STDIO_INHERIT = 0,
+    CRT_STDIO_NULL = 1,     // /dev/null
+    CRT_STDIO_PIPE = 2,     // a pipe; its other end is a crt_stream
+    CRT_STDIO_FD = 3,       // a duplicate of `fd`, which stays the caller's
+    CRT_STDIO_STREAM = 4,   // *stream: closed here (also on failure), NULL; blocking there.
+                            // CRT_EBUSY if it has clones
+    CRT_STDIO_STDOUT = 5    // for err only: where out goes
+};
+typedef struct crt_stdio {
+    int kind;
+    int reserved;
+    intptr_t fd;
+    crt_stream **stream;
+} crt_stdio;
+typedef struct crt_process_fd {
+    intptr_t fd;   // of this process
+    int as;        // its number in the child: 0 to 255
+    int reserved;
+} crt_process_fd;
+
+enum { CRT_PROCESS_NEW_GROUP = -1 };
+// What to start. All of it is copied at the first poll. Mirrors process::Command.
+typedef struct crt_process_desc {
+    const char *const *argv;     // ends with NULL; at least one
+    const char *program;         // NULL: argv[0]. Without a '/' it is looked for in PATH,
+                                 // the child's if env sets one
+    const char *const *env;      // ends with NULL; "NAME=value" sets, "NAME" removes. NULL:
+                                 // as it is
+    bool env_clear;              // begin with nothing, not with this process's
+    bool kill_on_drop;           // crt_close, and the end of the runtime, kill it
+    bool new_session;            // setsid
+    bool set_uid, set_gid;       // to uid (root: without other groups), to gid
+    uint32_t uid, gid;
+    int group;                   // 0: the parent's; CRT_PROCESS_NEW_GROUP; or which to join
+    const char *dir;             // working directory; NULL: the parent's
+    crt_stdio in, out, err;
+    const crt_process_fd *fds;   // others, at most 64
+    size_t fd_count;
+} crt_process_desc;
+// Starts a child, on the blocking pool: loading a program takes a thread some 0.5 ms or,
+// from a cold disk, as long as that takes. 0 and *p; what execve, chdir and the like say,
+// as -errno (no such program: -ENOENT; a script without "#!": -ENOEXEC); CRT_EINVAL,
+// CRT_ENOMEM. Cancelled: no child, or one that was killed. Mirrors Command::spawn.
+CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p);
+
+// How a child ended: exited with `code`, or by `signal`.
+typedef struct crt_exit_status {
+    int code;     // 0 to 255; -1 if it was killed
+    int signal;   // 0 if it exited
+    bool core_dumped;
+} crt_exit_status;
+CRTDEF bool crt_exit_ok(const crt_exit_status *status);   // exited with 0
+
+// Closes its stdin, if that was not taken, and waits until it has ended. 0 and *status
+// (which may be NULL), again and again; -ECHILD (see above). By a pidfd; where the
+// kernel has none (before 5.3), by SIGCHLD, which needs CRT_DRIVER_SIGNAL.
+// Cancel-safe. Mirrors Child::wait.
+CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status);
+// At once: 1 and *status if it has ended, 0 if not, -ECHILD. Any thread.
+CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status);
+// SIGKILL; any signal; one for its whole process group (CRT_EINVAL unless it was given a
+// group or session of its own). 0, or -ESRCH once it has been waited for, CRT_EINVAL.
+// Never hits another process. Any thread. Mirror Child::start_kill.
+CRTDEF int crt_process_kill(crt_process *p);
+CRTDEF int crt_process_signal(crt_process *p, int sig);
+CRTDEF int crt_process_signal_group(crt_process *p, int sig);
+CRTDEF int crt_process_id(const crt_process *p);   // 0 once it has been waited for
+// The other ends of its pipes, now the caller's to close. NULL: no pipe, or taken before.
+CRTDEF crt_stream *crt_process_take_stdin(crt_process *p);
+CRTDEF crt_stream *crt_process_take_stdout(crt_process *p);
+CRTDEF crt_stream *crt_process_take_stderr(crt_process *p);
+// What crt_close(&p) calls: closes the pipes that were not taken. A child that still runs
+// goes on, or with kill_on_drop is killed, and the runtime reaps it when it ends; after
+// the runtime's end, the next crt_process_spawn or crt_close of any. Any thread; a task
+// that waits for it gets CRT_ECLOSED.
+CRTDEF void crt_process_close(crt_process **p);
+
+// Runs a child to its end and collects what it says. Lives in the frame, all-zero is
+// ready. Afterwards, however it ended, give it to crt_output_free.
+typedef struct crt_collect {
+    crt_frame co;
+    crt_stream *stream;
+    void *data;
+    const void *from;
+    size_t n, room, most;
+    crt_poll r;
+} crt_collect;
+typedef struct crt_output {
+    crt_frame crt__co;
+    const void *input;          // for its stdin; NULL: what desc->in says, inherit meaning
+    size_t input_n;             // null here
+    size_t max_out, max_err;    // limits in bytes (8 MiB)
+    void *out, *err;            // what it wrote, each with one zero more
+    size_t out_n, err_n;
+    crt_exit_status status;
+    crt_process *crt__p;
+    crt_process_desc crt__desc;
+    crt_collect crt__in, crt__out, crt__err;
+    CRT_SELECT(3) crt__sel;
+    crt_poll crt__r, crt__x[3];
+} crt_output;
+// 0 once it has ended and both pipes are closed (by its own children too), whatever its
+// status; out and err of desc are pipes unless they say otherwise. -EFBIG: more than the
+// limit; the child is killed, the bytes up to there are kept. As crt_process_spawn
+// otherwise. Cancelled: the child is killed. Mirrors Command::output.
+CRTDEF crt_poll crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt_output *o);
+CRTDEF void crt_output_free(crt_output *o);
+
+// ---------------------------------------------------------------------------
 // >>api signal    signals
 // ---------------------------------------------------------------------------
 
@@ -1992,6 +2114,7 @@ static inline void crt_close(crt_listener **l) { crt_listener_close(l); }
 static inline void crt_close(crt_udp **u) { crt_udp_close(u); }
 static inline void crt_close(crt_file **f) { crt_file_close(f); }
 static inline void crt_close(crt_dir **d) { crt_dir_close(d); }
+static inline void crt_close(crt_process **p) { crt_process_close(p); }
 static inline int crt_local_addr(const crt_stream *s, crt_addr *a) { return crt_stream_local_addr(s, a); }
 static inline int crt_local_addr(const crt_listener *l, crt_addr *a) { return crt_listener_local_addr(l, a); }
 static inline int crt_local_addr(const crt_udp *u, crt_addr *a) { return crt_udp_local_addr(u, a); }
@@ -2002,7 +2125,8 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 // waits on what is closed gets CRT_ECLOSED.
 #define crt_close(x)                                                                       \
     _Generic((x), crt_stream **: crt_stream_close, crt_listener **: crt_listener_close,    \
-             crt_udp **: crt_udp_close, crt_file **: crt_file_close, crt_dir **: crt_dir_close)(x)
+             crt_udp **: crt_udp_close, crt_file **: crt_file_close, crt_dir **: crt_dir_close,   \
+             crt_process **: crt_process_close)(x)
 #define crt_local_addr(x, a)                                                               \
     _Generic((x), crt_stream *: crt_stream_local_addr, const crt_stream *: crt_stream_local_addr, \
              crt_listener *: crt_listener_local_addr, crt_udp *: crt_udp_local_addr,       \
@@ -2031,6 +2155,9 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 #ifndef CRT_MALLOC
 #define CRT_MALLOC(size) malloc(size)
 #define CRT_FREE(ptr) free(ptr)
+#endif
+#if defined(CRT_NO_NET) && !defined(CRT_NO_PROCESS)
+#define CRT_NO_PROCESS   // the pipes of a process are streams
 #endif
 #ifndef CRT_ASSERT
 #include <assert.h>
@@ -4103,6 +4230,13 @@ static void crt__reactor_free(crt_runtime *rt, crt__reactor *r);
 
 static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
+#ifndef CRT_NO_PROCESS
+static void crt__process_sweep(void);
+static void crt__process_end_all(crt_runtime *rt);
+#else
+#define crt__process_sweep() ((void)0)
+#define crt__process_end_all(rt) ((void)(rt))
+#endif
 enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
 
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
@@ -4113,6 +4247,16 @@ CRT__UNUSED static bool crt__would_block(int e);
 // Moves bytes from one file to another inside the kernel, both at their positions: how
 // many (at most some), 0 at the end, or -1 if it cannot.
 static intptr_t crt__file_copy_some(int from, int to);
+#endif
+
+#ifndef CRT_NO_PROCESS
+// A descriptor that becomes readable when the child has ended; close-on-exec; -errno.
+static crt__fd crt__pidfd_open(int pid);
+// In a child on its way to execve, where nothing but system calls may be made: marks all
+// descriptors from `first` on close-on-exec; ids of this thread alone. -1 and errno.
+static void crt__child_close_from(int first);
+static int crt__child_set_gid(uint32_t gid);
+static int crt__child_set_uid(uint32_t uid);
 #endif
 
 #ifndef CRT_NO_NET
@@ -5627,6 +5771,24 @@ static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg
     (void)fn, (void)arg, (void)e;
 }
 
+CRTDEF void crt_free(void *memory)
+{
+    if (memory) CRT_FREE(memory);
+}
+
+// Room for more, with place for the zero. False: no memory.
+CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t hint)
+{
+    if (used + 1 < *room) return true;
+    size_t more = *room ? *room * 2 : hint;
+    void *bigger = CRT_MALLOC(more);
+    if (!bigger) return false;
+    if (used) memcpy(bigger, *data, used);
+    if (*data) CRT_FREE(*data);
+    *data = bigger;
+    *room = more;
+    return true;
+}
 // ---------------------------------------------------------------------------
 // >>io            registrations, readiness, waiting for it
 // ---------------------------------------------------------------------------
@@ -5652,7 +5814,8 @@ typedef struct crt__sock {
     crt__fd fd;
     struct crt__sock *next_free;
     uint32_t index, flags;
-    uint32_t pause_ms, reserved;   // atomic; accept: back-off while out of descriptors
+    uint32_t pause_ms;             // atomic; accept: back-off while out of descriptors
+    uint32_t child;                // atomic: a pidfd
     crt_instant complained;        // atomic; and when that was logged
 } crt__sock;
 enum {
@@ -5786,6 +5949,7 @@ static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
     } while (!crt__atomic_cas_weak(&s->ready, &old, new_, CRT__SEQ_CST, CRT__ACQUIRE));
     crt__atomic_store(&rt->io_ready, rt->io_ready + 1, CRT__RELAXED);
     crt__sock_wake(s, ready, CRT__WAIT_WOKEN);
+    if (CRT__UNLIKELY(crt__atomic_load(&s->child, CRT__RELAXED))) crt__process_sweep();
 }
 #ifndef CRT_NO_NET
 // Nobody has a handle any more: the record becomes free, the descriptor is closed
@@ -7765,11 +7929,6 @@ CRTDEF void crt_udp_close(crt_udp **u) { crt_stream_close((crt_stream **)(void *
 // A read that is settled has moved the position for nobody: it is moved back, or, where
 // that cannot be done (a pipe), the bytes are kept for the next read.
 
-CRTDEF void crt_free(void *memory)
-{
-    if (memory) CRT_FREE(memory);
-}
-
 #ifndef CRT_NO_FS
 #include <dirent.h>
 
@@ -8816,19 +8975,6 @@ CRTDEF void crt_dir_close(crt_dir **d)
 
 // --- whole files
 
-// Room for more, with place for the zero. False: no memory.
-static bool crt__grow(void **data, size_t used, size_t *room, size_t hint)
-{
-    if (used + 1 < *room) return true;
-    size_t more = *room ? *room * 2 : hint;
-    void *bigger = CRT_MALLOC(more);
-    if (!bigger) return false;
-    if (used) memcpy(bigger, *data, used);
-    if (*data) CRT_FREE(*data);
-    *data = bigger;
-    *room = more;
-    return true;
-}
 static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
 {
     crt__fs *c = (crt__fs *)call;
@@ -8948,6 +9094,7 @@ static void crt__signal_unlink(crt_slot *slot)
 static void crt__signal_wake(crt_runtime *rt)
 {
     crt__list ready = {NULL, NULL};
+    bool child = false;
     char drain[64];
     (void)rt;
     while (read(crt__signals.pipe[0], drain, sizeof drain) > 0) {}
@@ -8956,6 +9103,7 @@ static void crt__signal_wake(crt_runtime *rt)
         if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) continue;
         if (!crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST)) continue;
         crt__signals.count[sig]++;
+        if (sig == SIGCHLD) child = true;
         for (crt_slot *s = crt__signals.waiters, *after; s; s = after) {
             after = s->next;
             if (s->extra != (uint32_t)sig) continue;
@@ -8966,6 +9114,7 @@ static void crt__signal_wake(crt_runtime *rt)
     }
     crt__unlock(&crt__signals.lock);
     crt__submit_list(&ready);
+    if (child) crt__process_sweep();
 }
 static void crt__op_signal_cancel(crt_slot *slot)
 {
@@ -9054,6 +9203,720 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
     return r;
 }
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
+
+// ---------------------------------------------------------------------------
+// >>process       child processes
+// ---------------------------------------------------------------------------
+// A spawn is one call (see >>calls): the job makes the pipes, starts the child and
+// watches it, so that what the task takes is whole, and what nobody takes is killed.
+// vfork, since it costs the same however much memory this process has: the child runs
+// on the memory of the parent, which stands still until the child executes. So between
+// the two there is nothing but system calls, on what was laid out before, and ids are
+// set without the C library, which would set them for the parent's threads. An error
+// comes back through a pipe that a successful execve closes.
+//
+// All children are in one list. The reactor tells of an end through the pidfd (or all
+// hear SIGCHLD). A child whose handle is gone stays in the list, and each such event,
+// spawn and close sweeps it: no thread, no task and no memory is needed to reap it.
+// Under the lock: what has been reaped, so that no signal goes to a number that is
+// another's by now.
+
+#ifndef CRT_NO_PROCESS
+#include <sys/wait.h>
+
+struct crt_process {
+    crt_process *next, *prev;
+    crt_runtime *rt;        // a reference, until the runtime has ended and the handle is gone
+    crt__sock *sock;        // its pidfd; NULL: there is none
+    crt_stream *io[3];      // the other ends of its pipes
+    int pid;
+    bool reaped, lost;      // `lost`: somebody else took its status
+    bool closed, kill_on_drop, own_group;
+    crt_exit_status status;
+};
+static struct {
+    uint32_t lock;
+    crt_process *first;
+} crt__children;
+
+CRTDEF bool crt_exit_ok(const crt_exit_status *status) { return !status->signal && !status->code; }
+
+// Under the lock. 1: it has ended, 0: not yet, or -ECHILD.
+static int crt__process_reap(crt_process *p)
+{
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    if (!p->reaped) {
+        if (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG)) {
+            if (errno != ECHILD) return 0;   // interrupted
+            p->lost = true;
+        } else if (!info.si_pid) {
+            return 0;
+        }
+        bool exited = info.si_code == CLD_EXITED;
+        p->status.code = exited ? info.si_status : -1;
+        p->status.signal = exited ? 0 : info.si_status;
+        p->status.core_dumped = info.si_code == CLD_DUMPED;
+        p->reaped = true;
+    }
+    return p->lost ? -ECHILD : 1;
+}
+static void crt__process_link(crt_process *p)
+{
+    crt__lock(&crt__children.lock);
+    p->next = crt__children.first;
+    if (p->next) p->next->prev = p;
+    crt__children.first = p;
+    crt__unlock(&crt__children.lock);
+}
+// Under the lock.
+static void crt__process_unlink(crt_process *p)
+{
+    if (p->prev) p->prev->next = p->next;
+    else crt__children.first = p->next;
+    if (p->next) p->next->prev = p->prev;
+}
+static void crt__process_unwatch(crt__sock *s)
+{
+    if (!s) return;
+    crt__atomic_store(&s->child, 0, CRT__RELAXED);
+    crt__sock_unref(s);
+}
+static void crt__process_free(crt_process *p)
+{
+    crt_runtime *rt = p->rt;
+    crt__process_unwatch(p->sock);
+    CRT_FREE(p);
+    if (rt) crt__rt_unref(rt);
+}
+// Reaps what has ended of the children that nobody has a handle of.
+static void crt__process_sweep(void)
+{
+    crt_process *gone = NULL;
+    crt__lock(&crt__children.lock);
+    for (crt_process *p = crt__children.first, *after; p; p = after) {
+        after = p->next;
+        if (!p->closed || !crt__process_reap(p)) continue;
+        crt__process_unlink(p);
+        p->next = gone;
+        gone = p;
+    }
+    crt__unlock(&crt__children.lock);
+    for (crt_process *p; (p = gone);) {
+        gone = p->next;
+        crt__process_free(p);
+    }
+}
+// One round: kills those of a runtime that are to die with it. True: one still lives.
+static bool crt__process_kill_round(crt_runtime *rt)
+{
+    bool left = false;
+    crt__lock(&crt__children.lock);
+    for (crt_process *p = crt__children.first; p; p = p->next) {
+        if (p->rt != rt || !p->kill_on_drop || crt__process_reap(p)) continue;
+        kill(p->pid, SIGKILL);
+        left = true;
+    }
+    crt__unlock(&crt__children.lock);
+    return left;
+}
+// A child without a handle, of a runtime that has ended. It lets go of the runtime.
+static bool crt__process_orphan(crt_runtime *rt)
+{
+    crt_process *p;
+    crt__sock *s = NULL;
+    crt__lock(&crt__children.lock);
+    for (p = crt__children.first; p && !(p->closed && p->rt == rt);) p = p->next;
+    if (p) {
+        s = p->sock;
+        p->sock = NULL;
+        p->rt = NULL;
+    }
+    crt__unlock(&crt__children.lock);
+    if (!p) return false;
+    crt__process_unwatch(s);
+    crt__rt_unref(rt);
+    return true;
+}
+// The runtime has ended: nobody looks at its reactor any more.
+static void crt__process_end_all(crt_runtime *rt)
+{
+    int64_t until = crt__clock() + CRT_SEC(1);
+    uint32_t never = 0;
+    while (crt__process_kill_round(rt)) {
+        if (crt__clock() >= until) {
+            crt__say(rt, CRT_LOG_WARN, "shutdown: a child process did not end within 1 s of SIGKILL");
+            break;
+        }
+        crt__futex_wait(&never, 0, CRT_MS(1));
+    }
+    crt__process_sweep();
+    while (crt__process_orphan(rt)) {}
+}
+
+// --- handles
+
+CRTDEF void crt_process_close(crt_process **at)
+{
+    crt_process *p = at ? *at : NULL;
+    if (!p) return;
+    *at = NULL;
+    crt_runtime *rt = p->rt;
+    crt__sock *s = p->sock;
+    for (int i = 0; i < 3; i++) crt_stream_close(&p->io[i]);
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+    if (s) crt__atomic_add(&s->refs, 1, CRT__RELAXED);
+    crt__lock(&crt__children.lock);
+    if (p->kill_on_drop && !crt__process_reap(p)) kill(p->pid, SIGKILL);
+    p->closed = true;   // from here on it may be swept
+    crt__unlock(&crt__children.lock);
+    if (s) crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
+    crt__process_sweep();
+    if (s) crt__sock_unref(s);
+    if (crt__atomic_load(&rt->ended, CRT__SEQ_CST)) crt__process_end_all(rt);
+    crt__rt_unref(rt);
+}
+CRTDEF int crt_process_signal(crt_process *p, int sig)
+{
+    if (!p) return CRT_EINVAL;
+    crt__lock(&crt__children.lock);
+    int e = p->reaped ? -ESRCH : kill(p->pid, sig) ? -errno : 0;
+    crt__unlock(&crt__children.lock);
+    return e;
+}
+CRTDEF int crt_process_signal_group(crt_process *p, int sig)
+{
+    if (!p || !p->own_group) return CRT_EINVAL;
+    crt__lock(&crt__children.lock);
+    int e = p->reaped ? -ESRCH : kill(-p->pid, sig) ? -errno : 0;
+    crt__unlock(&crt__children.lock);
+    return e;
+}
+CRTDEF int crt_process_kill(crt_process *p) { return crt_process_signal(p, SIGKILL); }
+CRTDEF int crt_process_id(const crt_process *p)
+{
+    if (!p) return 0;
+    crt__lock(&crt__children.lock);
+    int pid = p->reaped ? 0 : p->pid;
+    crt__unlock(&crt__children.lock);
+    return pid;
+}
+CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status)
+{
+    if (!p) return CRT_EINVAL;
+    crt__lock(&crt__children.lock);
+    int r = crt__process_reap(p);
+    if (r == 1 && status) *status = p->status;
+    crt__unlock(&crt__children.lock);
+    return r;
+}
+static crt_stream *crt__process_take(crt_process *p, int i)
+{
+    crt_stream *s = p ? p->io[i] : NULL;
+    if (s) p->io[i] = NULL;
+    return s;
+}
+CRTDEF crt_stream *crt_process_take_stdin(crt_process *p) { return crt__process_take(p, 0); }
+CRTDEF crt_stream *crt_process_take_stdout(crt_process *p) { return crt__process_take(p, 1); }
+CRTDEF crt_stream *crt_process_take_stderr(crt_process *p) { return crt__process_take(p, 2); }
+
+static const crt__op crt__op_process = {"process", crt__io_cancel};
+
+// Without a pidfd: asked first, then looked at, so that no end is missed between.
+static crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
+{
+    crt_stream_close(&p->io[0]);
+    for (;;) {
+        crt_poll r = crt_signal_recv(cx, SIGCHLD);
+        if (r == CRT_UNWIND) return r;
+        int ended = crt_process_try_wait(p, status);
+        if (ended || (r != 0 && r != CRT_PENDING)) {
+            crt__slot_cancel(cx->slot);
+            return ended ? crt__min(ended, 0) : r;
+        }
+        if (r == CRT_PENDING) return r;
+    }
+}
+CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status)
+{
+    crt_slot *slot = cx->slot;
+    bool waited = slot->op == &crt__op_process;
+    crt__sock *s = waited ? slot->object : p ? p->sock : NULL;
+    crt_poll r;
+    if (p && !s) return crt__process_wait_signal(cx, p, status);
+    if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
+    if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
+    if (!p) return slot->op = NULL, CRT_EINVAL;
+    if (!waited && !crt__coop(cx)) return CRT_PENDING;
+    crt_stream_close(&p->io[0]);
+    for (;;) {
+        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        int ended = crt_process_try_wait(p, status);
+        if (ended || (seen & CRT__IO_SHUTDOWN)) {
+            slot->op = NULL;
+            return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
+        }
+        crt__ready_clear(s, seen, CRT__FOR_READ);
+        if ((r = crt__io_park(cx, s, &crt__op_process, CRT__FOR_READ)) != 0) return r;
+    }
+}
+
+// --- spawning
+
+enum { CRT__SPAWN_FDS = 64, CRT__SPAWN_HIGHEST = 255 };
+typedef struct crt__spawn_fd {
+    int from, as, high;   // ours; its number there; ours, out of the way of all numbers
+} crt__spawn_fd;
+typedef struct crt__start {
+    crt__call call;
+    crt_runtime *rt;
+    crt_process *p;                  // not yet handed out
+    char **argv, **env, **tries;     // each ends with NULL
+    const char *dir;
+    bool new_session, set_uid, set_gid, err_to_out;
+    uint32_t uid, gid;
+    int group, base;                 // base: above every number of the child
+    int count;
+    int pipe[3];                     // our ends; -1: none
+    bool wants_pipe[3];
+    crt__spawn_fd fd[CRT__SPAWN_FDS + 3];
+    char *strings[];
+} crt__start;
+
+// Runs in the child, on the parent's memory. Does not return.
+static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
+{
+    int e = fcntl(report, F_DUPFD_CLOEXEC, c->base);
+    if (e >= 0) report = e;
+    for (int i = 0; e >= 0 && i < c->count; i++)
+        e = c->fd[i].high = fcntl(c->fd[i].from, F_DUPFD_CLOEXEC, c->base);
+    if (e >= 0) crt__child_close_from(3);
+    for (int i = 0; e >= 0 && i < c->count; i++) e = dup2(c->fd[i].high, c->fd[i].as);
+    if (e >= 0 && c->err_to_out) e = dup2(1, 2);
+    if (e >= 0 && c->new_session) e = setsid();
+    else if (e >= 0 && c->group) e = setpgid(0, crt__max(c->group, 0));
+    if (e >= 0 && c->set_gid) e = crt__child_set_gid(c->gid);
+    if (e >= 0 && c->set_uid) e = crt__child_set_uid(c->uid);
+    if (e >= 0 && c->dir) e = chdir(c->dir);
+    if (e >= 0) {
+        struct sigaction act;
+        sigset_t none;
+        memset(&act, 0, sizeof act);
+        act.sa_handler = SIG_DFL;
+        for (int sig = 1; sig < CRT__SIGNALS; sig++) (void)sigaction(sig, &act, NULL);
+        sigemptyset(&none);
+        (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+        int worst = ENOENT;
+        for (char **path = c->tries; *path; path++) {
+            execve(*path, c->argv, c->env);
+            if (errno == EACCES) worst = EACCES;   // a later directory may have one that runs
+            else if (errno != ENOENT && errno != ENOTDIR) worst = errno;
+            if (worst != ENOENT && worst != EACCES) break;
+        }
+        errno = worst;
+    }
+    e = errno;
+    ssize_t n = write(report, &e, sizeof e);
+    (void)n;
+    _exit(127);
+}
+// A frame of its own, which is not left while the child is on it.
+static __attribute__((noinline)) int crt__child_start(crt__start *c, int report)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);   // a handler must not run in the child
+    int pid = vfork();
+    if (pid == 0) crt__child_run(c, report);
+    int e = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return pid < 0 ? -e : pid;
+}
+static void crt__start_close_child(crt__start *c)
+{
+    for (int i = 0; i < c->count; i++) crt__fd_close(c->fd[i].from);
+    c->count = 0;
+}
+static int crt__start_pipes(crt__start *c)
+{
+    for (int i = 0; i < 3; i++) {
+        int fd[2];
+        if (!c->wants_pipe[i]) continue;
+        if (pipe2(fd, O_CLOEXEC)) return -errno;
+        c->pipe[i] = fd[i == 0];
+        c->fd[c->count++] = (crt__spawn_fd){fd[i != 0], i, -1};
+    }
+    return 0;
+}
+// A pid, or -errno: also what the child could not do, after which it is gone.
+static int crt__start_child(crt__start *c)
+{
+    int report[2], failed = 0;
+    if (pipe2(report, O_CLOEXEC)) return -errno;
+    int pid = crt__child_start(c, report[1]);
+    crt__fd_close(report[1]);
+    if (pid > 0) {
+        ssize_t n;
+        while ((n = read(report[0], &failed, sizeof failed)) < 0 && errno == EINTR) {}
+        if (n == (ssize_t)sizeof failed) {
+            while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+            pid = -failed;
+        }
+    }
+    crt__fd_close(report[0]);
+    return pid;
+}
+// Our end of a pipe becomes a stream. On failure it is closed.
+static int crt__start_stream(crt__start *c, int i)
+{
+    crt__sock *s;
+    int fd = c->pipe[i];
+    c->pipe[i] = -1;
+    if (fd < 0) return 0;
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    int e = crt__sock_new(c->rt, fd, 0, &s);
+    if (!e) s->flags = CRT__SOCK_FILE | CRT__SOCK_WHOLE;
+    c->p->io[i] = (crt_stream *)s;
+    return e;
+}
+static void crt__start_watch(crt__start *c)
+{
+    crt_process *p = c->p;
+    crt__fd fd = crt__pidfd_open(p->pid);
+    if (fd >= 0 && !crt__sock_new(c->rt, fd, 0, &p->sock)) {
+        crt__atomic_store(&p->sock->child, 1, CRT__RELAXED);
+    } else if (c->rt->config.drivers & CRT_DRIVER_SIGNAL) {
+        crt__lock(&crt__signals.lock);
+        (void)crt__signal_install(c->rt, SIGCHLD);
+        crt__unlock(&crt__signals.lock);
+    }
+}
+static intptr_t crt__start_run(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    int e = crt__start_pipes(c);
+    if (!e) e = crt__start_child(c);
+    crt__start_close_child(c);
+    if (e < 0) return e;
+    c->p->pid = e;
+    crt__process_link(c->p);
+    crt__start_watch(c);
+    for (int i = e = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
+    return e;
+}
+static void crt__start_clean(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    crt__start_close_child(c);
+    for (int i = 0; i < 3; i++)
+        if (c->pipe[i] >= 0) crt__fd_close(c->pipe[i]);
+    if (c->p && c->p->pid) {   // nobody took it
+        c->p->kill_on_drop = true;
+        crt_process_close(&c->p);
+    } else if (c->p) {
+        crt__process_free(c->p);
+    }
+}
+
+// Lays strings out behind an array of pointers: counted with `at` NULL, then written.
+typedef struct crt__layout {
+    char **at;
+    char *text;
+    size_t count, bytes;
+} crt__layout;
+
+static void crt__layout_add(crt__layout *k, const char *a, size_t an, const char *b)
+{
+    size_t bn = b ? strlen(b) : 0;
+    if (k->at) {
+        char *to = k->text + k->bytes;
+        k->at[k->count] = to;
+        if (an) memcpy(to, a, an);
+        if (bn) memcpy(to + an, b, bn);
+        to[an + bn] = 0;
+    }
+    k->count++;
+    k->bytes += an + bn + 1;
+}
+// Where the next array begins.
+static size_t crt__layout_end(crt__layout *k)
+{
+    if (k->at) k->at[k->count] = NULL;
+    return ++k->count;
+}
+static size_t crt__env_name(const char *entry) { return strcspn(entry, "="); }
+// Does an entry of `env` speak of this name?
+static const char *crt__env_says(const char *const *env, const char *name, size_t n)
+{
+    const char *last = NULL;
+    for (; env && *env; env++)
+        if (crt__env_name(*env) == n && !memcmp(*env, name, n)) last = *env;
+    return last;
+}
+static void crt__layout_env(crt__layout *k, const crt_process_desc *d)
+{
+    for (char **e = d->env_clear ? NULL : environ; e && *e; e++)
+        if (!crt__env_says(d->env, *e, crt__env_name(*e))) crt__layout_add(k, *e, strlen(*e), NULL);
+    for (const char *const *e = d->env; e && *e; e++)
+        if (strchr(*e, '=') && crt__env_says(d->env, *e, crt__env_name(*e)) == *e)
+            crt__layout_add(k, *e, strlen(*e), NULL);
+}
+static const char *crt__env_path(const crt_process_desc *d)
+{
+    const char *e = crt__env_says(d->env, "PATH", 4);
+    if (e) e = e[4] ? e + 5 : NULL;
+    else if (!d->env_clear) e = getenv("PATH");
+    return e ? e : "/bin:/usr/bin";
+}
+// Where the program may be.
+static void crt__layout_tries(crt__layout *k, const char *program, const char *path)
+{
+    char *sep;
+    if (strchr(program, '/')) {
+        crt__layout_add(k, program, strlen(program), NULL);
+        return;
+    }
+    for (bool more = *program != 0; more; path = sep + 1) {
+        size_t n = strcspn(path, ":");
+        sep = (char *)(uintptr_t)(path + n);
+        more = *sep != 0;
+        // "dir/" has to be one piece: the slash is what follows in the path, or made up.
+        char place[1024];
+        if (n >= sizeof place - 1) continue;
+        memcpy(place, n ? path : ".", n ? n : 1);
+        place[n ? n : 1] = '/';
+        crt__layout_add(k, place, (n ? n : 1) + 1, program);
+    }
+}
+typedef struct crt__layout_marks {
+    size_t env, tries, dir;
+} crt__layout_marks;
+static crt__layout_marks crt__layout_all(crt__layout *k, const crt_process_desc *d)
+{
+    crt__layout_marks m;
+    for (const char *const *a = d->argv; *a; a++) crt__layout_add(k, *a, strlen(*a), NULL);
+    m.env = crt__layout_end(k);
+    crt__layout_env(k, d);
+    m.tries = crt__layout_end(k);
+    crt__layout_tries(k, d->program ? d->program : d->argv[0], crt__env_path(d));
+    m.dir = crt__layout_end(k);
+    crt__layout_add(k, d->dir ? d->dir : "", d->dir ? strlen(d->dir) : 0, NULL);
+    return m;
+}
+
+static bool crt__is_open(intptr_t fd) { return fd >= 0 && fd <= INT_MAX && fcntl((int)fd, F_GETFD) >= 0; }
+static int crt__start_add_fd(crt__start *c, intptr_t fd, int as)
+{
+    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+    if (twin < 0) return -errno;
+    c->fd[c->count++] = (crt__spawn_fd){twin, as, -1};
+    c->base = crt__max(c->base, as + 1);
+    return 0;
+}
+static int crt__start_add_stream(crt__start *c, crt_stream **at, int as)
+{
+    crt__sock *s = at ? (crt__sock *)*at : NULL;
+    if (!s) return CRT_EINVAL;
+    if (crt__atomic_load(&s->refs, CRT__ACQUIRE) != 1) return CRT_EBUSY;
+    int e = crt__start_add_fd(c, s->fd, as);
+    int flags = fcntl((int)s->fd, F_GETFL);
+    if (!e && flags >= 0) (void)fcntl((int)s->fd, F_SETFL, flags & ~O_NONBLOCK);
+    if (!e) crt_stream_close(at);
+    return e;
+}
+static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
+{
+    int e = 0, fd;
+    switch (io->kind) {
+    case CRT_STDIO_INHERIT: return 0;
+    case CRT_STDIO_NULL:
+        if ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0) return -errno;
+        c->fd[c->count++] = (crt__spawn_fd){fd, as, -1};
+        return 0;
+    case CRT_STDIO_PIPE: c->wants_pipe[as] = true; return 0;
+    case CRT_STDIO_FD: return crt__start_add_fd(c, io->fd, as);
+    case CRT_STDIO_STREAM: return crt__start_add_stream(c, io->stream, as);
+    case CRT_STDIO_STDOUT:
+        if (as != 2) e = CRT_EINVAL;
+        c->err_to_out = true;
+        return e;
+    default: return CRT_EINVAL;
+    }
+}
+// Looks at all numbers before it opens anything, which might get one that is not open.
+// Streams come last: nothing can fail after one has been taken.
+static int crt__start_fds(crt__start *c, const crt_process_desc *d)
+{
+    const crt_stdio *io[3] = {&d->in, &d->out, &d->err};
+    int e = 0;
+    for (size_t i = 0; i < d->fd_count; i++) {
+        if (d->fds[i].as < 0 || d->fds[i].as > CRT__SPAWN_HIGHEST) return CRT_EINVAL;
+        if (!crt__is_open(d->fds[i].fd)) return -EBADF;
+    }
+    for (int i = 0; i < 3; i++)
+        if (io[i]->kind == CRT_STDIO_FD && !crt__is_open(io[i]->fd)) return -EBADF;
+    for (size_t i = 0; i < d->fd_count && !e; i++) e = crt__start_add_fd(c, d->fds[i].fd, d->fds[i].as);
+    for (int i = 0; i < 3 && !e; i++)
+        if (io[i]->kind != CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
+    for (int i = 0; i < 3 && !e; i++)
+        if (io[i]->kind == CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
+    return e;
+}
+// All that the job needs. 0, or an error, and nothing is left.
+static int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
+{
+    crt__layout k = {NULL, NULL, 0, 0};
+    *out = NULL;
+    if (!d || !d->argv || !d->argv[0] || d->fd_count > CRT__SPAWN_FDS || (d->fd_count && !d->fds) ||
+        d->group < CRT_PROCESS_NEW_GROUP)
+        return CRT_EINVAL;
+    crt__layout_all(&k, d);
+    crt__start *c = crt__call_new(sizeof *c + k.count * sizeof(char *) + k.bytes, crt__start_run, crt__start_clean);
+    if (!c) return CRT_ENOMEM;
+    for (int i = 0; i < 3; i++) c->pipe[i] = -1;
+    if ((c->p = CRT_MALLOC(sizeof *c->p))) {
+        memset(c->p, 0, sizeof *c->p);
+        c->p->rt = c->rt = rt;
+        crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+        c->p->kill_on_drop = d->kill_on_drop;
+        c->p->own_group = d->new_session || d->group == CRT_PROCESS_NEW_GROUP;
+    }
+    k.at = c->strings;
+    k.text = (char *)(c->strings + k.count);
+    k.count = k.bytes = 0;
+    crt__layout_marks m = crt__layout_all(&k, d);
+    c->argv = c->strings;
+    c->env = c->strings + m.env;
+    c->tries = c->strings + m.tries;
+    c->dir = d->dir ? c->strings[m.dir] : NULL;
+    c->new_session = d->new_session;
+    c->group = d->group;
+    c->set_uid = d->set_uid;
+    c->set_gid = d->set_gid;
+    c->uid = d->uid;
+    c->gid = d->gid;
+    c->base = 3;
+    int e = c->p ? crt__start_fds(c, d) : CRT_ENOMEM;
+    if (e) crt__call_unref(&c->call);
+    else *out = c;
+    return e;
+}
+static const crt__op crt__op_spawn = {"process spawn", crt__op_call_cancel};
+
+CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p)
+{
+    crt_slot *slot = cx->slot;
+    crt__start *c;
+    *p = NULL;
+    if (!crt__leaf(cx, &crt__op_spawn, slot->op == &crt__op_spawn ? slot->object : NULL)) return CRT_UNWIND;
+    if (!slot->op) {
+        if (!cx->rt->reactor) return crt__no_driver(cx, "crt_process_spawn");
+        if (!crt__coop(cx)) return CRT_PENDING;
+        crt__process_sweep();
+        int e = crt__start_new(cx->rt, desc, &c);
+        return e ? e : crt__call_start(cx, &crt__op_spawn, &c->call);
+    }
+    if (!(c = (crt__start *)crt__call_result(cx))) return CRT_PENDING;
+    crt_poll r = c->call.result;
+    if (r == 0) {
+        *p = c->p;
+        c->p = NULL;
+    }
+    crt__call_unref(&c->call);
+    return r;
+}
+
+// --- output
+
+static crt_poll crt__collect_run(crt_collect *f, crt_cx *cx)
+{
+    CRT_BEGIN(f, cx);
+    if (f->from) {   // a child that does not read to the end has its reasons
+        CRT_AWAIT(f->r = crt_write_all(cx, f->stream, f->from, f->n));
+        CRT_RETURN(0);
+    }
+    do {
+        if (!crt__grow(&f->data, f->n, &f->room, 4096)) CRT_RETURN(CRT_ENOMEM);
+        CRT_AWAIT(f->r = crt_read(cx, f->stream, (char *)f->data + f->n,
+                                  crt__min(crt__min(f->room - f->n - 1, f->most - f->n + 1), (size_t)1 << 30)));
+        if (f->r > 0) f->n += (size_t)f->r;
+        if (f->n > f->most) {
+            f->n = f->most;
+            f->r = -EFBIG;
+        }
+    } while (f->r > 0);
+    CRT_RETURN(f->r);
+    CRT_FINALLY
+        if (f->data) ((char *)f->data)[f->n] = 0;
+        crt_stream_close(&f->stream);
+    CRT_END;
+}
+static void crt__output_begin(crt_output *o)
+{
+    size_t usual = (size_t)8 << 20;
+    crt_collect none;
+    memset(&none, 0, sizeof none);
+    o->crt__in = o->crt__out = o->crt__err = none;
+    o->crt__in.stream = crt_process_take_stdin(o->crt__p);
+    o->crt__in.from = o->input;
+    o->crt__in.n = o->input_n;
+    o->crt__out.stream = crt_process_take_stdout(o->crt__p);
+    o->crt__out.most = o->max_out ? crt__min(o->max_out, SIZE_MAX / 4) : usual;
+    o->crt__err.stream = crt_process_take_stderr(o->crt__p);
+    o->crt__err.most = o->max_err ? crt__min(o->max_err, SIZE_MAX / 4) : usual;
+    // Without input there is nothing to say on a pipe that was asked for.
+    if (!o->input) crt_stream_close(&o->crt__in.stream);
+}
+static crt_poll crt__output_run(crt_output *o, crt_cx *cx)
+{
+    CRT_BEGIN(o, cx);
+    CRT_AWAIT(o->crt__r = crt_process_spawn(cx, &o->crt__desc, &o->crt__p));
+    if (o->crt__r < 0) CRT_RETURN(o->crt__r);
+    crt__output_begin(o);
+    if (o->crt__in.stream || o->crt__out.stream || o->crt__err.stream) {
+        CRT_AWAIT(o->crt__r = crt_try_join(cx, &o->crt__sel,
+            crt_on_if(cx, 0, o->crt__in.stream != NULL, o->crt__x[0] = crt__collect_run(&o->crt__in, cx)),
+            crt_on_if(cx, 1, o->crt__out.stream != NULL, o->crt__x[1] = crt__collect_run(&o->crt__out, cx)),
+            crt_on_if(cx, 2, o->crt__err.stream != NULL, o->crt__x[2] = crt__collect_run(&o->crt__err, cx))));
+        if (o->crt__r < 0) CRT_RETURN(o->crt__r);
+    }
+    CRT_AWAIT(o->crt__r = crt_process_wait(cx, o->crt__p, &o->status));
+    CRT_RETURN(o->crt__r);
+    CRT_FINALLY
+        if (o->crt__p) {   // reaped before anybody goes on
+            (void)crt_process_kill(o->crt__p);
+            CRT_AWAIT(o->crt__r = crt_process_wait(cx, o->crt__p, &o->status));
+        }
+        crt_process_close(&o->crt__p);
+        crt_stream_close(&o->crt__in.stream);
+        crt_stream_close(&o->crt__out.stream);
+        crt_stream_close(&o->crt__err.stream);
+        o->out = o->crt__out.data;
+        o->out_n = o->crt__out.n;
+        o->err = o->crt__err.data;
+        o->err_n = o->crt__err.n;
+        o->crt__out.data = o->crt__err.data = NULL;
+    CRT_END;
+}
+CRTDEF crt_poll crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt_output *o)
+{
+    if (!desc || !o) return crt__refuse(cx, CRT_EINVAL);
+    o->crt__desc = *desc;   // that of this poll: what it points to may have moved
+    o->crt__desc.kill_on_drop = true;
+    if (o->input) o->crt__desc.in.kind = CRT_STDIO_PIPE;
+    else if (desc->in.kind == CRT_STDIO_INHERIT) o->crt__desc.in.kind = CRT_STDIO_NULL;
+    if (desc->out.kind == CRT_STDIO_INHERIT) o->crt__desc.out.kind = CRT_STDIO_PIPE;
+    if (desc->err.kind == CRT_STDIO_INHERIT) o->crt__desc.err.kind = CRT_STDIO_PIPE;
+    return crt__output_run(o, cx);
+}
+CRTDEF void crt_output_free(crt_output *o)
+{
+    crt_free(o->out);
+    crt_free(o->err);
+    o->out = o->err = NULL;
+    o->out_n = o->err_n = 0;
+}
+#endif   // CRT_NO_PROCESS
 
 // ---------------------------------------------------------------------------
 // >>sync          notify, semaphore, mutex, rwlock, barrier, once cell, cancel token
@@ -12402,6 +13265,7 @@ static void crt__finish_shutdown(crt_runtime *rt)
 {
     uint32_t left = (uint32_t)crt__end_leftovers(rt);
     crt__sock_shutdown_all(rt);
+    crt__process_end_all(rt);
     crt__atomic_store(&rt->shutdown_done, 1 + left, CRT__RELEASE);
     crt__atomic_store(&rt->unfinished, 0, CRT__RELEASE);
     crt__futex_wake(&rt->unfinished, INT_MAX);
