@@ -9228,7 +9228,7 @@ struct crt_process {
     crt_process *next, *prev;
     crt_runtime *rt;        // a reference, until the runtime has ended and the handle is gone
     crt__sock *sock;        // its pidfd; NULL: there is none
-    crt_stream *io[3];      // the other ends of its pipes
+    crt_stream *io[3];      // atomic: the other ends of its pipes
     int pid;
     bool reaped, lost;      // `lost`: somebody else took its status
     bool closed, kill_on_drop, own_group;
@@ -9412,9 +9412,13 @@ CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status)
 }
 static crt_stream *crt__process_take(crt_process *p, int i)
 {
-    crt_stream *s = p ? p->io[i] : NULL;
-    if (s) p->io[i] = NULL;
-    return s;
+    return p ? crt__atomic_xchg(&p->io[i], NULL, CRT__ACQ_REL) : NULL;
+}
+// Several tasks may begin to wait at once.
+static void crt__process_close_stdin(crt_process *p)
+{
+    crt_stream *s = crt__process_take(p, 0);
+    crt_stream_close(&s);
 }
 CRTDEF crt_stream *crt_process_take_stdin(crt_process *p) { return crt__process_take(p, 0); }
 CRTDEF crt_stream *crt_process_take_stdout(crt_process *p) { return crt__process_take(p, 1); }
@@ -9425,7 +9429,7 @@ static const crt__op crt__op_process = {"process", crt__io_cancel};
 // Without a pidfd: asked first, then looked at, so that no end is missed between.
 static crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
-    crt_stream_close(&p->io[0]);
+    crt__process_close_stdin(p);
     for (;;) {
         crt_poll r = crt_signal_recv(cx, SIGCHLD);
         if (r == CRT_UNWIND) return r;
@@ -9448,7 +9452,7 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
     if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
     if (!p) return slot->op = NULL, CRT_EINVAL;
     if (!waited && !crt__coop(cx)) return CRT_PENDING;
-    crt_stream_close(&p->io[0]);
+    crt__process_close_stdin(p);
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
         int ended = crt_process_try_wait(p, status);
@@ -9591,31 +9595,38 @@ static void crt__start_watch(crt__start *c)
         crt__unlock(&crt__signals.lock);
     }
 }
+// What was not handed out: at once when the start has failed, so that nothing is open
+// any more when the task hears of it.
+static void crt__start_clean(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    crt_process *p = c->p;
+    crt__start_close_child(c);
+    for (int i = 0; i < 3; i++)
+        if (c->pipe[i] >= 0) crt__fd_close(c->pipe[i]);
+    c->pipe[0] = c->pipe[1] = c->pipe[2] = -1;
+    c->p = NULL;
+    if (p && p->pid) {   // it runs, and nobody took it
+        p->kill_on_drop = true;
+        crt_process_close(&p);
+    } else if (p) {
+        crt__process_free(p);
+    }
+}
 static intptr_t crt__start_run(crt__call *call)
 {
     crt__start *c = (crt__start *)call;
     int e = crt__start_pipes(c);
     if (!e) e = crt__start_child(c);
     crt__start_close_child(c);
-    if (e < 0) return e;
-    c->p->pid = e;
-    crt__process_link(c->p);
-    crt__start_watch(c);
-    for (int i = e = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
-    return e;
-}
-static void crt__start_clean(crt__call *call)
-{
-    crt__start *c = (crt__start *)call;
-    crt__start_close_child(c);
-    for (int i = 0; i < 3; i++)
-        if (c->pipe[i] >= 0) crt__fd_close(c->pipe[i]);
-    if (c->p && c->p->pid) {   // nobody took it
-        c->p->kill_on_drop = true;
-        crt_process_close(&c->p);
-    } else if (c->p) {
-        crt__process_free(c->p);
+    if (e > 0) {
+        c->p->pid = e;
+        crt__process_link(c->p);
+        crt__start_watch(c);
+        for (int i = e = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
     }
+    if (e) crt__start_clean(call);
+    return e;
 }
 
 // Lays strings out behind an array of pointers: counted with `at` NULL, then written.
