@@ -1,12 +1,25 @@
 // Files and directories: what each call gives, what it says to bad input, and that a call
 // which is cancelled before, while or after it runs loses neither a byte, a descriptor nor
 // memory. In a directory of its own under /tmp.
+#include <stdlib.h>
+static void *failing_malloc(size_t n);
+#define CRT_MALLOC(n) failing_malloc(n)
+#define CRT_FREE(p) free(p)
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
 
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+
+static int malloc_left = -1;   // atomic: how many succeed before one fails; -1: all
+static void *failing_malloc(size_t n)
+{
+    int left = __atomic_load_n(&malloc_left, __ATOMIC_RELAXED);
+    if (left >= 0 && __atomic_fetch_sub(&malloc_left, 1, __ATOMIC_RELAXED) <= 0) return NULL;
+    return malloc(n);
+}
+static void fail_after(int n) { __atomic_store_n(&malloc_left, n, __ATOMIC_RELAXED); }
 
 static char dir[64];   // the directory of this run
 static int open_descriptors(void)
@@ -746,6 +759,50 @@ static crt_poll stripes_run(void *frame, crt_cx *cx)
 }
 static void calls_with_an_offset_run_at_once(crt_runtime *rt) { run_whole(rt, stripes_run); }
 
+// Out of memory at each point in turn: an error, and the file and the turn are as before.
+static crt_poll no_memory_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    self->big = calloc(1, 3 << 20);
+    CRT_AWAIT(self->r = crt_fs_temp_file(cx, dir, &self->f, &self->text));
+    CHECK_EQ(self->r, 0);
+    in_dir(self->path, "made");
+    for (self->i = 0; self->i < 12 * 9; self->i++) {
+        // 12 calls, each with 0 to 8 allocations that succeed.
+        fail_after(self->i / 12);
+        CRT_AWAIT(self->r = self->i % 12 == 0 ? crt_fs_open(cx, self->text, NULL, &self->g)
+            : self->i % 12 == 1 ? crt_file_pwrite_all(cx, self->f, self->big, 3 << 20, 0)
+            : self->i % 12 == 2 ? crt_file_pread_exact(cx, self->f, self->big, 3 << 20, 0)
+            : self->i % 12 == 3 ? crt_file_seek(cx, self->f, 0, CRT_SEEK_SET, NULL)
+            : self->i % 12 == 4 ? crt_fs_read_dir(cx, dir, &self->d)
+            : self->i % 12 == 5 ? crt_fs_canonicalize(cx, self->text, (char **)&self->data)
+            : self->i % 12 == 6 ? crt_fs_read_file(cx, "/proc/self/status", &self->data, &self->n)
+            : self->i % 12 == 7 ? crt_fs_copy(cx, self->text, self->path, NULL)
+            : self->i % 12 == 8 ? crt_fs_remove_dir_all(cx, self->path)
+            : self->i % 12 == 9 ? crt_file_read_exact(cx, self->f, self->big, 3 << 20)
+            : self->i % 12 == 10 ? crt_fs_temp_file(cx, dir, &self->g, NULL)
+                                 : crt_fs_write_file(cx, self->path, "x", 1));
+        fail_after(-1);
+        bool done = self->r >= 0 || (self->i % 12 == 8 && self->r == -ENOTDIR);
+        CHECK(done || self->r == CRT_ENOMEM || self->r == CRT_EEOF);
+        CHECK(self->i < 12 * 8 || self->r != CRT_ENOMEM);
+        crt_close(&self->g);
+        crt_close(&self->d);
+        crt_free(self->data);
+        self->data = NULL;
+    }
+    CRT_FINALLY
+        crt_close(&self->f);
+        if (self->text) unlink(self->text);
+        unlink(self->path);
+        crt_free(self->text);
+        free(self->big);
+        CHECK_EQ(entries_in(dir), 0);
+    CRT_END;
+}
+static void out_of_memory(crt_runtime *rt) { run_whole(rt, no_memory_run); }
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -761,6 +818,7 @@ int main(int argc, char **argv)
     TEST(a_deep_tree);
     TEST(an_endless_read_stops);
     TEST_ON_EACH(calls_with_an_offset_run_at_once);
+    TEST_ON_EACH(out_of_memory);
     rmdir(dir);
     return test_end();
 }

@@ -1,12 +1,26 @@
 // Child processes: what they get, how they end, and that nothing is left of them whatever
 // is cancelled, dropped or shut down: no zombie, no descriptor. All of it twice: with
 // pidfds, and without, by SIGCHLD. A child that looks around is this program itself.
+#include <stdlib.h>
+static void *failing_malloc(size_t n);
+#define CRT_MALLOC(n) failing_malloc(n)
+#define CRT_FREE(p) free(p)
 #define CRT_PLATFORM_HEADER "no_pidfd_platform.h"
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
 
 #include <dirent.h>
+#include <sys/resource.h>
+
+static int malloc_left = -1;   // atomic: how many succeed before one fails; -1: all
+static void *failing_malloc(size_t n)
+{
+    int left = __atomic_load_n(&malloc_left, __ATOMIC_RELAXED);
+    if (left >= 0 && __atomic_fetch_sub(&malloc_left, 1, __ATOMIC_RELAXED) <= 0) return NULL;
+    return malloc(n);
+}
+static void fail_after(int n) { __atomic_store_n(&malloc_left, n, __ATOMIC_RELAXED); }
 
 static const char *self_path = "/proc/self/exe";
 static int open_descriptors(void)
@@ -497,6 +511,60 @@ static crt_poll failures_run(void *frame, crt_cx *cx)
 }
 static void what_cannot_be_started(crt_runtime *rt) { run(rt, failures_run); }
 
+// Out of memory, and out of descriptors, at each point in turn: an error, and nothing is
+// left; or a child, which then is whole.
+static crt_poll shortage_run(void *frame, crt_cx *cx)
+{
+    static struct rlimit old;
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    self->desc.in.kind = self->desc.out.kind = self->desc.err.kind = CRT_STDIO_PIPE;
+    for (self->i = 0, self->y = -1; self->i < 200 && self->y != 0; self->i++) {
+        fail_after(self->i);
+        CRT_AWAIT(self->y = crt_process_spawn(cx, sh(self, "exit 6"), &self->p));
+        fail_after(-1);
+        CHECK(self->y == 0 || (self->y == CRT_ENOMEM && !self->p));
+    }
+    CHECK(self->y == 0 && self->i > 1);
+    CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
+    CHECK_EQ(self->status.code, 6);
+    crt_close(&self->p);
+    for (self->i = 0, self->y = -1; self->i < 200 && self->y != 0; self->i++) {
+        fail_after(self->i);
+        CRT_AWAIT(self->y = crt_process_output(cx, sh(self, "echo hello"), &self->o));
+        fail_after(-1);
+        CHECK(self->y == CRT_ENOMEM || (self->y == 0 && said(self, "hello\n")));
+        fresh(self);
+    }
+    CHECK(self->y == 0 && self->i > 1);
+    self->desc.in.kind = self->desc.out.kind = self->desc.err.kind = CRT_STDIO_PIPE;
+    getrlimit(RLIMIT_NOFILE, &old);
+    self->fd = dup(0);   // the lowest that is free
+    close(self->fd);
+    for (self->i = 0, self->y = -1; self->i < 40 && self->y != 0; self->i++) {
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)(self->fd + self->i), old.rlim_max});
+        CRT_AWAIT(self->y = crt_process_spawn(cx, sh(self, "exit 6"), &self->p));
+        setrlimit(RLIMIT_NOFILE, &old);
+        CHECK(self->y == 0 || ((self->y == -EMFILE || self->y == -EINVAL) && !self->p));
+    }
+    CHECK(self->y == 0 && self->i > 5);
+    CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
+    CHECK_EQ(self->status.code, 6);
+    crt_close(&self->p);
+    while (has_children()) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    CRT_END;
+}
+static void shortages(crt_runtime *rt)
+{
+    // Without a descriptor for the pidfd a child is waited for by SIGCHLD, whose pipe stays.
+    no_pidfd = 1;
+    run(rt, shortage_run);
+    int before = open_descriptors();
+    no_pidfd = 0;
+    run(rt, shortage_run);
+    CHECK_EQ(open_descriptors(), before);
+}
+
 // --- output
 
 static crt_poll output_run(void *frame, crt_cx *cx)
@@ -831,6 +899,7 @@ int main(int argc, char **argv)
     no_pidfd = 0;
     TEST_ON_EACH(what_a_child_gets);
     TEST_ON_EACH(what_cannot_be_started);
+    TEST_ON_EACH(shortages);
     TEST(without_a_driver);
     TEST(descriptors_without_close_range);
     signals_elsewhere(false);
