@@ -3,7 +3,7 @@
 //
 // Stackless coroutine tasks with explicit polls and wakers, current-thread and
 // work-stealing schedulers, an epoll reactor, a hierarchical timing wheel, a
-// blocking pool, signals, sockets. C11, nothing but libc and the OS.
+// blocking pool, sockets, files, processes, signals. C11, nothing but libc and the OS.
 //
 // DO THIS
 //     Put crt.h and crt_platform_epoll.h beside your sources. In ONE .c file:
@@ -83,7 +83,8 @@
 //     No option changes the layout of a public struct.
 //
 // LINKING
-//     Linux: -pthread. Kernel 2.6.27 or newer; 5.11 for time-outs finer than 1 ms.
+//     Linux: -pthread. Kernel 2.6.27 or newer; 5.3 to wait for children without SIGCHLD,
+//     5.11 for time-outs finer than 1 ms.
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
@@ -130,8 +131,9 @@
 //   * The value awaited is a signed integer at least as wide as int.
 //   * A frame as spawned must be safe to clean up: CRT_FINALLY runs also when a
 //     task is cancelled before its first poll.
-//   * Do not block: no sleep(), no file that may stall, no long loop. Give such
-//     work to crt_spawn_blocking, or break loops up with CRT_AWAIT(crt_consume_budget(cx)).
+//   * Do not block: no sleep(), no file that may stall, no long loop. Files have
+//     crt_fs_; give other such work to crt_spawn_blocking, or break loops up with
+//     CRT_AWAIT(crt_consume_budget(cx)).
 //   * A mutex of the system must be unlocked before the next await; crt_mutex may
 //     be held over it.
 //   * In crt_select each arm gets a variable of its own: losers write CRT_UNWIND.
@@ -1838,8 +1840,9 @@ typedef struct crt_fs_open_desc {
     uint32_t mode;     // of a new file, less the umask (0666)
 } crt_fs_open_desc;
 // Opens a file, close-on-exec; desc NULL: for reading. 0 and *f, or -errno.
-// Cancelled: a descriptor that it gets all the same is closed. A FIFO waits for its
-// other end on a pool thread. Mirrors File::open.
+// Cancelled: a descriptor that it gets all the same is closed. Opening and reading a
+// FIFO or a terminal hold a pool thread up for as long as the other end likes, and the
+// end of the runtime too. Mirrors File::open.
 CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f);
 
 // Calls at the position of the file (read, read_exact, write, write_all, seek) are one
@@ -1986,7 +1989,8 @@ typedef struct crt_process_desc {
     const char *const *env;      // ends with NULL; "NAME=value" sets, "NAME" removes. NULL:
                                  // as it is
     bool env_clear;              // begin with nothing, not with this process's
-    bool kill_on_drop;           // crt_close, and the end of the runtime, kill it
+    bool kill_on_drop;           // crt_close, and the end of the runtime, kill it (it
+                                 // alone, not its group)
     bool new_session;            // setsid
     bool set_uid, set_gid;       // to uid (root: without other groups), to gid
     uint32_t uid, gid;
@@ -1996,8 +2000,8 @@ typedef struct crt_process_desc {
     const crt_process_fd *fds;   // others, at most 64
     size_t fd_count;
 } crt_process_desc;
-// Starts a child, on the blocking pool: loading a program takes a thread some 0.5 ms or,
-// from a cold disk, as long as that takes. 0 and *p; what execve, chdir and the like say,
+// Starts a child, on the blocking pool: loading a program holds a thread up for a
+// millisecond or so, from a cold disk for as long as that takes. 0 and *p; what execve, chdir and the like say,
 // as -errno (no such program: -ENOENT; a script without "#!": -ENOEXEC); CRT_EINVAL,
 // CRT_ENOMEM. Cancelled: no child, or one that was killed. Mirrors Command::spawn.
 CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p);
@@ -2036,14 +2040,14 @@ CRTDEF void crt_process_close(crt_process **p);
 
 // Runs a child to its end and collects what it says. Lives in the frame, all-zero is
 // ready. Afterwards, however it ended, give it to crt_output_free.
-typedef struct crt_collect {
+typedef struct crt__collect {   // of crt_output
     crt_frame co;
     crt_stream *stream;
     void *data;
     const void *from;
     size_t n, room, most;
     crt_poll r;
-} crt_collect;
+} crt__collect;
 typedef struct crt_output {
     crt_frame crt__co;
     const void *input;          // for its stdin; NULL: what desc->in says, inherit meaning
@@ -2054,7 +2058,7 @@ typedef struct crt_output {
     crt_exit_status status;
     crt_process *crt__p;
     crt_process_desc crt__desc;
-    crt_collect crt__in, crt__out, crt__err;
+    crt__collect crt__in, crt__out, crt__err;
     CRT_SELECT(3) crt__sel;
     crt_poll crt__r, crt__x[3];
 } crt_output;
@@ -9839,7 +9843,7 @@ CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_
 
 // --- output
 
-static crt_poll crt__collect_run(crt_collect *f, crt_cx *cx)
+static crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
 {
     CRT_BEGIN(f, cx);
     if (f->from) {   // a child that does not read to the end has its reasons
@@ -9865,7 +9869,7 @@ static crt_poll crt__collect_run(crt_collect *f, crt_cx *cx)
 static void crt__output_begin(crt_output *o)
 {
     size_t usual = (size_t)8 << 20;
-    crt_collect none;
+    crt__collect none;
     memset(&none, 0, sizeof none);
     o->crt__in = o->crt__out = o->crt__err = none;
     o->crt__in.stream = crt_process_take_stdin(o->crt__p);
@@ -13455,6 +13459,6 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 // >>changelog
 // ---------------------------------------------------------------------------
 // 0.1.0  the core: coroutines, tasks, both schedulers, epoll, timers, blocking
-//        pool, signals, TCP. The toolkit: notify, semaphore, mutex, rwlock, barrier,
-//        once cell, cancel token; oneshot, mpsc, broadcast, watch; scopes, join sets
+//        pool, signals, TCP; files and directories; child processes.
+//        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel token; oneshot, mpsc, broadcast, watch; scopes, join sets
 //        and maps, trackers, local sets, task locals; delay queue.
