@@ -3,7 +3,7 @@
 //
 // Stackless coroutine tasks with explicit polls and wakers, current-thread and
 // work-stealing schedulers, an epoll reactor, a hierarchical timing wheel, a
-// blocking pool, signals, sockets. C11, nothing but libc and the OS.
+// blocking pool, sockets, files, processes, signals. C11, nothing but libc and the OS.
 //
 // DO THIS
 //     Put crt.h and crt_platform_epoll.h beside your sources. In ONE .c file:
@@ -72,7 +72,9 @@
 //                               its own: crt_config.allocator.
 //       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
 //       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
-//       CRT_NO_NET CRT_NO_FS    leave out sockets, files.
+//       CRT_NO_FS               leave out files.
+//       CRT_NO_PROCESS          leave out child processes.
+//       CRT_NO_NET              leave out sockets, and processes: their pipes are streams.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
 //     In every file alike:
@@ -81,17 +83,19 @@
 //     No option changes the layout of a public struct.
 //
 // LINKING
-//     Linux: -pthread. Kernel 2.6.27 or newer; 5.11 for time-outs finer than 1 ms.
+//     Linux: -pthread. Kernel 2.6.27 or newer; 5.3 to wait for children without SIGCHLD,
+//     5.11 for time-outs finer than 1 ms.
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
 //                     >>api runtime  >>api tasks  >>api time  >>api combine  >>api groups
-//                     >>api sync  >>api channels  >>api net  >>api streams
-//                     >>api os  >>api sight
+//                     >>api sync  >>api channels  >>api net  >>api streams  >>api fs
+//                     >>api process  >>api signal  >>api sight
 //     implementation  >>atomics  >>os  >>structs  >>log  >>slab  >>task
 //                     >>run queue  >>wheel  >>reactor  >>scheduler  >>blocking
 //                     >>spawn  >>calls  >>io  >>net  >>streams  >>fs  >>signal
-//                     >>sync  >>channels  >>combinators  >>groups  >>sight  >>runtime
+//                     >>process  >>sync  >>channels  >>combinators  >>groups
+//                     >>sight  >>runtime
 //     at the end      >>licence  >>changelog
 //
 // HOW IT WORKS, in seven steps
@@ -128,8 +132,9 @@
 //   * The value awaited is a signed integer at least as wide as int.
 //   * A frame as spawned must be safe to clean up: CRT_FINALLY runs also when a
 //     task is cancelled before its first poll.
-//   * Do not block: no sleep(), no file that may stall, no long loop. Give such
-//     work to crt_spawn_blocking, or break loops up with CRT_AWAIT(crt_consume_budget(cx)).
+//   * Do not block: no sleep(), no file that may stall, no long loop. Files have
+//     crt_fs_; give other such work to crt_spawn_blocking, or break loops up with
+//     CRT_AWAIT(crt_consume_budget(cx)).
 //   * A mutex of the system must be unlocked before the next await; crt_mutex may
 //     be held over it.
 //   * In crt_select each arm gets a variable of its own: losers write CRT_UNWIND.
@@ -2035,16 +2040,263 @@ CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, 
 CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f, const void *data, size_t n);
 
 // ---------------------------------------------------------------------------
-// >>api os        files, signals
+// >>api fs        files and directories
 // ---------------------------------------------------------------------------
+// All of it runs on the blocking pool, on memory of its own: what a call writes is
+// copied when it begins, what it reads is handed over when it ends. So a wait may be
+// cancelled at any moment; no buffer, descriptor or memory is lost, and nothing is
+// written to memory that has gone. A call that has not begun is then dropped; one
+// that runs goes on to its end, unless its line says otherwise. Paths and data are
+// those of the first poll. Errors come as -errno; CRT_EINVAL for a NULL path, file
+// or buffer, CRT_ENOMEM, CRT_ESHUTDOWN. Any runtime, any thread. Mirrors tokio::fs.
 
-// A whole file, on the blocking pool. *data comes from CRT_MALLOC and has one byte
-// more than *n, a zero; free it with CRT_FREE. 0, or -errno, CRT_ENOMEM.
-// Cancel-safe: nothing is lost. Mirrors fs::read.
+typedef struct crt_file crt_file;
+typedef struct crt_dir crt_dir;
+
+// How to open. At least one of read, write, append; truncate needs write without
+// append, create and create_new need write or append (CRT_EINVAL). Mirrors OpenOptions.
+typedef struct crt_fs_open_desc {
+    bool read, write;
+    bool append;       // every write goes to the end
+    bool truncate;     // cut to nothing
+    bool create;       // if it is not there
+    bool create_new;   // it must not be there (-EEXIST)
+    bool no_follow;    // not through a symbolic link (-ELOOP)
+    uint32_t mode;     // of a new file, less the umask (0666)
+} crt_fs_open_desc;
+// Opens a file, close-on-exec; desc NULL: for reading. 0 and *f, or -errno.
+// Cancelled: a descriptor that it gets all the same is closed. Opening and reading a
+// FIFO or a terminal hold a pool thread up for as long as the other end likes, and the
+// end of the runtime too. Mirrors File::open.
+CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f);
+
+// Calls at the position of the file (read, read_exact, write, write_all, seek) are one
+// at a time: while a task waits for one, another gets CRT_EBUSY. One that follows a
+// cancelled one waits until that has ended. Any number of calls with an offset, and of
+// the rest, may be under way at once. Closing while calls are under way is safe: the
+// descriptor closes with the last.
+
+// Up to n bytes (at most 2 MiB a call): how many, 0 at the end. Cancel-safe: the
+// position is as before, or the bytes are kept for the next read.
+CRTDEF crt_poll crt_file_read(crt_cx *cx, crt_file *f, void *buf, size_t n);
+// Exactly n: n, or CRT_EEOF. Not cancel-safe: the position may have moved.
+CRTDEF crt_poll crt_file_read_exact(crt_cx *cx, crt_file *f, void *buf, size_t n);
+// Up to n bytes (at most 2 MiB): how many. All n: n. Cancelled: part may be written.
+CRTDEF crt_poll crt_file_write(crt_cx *cx, crt_file *f, const void *buf, size_t n);
+CRTDEF crt_poll crt_file_write_all(crt_cx *cx, crt_file *f, const void *buf, size_t n);
+// At an offset; the position stays. CRT_EINVAL for offset < 0. Mirror FileExt.
+CRTDEF crt_poll crt_file_pread(crt_cx *cx, crt_file *f, void *buf, size_t n, int64_t offset);
+CRTDEF crt_poll crt_file_pread_exact(crt_cx *cx, crt_file *f, void *buf, size_t n, int64_t offset);
+CRTDEF crt_poll crt_file_pwrite(crt_cx *cx, crt_file *f, const void *buf, size_t n, int64_t offset);
+CRTDEF crt_poll crt_file_pwrite_all(crt_cx *cx, crt_file *f, const void *buf, size_t n, int64_t offset);
+enum { CRT_SEEK_SET = 0, CRT_SEEK_CUR = 1, CRT_SEEK_END = 2 };
+// Moves the position. 0 and *position (which may be NULL), or -errno.
+CRTDEF crt_poll crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whence, int64_t *position);
+// To the disk: data and metadata, or the data and what is needed to find it.
+CRTDEF crt_poll crt_file_sync(crt_cx *cx, crt_file *f);
+CRTDEF crt_poll crt_file_sync_data(crt_cx *cx, crt_file *f);
+// Cuts or grows (with zeros) to `length` bytes.
+CRTDEF crt_poll crt_file_set_len(crt_cx *cx, crt_file *f, int64_t length);
+CRTDEF crt_poll crt_file_set_mode(crt_cx *cx, crt_file *f, uint32_t mode);
+CRTDEF intptr_t crt_file_fd(const crt_file *f);   // stays the file's
+// What crt_close(&f) calls. Does not wait: crt_file_sync first, if it has to last.
+CRTDEF void crt_file_close(crt_file **f);
+
+// What a file is. Times are nanoseconds since 1970, UTC.
+enum {
+    CRT_FS_OTHER = 0, CRT_FS_FILE = 1, CRT_FS_DIR = 2, CRT_FS_SYMLINK = 3,
+    CRT_FS_FIFO = 4, CRT_FS_SOCKET = 5, CRT_FS_CHAR = 6, CRT_FS_BLOCK = 7
+};
+typedef struct crt_fs_stat {
+    uint64_t size, ino, dev, nlink;
+    uint64_t allocated;   // bytes on the disk
+    int64_t atime_ns, mtime_ns, ctime_ns;
+    uint32_t kind;        // CRT_FS_*
+    uint32_t mode;        // permissions: 07777
+    uint32_t uid, gid;
+} crt_fs_stat;
+CRTDEF crt_poll crt_file_metadata(crt_cx *cx, crt_file *f, crt_fs_stat *st);
+CRTDEF crt_poll crt_fs_metadata(crt_cx *cx, const char *path, crt_fs_stat *st);   // follows links
+CRTDEF crt_poll crt_fs_lstat(crt_cx *cx, const char *path, crt_fs_stat *st);      // does not
+// 1, 0, or -errno if that cannot be told (a directory that may not be searched).
+CRTDEF crt_poll crt_fs_exists(crt_cx *cx, const char *path);
+
+// 0 or -errno each. mode 0: 0777, less the umask. _all: what is missing above it too;
+// 0 if it is there already.
+CRTDEF crt_poll crt_fs_create_dir(crt_cx *cx, const char *path, uint32_t mode);
+CRTDEF crt_poll crt_fs_create_dir_all(crt_cx *cx, const char *path, uint32_t mode);
+CRTDEF crt_poll crt_fs_remove_file(crt_cx *cx, const char *path);
+CRTDEF crt_poll crt_fs_remove_dir(crt_cx *cx, const char *path);   // an empty one
+// A directory and all below it; never follows a symbolic link (one at `path` is itself
+// removed). Takes a descriptor for each level. Stops at the first error, and when it is
+// cancelled: part is left. Mirrors remove_dir_all.
+CRTDEF crt_poll crt_fs_remove_dir_all(crt_cx *cx, const char *path);
+CRTDEF crt_poll crt_fs_rename(crt_cx *cx, const char *from, const char *to);   // replaces `to`
+// Copies what a plain file holds and its permissions; *bytes (may be NULL) says how
+// much. `to` is created or replaced. CRT_EINVAL if `from` is not a plain file, or the
+// same file as `to`. Stops when it is cancelled: part is left. Mirrors fs::copy.
+CRTDEF crt_poll crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64_t *bytes);
+CRTDEF crt_poll crt_fs_hard_link(crt_cx *cx, const char *from, const char *to);
+CRTDEF crt_poll crt_fs_symlink(crt_cx *cx, const char *target, const char *path);
+CRTDEF crt_poll crt_fs_set_mode(crt_cx *cx, const char *path, uint32_t mode);
+// Texts that come from CRT_MALLOC: crt_free them. The target of a link; the absolute
+// path without links, "." and "..".
+CRTDEF crt_poll crt_fs_read_link(crt_cx *cx, const char *path, char **target);
+CRTDEF crt_poll crt_fs_canonicalize(crt_cx *cx, const char *path, char **real);
+// A new file of mode 0600, open for reading and writing, in dir (NULL: $TMPDIR or
+// /tmp). *path (crt_free it) is its name; path NULL: it has none and vanishes when it
+// is closed. A new directory of mode 0700. Cancelled: removed again.
+CRTDEF crt_poll crt_fs_temp_file(crt_cx *cx, const char *dir, crt_file **f, char **path);
+CRTDEF crt_poll crt_fs_temp_dir(crt_cx *cx, const char *dir, char **path);
+
+// What is in a directory, 32 entries a hop, in no order, without "." and "..".
+typedef struct crt_fs_dirent {
+    const char *name;   // valid until the next call on this directory
+    uint64_t ino;
+    uint32_t kind;      // CRT_FS_*, of a link itself
+    uint32_t reserved;
+} crt_fs_dirent;
+CRTDEF crt_poll crt_fs_read_dir(crt_cx *cx, const char *path, crt_dir **d);
+// 1 and *e, 0 at the end, or -errno. One task at a time (CRT_EBUSY). Cancel-safe: no
+// entry is lost. Mirrors ReadDir::next_entry.
+CRTDEF crt_poll crt_dir_next(crt_cx *cx, crt_dir *d, crt_fs_dirent *e);
+CRTDEF void crt_dir_close(crt_dir **d);   // what crt_close(&d) calls
+
+// A whole file. *data has one byte more than *n, a zero; crt_free it. Stops when it is
+// cancelled. _max: -EFBIG if the file has more than `most` bytes. Mirrors fs::read.
 CRTDEF crt_poll crt_fs_read_file(crt_cx *cx, const char *path, void **data, size_t *n);
+CRTDEF crt_poll crt_fs_read_file_max(crt_cx *cx, const char *path, size_t most, void **data, size_t *n);
 // Creates or replaces a file (mode 0666 less the umask) with a copy of the data. 0,
 // or -errno, CRT_ENOMEM. Cancelled: the write may go on. Mirrors fs::write.
 CRTDEF crt_poll crt_fs_write_file(crt_cx *cx, const char *path, const void *data, size_t n);
+
+// Gives back what crt handed out as memory. Accepts NULL. Any thread.
+CRTDEF void crt_free(void *memory);
+
+// ---------------------------------------------------------------------------
+// >>api process   child processes
+// ---------------------------------------------------------------------------
+// Need CRT_DRIVER_IO (CRT_ENODRIVER). A child gets descriptors 0 to 2 and what the
+// description names, no other, whatever this process has open; an empty signal mask
+// and default actions. Children of crt are waited for by number: a program that calls
+// wait() for any child, or ignores SIGCHLD, takes their status away (-ECHILD).
+
+typedef struct crt_process crt_process;
+
+// What a child's descriptor is. All zero: the parent's.
+enum {
+    CRT_STDIO_INHERIT = 0,
+    CRT_STDIO_NULL = 1,     // /dev/null
+    CRT_STDIO_PIPE = 2,     // a pipe; its other end is a crt_stream
+    CRT_STDIO_FD = 3,       // a duplicate of `fd`, which stays the caller's
+    CRT_STDIO_STREAM = 4,   // *stream: closed here (also on failure), NULL; blocking there.
+                            // CRT_EBUSY if it has clones
+    CRT_STDIO_STDOUT = 5    // for err only: where out goes
+};
+typedef struct crt_stdio {
+    int kind;
+    int reserved;
+    intptr_t fd;
+    crt_stream **stream;
+} crt_stdio;
+typedef struct crt_process_fd {
+    intptr_t fd;   // of this process
+    int as;        // its number in the child: 0 to 255
+    int reserved;
+} crt_process_fd;
+
+enum { CRT_PROCESS_NEW_GROUP = -1 };
+// What to start. All of it is copied at the first poll. Mirrors process::Command.
+typedef struct crt_process_desc {
+    const char *const *argv;     // ends with NULL; at least one
+    const char *program;         // NULL: argv[0]. Without a '/' it is looked for in PATH,
+                                 // the child's if env sets one
+    const char *const *env;      // ends with NULL; "NAME=value" sets, "NAME" removes. NULL:
+                                 // as it is
+    bool env_clear;              // begin with nothing, not with this process's
+    bool kill_on_drop;           // crt_close, and the end of the runtime, kill it (it
+                                 // alone, not its group)
+    bool new_session;            // setsid
+    bool set_uid, set_gid;       // to uid (root: without other groups), to gid
+    uint32_t uid, gid;
+    int group;                   // 0: the parent's; CRT_PROCESS_NEW_GROUP; or which to join
+    const char *dir;             // working directory; NULL: the parent's
+    crt_stdio in, out, err;
+    const crt_process_fd *fds;   // others, at most 64
+    size_t fd_count;
+} crt_process_desc;
+// Starts a child, on the blocking pool: loading a program holds a thread up for a
+// millisecond or so, from a cold disk for as long as that takes. 0 and *p; what execve, chdir and the like say,
+// as -errno (no such program: -ENOENT; a script without "#!": -ENOEXEC); CRT_EINVAL,
+// CRT_ENOMEM. Cancelled: no child, or one that was killed. Mirrors Command::spawn.
+CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p);
+
+// How a child ended: exited with `code`, or by `signal`.
+typedef struct crt_exit_status {
+    int code;     // 0 to 255; -1 if it was killed
+    int signal;   // 0 if it exited
+    bool core_dumped;
+} crt_exit_status;
+CRTDEF bool crt_exit_ok(const crt_exit_status *status);   // exited with 0
+
+// Closes its stdin, if that was not taken, and waits until it has ended. 0 and *status
+// (which may be NULL), again and again; -ECHILD (see above). By a pidfd; where the
+// kernel has none (before 5.3), by SIGCHLD, which needs CRT_DRIVER_SIGNAL.
+// Cancel-safe. Mirrors Child::wait.
+CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status);
+// At once: 1 and *status if it has ended, 0 if not, -ECHILD. Any thread.
+CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status);
+// SIGKILL; any signal; one for its whole process group (CRT_EINVAL unless it was given a
+// group or session of its own). 0, or -ESRCH once it has been waited for, CRT_EINVAL.
+// Never hits another process. Any thread. Mirror Child::start_kill.
+CRTDEF int crt_process_kill(crt_process *p);
+CRTDEF int crt_process_signal(crt_process *p, int sig);
+CRTDEF int crt_process_signal_group(crt_process *p, int sig);
+CRTDEF int crt_process_id(const crt_process *p);   // 0 once it has been waited for
+// The other ends of its pipes, now the caller's to close. NULL: no pipe, or taken before.
+CRTDEF crt_stream *crt_process_take_stdin(crt_process *p);
+CRTDEF crt_stream *crt_process_take_stdout(crt_process *p);
+CRTDEF crt_stream *crt_process_take_stderr(crt_process *p);
+// What crt_close(&p) calls: closes the pipes that were not taken. A child that still runs
+// goes on, or with kill_on_drop is killed, and the runtime reaps it when it ends; after
+// the runtime's end, the next crt_process_spawn or crt_close of any. Any thread; a task
+// that waits for it gets CRT_ECLOSED.
+CRTDEF void crt_process_close(crt_process **p);
+
+// Runs a child to its end and collects what it says. Lives in the frame, all-zero is
+// ready. Afterwards, however it ended, give it to crt_output_free.
+typedef struct crt__collect {   // of crt_output
+    crt_frame co;
+    crt_stream *stream;
+    void *data;
+    const void *from;
+    size_t n, room, most;
+    crt_poll r;
+} crt__collect;
+typedef struct crt_output {
+    crt_frame crt__co;
+    const void *input;          // for its stdin; NULL: what desc->in says, inherit meaning
+    size_t input_n;             // null here
+    size_t max_out, max_err;    // limits in bytes (8 MiB)
+    void *out, *err;            // what it wrote, each with one zero more
+    size_t out_n, err_n;
+    crt_exit_status status;
+    crt_process *crt__p;
+    crt_process_desc crt__desc;
+    crt__collect crt__in, crt__out, crt__err;
+    CRT_SELECT(3) crt__sel;
+    crt_poll crt__r, crt__x[3];
+} crt_output;
+// 0 once it has ended and both pipes are closed (by its own children too), whatever its
+// status; out and err of desc are pipes unless they say otherwise. -EFBIG: more than the
+// limit; the child is killed, the bytes up to there are kept. As crt_process_spawn
+// otherwise. Cancelled: the child is killed. Mirrors Command::output.
+CRTDEF crt_poll crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt_output *o);
+CRTDEF void crt_output_free(crt_output *o);
+
+// ---------------------------------------------------------------------------
+// >>api signal    signals
+// ---------------------------------------------------------------------------
 
 // Waits for the next signal `sig`. A task sees every signal that arrives after
 // its first call for that number, several at once as one, however many other
@@ -2089,6 +2341,9 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out);
 static inline void crt_close(crt_stream **s) { crt_stream_close(s); }
 static inline void crt_close(crt_listener **l) { crt_listener_close(l); }
 static inline void crt_close(crt_udp **u) { crt_udp_close(u); }
+static inline void crt_close(crt_file **f) { crt_file_close(f); }
+static inline void crt_close(crt_dir **d) { crt_dir_close(d); }
+static inline void crt_close(crt_process **p) { crt_process_close(p); }
 static inline int crt_local_addr(const crt_stream *s, crt_addr *a) { return crt_stream_local_addr(s, a); }
 static inline int crt_local_addr(const crt_listener *l, crt_addr *a) { return crt_listener_local_addr(l, a); }
 static inline int crt_local_addr(const crt_udp *u, crt_addr *a) { return crt_udp_local_addr(u, a); }
@@ -2099,7 +2354,8 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 // waits on what is closed gets CRT_ECLOSED.
 #define crt_close(x)                                                                       \
     _Generic((x), crt_stream **: crt_stream_close, crt_listener **: crt_listener_close,    \
-             crt_udp **: crt_udp_close)(x)
+             crt_udp **: crt_udp_close, crt_file **: crt_file_close, crt_dir **: crt_dir_close,   \
+             crt_process **: crt_process_close)(x)
 #define crt_local_addr(x, a)                                                               \
     _Generic((x), crt_stream *: crt_stream_local_addr, const crt_stream *: crt_stream_local_addr, \
              crt_listener *: crt_listener_local_addr, crt_udp *: crt_udp_local_addr,       \
@@ -2128,6 +2384,9 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 #ifndef CRT_MALLOC
 #define CRT_MALLOC(size) malloc(size)
 #define CRT_FREE(ptr) free(ptr)
+#endif
+#if defined(CRT_NO_NET) && !defined(CRT_NO_PROCESS)
+#define CRT_NO_PROCESS   // the pipes of a process are streams
 #endif
 #ifndef CRT_ASSERT
 #include <assert.h>
@@ -4201,12 +4460,34 @@ static void crt__reactor_free(crt_runtime *rt, crt__reactor *r);
 
 static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
+#ifndef CRT_NO_PROCESS
+static void crt__process_sweep(void);
+static void crt__process_end_all(crt_runtime *rt);
+#else
+#define crt__process_sweep() ((void)0)
+#define crt__process_end_all(rt) ((void)(rt))
+#endif
 enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
 
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
 static void crt__fd_close(crt__fd fd);
 CRT__UNUSED static bool crt__would_block(int e);
+#ifndef CRT_NO_FS
+// Moves bytes from one file to another inside the kernel, both at their positions: how
+// many (at most some), 0 at the end, or -1 if it cannot.
+static intptr_t crt__file_copy_some(int from, int to);
+#endif
+
+#ifndef CRT_NO_PROCESS
+// A descriptor that becomes readable when the child has ended; close-on-exec; -errno.
+static crt__fd crt__pidfd_open(int pid);
+// In a child on its way to execve, where nothing but system calls may be made: marks all
+// descriptors from `first` on close-on-exec; ids of this thread alone. -1 and errno.
+static void crt__child_close_from(int first);
+static int crt__child_set_gid(uint32_t gid);
+static int crt__child_set_uid(uint32_t uid);
+#endif
 
 #ifndef CRT_NO_NET
 #include <arpa/inet.h>
@@ -5644,6 +5925,11 @@ static intptr_t crt__call_main(void *arg)
     crt__call_finish(c);
     return 0;
 }
+// The task has given it up: what only it wanted may stop.
+CRT__UNUSED static bool crt__call_abandoned(crt__call *c)
+{
+    return crt__atomic_load(&c->refs, CRT__ACQUIRE) == 1;
+}
 // A zeroed call of `size` bytes (its payload follows crt__call), or NULL.
 static void *crt__call_new(size_t size, intptr_t (*run)(crt__call *), void (*clean)(crt__call *))
 {
@@ -5715,6 +6001,24 @@ static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg
     (void)fn, (void)arg, (void)e;
 }
 
+CRTDEF void crt_free(void *memory)
+{
+    if (memory) CRT_FREE(memory);
+}
+
+// Room for more, with place for the zero. False: no memory.
+CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t hint)
+{
+    if (used + 1 < *room) return true;
+    size_t more = *room ? *room * 2 : hint;
+    void *bigger = CRT_MALLOC(more);
+    if (!bigger) return false;
+    if (used) memcpy(bigger, *data, used);
+    if (*data) CRT_FREE(*data);
+    *data = bigger;
+    *room = more;
+    return true;
+}
 // ---------------------------------------------------------------------------
 // >>io            registrations, readiness, waiting for it
 // ---------------------------------------------------------------------------
@@ -5760,7 +6064,8 @@ typedef struct crt__sock {
         crt__soft *soft;               // CRT__IO_SOFT; fd is -1
     } u;
     uint32_t index, flags;
-    uint32_t pause_ms, reserved;   // atomic; accept: back-off while out of descriptors
+    uint32_t pause_ms;             // atomic; accept: back-off while out of descriptors
+    uint32_t child;                // atomic: a pidfd
     crt_instant complained;        // atomic; and when that was logged
 } crt__sock;
 enum {
@@ -5894,6 +6199,7 @@ static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
         new_ = (old & 0xffffffff0000ffff) | tick << 16 | ready;
     } while (!crt__atomic_cas_weak(&s->ready, &old, new_, CRT__SEQ_CST, CRT__ACQUIRE));
     crt__sock_wake(s, ready, CRT__WAIT_WOKEN);
+    if (CRT__UNLIKELY(crt__atomic_load(&s->child, CRT__RELAXED))) crt__process_sweep();
     return true;
 }
 // Called by the reactor for each event.
@@ -9148,119 +9454,1137 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
 #endif   // CRT_NO_NET
 
 // ---------------------------------------------------------------------------
-// >>fs            whole files
+// >>fs            files and directories
 // ---------------------------------------------------------------------------
+// Each function is one call (see >>calls) whose payload holds everything that the job
+// touches: copies of the paths, the bytes to write, room for the bytes read. When the
+// task takes the result, they are copied out.
+//
+// An open file has a turn: calls that use its position own it one at a time. The turn
+// goes back when the task takes the result, or, if the task has given the call up,
+// when the job ends; who comes between waits. Under the lock of the file either
+// `finished` is seen by who gives up, or `dropped` by the job: one of them settles.
+// A read that is settled has moved the position for nobody: it is moved back, or, where
+// that cannot be done (a pipe), the bytes are kept for the next read.
 
 #ifndef CRT_NO_FS
-typedef struct crt__file {
-    crt__call call;
-    unsigned char *data;   // read: to be handed out; write: follows the path
-    size_t n;
-    char path[];
-} crt__file;
+#include <dirent.h>
 
-static intptr_t crt__file_read_run(crt__call *call)
+enum { CRT__FILE_MOST = 2 << 20, CRT__DIR_BATCH = 32, CRT__NAME_ROOM = 256 };
+enum { CRT__AT_POSITION = -1 };
+enum { CRT__MOVE_READ = 1, CRT__MOVE_ALL = 2, CRT__MOVE_SEEK = 4 };
+enum { CRT__TEMP_FILE = 1, CRT__TEMP_DIR = 2 };
+
+typedef struct crt__fs {
+    crt__call call;
+    crt_file *file;         // a reference, or NULL
+    crt_file *made;         // opened, not yet handed out
+    void *out;              // memory to be handed out
+    size_t out_n;
+    const char *a, *b;      // paths, inside `bytes`
+    const char *data;       // inside `bytes`
+    size_t n;               // bytes of this hop; of `data`; what is left of those kept
+    size_t done, whole;     // bytes of earlier hops; of all hops
+    size_t moved;           // bytes read by this hop
+    int64_t offset;         // CRT__AT_POSITION: the file's own
+    uint32_t how, arg;
+    bool turn, finished, dropped;   // under the lock of the file
+    uint8_t temp;           // `out` is a name to be removed unless it is handed out
+    crt_fs_stat st;
+    char bytes[];
+} crt__fs;
+
+struct crt_file {
+    uint32_t refs;      // atomic: the handle's, those of calls and of waits for the turn
+    uint32_t lock;      // over what follows
+    int fd;
+    bool seekable;
+    crt__fs *owner;     // has the turn
+    crt_slot *waiter;   // waits for the end of an owner that was dropped
+    crt__fs *kept;      // bytes that were read for nobody
+    crt_dir *dir;       // the directory that this is
+};
+struct crt_dir {   // all but `file`: belongs to who has the turn
+    crt_file file;
+    DIR *stream;
+    uint32_t at, count;   // next entry of the batch to be handed out; how many it has
+    crt_fs_dirent entry[CRT__DIR_BATCH];
+    char name[CRT__DIR_BATCH][CRT__NAME_ROOM];
+};
+
+static void crt__file_unref(crt_file *f)
 {
-    crt__file *f = (crt__file *)call;
-    size_t room = 0;
-    intptr_t k = 0;
-    int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    if (crt__atomic_sub(&f->refs, 1, CRT__ACQ_REL) != 1) return;
+    if (f->kept) crt__call_unref(&f->kept->call);
+    if (f->dir) closedir(f->dir->stream);
+    else crt__fd_close(f->fd);
+    CRT_FREE(f);   // the first member of its directory
+}
+static crt_file *crt__file_ref(crt_file *f)
+{
+    crt__atomic_add(&f->refs, 1, CRT__RELAXED);
+    return f;
+}
+
+// --- the turn
+
+static const crt__op crt__op_turn, crt__op_file;
+
+// Under the lock. The task to be submitted, if one waited.
+static crt_task *crt__turn_release(crt_file *f)
+{
+    crt_slot *slot = f->waiter;
+    f->owner = NULL;
+    f->waiter = NULL;
+    return slot && crt__task_notify(slot->task) ? slot->task : NULL;
+}
+// Lets go of the turn, if the call has it.
+static void crt__turn_leave(crt__fs *c)
+{
+    crt_task *woken = NULL;
+    crt__lock(&c->file->lock);
+    if (c->turn) woken = crt__turn_release(c->file);
+    c->turn = false;
+    crt__unlock(&c->file->lock);
+    if (woken) crt__submit(woken);
+}
+// Parks with a reference to the file, and the size that the first poll was given.
+static crt_poll crt__turn_park(crt_cx *cx, crt_file *f, size_t n)
+{
+    crt__slot_park(cx, cx->slot, &crt__op_turn, crt__file_ref(f));
+    cx->slot->value = n;
+    return CRT_PENDING;
+}
+static void crt__op_turn_cancel(crt_slot *slot)
+{
+    crt_file *f = slot->object;
+    crt__lock(&f->lock);
+    if (f->waiter == slot) f->waiter = NULL;
+    crt__unlock(&f->lock);
+    crt__file_unref(f);
+}
+static const crt__op crt__op_turn = {"file (a cancelled call is under way)", crt__op_turn_cancel};
+
+// 0: `c` has the turn. CRT_EBUSY. CRT_PENDING: the owner was dropped and will end.
+static crt_poll crt__turn_take(crt_cx *cx, crt_file *f, crt__fs *c)
+{
+    crt_poll r = 0;
+    crt__lock(&f->lock);
+    if (!f->owner) {
+        f->owner = c;
+        c->turn = true;
+    } else if (!f->owner->dropped || f->waiter) {
+        r = CRT_EBUSY;
+    } else {
+        r = crt__turn_park(cx, f, c->whole);
+        f->waiter = cx->slot;
+    }
+    crt__unlock(&f->lock);
+    return r;
+}
+// Where a call at the position stands at this poll. 0: it begins, with a reference to
+// *f; *n is what the first poll was given. 1: it was started. Otherwise its result. The
+// handle may have been closed meanwhile (NULL); another file is another call.
+static crt_poll crt__turn_enter(crt_cx *cx, crt_file **f, size_t *n, bool started, bool valid)
+{
+    crt_slot *slot = cx->slot;
+    bool waiting = slot->op == &crt__op_turn && (!*f || *f == slot->object);
+    if (!crt__leaf(cx, waiting ? &crt__op_turn : &crt__op_file, waiting || started ? slot->object : NULL))
+        return CRT_UNWIND;
+    if (started) return 1;
+    if (waiting) {
+        *f = slot->object;
+        *n = (size_t)slot->value;
+        crt__lock(&(*f)->lock);
+        waiting = (*f)->waiter == slot;
+        crt__unlock(&(*f)->lock);
+        if (waiting) return CRT_PENDING;
+        slot->op = NULL;
+        return 0;
+    }
+    if (!*f || !valid) return CRT_EINVAL;
+    if (!crt__coop(cx)) return crt__turn_park(cx, *f, *n);
+    crt__file_ref(*f);
+    return 0;
+}
+
+// Under the lock: what a call at the position did that nobody waits for any more. True:
+// the bytes that it read stay.
+static bool crt__fs_settle(crt__fs *c, crt_task **woken)
+{
+    crt_file *f = c->file;
+    if (!c->turn) return false;
+    c->turn = false;
+    *woken = crt__turn_release(f);
+    if (!c->moved || f->kept) return false;
+    if (f->seekable) {
+        (void)lseek(f->fd, -(off_t)c->moved, SEEK_CUR);
+        return false;
+    }
+    c->n = c->moved;
+    c->done = 0;
+    crt__atomic_add(&c->call.refs, 1, CRT__RELAXED);
+    f->kept = c;
+    return true;
+}
+// The end of the job (then it has finished) or of the wait (then it is dropped). What
+// is kept lets go of the file, which has it.
+static void crt__fs_end(crt__fs *c, bool finished)
+{
+    crt_file *f = c->file;
+    crt_task *woken = NULL;
+    bool kept = false;
+    crt__lock(&f->lock);
+    if (finished) c->finished = true;
+    else c->dropped = true;
+    if (c->finished && c->dropped) kept = crt__fs_settle(c, &woken);
+    if (kept) c->file = NULL;
+    crt__unlock(&f->lock);
+    if (woken) crt__submit(woken);
+    if (kept) crt__file_unref(f);
+}
+static void crt__op_file_cancel(crt_slot *slot)
+{
+    crt__fs *c = slot->object;
+    if (c->file) crt__fs_end(c, false);
+    crt__op_call_cancel(slot);
+}
+static const crt__op crt__op_file = {"file", crt__op_file_cancel};
+
+// --- calls
+
+static void crt__fs_clean(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    if (c->temp == CRT__TEMP_FILE) unlink(c->out);
+    if (c->temp == CRT__TEMP_DIR) rmdir(c->out);
+    if (c->made) crt__file_unref(c->made);
+    if (c->out) CRT_FREE(c->out);
+    if (!c->file) return;
+    crt__turn_leave(c);   // it has never begun
+    crt__file_unref(c->file);
+}
+static crt__fs *crt__fs_new(size_t bytes, intptr_t (*run)(crt__call *))
+{
+    return bytes > SIZE_MAX / 2 ? NULL : crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);
+}
+// The task is done with a call. It lets go of the file itself: the job may still be on
+// its way out, and a descriptor that is closed has to be closed.
+static void crt__fs_drop(crt__fs *c)
+{
+    crt_file *f = c->file;
+    if (f) {
+        crt__turn_leave(c);
+        c->file = NULL;
+        crt__file_unref(f);
+    }
+    crt__call_unref(&c->call);
+}
+// Is this slot parked on a call of this kind, on this file if there is one?
+static bool crt__fs_started(crt_cx *cx, intptr_t (*run)(crt__call *), crt_file *f)
+{
+    crt__fs *c = cx->slot->object;
+    return cx->slot->op == &crt__op_file && c->call.run == run && (!f || c->file == f);
+}
+// A call on up to two paths and some data: started at the first poll. Later its result,
+// with *out the caller's to unref.
+static crt_poll crt__fs_call(crt_cx *cx, intptr_t (*run)(crt__call *), const char *a, const char *b,
+                             const void *data, size_t n, uint32_t arg, crt__fs **out)
+{
+    bool started = crt__fs_started(cx, run, NULL);
+    *out = NULL;
+    if (!crt__leaf(cx, &crt__op_file, started ? cx->slot->object : NULL)) return CRT_UNWIND;
+    if (started) {
+        *out = (crt__fs *)crt__call_result(cx);
+        return *out ? (*out)->call.result : CRT_PENDING;
+    }
+    if (!a || !b || (n && !data)) return CRT_EINVAL;
+    if (!crt__coop(cx)) return CRT_PENDING;
+    size_t an = strlen(a) + 1, bn = strlen(b) + 1;
+    if (n > SIZE_MAX / 4) return CRT_ENOMEM;
+    crt__fs *c = crt__fs_new(an + bn + n, run);
+    if (!c) return CRT_ENOMEM;
+    c->a = memcpy(c->bytes, a, an);
+    c->b = memcpy(c->bytes + an, b, bn);
+    c->data = c->bytes + an + bn;
+    if (n) memcpy(c->bytes + an + bn, data, n);
+    c->n = n;
+    c->arg = arg;
+    return crt__call_start(cx, &crt__op_file, &c->call);
+}
+// One that gives nothing but its result.
+static crt_poll crt__fs_do(crt_cx *cx, intptr_t (*run)(crt__call *), const char *a, const char *b, uint32_t arg)
+{
+    crt__fs *c;
+    crt_poll r = crt__fs_call(cx, run, a, b, NULL, 0, arg, &c);
+    if (c) crt__call_unref(&c->call);
+    return r;
+}
+// The same on an open file, not at its position.
+static crt_poll crt__file_call(crt_cx *cx, intptr_t (*run)(crt__call *), crt_file *f, int64_t offset,
+                               uint32_t arg, crt__fs **out)
+{
+    bool started = crt__fs_started(cx, run, f);
+    *out = NULL;
+    if (!crt__leaf(cx, &crt__op_file, started ? cx->slot->object : NULL)) return CRT_UNWIND;
+    if (started) {
+        *out = (crt__fs *)crt__call_result(cx);
+        return *out ? (*out)->call.result : CRT_PENDING;
+    }
+    if (!f) return CRT_EINVAL;
+    if (!crt__coop(cx)) return CRT_PENDING;
+    crt__fs *c = crt__fs_new(0, run);
+    if (!c) return CRT_ENOMEM;
+    c->file = crt__file_ref(f);
+    c->offset = offset;
+    c->arg = arg;
+    return crt__call_start(cx, &crt__op_file, &c->call);
+}
+static crt_poll crt__file_do(crt_cx *cx, intptr_t (*run)(crt__call *), crt_file *f, int64_t offset, uint32_t arg)
+{
+    crt__fs *c;
+    crt_poll r = crt__file_call(cx, run, f, offset, arg, &c);
+    if (c) crt__fs_drop(c);
+    return r;
+}
+
+// --- opening
+
+// An open descriptor becomes the file to be handed out; 0 or CRT_ENOMEM.
+static intptr_t crt__fs_made(crt__fs *c, int fd)
+{
+    crt_file *f = fd < 0 ? NULL : CRT_MALLOC(sizeof *f);
     if (fd < 0) return -errno;
-    // A hint for the first buffer, which files that are not plain do not give.
-    struct stat st;
-    size_t hint = 0;
-    if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0) hint = (size_t)crt__min(st.st_size, 1 << 30);
-    do {
-        if (f->n + 1 >= room) {   // always room for the zero
-            size_t more = room ? room * 2 : hint ? hint + 2 : 4096;
-            unsigned char *bigger = CRT_MALLOC(more);
-            if (!bigger) {
-                k = CRT_ENOMEM;
-                break;
-            }
-            if (f->n) memcpy(bigger, f->data, f->n);
-            if (f->data) CRT_FREE(f->data);
-            f->data = bigger;
-            room = more;
+    if (!f) return crt__fd_close(fd), CRT_ENOMEM;
+    memset(f, 0, sizeof *f);
+    f->refs = 1;
+    f->fd = fd;
+    f->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+    c->made = f;
+    return 0;
+}
+static crt_file *crt__fs_take_made(crt__fs *c)
+{
+    crt_file *f = c->made;
+    c->made = NULL;
+    return f;
+}
+// The flags of open(), or -1 for a description that says nothing sensible.
+static int crt__open_flags(const crt_fs_open_desc *d)
+{
+    bool writes = d->write || d->append;
+    int flags = d->read && writes ? O_RDWR : writes ? O_WRONLY : O_RDONLY;
+    if (!d->read && !writes) return -1;
+    if ((d->truncate && (!d->write || d->append)) || ((d->create || d->create_new) && !writes)) return -1;
+    if (d->append) flags |= O_APPEND;
+    if (d->truncate) flags |= O_TRUNC;
+    if (d->create || d->create_new) flags |= O_CREAT;
+    if (d->create_new) flags |= O_EXCL;
+    if (d->no_follow) flags |= O_NOFOLLOW;
+    return flags | O_CLOEXEC | O_NOCTTY;
+}
+static intptr_t crt__fs_open_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    int flags;
+    memcpy(&flags, c->data, sizeof flags);
+    return crt__fs_made(c, open(c->a, flags, (mode_t)c->arg));
+}
+CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f)
+{
+    static const crt_fs_open_desc reading = {.read = true};
+    if (!desc) desc = &reading;
+    int flags = crt__open_flags(desc);
+    uint32_t mode = desc->mode ? desc->mode : 0666;
+    crt__fs *c;
+    *f = NULL;
+    crt_poll r = crt__fs_call(cx, crt__fs_open_run, flags < 0 ? NULL : path, "", &flags, sizeof flags, mode, &c);
+    if (!c) return r;
+    *f = crt__fs_take_made(c);
+    crt__call_unref(&c->call);
+    return r;
+}
+CRTDEF void crt_file_close(crt_file **f)
+{
+    crt_file *old = f ? *f : NULL;
+    if (!old) return;
+    *f = NULL;
+    crt__file_unref(old);
+}
+CRTDEF intptr_t crt_file_fd(const crt_file *f) { return f ? f->fd : CRT_EINVAL; }
+
+// --- reading, writing, seeking: in hops of at most 2 MiB
+
+static intptr_t crt__move_once(crt__fs *c, size_t k)
+{
+    int fd = c->file->fd;
+    char *p = c->bytes + k;
+    off_t at = (off_t)(c->offset + (int64_t)k);
+    if (c->how & CRT__MOVE_READ)
+        return c->offset < 0 ? read(fd, p, c->n - k) : pread(fd, p, c->n - k, at);
+    return c->offset < 0 ? write(fd, p, c->n - k) : pwrite(fd, p, c->n - k, at);
+}
+// A seek gives the new position as the eight bytes that it reads.
+static intptr_t crt__move_seek(crt__fs *c)
+{
+    static const int whence[] = {SEEK_SET, SEEK_CUR, SEEK_END};
+    int64_t to;
+    memcpy(&to, c->bytes, sizeof to);
+    to = lseek(c->file->fd, (off_t)to, whence[c->arg]);
+    if (to < 0) return -errno;
+    memcpy(c->bytes, &to, sizeof to);
+    return (intptr_t)c->n;
+}
+static intptr_t crt__file_move_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    size_t k = 0;
+    intptr_t r = 0;
+    if (c->how & CRT__MOVE_SEEK) {
+        r = crt__move_seek(c);
+    } else {
+        do {
+            while ((r = crt__move_once(c, k)) < 0 && errno == EINTR) {}
+            if (r > 0) k += (size_t)r;
+        } while ((c->how & CRT__MOVE_ALL) && r > 0 && k < c->n);
+        r = r < 0 ? -errno : (intptr_t)k;
+        if (c->how & CRT__MOVE_READ) c->moved = k;
+    }
+    crt__fs_end(c, true);
+    return r;
+}
+// Bytes that an earlier read has left, under the turn. How many were copied.
+static size_t crt__take_kept(crt_file *f, void *in, size_t n)
+{
+    crt__fs *kept = f->kept;
+    if (!kept) return 0;
+    n = crt__min(n, kept->n);
+    memcpy(in, kept->bytes + kept->done, n);
+    kept->done += n;
+    kept->n -= n;
+    if (kept->n) return n;
+    f->kept = NULL;
+    crt__call_unref(&kept->call);
+    return n;
+}
+// A hop of a transfer of `whole` bytes, `done` of which are behind it; not yet started.
+static crt__fs *crt__move_new(crt_file *f, size_t whole, size_t done, int64_t offset, uint32_t how, uint32_t arg)
+{
+    size_t n = crt__min(whole - done, (size_t)CRT__FILE_MOST);
+    crt__fs *c = crt__fs_new(n, crt__file_move_run);
+    if (!c) return NULL;
+    c->file = f;
+    c->whole = whole;
+    c->done = done;
+    c->n = n;
+    c->offset = offset;
+    c->how = how;
+    c->arg = arg;
+    return c;
+}
+// Takes over the reference to f.
+static crt_poll crt__move_begin(crt_cx *cx, crt_file *f, void *in, const void *out, size_t n, int64_t offset,
+                                uint32_t how, uint32_t arg)
+{
+    crt__fs *c = crt__move_new(f, n, 0, offset, how, arg);
+    if (!c) return crt__file_unref(f), CRT_ENOMEM;
+    if (offset == CRT__AT_POSITION) {
+        crt_poll r = crt__turn_take(cx, f, c);
+        if (r == 0 && (how & CRT__MOVE_READ) && !(how & CRT__MOVE_SEEK)) {
+            c->done = crt__take_kept(f, in, n);
+            c->n = crt__min(n - c->done, c->n);
+            if (c->done == n || (c->done && !(how & CRT__MOVE_ALL))) r = (crt_poll)c->done;
         }
-        while ((k = read(fd, f->data + f->n, room - f->n - 1)) < 0 && errno == EINTR) {}
-        if (k < 0) k = -errno;
-        else f->n += (size_t)k;
-    } while (k > 0);
-    if (k == 0) f->data[f->n] = 0;
+        if (r != 0) return crt__call_unref(&c->call), r;
+    }
+    if (!in) memcpy(c->bytes, out, c->n);
+    else if (how & CRT__MOVE_SEEK) memcpy(c->bytes, in, c->n);
+    return crt__call_start(cx, &crt__op_file, &c->call);
+}
+// The next hop has what this one had: the file and the turn.
+static crt_poll crt__move_on(crt_cx *cx, crt__fs *c, const void *out)
+{
+    int64_t offset = c->offset < 0 ? c->offset : c->offset + (int64_t)c->call.result;
+    crt__fs *next = crt__move_new(c->file, c->whole, c->done, offset, c->how, c->arg);
+    if (next) {
+        crt__lock(&c->file->lock);
+        next->turn = c->turn;
+        if (c->turn) c->file->owner = next;
+        c->turn = false;
+        crt__unlock(&c->file->lock);
+        c->file = NULL;
+    }
+    crt__call_unref(&c->call);
+    if (!next) return CRT_ENOMEM;
+    if (out) memcpy(next->bytes, (const char *)out + next->done, next->n);
+    return crt__call_start(cx, &crt__op_file, &next->call);
+}
+static crt_poll crt__move_taken(crt_cx *cx, crt__fs *c, void *in, const void *out)
+{
+    crt_poll r = c->call.result;
+    if (r >= 0) {
+        if (in) memcpy((char *)in + c->done, c->bytes, (size_t)r);
+        c->done += (size_t)r;
+        bool short_ = (c->how & CRT__MOVE_ALL) && c->done < c->whole;
+        if (short_ && r > 0) return crt__move_on(cx, c, out);
+        r = !short_ ? (crt_poll)c->done : in ? CRT_EEOF : -EIO;
+    }
+    crt__fs_drop(c);
+    return r;
+}
+static crt_poll crt__file_move(crt_cx *cx, crt_file *f, void *in, const void *out, size_t n, int64_t offset,
+                               uint32_t how, uint32_t arg)
+{
+    bool started = crt__fs_started(cx, crt__file_move_run, f) && ((crt__fs *)cx->slot->object)->how == how;
+    bool valid = (in || out) && n <= INTPTR_MAX && offset >= CRT__AT_POSITION && arg <= CRT_SEEK_END;
+    crt_poll r = crt__turn_enter(cx, &f, &n, started, valid);
+    if (r == 0) return crt__move_begin(cx, f, in, out, n, offset, how, arg);
+    if (r != 1) return r;
+    crt__fs *c = (crt__fs *)crt__call_result(cx);
+    return c ? crt__move_taken(cx, c, in, out) : CRT_PENDING;
+}
+// A negative offset that a caller gave is not a position.
+static int64_t crt__checked(int64_t offset) { return offset < 0 ? CRT__AT_POSITION - 1 : offset; }
+
+CRTDEF crt_poll crt_file_read(crt_cx *cx, crt_file *f, void *buf, size_t n)
+{
+    return crt__file_move(cx, f, buf, NULL, n, CRT__AT_POSITION, CRT__MOVE_READ, 0);
+}
+CRTDEF crt_poll crt_file_read_exact(crt_cx *cx, crt_file *f, void *buf, size_t n)
+{
+    return crt__file_move(cx, f, buf, NULL, n, CRT__AT_POSITION, CRT__MOVE_READ | CRT__MOVE_ALL, 0);
+}
+CRTDEF crt_poll crt_file_write(crt_cx *cx, crt_file *f, const void *buf, size_t n)
+{
+    return crt__file_move(cx, f, NULL, buf, n, CRT__AT_POSITION, 0, 0);
+}
+CRTDEF crt_poll crt_file_write_all(crt_cx *cx, crt_file *f, const void *buf, size_t n)
+{
+    return crt__file_move(cx, f, NULL, buf, n, CRT__AT_POSITION, CRT__MOVE_ALL, 0);
+}
+CRTDEF crt_poll crt_file_pread(crt_cx *cx, crt_file *f, void *buf, size_t n, int64_t offset)
+{
+    return crt__file_move(cx, f, buf, NULL, n, crt__checked(offset), CRT__MOVE_READ, 0);
+}
+CRTDEF crt_poll crt_file_pread_exact(crt_cx *cx, crt_file *f, void *buf, size_t n, int64_t offset)
+{
+    return crt__file_move(cx, f, buf, NULL, n, crt__checked(offset), CRT__MOVE_READ | CRT__MOVE_ALL, 0);
+}
+CRTDEF crt_poll crt_file_pwrite(crt_cx *cx, crt_file *f, const void *buf, size_t n, int64_t offset)
+{
+    return crt__file_move(cx, f, NULL, buf, n, crt__checked(offset), 0, 0);
+}
+CRTDEF crt_poll crt_file_pwrite_all(crt_cx *cx, crt_file *f, const void *buf, size_t n, int64_t offset)
+{
+    return crt__file_move(cx, f, NULL, buf, n, crt__checked(offset), CRT__MOVE_ALL, 0);
+}
+CRTDEF crt_poll crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whence, int64_t *position)
+{
+    crt_poll r = crt__file_move(cx, f, &offset, NULL, sizeof offset, CRT__AT_POSITION,
+                                CRT__MOVE_READ | CRT__MOVE_SEEK, (uint32_t)whence);
+    if (r > 0 && position) *position = offset;
+    return crt__min(r, 0);
+}
+
+// --- the rest on open files
+
+static intptr_t crt__file_sync_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    return (c->arg ? fdatasync(c->file->fd) : fsync(c->file->fd)) ? -errno : 0;
+}
+static intptr_t crt__file_length_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    return ftruncate(c->file->fd, (off_t)c->offset) ? -errno : 0;
+}
+static intptr_t crt__file_mode_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    return fchmod(c->file->fd, (mode_t)c->arg) ? -errno : 0;
+}
+CRTDEF crt_poll crt_file_sync(crt_cx *cx, crt_file *f) { return crt__file_do(cx, crt__file_sync_run, f, 0, 0); }
+CRTDEF crt_poll crt_file_sync_data(crt_cx *cx, crt_file *f) { return crt__file_do(cx, crt__file_sync_run, f, 0, 1); }
+CRTDEF crt_poll crt_file_set_len(crt_cx *cx, crt_file *f, int64_t length)
+{
+    return crt__file_do(cx, crt__file_length_run, length < 0 ? NULL : f, length, 0);
+}
+CRTDEF crt_poll crt_file_set_mode(crt_cx *cx, crt_file *f, uint32_t mode)
+{
+    return crt__file_do(cx, crt__file_mode_run, f, 0, mode);
+}
+
+// --- what a file is
+
+static int64_t crt__ns(struct timespec t)
+{
+    const int64_t most = INT64_MAX / 1000000000 - 1;   // the year 2262
+    int64_t s = (int64_t)t.tv_sec;
+    return (s > most ? most : s < -most ? -most : s) * 1000000000 + t.tv_nsec;
+}
+static uint32_t crt__kind_of(mode_t mode)
+{
+    return S_ISREG(mode) ? CRT_FS_FILE : S_ISDIR(mode) ? CRT_FS_DIR : S_ISLNK(mode) ? CRT_FS_SYMLINK
+         : S_ISFIFO(mode) ? CRT_FS_FIFO : S_ISSOCK(mode) ? CRT_FS_SOCKET : S_ISCHR(mode) ? CRT_FS_CHAR
+         : S_ISBLK(mode) ? CRT_FS_BLOCK : CRT_FS_OTHER;
+}
+enum { CRT__STAT_OPEN, CRT__STAT_FOLLOW, CRT__STAT_LINK };
+static intptr_t crt__fs_stat_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    struct stat st;
+    int e = c->arg == CRT__STAT_OPEN ? fstat(c->file->fd, &st) : c->arg == CRT__STAT_LINK ? lstat(c->a, &st)
+                                                                                          : stat(c->a, &st);
+    if (e) return -errno;
+    c->st.size = (uint64_t)st.st_size;
+    c->st.ino = st.st_ino;
+    c->st.dev = st.st_dev;
+    c->st.nlink = st.st_nlink;
+    c->st.allocated = (uint64_t)st.st_blocks * 512;
+    c->st.atime_ns = crt__ns(st.st_atim);
+    c->st.mtime_ns = crt__ns(st.st_mtim);
+    c->st.ctime_ns = crt__ns(st.st_ctim);
+    c->st.kind = crt__kind_of(st.st_mode);
+    c->st.mode = st.st_mode & 07777;
+    c->st.uid = st.st_uid;
+    c->st.gid = st.st_gid;
+    return 0;
+}
+static crt_poll crt__stat_taken(crt__fs *c, crt_poll r, crt_fs_stat *st)
+{
+    if (!c) return r;
+    if (r == 0) *st = c->st;
+    crt__fs_drop(c);
+    return r;
+}
+static crt_poll crt__fs_stat_path(crt_cx *cx, const char *path, uint32_t how, crt_fs_stat *st)
+{
+    crt__fs *c;
+    crt_poll r = crt__fs_call(cx, crt__fs_stat_run, st ? path : NULL, "", NULL, 0, how, &c);
+    return crt__stat_taken(c, r, st);
+}
+CRTDEF crt_poll crt_file_metadata(crt_cx *cx, crt_file *f, crt_fs_stat *st)
+{
+    crt__fs *c;
+    crt_poll r = crt__file_call(cx, crt__fs_stat_run, st ? f : NULL, 0, CRT__STAT_OPEN, &c);
+    return crt__stat_taken(c, r, st);
+}
+CRTDEF crt_poll crt_fs_metadata(crt_cx *cx, const char *path, crt_fs_stat *st)
+{
+    return crt__fs_stat_path(cx, path, CRT__STAT_FOLLOW, st);
+}
+CRTDEF crt_poll crt_fs_lstat(crt_cx *cx, const char *path, crt_fs_stat *st)
+{
+    return crt__fs_stat_path(cx, path, CRT__STAT_LINK, st);
+}
+CRTDEF crt_poll crt_fs_exists(crt_cx *cx, const char *path)
+{
+    crt_fs_stat st;
+    crt_poll r = crt_fs_metadata(cx, path, &st);
+    return r == 0 ? 1 : r == -ENOENT || r == -ENOTDIR ? 0 : r;
+}
+
+// --- on paths: one system call each
+
+#define CRT__FS_RUN(name, failed)                                                          \
+    static intptr_t crt__fs_##name##_run(crt__call *call)                                  \
+    {                                                                                      \
+        crt__fs *c = (crt__fs *)call;                                                      \
+        return (failed) ? -errno : 0;                                                      \
+    }
+CRT__FS_RUN(create_dir, mkdir(c->a, (mode_t)c->arg))
+CRT__FS_RUN(remove_file, unlink(c->a))
+CRT__FS_RUN(remove_dir, rmdir(c->a))
+CRT__FS_RUN(rename, rename(c->a, c->b))
+CRT__FS_RUN(hard_link, link(c->a, c->b))
+CRT__FS_RUN(symlink, symlink(c->a, c->b))
+CRT__FS_RUN(set_mode, chmod(c->a, (mode_t)c->arg))
+
+CRTDEF crt_poll crt_fs_create_dir(crt_cx *cx, const char *path, uint32_t mode)
+{
+    return crt__fs_do(cx, crt__fs_create_dir_run, path, "", mode ? mode : 0777);
+}
+CRTDEF crt_poll crt_fs_remove_file(crt_cx *cx, const char *path)
+{
+    return crt__fs_do(cx, crt__fs_remove_file_run, path, "", 0);
+}
+CRTDEF crt_poll crt_fs_remove_dir(crt_cx *cx, const char *path)
+{
+    return crt__fs_do(cx, crt__fs_remove_dir_run, path, "", 0);
+}
+CRTDEF crt_poll crt_fs_rename(crt_cx *cx, const char *from, const char *to)
+{
+    return crt__fs_do(cx, crt__fs_rename_run, from, to, 0);
+}
+CRTDEF crt_poll crt_fs_hard_link(crt_cx *cx, const char *from, const char *to)
+{
+    return crt__fs_do(cx, crt__fs_hard_link_run, from, to, 0);
+}
+CRTDEF crt_poll crt_fs_symlink(crt_cx *cx, const char *target, const char *path)
+{
+    return crt__fs_do(cx, crt__fs_symlink_run, target, path, 0);
+}
+CRTDEF crt_poll crt_fs_set_mode(crt_cx *cx, const char *path, uint32_t mode)
+{
+    return crt__fs_do(cx, crt__fs_set_mode_run, path, "", mode);
+}
+
+// --- on paths: more than one
+
+// 0 if it is a directory now.
+static int crt__make_dir(const char *path, mode_t mode)
+{
+    struct stat st;
+    if (!mkdir(path, mode)) return 0;
+    int e = errno;
+    if (e != ENOENT && !stat(path, &st) && S_ISDIR(st.st_mode)) return 0;
+    return -e;
+}
+// Cuts the path at its last slashes until something can be made, then puts them back.
+static intptr_t crt__fs_create_dir_all_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    char *path = c->bytes;   // the copy of the path
+    size_t whole = strlen(path), n = whole;
+    while (whole > 1 && path[whole - 1] == '/') path[--whole] = 0;
+    int e = crt__make_dir(path, (mode_t)c->arg);
+    for (n = whole; e == -ENOENT && n;) {
+        while (n && path[n - 1] != '/') n--;
+        while (n && path[n - 1] == '/') n--;
+        if (!n) return e;
+        path[n] = 0;
+        e = crt__make_dir(path, (mode_t)c->arg);
+    }
+    while (e == 0 && n < whole) {
+        path[n] = '/';
+        n += strlen(path + n);
+        e = crt__make_dir(path, (mode_t)c->arg);
+    }
+    return e;
+}
+CRTDEF crt_poll crt_fs_create_dir_all(crt_cx *cx, const char *path, uint32_t mode)
+{
+    return crt__fs_do(cx, crt__fs_create_dir_all_run, path, "", mode ? mode : 0777);
+}
+
+// The directories from the top to the one being emptied, each open.
+typedef struct crt__level {
+    struct crt__level *up;
+    DIR *dir;
+    char name[];
+} crt__level;
+
+// Goes down into a directory of `at`; -ENOTDIR if it is something else, a link too.
+static int crt__level_push(crt__level **top, int at, const char *name)
+{
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return errno == ELOOP ? -ENOTDIR : -errno;
+    size_t n = strlen(name) + 1;
+    crt__level *l = CRT_MALLOC(sizeof *l + n);
+    if (l && (l->dir = fdopendir(fd))) {
+        memcpy(l->name, name, n);
+        l->up = *top;
+        *top = l;
+        return 0;
+    }
+    if (l) CRT_FREE(l);
     crt__fd_close(fd);
+    return CRT_ENOMEM;
+}
+static int crt__level_pop(crt__level **top)
+{
+    crt__level *l = *top;
+    *top = l->up;
+    closedir(l->dir);
+    int e = unlinkat(l->up ? dirfd(l->up->dir) : AT_FDCWD, l->name, AT_REMOVEDIR) ? -errno : 0;
+    CRT_FREE(l);
+    return e == -ENOENT ? 0 : e;
+}
+static bool crt__is_dot(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
+
+// The next entry of the lowest directory; up again when it is empty.
+static int crt__level_step(crt__level **top)
+{
+    errno = 0;
+    struct dirent *d = readdir((*top)->dir);
+    if (!d) return errno ? -errno : crt__level_pop(top);
+    if (crt__is_dot(d->d_name)) return 0;
+    int at = dirfd((*top)->dir), e = -ENOTDIR;
+    if (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN) e = crt__level_push(top, at, d->d_name);
+    if (e == -ENOTDIR) e = unlinkat(at, d->d_name, 0) ? -errno : 0;
+    return e == -ENOENT ? 0 : e;
+}
+static intptr_t crt__fs_remove_all_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    crt__level *top = NULL;
+    struct stat st;
+    if (!lstat(c->a, &st) && S_ISLNK(st.st_mode)) return unlink(c->a) ? -errno : 0;
+    int e = crt__level_push(&top, AT_FDCWD, c->a);
+    while (top && e == 0) e = crt__call_abandoned(call) ? CRT_ECANCELED : crt__level_step(&top);
+    while (top) {
+        crt__level *l = top;
+        top = l->up;
+        closedir(l->dir);
+        CRT_FREE(l);
+    }
+    return e;
+}
+CRTDEF crt_poll crt_fs_remove_dir_all(crt_cx *cx, const char *path)
+{
+    return crt__fs_do(cx, crt__fs_remove_all_run, path, "", 0);
+}
+
+// Bytes by the kernel where it can, by hand where not; those of /proc have no size that
+// the kernel could believe. How many at this step, 0 at the end, or -errno.
+static intptr_t crt__copy_step(int from, int to, char *buf, size_t n, bool *by_hand)
+{
+    intptr_t k;
+    if (!*by_hand) {
+        if ((k = crt__file_copy_some(from, to)) > 0) return k;
+        *by_hand = true;
+    }
+    while ((k = read(from, buf, n)) < 0 && errno == EINTR) {}
+    if (k <= 0) return k < 0 ? -errno : 0;
+    for (intptr_t done = 0, w; done < k; done += w) {
+        while ((w = write(to, buf + done, (size_t)(k - done))) < 0 && errno == EINTR) {}
+        if (w <= 0) return w < 0 ? -errno : -EIO;
+    }
     return k;
 }
-static intptr_t crt__file_write_run(crt__call *call)
+static intptr_t crt__copy_open(crt__call *call, int from, int to)
 {
-    crt__file *f = (crt__file *)call;
+    crt__fs *c = (crt__fs *)call;
+    struct stat a, b;
+    bool by_hand = false;
+    enum { ROOM = 65536 };
+    if (fstat(from, &a) || fstat(to, &b)) return -errno;
+    if (!S_ISREG(a.st_mode) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino)) return CRT_EINVAL;
+    // Plain files take the mode before the data, so that nobody else reads it.
+    if (S_ISREG(b.st_mode) && (ftruncate(to, 0) || fchmod(to, a.st_mode & 07777))) return -errno;
+    if (!(c->out = CRT_MALLOC(ROOM))) return CRT_ENOMEM;
+    for (intptr_t k; (k = crt__copy_step(from, to, c->out, ROOM, &by_hand)) != 0; c->st.size += (uint64_t)k) {
+        if (k < 0) return k;
+        if (crt__call_abandoned(call)) return CRT_ECANCELED;
+    }
+    return 0;
+}
+static intptr_t crt__fs_copy_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    int from = open(c->a, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);   // a FIFO must not hold it up
+    if (from < 0) return -errno;
+    struct stat st;
+    intptr_t r = fstat(from, &st) ? -errno : S_ISREG(st.st_mode) ? 0 : CRT_EINVAL;
+    int to = r ? -1 : open(c->b, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, st.st_mode & 0777);
+    if (r == 0) r = to < 0 ? -errno : crt__copy_open(call, from, to);
+    if (to >= 0 && close(to) && r == 0 && errno != EINTR) r = -errno;
+    crt__fd_close(from);
+    return r;
+}
+CRTDEF crt_poll crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64_t *bytes)
+{
+    crt__fs *c;
+    crt_poll r = crt__fs_call(cx, crt__fs_copy_run, from, to, NULL, 0, 0, &c);
+    if (!c) return r;
+    if (bytes) *bytes = c->st.size;
+    crt__call_unref(&c->call);
+    return r;
+}
+
+// --- names
+
+static char *crt__text(const char *from, size_t n)
+{
+    char *text = CRT_MALLOC(n + 1);
+    if (!text) return NULL;
+    memcpy(text, from, n);
+    text[n] = 0;
+    return text;
+}
+static intptr_t crt__fs_read_link_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    for (size_t room = 256;; room *= 2) {
+        if (!(c->out = CRT_MALLOC(room))) return CRT_ENOMEM;
+        ssize_t n = readlink(c->a, c->out, room);
+        if (n < 0) return -errno;
+        if ((size_t)n < room) {
+            ((char *)c->out)[n] = 0;
+            return 0;
+        }
+        CRT_FREE(c->out);
+        c->out = NULL;
+    }
+}
+static intptr_t crt__fs_canonical_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    char *real = realpath(c->a, NULL);
+    if (!real) return -errno;
+    c->out = crt__text(real, strlen(real));
+    free(real);   // the C library's, not CRT_MALLOC's
+    return c->out ? 0 : CRT_ENOMEM;
+}
+static crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call *), const char *path, char **text)
+{
+    crt__fs *c;
+    *text = NULL;
+    crt_poll r = crt__fs_call(cx, run, path, "", NULL, 0, 0, &c);
+    if (!c) return r;
+    if (r == 0) {
+        *text = c->out;
+        c->out = NULL;
+        c->temp = 0;
+    }
+    crt__call_unref(&c->call);
+    return r;
+}
+CRTDEF crt_poll crt_fs_read_link(crt_cx *cx, const char *path, char **target)
+{
+    return crt__fs_text(cx, crt__fs_read_link_run, path, target);
+}
+CRTDEF crt_poll crt_fs_canonicalize(crt_cx *cx, const char *path, char **real)
+{
+    return crt__fs_text(cx, crt__fs_canonical_run, path, real);
+}
+
+static const char *crt__temp_place(const char *dir)
+{
+    if (!dir) dir = getenv("TMPDIR");
+    return dir && *dir ? dir : "/tmp";
+}
+static bool crt__temp_template(crt__fs *c)
+{
+    static const char tail[] = "/crt-XXXXXX";
+    size_t n = strlen(c->a);
+    char *name = CRT_MALLOC(n + sizeof tail);
+    if (!name) return false;
+    memcpy(name, c->a, n);
+    memcpy(name + n, tail, sizeof tail);
+    c->out = name;
+    return true;
+}
+static intptr_t crt__fs_temp_file_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    if (!crt__temp_template(c)) return CRT_ENOMEM;
+    int fd = mkostemp(c->out, O_CLOEXEC);
+    if (fd >= 0 && c->arg) unlink(c->out);
+    else if (fd >= 0) c->temp = CRT__TEMP_FILE;   // removed in the end, unless its name is handed out
+    return crt__fs_made(c, fd);
+}
+static intptr_t crt__fs_temp_dir_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    if (!crt__temp_template(c)) return CRT_ENOMEM;
+    if (!mkdtemp(c->out)) return -errno;
+    c->temp = CRT__TEMP_DIR;
+    return 0;
+}
+CRTDEF crt_poll crt_fs_temp_file(crt_cx *cx, const char *dir, crt_file **f, char **path)
+{
+    crt__fs *c;
+    *f = NULL;
+    if (path) *path = NULL;
+    crt_poll r = crt__fs_call(cx, crt__fs_temp_file_run, crt__temp_place(dir), "", NULL, 0, !path, &c);
+    if (!c) return r;
+    *f = crt__fs_take_made(c);
+    if (r == 0 && path) {
+        *path = c->out;
+        c->out = NULL;
+        c->temp = 0;
+    }
+    crt__call_unref(&c->call);
+    return r;
+}
+CRTDEF crt_poll crt_fs_temp_dir(crt_cx *cx, const char *dir, char **path)
+{
+    return crt__fs_text(cx, crt__fs_temp_dir_run, crt__temp_place(dir), path);
+}
+
+// --- directories
+
+static intptr_t crt__fs_read_dir_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    crt_dir *d = CRT_MALLOC(sizeof *d);
+    if (!d) return CRT_ENOMEM;
+    memset(&d->file, 0, sizeof d->file);
+    d->at = d->count = 0;
+    if (!(d->stream = opendir(c->a))) {
+        int e = -errno;
+        CRT_FREE(d);
+        return e;
+    }
+    d->file.refs = 1;
+    d->file.dir = d;
+    d->file.fd = dirfd(d->stream);
+    c->made = &d->file;
+    return 0;
+}
+CRTDEF crt_poll crt_fs_read_dir(crt_cx *cx, const char *path, crt_dir **d)
+{
+    crt__fs *c;
+    *d = NULL;
+    crt_poll r = crt__fs_call(cx, crt__fs_read_dir_run, path, "", NULL, 0, 0, &c);
+    if (!c) return r;
+    crt_file *f = crt__fs_take_made(c);
+    if (f) *d = f->dir;
+    crt__call_unref(&c->call);
+    return r;
+}
+static uint32_t crt__entry_kind(int dir, const struct dirent *d)
+{
+    struct stat st;
+    switch (d->d_type) {
+    case DT_REG: return CRT_FS_FILE;
+    case DT_DIR: return CRT_FS_DIR;
+    case DT_LNK: return CRT_FS_SYMLINK;
+    case DT_FIFO: return CRT_FS_FIFO;
+    case DT_SOCK: return CRT_FS_SOCKET;
+    case DT_CHR: return CRT_FS_CHAR;
+    case DT_BLK: return CRT_FS_BLOCK;
+    default: return fstatat(dir, d->d_name, &st, AT_SYMLINK_NOFOLLOW) ? CRT_FS_OTHER : crt__kind_of(st.st_mode);
+    }
+}
+// Fills the batch. An error is told only when there is nothing before it to hand out.
+static intptr_t crt__dir_next_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    crt_dir *d = c->file->dir;
     intptr_t r = 0;
-    int fd = open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    for (d->at = d->count = 0; d->count < CRT__DIR_BATCH;) {
+        errno = 0;
+        struct dirent *e = readdir(d->stream);
+        if (!e) {
+            if (!d->count) r = -errno;
+            break;
+        }
+        if (crt__is_dot(e->d_name)) continue;
+        size_t n = strlen(e->d_name) + 1;
+        if (n > CRT__NAME_ROOM) {   // no Linux file system has such names
+            r = -ENAMETOOLONG;
+            break;
+        }
+        crt_fs_dirent *out = &d->entry[d->count];
+        out->name = memcpy(d->name[d->count], e->d_name, n);
+        out->ino = e->d_ino;
+        out->kind = crt__entry_kind(d->file.fd, e);
+        out->reserved = 0;
+        d->count++;
+    }
+    crt__fs_end(c, true);
+    return r;
+}
+CRTDEF crt_poll crt_dir_next(crt_cx *cx, crt_dir *d, crt_fs_dirent *e)
+{
+    crt_file *f = d ? &d->file : NULL;
+    bool started = crt__fs_started(cx, crt__dir_next_run, f);
+    size_t n = 0;
+    crt__fs *c;
+    crt_poll r = crt__turn_enter(cx, &f, &n, started, e != NULL);
+    if (r == 0) {
+        if (!(c = crt__fs_new(0, crt__dir_next_run))) return crt__file_unref(f), CRT_ENOMEM;
+        c->file = f;
+        r = crt__turn_take(cx, f, c);
+        if (r == 0 && f->dir->at == f->dir->count) return crt__call_start(cx, &crt__op_file, &c->call);
+        if (r != 0) return crt__call_unref(&c->call), r;
+    } else {
+        if (r != 1) return r;
+        if (!(c = (crt__fs *)crt__call_result(cx))) return CRT_PENDING;
+        r = c->call.result;
+    }
+    d = c->file->dir;
+    if (r == 0 && d->at < d->count) {
+        *e = d->entry[d->at++];
+        r = 1;
+    }
+    crt__fs_drop(c);
+    return r;
+}
+CRTDEF void crt_dir_close(crt_dir **d)
+{
+    crt_dir *old = d ? *d : NULL;
+    if (!old) return;
+    *d = NULL;
+    crt__file_unref(&old->file);
+}
+
+// --- whole files
+
+static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
+{
+    crt__fs *c = (crt__fs *)call;
+    size_t room = 0;
+    ssize_t k;
+    // A hint for the first buffer, which files that are not plain do not give.
+    struct stat st;
+    size_t hint = 4096;
+    if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0) {
+        if ((uint64_t)st.st_size > most) return -EFBIG;
+        hint = (size_t)crt__min(st.st_size, 1 << 30) + 2;
+    }
+    do {
+        if (crt__call_abandoned(call)) return CRT_ECANCELED;
+        if (!crt__grow(&c->out, c->out_n, &room, hint)) return CRT_ENOMEM;
+        while ((k = read(fd, (char *)c->out + c->out_n, room - c->out_n - 1)) < 0 && errno == EINTR) {}
+        if (k < 0) return -errno;
+        c->out_n += (size_t)k;
+        if (c->out_n > most) return -EFBIG;
+    } while (k > 0);
+    ((char *)c->out)[c->out_n] = 0;
+    return 0;
+}
+static intptr_t crt__fs_read_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    int fd = open(c->a, O_RDONLY | O_CLOEXEC);
+    size_t most;
     if (fd < 0) return -errno;
-    for (size_t done = 0; done < f->n && r == 0;) {
-        ssize_t k = write(fd, f->data + done, f->n - done);
+    memcpy(&most, c->data, sizeof most);
+    intptr_t r = crt__read_all(call, fd, most);
+    crt__fd_close(fd);
+    return r;
+}
+static intptr_t crt__fs_write_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    intptr_t r = 0;
+    int fd = open(c->a, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return -errno;
+    for (size_t done = 0; done < c->n && r == 0;) {
+        ssize_t k = write(fd, c->data + done, c->n - done);
         if (k >= 0) done += (size_t)k;
         else if (errno != EINTR) r = -errno;
     }
     if (close(fd) && r == 0 && errno != EINTR) r = -errno;
     return r;
 }
-static void crt__file_clean(crt__call *call)
+CRTDEF crt_poll crt_fs_read_file_max(crt_cx *cx, const char *path, size_t most, void **data, size_t *n)
 {
-    crt__file *f = (crt__file *)call;
-    if (call->run == crt__file_read_run && f->data) CRT_FREE(f->data);
-}
-static crt__file *crt__file_new(const char *path, const void *data, size_t n, intptr_t (*run)(crt__call *))
-{
-    size_t k = strlen(path) + 1;
-    if (n > SIZE_MAX / 2) return NULL;
-    crt__file *f = crt__call_new(sizeof *f + k + n, run, crt__file_clean);
-    if (!f) return NULL;
-    memcpy(f->path, path, k);
-    if (data) {
-        f->data = (unsigned char *)f->path + k;
-        f->n = n;
-        if (n) memcpy(f->data, data, n);
+    crt__fs *c;
+    *data = NULL;
+    *n = 0;
+    crt_poll r = crt__fs_call(cx, crt__fs_read_run, path, "", &most, sizeof most, 0, &c);
+    if (!c) return r;
+    if (r == 0) {
+        *data = c->out;
+        *n = c->out_n;
+        c->out = NULL;
     }
-    return f;
-}
-static const crt__op crt__op_file = {"file", crt__op_call_cancel};
-
-// Starts the call at the first poll; later its result, with *out the caller's.
-static crt_poll crt__file_call(crt_cx *cx, const char *path, const void *data, size_t n,
-                               intptr_t (*run)(crt__call *), crt__file **out)
-{
-    *out = NULL;
-    if (!crt__leaf(cx, &crt__op_file, cx->slot->op == &crt__op_file ? cx->slot->object : NULL)) return CRT_UNWIND;
-    if (!cx->slot->op) {
-        if (!path) return CRT_EINVAL;
-        if (!crt__coop(cx)) return CRT_PENDING;
-        crt__file *f = crt__file_new(path, data, n, run);
-        return f ? crt__call_start(cx, &crt__op_file, &f->call) : CRT_ENOMEM;
-    }
-    *out = (crt__file *)crt__call_result(cx);
-    return *out ? (*out)->call.result : CRT_PENDING;
+    crt__call_unref(&c->call);
+    return r;
 }
 CRTDEF crt_poll crt_fs_read_file(crt_cx *cx, const char *path, void **data, size_t *n)
 {
-    crt__file *f;
-    *data = NULL;
-    *n = 0;
-    crt_poll r = crt__file_call(cx, path, NULL, 0, crt__file_read_run, &f);
-    if (!f) return r;
-    if (r == 0) {
-        *data = f->data;
-        *n = f->n;
-        f->data = NULL;
-    }
-    crt__call_unref(&f->call);
-    return r;
+    return crt_fs_read_file_max(cx, path, SIZE_MAX, data, n);
 }
 CRTDEF crt_poll crt_fs_write_file(crt_cx *cx, const char *path, const void *data, size_t n)
 {
-    crt__file *f;
-    crt_poll r = crt__file_call(cx, path, n ? data : "", n, crt__file_write_run, &f);
-    if (f) crt__call_unref(&f->call);
+    crt__fs *c;
+    crt_poll r = crt__fs_call(cx, crt__fs_write_run, path, "", data, n, 0, &c);
+    if (c) crt__call_unref(&c->call);
     return r;
 }
 #endif   // CRT_NO_FS
@@ -9308,6 +10632,7 @@ static void crt__signal_unlink(crt_slot *slot)
 static void crt__signal_wake(crt_runtime *rt)
 {
     crt__list ready = {NULL, NULL};
+    bool child = false;
     char drain[64];
     (void)rt;
     while (read(crt__signals.pipe[0], drain, sizeof drain) > 0) {}
@@ -9316,6 +10641,7 @@ static void crt__signal_wake(crt_runtime *rt)
         if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) continue;
         if (!crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST)) continue;
         crt__signals.count[sig]++;
+        if (sig == SIGCHLD) child = true;
         for (crt_slot *s = crt__signals.waiters, *after; s; s = after) {
             after = s->next;
             if (s->extra != (uint32_t)sig) continue;
@@ -9326,6 +10652,7 @@ static void crt__signal_wake(crt_runtime *rt)
     }
     crt__unlock(&crt__signals.lock);
     crt__submit_list(&ready);
+    if (child) crt__process_sweep();
 }
 static void crt__op_signal_cancel(crt_slot *slot)
 {
@@ -9414,6 +10741,731 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
     return r;
 }
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
+
+// ---------------------------------------------------------------------------
+// >>process       child processes
+// ---------------------------------------------------------------------------
+// A spawn is one call (see >>calls): the job makes the pipes, starts the child and
+// watches it, so that what the task takes is whole, and what nobody takes is killed.
+// vfork, since it costs the same however much memory this process has: the child runs
+// on the memory of the parent, which stands still until the child executes. So between
+// the two there is nothing but system calls, on what was laid out before, and ids are
+// set without the C library, which would set them for the parent's threads. An error
+// comes back through a pipe that a successful execve closes.
+//
+// All children are in one list. The reactor tells of an end through the pidfd (or all
+// hear SIGCHLD). A child whose handle is gone stays in the list, and each such event,
+// spawn and close sweeps it: no thread, no task and no memory is needed to reap it.
+// Under the lock: what has been reaped, so that no signal goes to a number that is
+// another's by now.
+
+#ifndef CRT_NO_PROCESS
+#include <sys/wait.h>
+
+struct crt_process {
+    crt_process *next, *prev;
+    crt_runtime *rt;        // a reference, until the runtime has ended and the handle is gone
+    crt__sock *sock;        // its pidfd; NULL: there is none
+    crt_stream *io[3];      // atomic: the other ends of its pipes
+    int pid;
+    bool reaped, lost;      // `lost`: somebody else took its status
+    bool closed, kill_on_drop, own_group;
+    crt_exit_status status;
+};
+static struct {
+    uint32_t lock;
+    crt_process *first;
+} crt__children;
+
+CRTDEF bool crt_exit_ok(const crt_exit_status *status) { return !status->signal && !status->code; }
+
+// Under the lock. 1: it has ended, 0: not yet, or -ECHILD.
+static int crt__process_reap(crt_process *p)
+{
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    if (!p->reaped) {
+        if (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG)) {
+            if (errno != ECHILD) return 0;   // interrupted
+            p->lost = true;
+        } else if (!info.si_pid) {
+            return 0;
+        }
+        bool exited = info.si_code == CLD_EXITED;
+        p->status.code = exited ? info.si_status : -1;
+        p->status.signal = exited ? 0 : info.si_status;
+        p->status.core_dumped = info.si_code == CLD_DUMPED;
+        p->reaped = true;
+    }
+    return p->lost ? -ECHILD : 1;
+}
+static void crt__process_link(crt_process *p)
+{
+    crt__lock(&crt__children.lock);
+    p->next = crt__children.first;
+    if (p->next) p->next->prev = p;
+    crt__children.first = p;
+    crt__unlock(&crt__children.lock);
+}
+// Under the lock.
+static void crt__process_unlink(crt_process *p)
+{
+    if (p->prev) p->prev->next = p->next;
+    else crt__children.first = p->next;
+    if (p->next) p->next->prev = p->prev;
+}
+static void crt__process_unwatch(crt__sock *s)
+{
+    if (!s) return;
+    crt__atomic_store(&s->child, 0, CRT__RELAXED);
+    crt__sock_unref(s);
+}
+static void crt__process_free(crt_process *p)
+{
+    crt_runtime *rt = p->rt;
+    crt__process_unwatch(p->sock);
+    CRT_FREE(p);
+    if (rt) crt__rt_unref(rt);
+}
+// Reaps what has ended of the children that nobody has a handle of.
+static void crt__process_sweep(void)
+{
+    crt_process *gone = NULL;
+    crt__lock(&crt__children.lock);
+    for (crt_process *p = crt__children.first, *after; p; p = after) {
+        after = p->next;
+        if (!p->closed || !crt__process_reap(p)) continue;
+        crt__process_unlink(p);
+        p->next = gone;
+        gone = p;
+    }
+    crt__unlock(&crt__children.lock);
+    for (crt_process *p; (p = gone);) {
+        gone = p->next;
+        crt__process_free(p);
+    }
+}
+// One round: kills those of a runtime that are to die with it. True: one still lives.
+static bool crt__process_kill_round(crt_runtime *rt)
+{
+    bool left = false;
+    crt__lock(&crt__children.lock);
+    for (crt_process *p = crt__children.first; p; p = p->next) {
+        if (p->rt != rt || !p->kill_on_drop || crt__process_reap(p)) continue;
+        kill(p->pid, SIGKILL);
+        left = true;
+    }
+    crt__unlock(&crt__children.lock);
+    return left;
+}
+// A child without a handle, of a runtime that has ended. It lets go of the runtime.
+static bool crt__process_orphan(crt_runtime *rt)
+{
+    crt_process *p;
+    crt__sock *s = NULL;
+    crt__lock(&crt__children.lock);
+    for (p = crt__children.first; p && !(p->closed && p->rt == rt);) p = p->next;
+    if (p) {
+        s = p->sock;
+        p->sock = NULL;
+        p->rt = NULL;
+    }
+    crt__unlock(&crt__children.lock);
+    if (!p) return false;
+    crt__process_unwatch(s);
+    crt__rt_unref(rt);
+    return true;
+}
+// The runtime has ended: nobody looks at its reactor any more.
+static void crt__process_end_all(crt_runtime *rt)
+{
+    int64_t until = crt__clock() + CRT_SEC(1);
+    uint32_t never = 0;
+    while (crt__process_kill_round(rt)) {
+        if (crt__clock() >= until) {
+            crt__say(rt, CRT_LOG_WARN, "shutdown: a child process did not end within 1 s of SIGKILL");
+            break;
+        }
+        crt__futex_wait(&never, 0, CRT_MS(1));
+    }
+    crt__process_sweep();
+    while (crt__process_orphan(rt)) {}
+}
+
+// --- handles
+
+CRTDEF void crt_process_close(crt_process **at)
+{
+    crt_process *p = at ? *at : NULL;
+    if (!p) return;
+    *at = NULL;
+    crt_runtime *rt = p->rt;
+    crt__sock *s = p->sock;
+    for (int i = 0; i < 3; i++) crt_stream_close(&p->io[i]);
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+    if (s) crt__atomic_add(&s->refs, 1, CRT__RELAXED);
+    crt__lock(&crt__children.lock);
+    if (p->kill_on_drop && !crt__process_reap(p)) kill(p->pid, SIGKILL);
+    p->closed = true;   // from here on it may be swept
+    crt__unlock(&crt__children.lock);
+    if (s) crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
+    crt__process_sweep();
+    if (s) crt__sock_unref(s);
+    if (crt__atomic_load(&rt->ended, CRT__SEQ_CST)) crt__process_end_all(rt);
+    crt__rt_unref(rt);
+}
+CRTDEF int crt_process_signal(crt_process *p, int sig)
+{
+    if (!p) return CRT_EINVAL;
+    crt__lock(&crt__children.lock);
+    int e = p->reaped ? -ESRCH : kill(p->pid, sig) ? -errno : 0;
+    crt__unlock(&crt__children.lock);
+    return e;
+}
+CRTDEF int crt_process_signal_group(crt_process *p, int sig)
+{
+    if (!p || !p->own_group) return CRT_EINVAL;
+    crt__lock(&crt__children.lock);
+    int e = p->reaped ? -ESRCH : kill(-p->pid, sig) ? -errno : 0;
+    crt__unlock(&crt__children.lock);
+    return e;
+}
+CRTDEF int crt_process_kill(crt_process *p) { return crt_process_signal(p, SIGKILL); }
+CRTDEF int crt_process_id(const crt_process *p)
+{
+    if (!p) return 0;
+    crt__lock(&crt__children.lock);
+    int pid = p->reaped ? 0 : p->pid;
+    crt__unlock(&crt__children.lock);
+    return pid;
+}
+CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status)
+{
+    if (!p) return CRT_EINVAL;
+    crt__lock(&crt__children.lock);
+    int r = crt__process_reap(p);
+    if (r == 1 && status) *status = p->status;
+    crt__unlock(&crt__children.lock);
+    return r;
+}
+static crt_stream *crt__process_take(crt_process *p, int i)
+{
+    return p ? crt__atomic_xchg(&p->io[i], NULL, CRT__ACQ_REL) : NULL;
+}
+// Several tasks may begin to wait at once.
+static void crt__process_close_stdin(crt_process *p)
+{
+    crt_stream *s = crt__process_take(p, 0);
+    crt_stream_close(&s);
+}
+CRTDEF crt_stream *crt_process_take_stdin(crt_process *p) { return crt__process_take(p, 0); }
+CRTDEF crt_stream *crt_process_take_stdout(crt_process *p) { return crt__process_take(p, 1); }
+CRTDEF crt_stream *crt_process_take_stderr(crt_process *p) { return crt__process_take(p, 2); }
+
+static const crt__op crt__op_process = {"process", crt__io_cancel};
+
+// Without a pidfd: asked first, then looked at, so that no end is missed between.
+static crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
+{
+    crt__process_close_stdin(p);
+    for (;;) {
+        crt_poll r = crt_signal_recv(cx, SIGCHLD);
+        if (r == CRT_UNWIND) return r;
+        int ended = crt_process_try_wait(p, status);
+        if (ended || (r != 0 && r != CRT_PENDING)) {
+            crt__slot_cancel(cx->slot);
+            return ended ? crt__min(ended, 0) : r;
+        }
+        if (r == CRT_PENDING) return r;
+    }
+}
+CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status)
+{
+    crt_slot *slot = cx->slot;
+    bool waited = slot->op == &crt__op_process;
+    crt__sock *s = waited ? slot->object : p ? p->sock : NULL;
+    crt_poll r;
+    if (p && !s) return crt__process_wait_signal(cx, p, status);
+    if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
+    if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
+    if (!p) return slot->op = NULL, CRT_EINVAL;
+    if (!waited && !crt__coop(cx)) return CRT_PENDING;
+    crt__process_close_stdin(p);
+    for (;;) {
+        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        int ended = crt_process_try_wait(p, status);
+        if (ended || (seen & CRT__IO_SHUTDOWN)) {
+            slot->op = NULL;
+            return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
+        }
+        crt__ready_clear(s, seen, CRT__FOR_READ);
+        if ((r = crt__io_park(cx, s, &crt__op_process, CRT__FOR_READ)) != 0) return r;
+    }
+}
+
+// --- spawning
+
+enum { CRT__SPAWN_FDS = 64, CRT__SPAWN_HIGHEST = 255 };
+typedef struct crt__spawn_fd {
+    int from, as, high;   // ours; its number there; ours, out of the way of all numbers
+} crt__spawn_fd;
+typedef struct crt__start {
+    crt__call call;
+    crt_runtime *rt;
+    crt_process *p;                  // not yet handed out
+    char **argv, **env, **tries;     // each ends with NULL
+    const char *dir;
+    bool new_session, set_uid, set_gid, err_to_out;
+    uint32_t uid, gid;
+    int group, base;                 // base: above every number of the child
+    int count;
+    int pipe[3];                     // our ends; -1: none
+    bool wants_pipe[3];
+    crt__spawn_fd fd[CRT__SPAWN_FDS + 3];
+    char *strings[];
+} crt__start;
+
+// Runs in the child, on the parent's memory. Does not return.
+static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
+{
+    int e = fcntl(report, F_DUPFD_CLOEXEC, c->base);
+    if (e >= 0) report = e;
+    for (int i = 0; e >= 0 && i < c->count; i++)
+        e = c->fd[i].high = fcntl(c->fd[i].from, F_DUPFD_CLOEXEC, c->base);
+    if (e >= 0) crt__child_close_from(3);
+    for (int i = 0; e >= 0 && i < c->count; i++) e = dup2(c->fd[i].high, c->fd[i].as);
+    if (e >= 0 && c->err_to_out) e = dup2(1, 2);
+    if (e >= 0 && c->new_session) e = setsid();
+    else if (e >= 0 && c->group) e = setpgid(0, crt__max(c->group, 0));
+    if (e >= 0 && c->set_gid) e = crt__child_set_gid(c->gid);
+    if (e >= 0 && c->set_uid) e = crt__child_set_uid(c->uid);
+    if (e >= 0 && c->dir) e = chdir(c->dir);
+    if (e >= 0) {
+        struct sigaction act;
+        sigset_t none;
+        memset(&act, 0, sizeof act);
+        act.sa_handler = SIG_DFL;
+        for (int sig = 1; sig < CRT__SIGNALS; sig++) (void)sigaction(sig, &act, NULL);
+        sigemptyset(&none);
+        (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+        int worst = ENOENT;
+        for (char **path = c->tries; *path; path++) {
+            execve(*path, c->argv, c->env);
+            if (errno == EACCES) worst = EACCES;   // a later directory may have one that runs
+            else if (errno != ENOENT && errno != ENOTDIR) worst = errno;
+            if (worst != ENOENT && worst != EACCES) break;
+        }
+        errno = worst;
+    }
+    e = errno;
+    ssize_t n = write(report, &e, sizeof e);
+    (void)n;
+    _exit(127);
+}
+// A frame of its own, which is not left while the child is on it.
+static __attribute__((noinline)) int crt__child_start(crt__start *c, int report)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);   // a handler must not run in the child
+    int pid = vfork();
+    if (pid == 0) crt__child_run(c, report);
+    int e = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return pid < 0 ? -e : pid;
+}
+static void crt__start_close_child(crt__start *c)
+{
+    for (int i = 0; i < c->count; i++) crt__fd_close(c->fd[i].from);
+    c->count = 0;
+}
+static int crt__start_pipes(crt__start *c)
+{
+    for (int i = 0; i < 3; i++) {
+        int fd[2];
+        if (!c->wants_pipe[i]) continue;
+        if (pipe2(fd, O_CLOEXEC)) return -errno;
+        c->pipe[i] = fd[i == 0];
+        c->fd[c->count++] = (crt__spawn_fd){fd[i != 0], i, -1};
+    }
+    return 0;
+}
+// A pid, or -errno: also what the child could not do, after which it is gone.
+static int crt__start_child(crt__start *c)
+{
+    int report[2], failed = 0;
+    if (pipe2(report, O_CLOEXEC)) return -errno;
+    int pid = crt__child_start(c, report[1]);
+    crt__fd_close(report[1]);
+    if (pid > 0) {
+        ssize_t n;
+        while ((n = read(report[0], &failed, sizeof failed)) < 0 && errno == EINTR) {}
+        if (n == (ssize_t)sizeof failed) {
+            while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+            pid = -failed;
+        }
+    }
+    crt__fd_close(report[0]);
+    return pid;
+}
+// Our end of a pipe becomes a stream. On failure it is closed.
+static int crt__start_stream(crt__start *c, int i)
+{
+    crt__sock *s;
+    int fd = c->pipe[i];
+    c->pipe[i] = -1;
+    if (fd < 0) return 0;
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    int e = crt__sock_new(c->rt, fd, 0, &s);
+    if (!e) s->flags = CRT__SOCK_FILE | CRT__SOCK_WHOLE;
+    c->p->io[i] = (crt_stream *)s;
+    return e;
+}
+static void crt__start_watch(crt__start *c)
+{
+    crt_process *p = c->p;
+    crt__fd fd = crt__pidfd_open(p->pid);
+    if (fd >= 0 && !crt__sock_new(c->rt, fd, 0, &p->sock)) {
+        crt__atomic_store(&p->sock->child, 1, CRT__RELAXED);
+    } else if (c->rt->config.drivers & CRT_DRIVER_SIGNAL) {
+        crt__lock(&crt__signals.lock);
+        (void)crt__signal_install(c->rt, SIGCHLD);
+        crt__unlock(&crt__signals.lock);
+    }
+}
+// What was not handed out: at once when the start has failed, so that nothing is open
+// any more when the task hears of it.
+static void crt__start_clean(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    crt_process *p = c->p;
+    crt__start_close_child(c);
+    for (int i = 0; i < 3; i++)
+        if (c->pipe[i] >= 0) crt__fd_close(c->pipe[i]);
+    c->pipe[0] = c->pipe[1] = c->pipe[2] = -1;
+    c->p = NULL;
+    if (p && p->pid) {   // it runs, and nobody took it
+        p->kill_on_drop = true;
+        crt_process_close(&p);
+    } else if (p) {
+        crt__process_free(p);
+    }
+}
+static intptr_t crt__start_run(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    int e = crt__start_pipes(c);
+    if (!e) e = crt__start_child(c);
+    crt__start_close_child(c);
+    if (e > 0) {
+        c->p->pid = e;
+        crt__process_link(c->p);
+        crt__start_watch(c);
+        for (int i = e = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
+    }
+    if (e) crt__start_clean(call);
+    return e;
+}
+
+// Lays strings out behind an array of pointers: counted with `at` NULL, then written.
+typedef struct crt__layout {
+    char **at;
+    char *text;
+    size_t count, bytes;
+} crt__layout;
+
+static void crt__layout_add(crt__layout *k, const char *a, size_t an, const char *b)
+{
+    size_t bn = b ? strlen(b) : 0;
+    if (k->at) {
+        char *to = k->text + k->bytes;
+        k->at[k->count] = to;
+        if (an) memcpy(to, a, an);
+        if (bn) memcpy(to + an, b, bn);
+        to[an + bn] = 0;
+    }
+    k->count++;
+    k->bytes += an + bn + 1;
+}
+// Where the next array begins.
+static size_t crt__layout_end(crt__layout *k)
+{
+    if (k->at) k->at[k->count] = NULL;
+    return ++k->count;
+}
+static size_t crt__env_name(const char *entry) { return strcspn(entry, "="); }
+// Does an entry of `env` speak of this name?
+static const char *crt__env_says(const char *const *env, const char *name, size_t n)
+{
+    const char *last = NULL;
+    for (; env && *env; env++)
+        if (crt__env_name(*env) == n && !memcmp(*env, name, n)) last = *env;
+    return last;
+}
+static void crt__layout_env(crt__layout *k, const crt_process_desc *d)
+{
+    for (char **e = d->env_clear ? NULL : environ; e && *e; e++)
+        if (!crt__env_says(d->env, *e, crt__env_name(*e))) crt__layout_add(k, *e, strlen(*e), NULL);
+    for (const char *const *e = d->env; e && *e; e++)
+        if (strchr(*e, '=') && crt__env_says(d->env, *e, crt__env_name(*e)) == *e)
+            crt__layout_add(k, *e, strlen(*e), NULL);
+}
+static const char *crt__env_path(const crt_process_desc *d)
+{
+    const char *e = crt__env_says(d->env, "PATH", 4);
+    if (e) e = e[4] ? e + 5 : NULL;
+    else if (!d->env_clear) e = getenv("PATH");
+    return e ? e : "/bin:/usr/bin";
+}
+// Where the program may be.
+static void crt__layout_tries(crt__layout *k, const char *program, const char *path)
+{
+    char *sep;
+    if (strchr(program, '/')) {
+        crt__layout_add(k, program, strlen(program), NULL);
+        return;
+    }
+    for (bool more = *program != 0; more; path = sep + 1) {
+        size_t n = strcspn(path, ":");
+        sep = (char *)(uintptr_t)(path + n);
+        more = *sep != 0;
+        // "dir/" has to be one piece: the slash is what follows in the path, or made up.
+        char place[1024];
+        if (n >= sizeof place - 1) continue;
+        memcpy(place, n ? path : ".", n ? n : 1);
+        place[n ? n : 1] = '/';
+        crt__layout_add(k, place, (n ? n : 1) + 1, program);
+    }
+}
+typedef struct crt__layout_marks {
+    size_t env, tries, dir;
+} crt__layout_marks;
+static crt__layout_marks crt__layout_all(crt__layout *k, const crt_process_desc *d)
+{
+    crt__layout_marks m;
+    for (const char *const *a = d->argv; *a; a++) crt__layout_add(k, *a, strlen(*a), NULL);
+    m.env = crt__layout_end(k);
+    crt__layout_env(k, d);
+    m.tries = crt__layout_end(k);
+    crt__layout_tries(k, d->program ? d->program : d->argv[0], crt__env_path(d));
+    m.dir = crt__layout_end(k);
+    crt__layout_add(k, d->dir ? d->dir : "", d->dir ? strlen(d->dir) : 0, NULL);
+    return m;
+}
+
+static bool crt__is_open(intptr_t fd) { return fd >= 0 && fd <= INT_MAX && fcntl((int)fd, F_GETFD) >= 0; }
+static int crt__start_add_fd(crt__start *c, intptr_t fd, int as)
+{
+    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+    if (twin < 0) return -errno;
+    c->fd[c->count++] = (crt__spawn_fd){twin, as, -1};
+    c->base = crt__max(c->base, as + 1);
+    return 0;
+}
+static int crt__start_add_stream(crt__start *c, crt_stream **at, int as)
+{
+    crt__sock *s = at ? (crt__sock *)*at : NULL;
+    if (!s) return CRT_EINVAL;
+    if (crt__atomic_load(&s->refs, CRT__ACQUIRE) != 1) return CRT_EBUSY;
+    int e = crt__start_add_fd(c, s->fd, as);
+    int flags = fcntl((int)s->fd, F_GETFL);
+    if (!e && flags >= 0) (void)fcntl((int)s->fd, F_SETFL, flags & ~O_NONBLOCK);
+    if (!e) crt_stream_close(at);
+    return e;
+}
+static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
+{
+    int e = 0, fd;
+    switch (io->kind) {
+    case CRT_STDIO_INHERIT: return 0;
+    case CRT_STDIO_NULL:
+        if ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0) return -errno;
+        c->fd[c->count++] = (crt__spawn_fd){fd, as, -1};
+        return 0;
+    case CRT_STDIO_PIPE: c->wants_pipe[as] = true; return 0;
+    case CRT_STDIO_FD: return crt__start_add_fd(c, io->fd, as);
+    case CRT_STDIO_STREAM: return crt__start_add_stream(c, io->stream, as);
+    case CRT_STDIO_STDOUT:
+        if (as != 2) e = CRT_EINVAL;
+        c->err_to_out = true;
+        return e;
+    default: return CRT_EINVAL;
+    }
+}
+// Looks at all numbers before it opens anything, which might get one that is not open.
+// Streams come last: nothing can fail after one has been taken.
+static int crt__start_fds(crt__start *c, const crt_process_desc *d)
+{
+    const crt_stdio *io[3] = {&d->in, &d->out, &d->err};
+    int e = 0;
+    for (size_t i = 0; i < d->fd_count; i++) {
+        if (d->fds[i].as < 0 || d->fds[i].as > CRT__SPAWN_HIGHEST) return CRT_EINVAL;
+        if (!crt__is_open(d->fds[i].fd)) return -EBADF;
+    }
+    for (int i = 0; i < 3; i++)
+        if (io[i]->kind == CRT_STDIO_FD && !crt__is_open(io[i]->fd)) return -EBADF;
+    for (size_t i = 0; i < d->fd_count && !e; i++) e = crt__start_add_fd(c, d->fds[i].fd, d->fds[i].as);
+    for (int i = 0; i < 3 && !e; i++)
+        if (io[i]->kind != CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
+    for (int i = 0; i < 3 && !e; i++)
+        if (io[i]->kind == CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
+    return e;
+}
+// All that the job needs. 0, or an error, and nothing is left.
+static int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
+{
+    crt__layout k = {NULL, NULL, 0, 0};
+    *out = NULL;
+    if (!d || !d->argv || !d->argv[0] || d->fd_count > CRT__SPAWN_FDS || (d->fd_count && !d->fds) ||
+        d->group < CRT_PROCESS_NEW_GROUP)
+        return CRT_EINVAL;
+    crt__layout_all(&k, d);
+    crt__start *c = crt__call_new(sizeof *c + k.count * sizeof(char *) + k.bytes, crt__start_run, crt__start_clean);
+    if (!c) return CRT_ENOMEM;
+    for (int i = 0; i < 3; i++) c->pipe[i] = -1;
+    if ((c->p = CRT_MALLOC(sizeof *c->p))) {
+        memset(c->p, 0, sizeof *c->p);
+        c->p->rt = c->rt = rt;
+        crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+        c->p->kill_on_drop = d->kill_on_drop;
+        c->p->own_group = d->new_session || d->group == CRT_PROCESS_NEW_GROUP;
+    }
+    k.at = c->strings;
+    k.text = (char *)(c->strings + k.count);
+    k.count = k.bytes = 0;
+    crt__layout_marks m = crt__layout_all(&k, d);
+    c->argv = c->strings;
+    c->env = c->strings + m.env;
+    c->tries = c->strings + m.tries;
+    c->dir = d->dir ? c->strings[m.dir] : NULL;
+    c->new_session = d->new_session;
+    c->group = d->group;
+    c->set_uid = d->set_uid;
+    c->set_gid = d->set_gid;
+    c->uid = d->uid;
+    c->gid = d->gid;
+    c->base = 3;
+    int e = c->p ? crt__start_fds(c, d) : CRT_ENOMEM;
+    if (e) crt__call_unref(&c->call);
+    else *out = c;
+    return e;
+}
+static const crt__op crt__op_spawn = {"process spawn", crt__op_call_cancel};
+
+CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p)
+{
+    crt_slot *slot = cx->slot;
+    crt__start *c;
+    *p = NULL;
+    if (!crt__leaf(cx, &crt__op_spawn, slot->op == &crt__op_spawn ? slot->object : NULL)) return CRT_UNWIND;
+    if (!slot->op) {
+        if (!cx->rt->reactor) return crt__no_driver(cx, "crt_process_spawn");
+        if (!crt__coop(cx)) return CRT_PENDING;
+        crt__process_sweep();
+        int e = crt__start_new(cx->rt, desc, &c);
+        return e ? e : crt__call_start(cx, &crt__op_spawn, &c->call);
+    }
+    if (!(c = (crt__start *)crt__call_result(cx))) return CRT_PENDING;
+    crt_poll r = c->call.result;
+    if (r == 0) {
+        *p = c->p;
+        c->p = NULL;
+    }
+    crt__call_unref(&c->call);
+    return r;
+}
+
+// --- output
+
+static crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
+{
+    CRT_BEGIN(f, cx);
+    if (f->from) {   // a child that does not read to the end has its reasons
+        CRT_AWAIT(f->r = crt_write_all(cx, f->stream, f->from, f->n));
+        CRT_RETURN(0);
+    }
+    do {
+        if (!crt__grow(&f->data, f->n, &f->room, 4096)) CRT_RETURN(CRT_ENOMEM);
+        CRT_AWAIT(f->r = crt_read(cx, f->stream, (char *)f->data + f->n,
+                                  crt__min(crt__min(f->room - f->n - 1, f->most - f->n + 1), (size_t)1 << 30)));
+        if (f->r > 0) f->n += (size_t)f->r;
+        if (f->n > f->most) {
+            f->n = f->most;
+            f->r = -EFBIG;
+        }
+    } while (f->r > 0);
+    CRT_RETURN(f->r);
+    CRT_FINALLY
+        if (f->data) ((char *)f->data)[f->n] = 0;
+        crt_stream_close(&f->stream);
+    CRT_END;
+}
+static void crt__output_begin(crt_output *o)
+{
+    size_t usual = (size_t)8 << 20;
+    crt__collect none;
+    memset(&none, 0, sizeof none);
+    o->crt__in = o->crt__out = o->crt__err = none;
+    o->crt__in.stream = crt_process_take_stdin(o->crt__p);
+    o->crt__in.from = o->input;
+    o->crt__in.n = o->input_n;
+    o->crt__out.stream = crt_process_take_stdout(o->crt__p);
+    o->crt__out.most = o->max_out ? crt__min(o->max_out, SIZE_MAX / 4) : usual;
+    o->crt__err.stream = crt_process_take_stderr(o->crt__p);
+    o->crt__err.most = o->max_err ? crt__min(o->max_err, SIZE_MAX / 4) : usual;
+    // Without input there is nothing to say on a pipe that was asked for.
+    if (!o->input) crt_stream_close(&o->crt__in.stream);
+}
+static crt_poll crt__output_run(crt_output *o, crt_cx *cx)
+{
+    CRT_BEGIN(o, cx);
+    CRT_AWAIT(o->crt__r = crt_process_spawn(cx, &o->crt__desc, &o->crt__p));
+    if (o->crt__r < 0) CRT_RETURN(o->crt__r);
+    crt__output_begin(o);
+    if (o->crt__in.stream || o->crt__out.stream || o->crt__err.stream) {
+        CRT_AWAIT(o->crt__r = crt_try_join(cx, &o->crt__sel,
+            crt_on_if(cx, 0, o->crt__in.stream != NULL, o->crt__x[0] = crt__collect_run(&o->crt__in, cx)),
+            crt_on_if(cx, 1, o->crt__out.stream != NULL, o->crt__x[1] = crt__collect_run(&o->crt__out, cx)),
+            crt_on_if(cx, 2, o->crt__err.stream != NULL, o->crt__x[2] = crt__collect_run(&o->crt__err, cx))));
+        if (o->crt__r < 0) CRT_RETURN(o->crt__r);
+    }
+    CRT_AWAIT(o->crt__r = crt_process_wait(cx, o->crt__p, &o->status));
+    CRT_RETURN(o->crt__r);
+    CRT_FINALLY
+        if (o->crt__p) {   // reaped before anybody goes on
+            (void)crt_process_kill(o->crt__p);
+            CRT_AWAIT(o->crt__r = crt_process_wait(cx, o->crt__p, &o->status));
+        }
+        crt_process_close(&o->crt__p);
+        crt_stream_close(&o->crt__in.stream);
+        crt_stream_close(&o->crt__out.stream);
+        crt_stream_close(&o->crt__err.stream);
+        o->out = o->crt__out.data;
+        o->out_n = o->crt__out.n;
+        o->err = o->crt__err.data;
+        o->err_n = o->crt__err.n;
+        o->crt__out.data = o->crt__err.data = NULL;
+    CRT_END;
+}
+CRTDEF crt_poll crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt_output *o)
+{
+    if (!desc || !o) return crt__refuse(cx, CRT_EINVAL);
+    o->crt__desc = *desc;   // that of this poll: what it points to may have moved
+    o->crt__desc.kill_on_drop = true;
+    if (o->input) o->crt__desc.in.kind = CRT_STDIO_PIPE;
+    else if (desc->in.kind == CRT_STDIO_INHERIT) o->crt__desc.in.kind = CRT_STDIO_NULL;
+    if (desc->out.kind == CRT_STDIO_INHERIT) o->crt__desc.out.kind = CRT_STDIO_PIPE;
+    if (desc->err.kind == CRT_STDIO_INHERIT) o->crt__desc.err.kind = CRT_STDIO_PIPE;
+    return crt__output_run(o, cx);
+}
+CRTDEF void crt_output_free(crt_output *o)
+{
+    crt_free(o->out);
+    crt_free(o->err);
+    o->out = o->err = NULL;
+    o->out_n = o->err_n = 0;
+}
+#endif   // CRT_NO_PROCESS
 
 // ---------------------------------------------------------------------------
 // >>sync          notify, semaphore, mutex, rwlock, barrier, once cell, cancel token
@@ -12762,6 +14814,7 @@ static void crt__finish_shutdown(crt_runtime *rt)
 {
     uint32_t left = (uint32_t)crt__end_leftovers(rt);
     crt__sock_shutdown_all(rt);
+    crt__process_end_all(rt);
     crt__atomic_store(&rt->shutdown_done, 1 + left, CRT__RELEASE);
     crt__atomic_store(&rt->unfinished, 0, CRT__RELEASE);
     crt__futex_wake(&rt->unfinished, INT_MAX);
@@ -12940,6 +14993,6 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 // >>changelog
 // ---------------------------------------------------------------------------
 // 0.1.0  the core: coroutines, tasks, both schedulers, epoll, timers, blocking
-//        pool, signals, TCP. The toolkit: notify, semaphore, mutex, rwlock, barrier,
-//        once cell, cancel token; oneshot, mpsc, broadcast, watch; scopes, join sets
+//        pool, signals, TCP; files and directories; child processes.
+//        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel token; oneshot, mpsc, broadcast, watch; scopes, join sets
 //        and maps, trackers, local sets, task locals; delay queue.

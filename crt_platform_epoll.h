@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 
 // ---------------------------------------------------------------------------
@@ -120,6 +121,89 @@ static void crt__fd_close(crt__fd fd)
     errno = e;
 }
 static bool crt__would_block(int e) { return e == EAGAIN || e == EWOULDBLOCK; }
+
+#ifndef CRT_NO_FS
+// copy_file_range shares blocks or copies on the server where the file system can, but
+// does not go everywhere; sendfile does.
+static intptr_t crt__file_copy_some(int from, int to)
+{
+    const size_t some = 8 << 20;
+    long k = -1;
+#ifdef SYS_copy_file_range
+    k = syscall(SYS_copy_file_range, from, NULL, to, NULL, some, 0u);
+#endif
+    return k >= 0 ? k : sendfile(to, from, NULL, some);
+}
+#endif
+
+#ifndef CRT_NO_PROCESS
+#include <sys/resource.h>
+
+static crt__fd crt__pidfd_open(int pid)
+{
+#ifdef SYS_pidfd_open
+    long fd = syscall(SYS_pidfd_open, pid, 0u);   // Linux 5.3
+    return fd < 0 ? -errno : (crt__fd)fd;
+#else
+    (void)pid;
+    return -ENOSYS;
+#endif
+}
+// Without close_range (5.11): those that /proc lists, read without the C library's
+// directory, which would allocate.
+static bool crt__child_close_listed(int first)
+{
+    union {
+        uint64_t align;
+        char bytes[4096];
+    } room;
+    enum { RECLEN = 16, NAME = 19 };   // in a record of getdents64
+    int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) return false;
+    for (long n; (n = syscall(SYS_getdents64, dir, room.bytes, sizeof room.bytes)) > 0;)
+        for (long at = 0; at < n;) {
+            uint16_t step;
+            int fd = 0;
+            const char *name = room.bytes + at + NAME;
+            memcpy(&step, room.bytes + at + RECLEN, sizeof step);
+            at += step;
+            if (*name == '.') continue;
+            while (*name) fd = fd * 10 + (*name++ - '0');
+            if (fd >= first) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        }
+    close(dir);
+    return true;
+}
+static void crt__child_close_from(int first)
+{
+    struct rlimit most = {0, 0};
+#ifdef SYS_close_range
+    const unsigned on_exec = 4;   // CLOSE_RANGE_CLOEXEC
+    if (!syscall(SYS_close_range, (unsigned)first, ~0u, on_exec)) return;
+#endif
+    if (crt__child_close_listed(first)) return;
+    (void)getrlimit(RLIMIT_NOFILE, &most);
+    for (int fd = first; fd < (int)crt__min(most.rlim_cur, 65536); fd++) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+static int crt__child_set_gid(uint32_t gid)
+{
+#ifdef SYS_setgid32
+    return (int)syscall(SYS_setgid32, gid);
+#else
+    return (int)syscall(SYS_setgid, gid);
+#endif
+}
+static int crt__child_set_uid(uint32_t uid)
+{
+#ifdef SYS_setuid32
+    if (!geteuid() && syscall(SYS_setgroups32, 0, NULL)) return -1;
+    return (int)syscall(SYS_setuid32, uid);
+#else
+    if (!geteuid() && syscall(SYS_setgroups, 0, NULL)) return -1;
+    return (int)syscall(SYS_setuid, uid);
+#endif
+}
+#endif
 
 #ifndef CRT_NO_NET
 static int crt__socket(int family, int type)

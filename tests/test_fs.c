@@ -1,0 +1,824 @@
+// Files and directories: what each call gives, what it says to bad input, and that a call
+// which is cancelled before, while or after it runs loses neither a byte, a descriptor nor
+// memory. In a directory of its own under /tmp.
+#include <stdlib.h>
+static void *failing_malloc(size_t n);
+#define CRT_MALLOC(n) failing_malloc(n)
+#define CRT_FREE(p) free(p)
+#define CRT_IMPLEMENTATION
+#include "crt.h"
+#include "harness.h"
+
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+
+static int malloc_left = -1;   // atomic: how many succeed before one fails; -1: all
+static void *failing_malloc(size_t n)
+{
+    int left = __atomic_load_n(&malloc_left, __ATOMIC_RELAXED);
+    if (left >= 0 && __atomic_fetch_sub(&malloc_left, 1, __ATOMIC_RELAXED) <= 0) return NULL;
+    return malloc(n);
+}
+static void fail_after(int n) { __atomic_store_n(&malloc_left, n, __ATOMIC_RELAXED); }
+
+static char dir[64];   // the directory of this run
+static int open_descriptors(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (!d) return -1;
+    while (readdir(d)) n++;
+    closedir(d);
+    return n;
+}
+static const char *in_dir(char *buf, const char *name)
+{
+    snprintf(buf, 200, "%s/%s", dir, name);
+    return buf;
+}
+
+typedef struct io {
+    crt_frame co;
+    crt_file *f, *g;
+    crt_dir *d;
+    crt_fs_dirent e;
+    crt_fs_stat st;
+    crt_timer timer;
+    CRT_SELECT(2) sel;
+    crt_join_handle *join, *join2;
+    intptr_t result;
+    char path[200], path2[200], buf[600];
+    char *text, *big, *back;
+    void *data;
+    size_t n;
+    int64_t at;
+    uint64_t bytes;
+    int i, fd, seen[100];
+    crt_poll r, x, y, w;
+} io;
+static void run(crt_runtime *rt, crt_fn fn)
+{
+    io *frame = calloc(1, sizeof *frame);
+    CHECK_EQ(crt_block_on(rt, fn, frame), 0);
+    free(frame);
+}
+static void run_whole(crt_runtime *rt, crt_fn fn)
+{
+    int before = open_descriptors();
+    run(rt, fn);
+    CHECK_EQ(open_descriptors(), before);
+}
+
+// --- open, read, write, seek
+
+static crt_poll open_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "open");
+    unlink(self->path);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, NULL, &self->f));
+    CHECK(self->r == -ENOENT && !self->f);
+    // Descriptions that say nothing sensible.
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.create = true}, &self->f));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.read = true, .create = true}, &self->f));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.read = true, .truncate = true}, &self->f));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path,
+        &(crt_fs_open_desc){.write = true, .append = true, .truncate = true}, &self->f));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_fs_open(cx, NULL, NULL, &self->f));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CHECK(access(self->path, F_OK));
+    // Write, with a mode; close-on-exec.
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path,
+        &(crt_fs_open_desc){.write = true, .create_new = true, .mode = 0640}, &self->f));
+    CHECK(self->r == 0 && self->f);
+    CHECK(fcntl((int)crt_file_fd(self->f), F_GETFD) & FD_CLOEXEC);
+    CRT_AWAIT(self->r = crt_file_write(cx, self->f, "hello, world", 12));
+    CHECK_EQ(self->r, 12);
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 5));
+    CHECK_EQ(self->r, -EBADF);
+    CRT_AWAIT(self->r = crt_file_metadata(cx, self->f, &self->st));
+    CHECK(self->r == 0 && self->st.size == 12 && self->st.kind == CRT_FS_FILE && self->st.mode == 0640);
+    CHECK(self->st.uid == getuid() && self->st.nlink == 1 && self->st.mtime_ns > 0);
+    CRT_AWAIT(self->r = crt_file_sync(cx, self->f));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_sync_data(cx, self->f));
+    CHECK_EQ(self->r, 0);
+    crt_close(&self->f);
+    CHECK(!self->f);
+    crt_close(&self->f);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path,
+        &(crt_fs_open_desc){.write = true, .create_new = true}, &self->f));
+    CHECK_EQ(self->r, -EEXIST);
+    // Read: in pieces, exactly, past the end.
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, NULL, &self->f));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 5));
+    CHECK(self->r == 5 && !memcmp(self->buf, "hello", 5));
+    CRT_AWAIT(self->r = crt_file_pread(cx, self->f, self->buf, 600, 7));
+    CHECK(self->r == 5 && !memcmp(self->buf, "world", 5));
+    CRT_AWAIT(self->r = crt_file_read_exact(cx, self->f, self->buf, 7));
+    CHECK(self->r == 7 && !memcmp(self->buf, ", world", 7));
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 7));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_read_exact(cx, self->f, self->buf, 1));
+    CHECK_EQ(self->r, CRT_EEOF);
+    CRT_AWAIT(self->r = crt_file_pread_exact(cx, self->f, self->buf, 6, 7));
+    CHECK_EQ(self->r, CRT_EEOF);
+    CRT_AWAIT(self->r = crt_file_pread(cx, self->f, self->buf, 6, -1));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_file_pwrite(cx, self->f, self->buf, 6, 0));
+    CHECK_EQ(self->r, -EBADF);
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 0));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, NULL, 3));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_file_read(cx, NULL, self->buf, 3));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    // Seek.
+    CRT_AWAIT(self->r = crt_file_seek(cx, self->f, -5, CRT_SEEK_END, &self->at));
+    CHECK(self->r == 0 && self->at == 7);
+    CRT_AWAIT(self->r = crt_file_seek(cx, self->f, -2, CRT_SEEK_CUR, NULL));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_read_exact(cx, self->f, self->buf, 2));
+    CHECK(self->r == 2 && !memcmp(self->buf, ", ", 2));
+    CRT_AWAIT(self->r = crt_file_seek(cx, self->f, -1, CRT_SEEK_SET, &self->at));
+    CHECK(self->r == -EINVAL && self->at == 7);
+    CRT_AWAIT(self->r = crt_file_seek(cx, self->f, 0, 7, &self->at));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    crt_close(&self->f);
+    // Both ways, append, truncate, a length, a mode.
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.read = true, .append = true}, &self->f));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_write_all(cx, self->f, "!", 1));
+    CHECK_EQ(self->r, 1);
+    CRT_AWAIT(self->r = crt_file_pread(cx, self->f, self->buf, 600, 0));
+    CHECK(self->r == 13 && !memcmp(self->buf, "hello, world!", 13));
+    CRT_AWAIT(self->r = crt_file_set_len(cx, self->f, 5));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_set_len(cx, self->f, -5));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_file_set_mode(cx, self->f, 0600));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_metadata(cx, self->path, &self->st));
+    CHECK(self->r == 0 && self->st.size == 5 && self->st.mode == 0600);
+    crt_close(&self->f);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.write = true, .truncate = true}, &self->f));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_pwrite_all(cx, self->f, "xyz", 3, 2));
+    CHECK_EQ(self->r, 3);
+    CRT_AWAIT(self->r = crt_file_seek(cx, self->f, 0, CRT_SEEK_CUR, &self->at));
+    CHECK(self->r == 0 && self->at == 0);   // pwrite leaves the position
+    crt_close(&self->f);
+    CRT_AWAIT(self->r = crt_fs_read_file(cx, self->path, &self->data, &self->n));
+    CHECK(self->r == 0 && self->n == 5 && !memcmp(self->data, "\0\0xyz", 6));
+    crt_free(self->data);
+    CRT_AWAIT(self->r = crt_fs_read_file_max(cx, self->path, 5, &self->data, &self->n));
+    CHECK(self->r == 0 && self->n == 5);
+    crt_free(self->data);
+    CRT_AWAIT(self->r = crt_fs_read_file_max(cx, self->path, 4, &self->data, &self->n));
+    CHECK(self->r == -EFBIG && !self->data && !self->n);
+    CRT_AWAIT(self->r = crt_fs_read_file_max(cx, "/dev/zero", 100000, &self->data, &self->n));
+    CHECK(self->r == -EFBIG && !self->data && !self->n);
+    CRT_AWAIT(self->r = crt_fs_open(cx, "/dev/full", &(crt_fs_open_desc){.write = true}, &self->f));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_write_all(cx, self->f, "x", 1));
+    CHECK_EQ(self->r, -ENOSPC);
+    CRT_FINALLY
+        crt_close(&self->f);
+        unlink(self->path);
+    CRT_END;
+}
+static void open_read_write_seek(crt_runtime *rt) { run_whole(rt, open_run); }
+
+// More than one hop; the size in the variable that takes the result.
+static crt_poll hops_run(void *frame, crt_cx *cx)
+{
+    enum { SIZE = 5 * 1024 * 1024 + 17 };
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "hops");
+    self->big = malloc(SIZE);
+    self->back = calloc(1, SIZE + 10);
+    for (int i = 0; i < SIZE; i++) self->big[i] = (char)(i * 7 + i / 251);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path,
+        &(crt_fs_open_desc){.read = true, .write = true, .create = true, .truncate = true}, &self->f));
+    CHECK_EQ(self->r, 0);
+    self->r = SIZE;
+    CRT_AWAIT(self->r = crt_file_write_all(cx, self->f, self->big, (size_t)self->r));
+    CHECK_EQ(self->r, SIZE);
+    CRT_AWAIT(self->r = crt_file_seek(cx, self->f, 0, CRT_SEEK_SET, NULL));
+    self->r = SIZE;
+    CRT_AWAIT(self->r = crt_file_read_exact(cx, self->f, self->back, (size_t)self->r));
+    CHECK(self->r == SIZE && !memcmp(self->big, self->back, SIZE));
+    memset(self->back, 0, SIZE);
+    CRT_AWAIT(self->r = crt_file_pread_exact(cx, self->f, self->back, SIZE - 5, 5));
+    CHECK(self->r == SIZE - 5 && !memcmp(self->big + 5, self->back, SIZE - 5));
+    CRT_AWAIT(self->r = crt_file_pwrite_all(cx, self->f, self->big, SIZE, 1));
+    CHECK_EQ(self->r, SIZE);
+    CRT_AWAIT(self->r = crt_file_read_exact(cx, self->f, self->back, 2));
+    CHECK(self->r == CRT_EEOF);   // one byte more than before, where the position was
+    CRT_AWAIT(self->r = crt_file_pread_exact(cx, self->f, self->back, SIZE + 1, 0));
+    CHECK(self->r == SIZE + 1 && self->back[0] == self->big[0] && !memcmp(self->back + 1, self->big, SIZE));
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->back, SIZE));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_file_pread(cx, self->f, self->back, SIZE, 0));
+    CHECK_EQ(self->r, 2 << 20);   // one hop
+    // Exactly, off the end, in the second hop.
+    CRT_AWAIT(self->r = crt_file_pread_exact(cx, self->f, self->back, 2 << 20, SIZE - (2 << 20) + 3));
+    CHECK_EQ(self->r, CRT_EEOF);
+    CRT_FINALLY
+        crt_close(&self->f);
+        free(self->big);
+        free(self->back);
+        unlink(self->path);
+    CRT_END;
+}
+static void several_hops(crt_runtime *rt) { run_whole(rt, hops_run); }
+
+// --- the turn: a pipe holds a job up for as long as the test likes
+
+static crt_poll reader_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 8));
+    CRT_RETURN(self->r);
+    CRT_END;
+}
+static bool taken(crt_file *f)   // by a call
+{
+    crt__lock(&f->lock);
+    bool is = f->owner != NULL;
+    crt__unlock(&f->lock);
+    return is;
+}
+static bool waited_for(crt_file *f)   // the turn
+{
+    crt__lock(&f->lock);
+    bool is = f->waiter != NULL;
+    crt__unlock(&f->lock);
+    return is;
+}
+static void wait_until_it_reads(crt_file *f)   // the job is inside read()
+{
+    while (!taken(f)) test_pause_us(100);
+    test_pause_us(2000);   // if it is not there yet, the test checks less, not something else
+}
+static crt_poll turn_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "fifo");
+    unlink(self->path);
+    CHECK_EQ(mkfifo(self->path, 0600), 0);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.read = true, .write = true}, &self->f));
+    CHECK_EQ(self->r, 0);
+    self->fd = (int)crt_file_fd(self->f);
+    // One at a time.
+    CHECK_EQ(crt_spawn_join(cx, &self->join, reader_run, &(io){.f = self->f}), 0);
+    while (!taken(self->f)) CRT_YIELD();
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 8));
+    CHECK_EQ(self->r, CRT_EBUSY);
+    CRT_AWAIT(self->r = crt_file_write(cx, self->f, "x", 1));
+    CHECK_EQ(self->r, CRT_EBUSY);
+    CRT_AWAIT(self->r = crt_file_metadata(cx, self->f, &self->st));   // not at the position
+    CHECK(self->r == 0 && self->st.kind == CRT_FS_FIFO);
+    CHECK_EQ(write(self->fd, "abc", 3), 3);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+    CHECK(self->r == 0 && self->result == 3);
+    // Given up while it reads: the bytes are for the next read, which waits for them.
+    for (self->i = 0; self->i < 3; self->i++) {
+        CHECK_EQ(crt_spawn_join(cx, &self->join, reader_run, &(io){.f = self->f}), 0);
+        while (!taken(self->f)) CRT_YIELD();
+        wait_until_it_reads(self->f);
+        crt_abort(self->join);
+        CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+        CHECK_EQ(self->r, CRT_ECANCELED);
+        // Another waits for the turn; a third is told that it is taken.
+        CHECK_EQ(crt_spawn_join(cx, &self->join, reader_run, &(io){.f = self->f}), 0);
+        while (!waited_for(self->f)) CRT_YIELD();
+        CRT_AWAIT(self->r = crt_file_write(cx, self->f, "x", 1));
+        CHECK_EQ(self->r, CRT_EBUSY);
+        if (self->i == 1) {   // gives up waiting for the turn
+            crt_abort(self->join);
+            CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+            CHECK_EQ(self->r, CRT_ECANCELED);
+            CHECK(!waited_for(self->f));
+        }
+        CHECK_EQ(write(self->fd, "12345678", 8), 8);
+        if (self->i == 1) {
+            CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 5));
+            CHECK(self->r == 5 && !memcmp(self->buf, "12345", 5));
+            CRT_AWAIT(self->r = crt_file_read_exact(cx, self->f, self->buf, 3));
+            CHECK(self->r == 3 && !memcmp(self->buf, "678", 3));
+        } else {
+            CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+            CHECK(self->r == 0 && self->result == 8);
+        }
+    }
+    // Part of what is kept, and more.
+    CHECK_EQ(crt_spawn_join(cx, &self->join, reader_run, &(io){.f = self->f}), 0);
+    while (!taken(self->f)) CRT_YIELD();
+    wait_until_it_reads(self->f);
+    crt_abort(self->join);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+    CHECK_EQ(write(self->fd, "12345678", 8), 8);
+    while (taken(self->f)) CRT_YIELD();
+    CHECK_EQ(write(self->fd, "9abc", 4), 4);
+    CRT_AWAIT(self->r = crt_file_read_exact(cx, self->f, self->buf, 12));
+    CHECK(self->r == 12 && !memcmp(self->buf, "123456789abc", 12));
+    // Closed while a job reads: the descriptor lives until it has ended.
+    CHECK_EQ(crt_spawn_join(cx, &self->join, reader_run, &(io){.f = self->f}), 0);
+    while (!taken(self->f)) CRT_YIELD();
+    wait_until_it_reads(self->f);
+    crt_close(&self->f);
+    CHECK_EQ(write(self->fd, "last", 4), 4);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+    CHECK(self->r == 0 && self->result == 4);
+    // Given up, and closed, while it reads.
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.read = true, .write = true}, &self->f));
+    self->fd = (int)crt_file_fd(self->f);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, reader_run, &(io){.f = self->f}), 0);
+    while (!taken(self->f)) CRT_YIELD();
+    wait_until_it_reads(self->f);
+    crt_abort(self->join);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+    self->fd = dup(self->fd);
+    crt_close(&self->f);
+    CHECK_EQ(write(self->fd, "gone", 4), 4);
+    close(self->fd);
+    CRT_FINALLY
+        unlink(self->path);
+    CRT_END;
+}
+static void one_at_a_time_and_nothing_is_lost(crt_runtime *rt) { run(rt, turn_run); }
+
+// A plain file: a read that is given up leaves the position, whenever that was.
+static crt_poll position_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "position");
+    for (int i = 0; i < 600; i++) self->buf[i] = (char)i;
+    CRT_AWAIT(self->r = crt_fs_write_file(cx, self->path, self->buf, 600));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.read = true, .write = true}, &self->f));
+    CHECK_EQ(self->r, 0);
+    for (self->n = 0, self->i = 0; self->n < 600; self->i++) {
+        CRT_AWAIT(self->w = crt_select_biased(cx, &self->sel,
+            crt_on(cx, 0, self->x = crt_file_read(cx, self->f, self->buf, 3)),
+            crt_on(cx, 1, self->y = self->i % 3 == 0 ? crt_yield_now(cx)
+                                  : self->i % 3 == 1 ? crt_sleep(cx, CRT_US(30)) : crt_sleep(cx, CRT_SEC(50)))));
+        if (self->w) continue;
+        CHECK_EQ(self->x, 3);
+        for (int i = 0; i < 3; i++) CHECK_EQ(self->buf[i], (char)(self->n + (size_t)i));
+        self->n += 3;
+    }
+    // Every other call, given up at its first or second poll.
+    for (self->i = 0; self->i < 30; self->i++) {
+        CRT_AWAIT(self->w = crt_select_biased(cx, &self->sel,
+            crt_on_if(cx, 0, true, self->x = self->i % 6 == 0 ? crt_file_seek(cx, self->f, 0, CRT_SEEK_SET, &self->at)
+                : self->i % 6 == 1 ? crt_file_metadata(cx, self->f, &self->st)
+                : self->i % 6 == 2 ? crt_fs_canonicalize(cx, self->path, &self->text)
+                : self->i % 6 == 3 ? crt_fs_temp_dir(cx, dir, &self->text)
+                : self->i % 6 == 4 ? crt_fs_temp_file(cx, dir, &self->g, &self->text)
+                                   : crt_file_sync(cx, self->f)),
+            crt_on(cx, 1, self->y = self->i % 2 ? crt_sleep(cx, CRT_US(30)) : crt_yield_now(cx))));
+        if (self->w == 0 && self->text) {
+            unlink(self->text);
+            rmdir(self->text);
+            crt_free(self->text);
+        }
+        self->text = NULL;
+        crt_close(&self->g);
+    }
+    // What waits for the last of them comes in order.
+    CRT_AWAIT(self->r = crt_file_seek(cx, self->f, 5, CRT_SEEK_SET, &self->at));
+    CHECK(self->r == 0 && self->at == 5);
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 1));
+    CHECK(self->r == 1 && self->buf[0] == 5);
+    CRT_FINALLY
+        crt_close(&self->f);
+        unlink(self->path);
+    CRT_END;
+}
+static int entries_in(const char *path)
+{
+    int n = 0;
+    DIR *d = opendir(path);
+    while (d && readdir(d)) n++;
+    if (d) closedir(d);
+    return n - 2;
+}
+static void a_read_given_up_leaves_the_position(void)
+{
+    crt_runtime *rt;
+    for (int i = 0; i < 2; i++) {
+        int before = open_descriptors();
+        CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = i ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD}, &rt), 0);
+        run(rt, position_run);
+        crt_runtime_drop(&rt);
+        CHECK_EQ(open_descriptors(), before);
+        CHECK_EQ(entries_in(dir), 0);   // temporary ones that nobody took are removed
+    }
+}
+
+// With one thread, which is busy: a call that has not begun never does.
+static int gate[2];
+static intptr_t hold(void *arg)
+{
+    char c;
+    (void)arg;
+    return read(gate[0], &c, 1);
+}
+static crt_poll queued_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "queued");
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path,
+        &(crt_fs_open_desc){.read = true, .write = true, .create = true}, &self->f));
+    CHECK_EQ(crt_spawn_blocking(cx, &self->join, hold, NULL), 0);
+    for (self->i = 0; self->i < 4; self->i++) {
+        CRT_AWAIT(self->w = crt_select_biased(cx, &self->sel,
+            crt_on(cx, 0, self->x = self->i == 0 ? crt_file_write(cx, self->f, "no", 2)
+                        : self->i == 1 ? crt_fs_create_dir(cx, in_dir(self->path2, "never"), 0)
+                        : self->i == 2 ? crt_fs_temp_file(cx, dir, &self->g, NULL)
+                                       : crt_fs_open(cx, self->path, NULL, &self->g)),
+            crt_on(cx, 1, crt_yield_now(cx))));
+        CHECK_EQ(self->w, 1);
+        CHECK(!self->g);
+    }
+    CHECK_EQ(write(gate[1], "x", 1), 1);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+    // The turn is free at once.
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 9));
+    CHECK_EQ(self->r, 0);
+    CHECK(access(self->path2, F_OK));
+    CRT_FINALLY
+        crt_close(&self->f);
+        unlink(self->path);
+    CRT_END;
+}
+static void what_has_not_begun_never_does(void)
+{
+    crt_runtime *rt;
+    int before = open_descriptors();
+    CHECK_EQ(pipe(gate), 0);
+    CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 2, .max_blocking_threads = 1}, &rt), 0);
+    run(rt, queued_run);
+    crt_runtime_drop(&rt);
+    close(gate[0]);
+    close(gate[1]);
+    CHECK_EQ(open_descriptors(), before);
+    CHECK_EQ(entries_in(dir), 0);
+}
+
+// --- paths
+
+static crt_poll paths_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "a");
+    CRT_AWAIT(self->r = crt_fs_exists(cx, self->path));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_create_dir(cx, self->path, 0700));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_create_dir(cx, self->path, 0700));
+    CHECK_EQ(self->r, -EEXIST);
+    CRT_AWAIT(self->r = crt_fs_exists(cx, self->path));
+    CHECK_EQ(self->r, 1);
+    CRT_AWAIT(self->r = crt_fs_lstat(cx, self->path, &self->st));
+    CHECK(self->r == 0 && self->st.kind == CRT_FS_DIR && self->st.mode == 0700);
+    // All of them; with slashes to spare; again.
+    CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, in_dir(self->path, "a/b//c/d/"), 0));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, in_dir(self->path, "a/b/c/d"), 0));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, "/", 0));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, "", 0));
+    CHECK_EQ(self->r, -ENOENT);
+    CRT_AWAIT(self->r = crt_fs_write_file(cx, in_dir(self->path, "a/b/file"), "some data", 9));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, self->path, 0));
+    CHECK_EQ(self->r, -EEXIST);
+    CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, in_dir(self->path, "a/b/file/x"), 0));
+    CHECK_EQ(self->r, -ENOTDIR);
+    CRT_AWAIT(self->r = crt_fs_exists(cx, self->path));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_remove_dir(cx, in_dir(self->path, "a/b")));
+    CHECK_EQ(self->r, -ENOTEMPTY);
+    // Links.
+    CRT_AWAIT(self->r = crt_fs_symlink(cx, "b/file", in_dir(self->path, "a/link")));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_read_link(cx, self->path, &self->text));
+    CHECK(self->r == 0 && !strcmp(self->text, "b/file"));
+    crt_free(self->text);
+    CRT_AWAIT(self->r = crt_fs_canonicalize(cx, self->path, &self->text));
+    CHECK(self->r == 0 && !strcmp(self->text, in_dir(self->path2, "a/b/file")));
+    crt_free(self->text);
+    CRT_AWAIT(self->r = crt_fs_read_link(cx, self->path2, &self->text));
+    CHECK(self->r == -EINVAL && !self->text);
+    CRT_AWAIT(self->r = crt_fs_lstat(cx, self->path, &self->st));
+    CHECK(self->r == 0 && self->st.kind == CRT_FS_SYMLINK);
+    CRT_AWAIT(self->r = crt_fs_metadata(cx, self->path, &self->st));
+    CHECK(self->r == 0 && self->st.kind == CRT_FS_FILE && self->st.size == 9);
+    CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.read = true, .no_follow = true}, &self->f));
+    CHECK_EQ(self->r, -ELOOP);
+    memset(self->buf, 'x', 500);   // a target longer than the first guess
+    self->buf[500] = 0;
+    CRT_AWAIT(self->r = crt_fs_symlink(cx, self->buf, in_dir(self->path, "a/long")));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_read_link(cx, self->path, &self->text));
+    CHECK(self->r == 0 && !strcmp(self->text, self->buf));
+    crt_free(self->text);
+    CRT_AWAIT(self->r = crt_fs_exists(cx, self->path));
+    CHECK_EQ(self->r, -ENAMETOOLONG);
+    CRT_AWAIT(self->r = crt_fs_hard_link(cx, self->path2, in_dir(self->path, "a/hard")));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_metadata(cx, self->path, &self->st));
+    CHECK(self->r == 0 && self->st.nlink == 2);
+    CRT_AWAIT(self->r = crt_fs_rename(cx, self->path, in_dir(self->path2, "a/moved")));
+    CHECK(self->r == 0 && access(self->path, F_OK) && !access(self->path2, F_OK));
+    CRT_AWAIT(self->r = crt_fs_set_mode(cx, self->path2, 0604));
+    CHECK_EQ(self->r, 0);
+    // Copies keep what is inside and the mode.
+    CRT_AWAIT(self->r = crt_fs_copy(cx, self->path2, in_dir(self->path, "a/copy"), &self->bytes));
+    CHECK(self->r == 0 && self->bytes == 9);
+    CRT_AWAIT(self->r = crt_fs_metadata(cx, self->path, &self->st));
+    CHECK(self->r == 0 && self->st.mode == 0604 && self->st.size == 9 && self->st.nlink == 1);
+    CRT_AWAIT(self->r = crt_fs_copy(cx, self->path2, in_dir(self->path, "a/b/file"), &self->bytes));
+    CHECK_EQ(self->r, CRT_EINVAL);   // the same file
+    CRT_AWAIT(self->r = crt_fs_metadata(cx, self->path, &self->st));
+    CHECK_EQ(self->st.size, 9);      // and it is whole
+    CRT_AWAIT(self->r = crt_fs_copy(cx, dir, self->path, NULL));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_fs_copy(cx, "/nowhere", self->path, NULL));
+    CHECK_EQ(self->r, -ENOENT);
+    CRT_AWAIT(self->r = crt_fs_copy(cx, self->path, dir, NULL));
+    CHECK_EQ(self->r, -EISDIR);
+    CRT_AWAIT(self->r = crt_fs_copy(cx, "/proc/self/status", in_dir(self->path, "a/copy"), &self->bytes));
+    CHECK(self->r == 0 && self->bytes > 100);   // no size to go by
+    CRT_AWAIT(self->r = crt_fs_read_file(cx, self->path, &self->data, &self->n));
+    CHECK(self->r == 0 && self->n == self->bytes && strstr(self->data, "Pid:"));
+    crt_free(self->data);
+    CRT_AWAIT(self->r = crt_fs_copy(cx, self->path, "/dev/full", NULL));
+    CHECK_EQ(self->r, -ENOSPC);
+    CRT_AWAIT(self->r = crt_fs_remove_file(cx, self->path));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_remove_file(cx, self->path));
+    CHECK_EQ(self->r, -ENOENT);
+    // All below; what a link leads to stays; a link to a directory is only a link.
+    CRT_AWAIT(self->r = crt_fs_create_dir(cx, in_dir(self->path, "outside"), 0));
+    CRT_AWAIT(self->r = crt_fs_write_file(cx, in_dir(self->path, "outside/stays"), "x", 1));
+    CRT_AWAIT(self->r = crt_fs_symlink(cx, in_dir(self->path2, "outside"), in_dir(self->path, "a/b/c/out")));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, in_dir(self->path, "a/moved")));
+    CHECK_EQ(self->r, -ENOTDIR);
+    CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, in_dir(self->path, "a")));
+    CHECK(self->r == 0 && access(self->path, F_OK));
+    CHECK(!access(in_dir(self->path, "outside/stays"), F_OK));
+    CRT_AWAIT(self->r = crt_fs_symlink(cx, self->path2, in_dir(self->path, "to")));
+    CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, self->path));
+    CHECK(self->r == 0 && access(self->path, F_OK));
+    CHECK(!access(in_dir(self->path, "outside/stays"), F_OK));
+    CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, self->path2));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, self->path2));
+    CHECK_EQ(self->r, -ENOENT);
+    CRT_AWAIT(self->r = crt_fs_rename(cx, self->path2, NULL));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    // Temporary ones.
+    CRT_AWAIT(self->r = crt_fs_temp_file(cx, dir, &self->f, &self->text));
+    CHECK(self->r == 0 && self->f && self->text && !strncmp(self->text, dir, strlen(dir)));
+    CRT_AWAIT(self->r = crt_file_metadata(cx, self->f, &self->st));
+    CHECK(self->st.mode == 0600 && self->st.nlink == 1);
+    CRT_AWAIT(self->r = crt_file_write_all(cx, self->f, "temporary", 9));
+    CHECK_EQ(self->r, 9);
+    crt_close(&self->f);
+    CHECK_EQ(unlink(self->text), 0);
+    crt_free(self->text);
+    CRT_AWAIT(self->r = crt_fs_temp_file(cx, dir, &self->f, NULL));
+    CRT_AWAIT(self->r = crt_file_metadata(cx, self->f, &self->st));
+    CHECK(self->r == 0 && self->st.nlink == 0);
+    crt_close(&self->f);
+    CRT_AWAIT(self->r = crt_fs_temp_dir(cx, dir, &self->text));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_metadata(cx, self->text, &self->st));
+    CHECK(self->st.kind == CRT_FS_DIR && self->st.mode == 0700);
+    CHECK_EQ(rmdir(self->text), 0);
+    crt_free(self->text);
+    CRT_AWAIT(self->r = crt_fs_temp_dir(cx, "/nowhere", &self->text));
+    CHECK(self->r == -ENOENT && !self->text);
+    CHECK_EQ(entries_in(dir), 0);
+    CRT_END;
+}
+static void paths(crt_runtime *rt) { run_whole(rt, paths_run); }
+
+// --- directories
+
+static crt_poll dirs_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "dir");
+    CRT_AWAIT(self->r = crt_fs_create_dir(cx, self->path, 0));
+    CRT_AWAIT(self->r = crt_fs_read_dir(cx, self->path, &self->d));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_dir_next(cx, self->d, &self->e));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_dir_next(cx, self->d, &self->e));
+    CHECK_EQ(self->r, 0);
+    crt_close(&self->d);
+    for (int i = 0; i < 100; i++) {   // files, directories, links, and one FIFO
+        snprintf(self->path2, sizeof self->path2, "%.63s/dir/%d", dir, i);
+        int fd = i % 3 == 0 ? open(self->path2, O_CREAT | O_WRONLY, 0600) : -1;
+        if (fd >= 0) close(fd);
+        else CHECK_EQ(i == 50 ? mkfifo(self->path2, 0600) : i % 3 == 1 ? mkdir(self->path2, 0700) : symlink("x", self->path2), 0);
+    }
+    // Every one once, with calls that are given up between.
+    CRT_AWAIT(self->r = crt_fs_read_dir(cx, self->path, &self->d));
+    CHECK_EQ(self->r, 0);
+    for (self->i = 0, self->r = 1; self->r == 1;) {
+        CRT_AWAIT(self->w = crt_select_biased(cx, &self->sel,
+            crt_on(cx, 0, self->x = crt_dir_next(cx, self->d, &self->e)),
+            crt_on(cx, 1, self->y = self->i++ % 2 ? crt_sleep(cx, CRT_SEC(50)) : crt_yield_now(cx))));
+        if (self->w) continue;
+        self->r = self->x;
+        if (self->r != 1) break;
+        int k = atoi(self->e.name);
+        CHECK(k >= 0 && k < 100);
+        self->seen[k]++;
+        CHECK_EQ(self->e.kind, k == 50 ? CRT_FS_FIFO : k % 3 == 0 ? CRT_FS_FILE : k % 3 == 1 ? CRT_FS_DIR : CRT_FS_SYMLINK);
+        CHECK(self->e.ino);
+    }
+    CHECK_EQ(self->r, 0);
+    for (int i = 0; i < 100; i++) CHECK_EQ(self->seen[i], 1);
+    crt_close(&self->d);
+    CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, self->path));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_fs_read_dir(cx, self->path, &self->d));
+    CHECK(self->r == -ENOENT && !self->d);
+    CRT_AWAIT(self->r = crt_dir_next(cx, NULL, &self->e));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_FINALLY
+        crt_close(&self->d);
+    CRT_END;
+}
+static void directories(crt_runtime *rt) { run_whole(rt, dirs_run); }
+
+// A tree that is deeper than there are descriptors: an error, and nothing is left open.
+static crt_poll deep_run(void *frame, crt_cx *cx)
+{
+    static struct rlimit old;
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "deep");
+    self->n = strlen(self->path);
+    self->big = calloc(1, self->n + 400);
+    memcpy(self->big, self->path, self->n);
+    for (int i = 0; i < 150; i++) memcpy(self->big + self->n + 2 * i, "/d", 2);
+    CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, self->big, 0));
+    CHECK_EQ(self->r, 0);
+    getrlimit(RLIMIT_NOFILE, &old);
+    setrlimit(RLIMIT_NOFILE, &(struct rlimit){100, old.rlim_max});
+    CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, self->path));
+    setrlimit(RLIMIT_NOFILE, &old);
+    CHECK_EQ(self->r, -EMFILE);
+    CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, self->path));
+    CHECK_EQ(self->r, 0);
+    CRT_FINALLY
+        free(self->big);
+    CRT_END;
+}
+static void a_deep_tree(void)
+{
+    crt_runtime *rt;
+    int before = open_descriptors();
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    run(rt, deep_run);
+    crt_runtime_drop(&rt);
+    CHECK_EQ(open_descriptors(), before);
+}
+
+// What has no end stops when nobody waits for it: the shutdown does not hang on it.
+static crt_poll endless_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(20),
+                                    crt_fs_read_file(cx, "/dev/zero", &self->data, &self->n)));
+    CHECK(self->r == CRT_ETIMEDOUT && !self->data);
+    CRT_END;
+}
+static void an_endless_read_stops(void)
+{
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    run(rt, endless_run);
+    crt_runtime_drop(&rt);
+}
+
+// Two tasks read and write different places of one file at once.
+enum { STRIPES = 4, ROUNDS = 50 };
+static crt_poll stripe_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < ROUNDS; self->i++) {
+        memset(self->buf, 'a' + self->i % 26, 100);
+        CRT_AWAIT(self->r = crt_file_pwrite_all(cx, self->f, self->buf, 100, self->at));
+        CHECK_EQ(self->r, 100);
+        CRT_AWAIT(self->r = crt_file_pread_exact(cx, self->f, self->buf + 100, 100, self->at));
+        CHECK(self->r == 100 && !memcmp(self->buf, self->buf + 100, 100));
+    }
+    CRT_END;
+}
+static crt_join_handle *stripe_joins[STRIPES];
+static crt_poll stripes_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_fs_temp_file(cx, dir, &self->f, NULL));
+    for (int i = 0; i < STRIPES; i++)
+        CHECK_EQ(crt_spawn_join(cx, &stripe_joins[i], stripe_run, &(io){.f = self->f, .at = 100 * i}), 0);
+    for (self->i = 0; self->i < STRIPES; self->i++) {
+        CRT_AWAIT(self->r = crt_join(cx, &stripe_joins[self->i], &self->result));
+        CHECK(self->r == 0 && self->result == 0);
+    }
+    CRT_FINALLY
+        crt_close(&self->f);
+    CRT_END;
+}
+static void calls_with_an_offset_run_at_once(crt_runtime *rt) { run_whole(rt, stripes_run); }
+
+// Out of memory at each point in turn: an error, and the file and the turn are as before.
+static crt_poll no_memory_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    self->big = calloc(1, 3 << 20);
+    CRT_AWAIT(self->r = crt_fs_temp_file(cx, dir, &self->f, &self->text));
+    CHECK_EQ(self->r, 0);
+    in_dir(self->path, "made");
+    for (self->i = 0; self->i < 12 * 9; self->i++) {
+        // 12 calls, each with 0 to 8 allocations that succeed.
+        fail_after(self->i / 12);
+        CRT_AWAIT(self->r = self->i % 12 == 0 ? crt_fs_open(cx, self->text, NULL, &self->g)
+            : self->i % 12 == 1 ? crt_file_pwrite_all(cx, self->f, self->big, 3 << 20, 0)
+            : self->i % 12 == 2 ? crt_file_pread_exact(cx, self->f, self->big, 3 << 20, 0)
+            : self->i % 12 == 3 ? crt_file_seek(cx, self->f, 0, CRT_SEEK_SET, NULL)
+            : self->i % 12 == 4 ? crt_fs_read_dir(cx, dir, &self->d)
+            : self->i % 12 == 5 ? crt_fs_canonicalize(cx, self->text, (char **)&self->data)
+            : self->i % 12 == 6 ? crt_fs_read_file(cx, "/proc/self/status", &self->data, &self->n)
+            : self->i % 12 == 7 ? crt_fs_copy(cx, self->text, self->path, NULL)
+            : self->i % 12 == 8 ? crt_fs_remove_dir_all(cx, self->path)
+            : self->i % 12 == 9 ? crt_file_read_exact(cx, self->f, self->big, 3 << 20)
+            : self->i % 12 == 10 ? crt_fs_temp_file(cx, dir, &self->g, NULL)
+                                 : crt_fs_write_file(cx, self->path, "x", 1));
+        fail_after(-1);
+        bool done = self->r >= 0 || (self->i % 12 == 8 && self->r == -ENOTDIR);
+        CHECK(done || self->r == CRT_ENOMEM || self->r == CRT_EEOF);
+        CHECK(self->i < 12 * 8 || self->r != CRT_ENOMEM);
+        crt_close(&self->g);
+        crt_close(&self->d);
+        crt_free(self->data);
+        self->data = NULL;
+    }
+    CRT_FINALLY
+        crt_close(&self->f);
+        if (self->text) unlink(self->text);
+        unlink(self->path);
+        crt_free(self->text);
+        free(self->big);
+        CHECK_EQ(entries_in(dir), 0);
+    CRT_END;
+}
+static void out_of_memory(crt_runtime *rt) { run_whole(rt, no_memory_run); }
+
+int main(int argc, char **argv)
+{
+    test_init(argc, argv);
+    snprintf(dir, sizeof dir, "/tmp/crt-test-fs-XXXXXX");
+    if (!mkdtemp(dir)) return 1;
+    TEST_ON_EACH(open_read_write_seek);
+    TEST_ON_EACH(several_hops);
+    TEST_ON_EACH(one_at_a_time_and_nothing_is_lost);
+    TEST(a_read_given_up_leaves_the_position);
+    TEST(what_has_not_begun_never_does);
+    TEST_ON_EACH(paths);
+    TEST_ON_EACH(directories);
+    TEST(a_deep_tree);
+    TEST(an_endless_read_stops);
+    TEST_ON_EACH(calls_with_an_offset_run_at_once);
+    TEST_ON_EACH(out_of_memory);
+    rmdir(dir);
+    return test_end();
+}
