@@ -3,7 +3,7 @@
 #
 #   bench/run.sh              every workload on every kind of runtime (about half an hour)
 #   bench/run.sh quick        the ones that matter most, under two minutes
-#   bench/run.sh sync         channels and locks, and what an empty channel keeps (ten minutes)
+#   bench/run.sh sync         channels and locks, and what an empty channel keeps (six minutes)
 #   bench/run.sh NAME...      all cases of these workloads, e.g. bench/run.sh mutex echo
 #
 # Environment: ROUNDS, SECS (seconds for each run), CC, CFLAGS, OUT (the report), BUILD (a directory),
