@@ -286,7 +286,7 @@ measure_echo() { # peer, round, rt, arguments...
     shift 3
     said=$BUILD/server.out
     : >"$said"
-    within= preload=
+    within='' preload=''
     run "$peer" serve_echo rt="$rt" port=0 life=120 >"$said" 2>>"$log" &
     server=$!
     tries=0
