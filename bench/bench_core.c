@@ -13,6 +13,7 @@
 #define CRT_IMPLEMENTATION
 #include "../crt.h"
 
+#include <dlfcn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -1059,6 +1060,75 @@ static void mutex(const char *name)
     report(name, text("tasks=%zu,n=%zu,hold=%zu", f.tasks, f.n, f.hold), f.tasks * f.n, "");
 }
 
+// The same by one task alone: what the locks cost that nobody else wants.
+static crt_poll mutex_alone_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    counter = 0;
+    meter_start();
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(crt_mutex_lock(cx, &counter_mutex));
+        counter++;
+        crt_mutex_unlock(&counter_mutex);
+    }
+    meter_stop();
+    if (counter != self->n) die("mutex_uncontended: lost an update");
+    CRT_END;
+}
+
+static void mutex_uncontended(const char *name)
+{
+    size_t n = opt_num("n", 100000);
+    MEASURE(new_runtime(), mutex_alone_run, &(count_frame){ .n = n });
+    report(name, text("n=%zu", n), n, "");
+}
+
+static crt_poll semaphore_alone_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(crt_semaphore_acquire(cx, &limit, 1));
+        crt_semaphore_release(&limit, 1);
+    }
+    meter_stop();
+    CRT_END;
+}
+
+static void semaphore_uncontended(const char *name)
+{
+    size_t n = opt_num("n", 100000);
+    crt_semaphore_init(&limit, 2);
+    MEASURE(new_runtime(), semaphore_alone_run, &(count_frame){ .n = n });
+    report(name, text("n=%zu", n), n, "");
+}
+
+// Readers only: they share the lock, and the cache line of it.
+static crt_rwlock shared_lock;
+
+static crt_poll reader_run(void *frame, crt_cx *cx)
+{
+    lock_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(crt_rwlock_read(cx, &shared_lock));
+        size_t seen = counter;
+        BLACK_BOX(seen);
+        crt_rwlock_unlock_read(&shared_lock);
+    }
+    countdown_one();
+    CRT_END;
+}
+
+static void rwlock_read(const char *name)
+{
+    lock_frame f = { .tasks = opt_num("tasks", 4), .n = opt_num("n", 50000), .worker = reader_run };
+    MEASURE(new_runtime(), lock_run, &f);
+    report(name, text("tasks=%zu,n=%zu", f.tasks, f.n), f.tasks * f.n, "");
+}
+
 static void semaphore(const char *name)
 {
     lock_frame f = { .tasks = opt_num("tasks", 4), .n = opt_num("n", 50000), .hold = opt_num("hold", 0),
@@ -1116,6 +1186,32 @@ static void mpsc(const char *name)
     mpsc_frame f = { .prod = opt_num("prod", 1), .cap = opt_num("cap", 1024), .n = opt_num("n", 200000) };
     MEASURE(new_runtime(), mpsc_run, &f);
     report(name, text("prod=%zu,cap=%zu,n=%zu", f.prod, f.cap, f.n), f.n, "");
+}
+
+// One task fills a channel that nobody listens to yet, then empties it: neither side ever waits.
+static crt_poll mpsc_alone_run(void *frame, crt_cx *cx)
+{
+    mpsc_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    must(crt_mpsc_new(sizeof self->value, self->cap, &self->tx, &self->rx));
+    for (self->i = 0; self->i < self->n; self->i++) CRT_AWAIT(crt_mpsc_send(cx, self->tx, &self->i));
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(crt_mpsc_recv(cx, self->rx, &self->value));
+        BLACK_BOX(self->value);
+    }
+    meter_stop();
+    crt_mpsc_tx_drop(&self->tx);
+    crt_mpsc_rx_drop(&self->rx);
+    CRT_END;
+}
+
+static void mpsc_uncontended(const char *name)
+{
+    mpsc_frame f = { .cap = opt_num("cap", 5000), .n = opt_num("n", 5000) };
+    if (f.cap && f.cap < f.n) die("mpsc_uncontended: cap=%zu is less than n", f.cap);
+    MEASURE(new_runtime(), mpsc_alone_run, &f);
+    report(name, text("cap=%zu,n=%zu", f.cap, f.n), f.n, "");
 }
 
 // A client sends a oneshot through an mpsc of 10 and waits for the answer. client=main is the root
@@ -1187,6 +1283,264 @@ static void request_reply(const char *name)
     report(name, text("n=%zu,client=%s", n, client), n, "");
 }
 #endif   // CRT_HAS_MPSC
+
+#ifdef CRT_HAS_CHANNELS
+// One sender, `rx` receivers that live as long as the program. The sender goes on when all of them have
+// seen the value: a value is one operation for each receiver.
+typedef struct fanout_frame {
+    crt_frame co;
+    size_t receivers, n, i, value, seen;
+    crt_broadcast_tx *broadcast_tx;
+    crt_broadcast_rx *broadcast_rx;
+    crt_watch_tx *watch_tx;
+    crt_watch_rx *watch_rx;
+    atomic_size_t *progress;
+    int r;
+} fanout_frame;
+
+static crt_poll broadcast_receiver_run(void *frame, crt_cx *cx)
+{
+    fanout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->r = (int)crt_broadcast_recv(cx, self->broadcast_rx, &self->value, NULL));
+        if (self->r < 0) break;
+        countdown_one();
+    }
+    CRT_FINALLY
+        crt_broadcast_rx_drop(&self->broadcast_rx);
+    CRT_END;
+}
+
+static crt_poll watch_receiver_run(void *frame, crt_cx *cx)
+{
+    fanout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->r = (int)crt_watch_changed(cx, self->watch_rx));
+        if (self->r < 0) break;
+        crt_watch_get(self->watch_rx, &self->value);
+        BLACK_BOX(self->value);
+        countdown_one();
+    }
+    CRT_FINALLY
+        crt_watch_rx_drop(&self->watch_rx);
+    CRT_END;
+}
+
+static crt_poll fanout_run(void *frame, crt_cx *cx)
+{
+    fanout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    for (self->i = 0; self->i < self->n; self->i++) {
+        atomic_fetch_add_explicit(&done.left, self->receivers, memory_order_relaxed);
+        if (self->watch_tx) must(crt_watch_send(self->watch_tx, &self->i));
+        else must(crt_broadcast_send(self->broadcast_tx, &self->i));
+        while (atomic_load_explicit(&done.left, memory_order_acquire) > 0)
+            CRT_AWAIT(crt_notified(cx, &done.zero));
+    }
+    meter_stop();
+    CRT_END;
+}
+
+static void broadcast(const char *name)
+{
+    fanout_frame f = { .receivers = opt_num("rx", 10), .n = opt_num("n", 100) };
+    crt_handle *handle = crt_runtime_handle(new_runtime());
+    must(crt_broadcast_new(sizeof f.value, 1000, &f.broadcast_tx));
+    for (size_t i = 0; i < f.receivers; i++) {
+        fanout_frame receiver = { .n = 0 };
+        must(crt_broadcast_subscribe(f.broadcast_tx, &receiver.broadcast_rx));
+        must(crt_handle_spawn(handle, broadcast_receiver_run, &receiver));
+    }
+    crt_handle_drop(&handle);
+    MEASURE(runtime, fanout_run, &f);
+    report(name, text("rx=%zu,n=%zu", f.receivers, f.n), f.receivers * f.n, "");
+    crt_broadcast_tx_drop(&f.broadcast_tx);   // ends the receivers
+}
+
+static void watch(const char *name)
+{
+    fanout_frame f = { .receivers = opt_num("rx", 10), .n = opt_num("n", 100) };
+    crt_handle *handle = crt_runtime_handle(new_runtime());
+    must(crt_watch_new(sizeof f.value, &f.value, &f.watch_tx, &f.watch_rx));
+    for (size_t i = 0; i < f.receivers; i++) {
+        fanout_frame receiver = { .n = 0 };
+        must(crt_watch_subscribe(f.watch_tx, &receiver.watch_rx));
+        must(crt_handle_spawn(handle, watch_receiver_run, &receiver));
+    }
+    crt_handle_drop(&handle);
+    MEASURE(runtime, fanout_run, &f);
+    report(name, text("rx=%zu,n=%zu", f.receivers, f.n), f.receivers * f.n, "");
+    crt_watch_tx_drop(&f.watch_tx);   // ends the receivers
+    crt_watch_rx_drop(&f.watch_rx);
+}
+
+// One sender floods `rx` receivers. It looks every 256 values how far they have come, and yields until
+// nobody is more than 512 behind, so that nothing of the 1024 is lost.
+enum { STREAM_CAP = 1024, STREAM_RX_MAX = 64 };
+static atomic_size_t progress[STREAM_RX_MAX];
+
+static crt_poll stream_receiver_run(void *frame, crt_cx *cx)
+{
+    fanout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->r = (int)crt_broadcast_recv(cx, self->broadcast_rx, &self->value, NULL));
+        if (self->r == CRT_ELAGGED) die("broadcast_stream: lost a value");
+        if (self->r < 0) break;
+        if (++self->seen % 64 == 0) atomic_store_explicit(self->progress, self->seen, memory_order_relaxed);
+    }
+    if (self->seen != self->n) die("broadcast_stream: %zu values of %zu", self->seen, self->n);
+    countdown_one();
+    CRT_FINALLY
+        crt_broadcast_rx_drop(&self->broadcast_rx);
+    CRT_END;
+}
+
+static bool somebody_is_behind(size_t receivers, size_t sent)
+{
+    for (size_t i = 0; i < receivers; i++)
+        if (atomic_load_explicit(&progress[i], memory_order_relaxed) + STREAM_CAP / 2 < sent) return true;
+    return false;
+}
+
+static crt_poll broadcast_stream_run(void *frame, crt_cx *cx)
+{
+    fanout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    must(crt_broadcast_new(sizeof self->value, STREAM_CAP, &self->broadcast_tx));
+    countdown_start(self->receivers);
+    for (size_t i = 0; i < self->receivers; i++) {
+        fanout_frame receiver = { .n = self->n, .progress = &progress[i] };
+        atomic_store_explicit(&progress[i], 0, memory_order_relaxed);
+        must(crt_broadcast_subscribe(self->broadcast_tx, &receiver.broadcast_rx));
+        must(crt_spawn(cx, stream_receiver_run, &receiver));
+    }
+    for (self->i = 0; self->i < self->n; self->i++) {
+        must(crt_broadcast_send(self->broadcast_tx, &self->i));
+        if (self->i % 256 != 255) continue;
+        while (somebody_is_behind(self->receivers, self->i)) CRT_AWAIT(crt_yield_now(cx));
+    }
+    crt_broadcast_tx_drop(&self->broadcast_tx);
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void broadcast_stream(const char *name)
+{
+    fanout_frame f = { .receivers = opt_num("rx", 4), .n = opt_num("n", 50000) };
+    if (f.receivers > STREAM_RX_MAX) die("broadcast_stream: rx=%zu is too many", f.receivers);
+    MEASURE(new_runtime(), broadcast_stream_run, &f);
+    report(name, text("rx=%zu,n=%zu,cap=%d", f.receivers, f.n, STREAM_CAP), f.receivers * f.n, "");
+}
+
+// What an empty channel of 8-byte elements keeps from the allocator, just made and after `messages` have
+// passed through and been received: the mean of `n` channels. The allocator is asked: run with alloc_count.so
+// preloaded.
+typedef struct any_channel {
+    crt_mpsc_tx *mpsc_tx;
+    crt_mpsc_rx *mpsc_rx;
+    crt_oneshot_tx *oneshot_tx;
+    crt_oneshot_rx *oneshot_rx;
+    crt_broadcast_tx *broadcast_tx;
+    crt_broadcast_rx *broadcast_rx;
+    crt_watch_tx *watch_tx;
+    crt_watch_rx *watch_rx;
+} any_channel;
+
+typedef struct bytes_frame {
+    crt_frame co;
+    const char *kind;
+    size_t n, messages, i;
+    any_channel *channels;
+    uint64_t value;
+} bytes_frame;
+
+static size_t (*live_bytes)(void);
+static double bytes_created, bytes_drained;
+
+static void make_channel(const char *kind, any_channel *c)
+{
+    uint64_t first = 0;
+    if (!strcmp(kind, "mpsc")) {
+        must(crt_mpsc_new(sizeof first, 1024, &c->mpsc_tx, &c->mpsc_rx));
+    } else if (!strcmp(kind, "unbounded")) {
+        must(crt_mpsc_new(sizeof first, 0, &c->mpsc_tx, &c->mpsc_rx));
+    } else if (!strcmp(kind, "oneshot")) {
+        must(crt_oneshot_new(sizeof first, &c->oneshot_tx, &c->oneshot_rx));
+    } else if (!strcmp(kind, "broadcast")) {
+        must(crt_broadcast_new(sizeof first, 16, &c->broadcast_tx));
+        must(crt_broadcast_subscribe(c->broadcast_tx, &c->broadcast_rx));
+    } else if (!strcmp(kind, "watch")) {
+        must(crt_watch_new(sizeof first, &first, &c->watch_tx, &c->watch_rx));
+    } else {
+        die("kind=%s: expected mpsc, unbounded, oneshot, broadcast or watch", kind);
+    }
+}
+
+// `burst` values in, then as many out.
+static void pass_burst(any_channel *c, size_t burst)
+{
+    uint64_t got;
+    for (uint64_t i = 0; i < burst; i++) {
+        if (c->mpsc_tx) must(crt_mpsc_try_send(c->mpsc_tx, &i));
+        if (c->broadcast_tx) must(crt_broadcast_send(c->broadcast_tx, &i));
+        if (c->watch_tx) must(crt_watch_send(c->watch_tx, &i));
+    }
+    for (uint64_t i = 0; i < burst; i++) {
+        if (c->mpsc_tx) must(crt_mpsc_try_recv(c->mpsc_rx, &got));
+        if (c->broadcast_tx) must(crt_broadcast_try_recv(c->broadcast_rx, &got, NULL));
+        if (c->watch_tx) crt_watch_get(c->watch_rx, &got);
+    }
+}
+
+static void pass_messages(const bytes_frame *f, any_channel *c)
+{
+    size_t burst = !strcmp(f->kind, "mpsc")      ? 1000
+                 : !strcmp(f->kind, "unbounded") ? f->messages
+                 : !strcmp(f->kind, "broadcast") ? 16
+                                                 : 1;
+    for (size_t sent = 0; sent < f->messages; sent += burst) pass_burst(c, burst);
+}
+
+static crt_poll chan_bytes_run(void *frame, crt_cx *cx)
+{
+    bytes_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    size_t before = live_bytes();
+    for (size_t i = 0; i < self->n; i++) make_channel(self->kind, &self->channels[i]);
+    bytes_created = (double)(live_bytes() - before) / (double)self->n;
+    self->value = before;
+    for (self->i = 0; self->i < self->n; self->i++) {
+        any_channel *c = &self->channels[self->i];
+        if (c->oneshot_tx) {   // which carries one and is gone
+            must(crt_oneshot_send(&c->oneshot_tx, &(uint64_t){ 0 }));
+            CRT_AWAIT(crt_oneshot_recv(cx, &self->channels[self->i].oneshot_rx, &(uint64_t){ 0 }));
+        } else {
+            pass_messages(self, c);
+        }
+    }
+    bytes_drained = (double)(live_bytes() - (size_t)self->value) / (double)self->n;
+    CRT_END;
+}
+
+static void chan_bytes(const char *name)
+{
+    bytes_frame f = { .kind = opt_text("kind", "mpsc"), .n = opt_num("n", 100),
+                      .messages = opt_num("messages", 10000) };
+    void *counter_symbol = dlsym(RTLD_DEFAULT, "alloc_count_live_bytes");
+    if (!counter_symbol) die("chan_bytes: LD_PRELOAD=alloc_count.so is missing");
+    memcpy(&live_bytes, &counter_symbol, sizeof live_bytes);
+    f.channels = must_alloc(f.n, sizeof *f.channels);
+    IN_TASK(new_runtime(), chan_bytes_run, &f);
+    samples[sample_count++] = (sample){ 0 };   // bytes, and no time
+    report(name, text("kind=%s", f.kind), 1, text("created=%.1f drained=%.1f", bytes_created, bytes_drained));
+}
+#endif   // CRT_HAS_CHANNELS
 
 // ----------------------------------------------------------------------------------------------- net
 
@@ -1276,10 +1630,20 @@ static const struct {
     { "oneshot", oneshot },
     { "notify_pingpong", notify_pingpong },
     { "mutex", mutex },
+    { "mutex_uncontended", mutex_uncontended },
     { "semaphore", semaphore },
+    { "semaphore_uncontended", semaphore_uncontended },
+    { "rwlock_read", rwlock_read },
 #ifdef CRT_HAS_MPSC
     { "mpsc", mpsc },
+    { "mpsc_uncontended", mpsc_uncontended },
     { "request_reply", request_reply },
+#endif
+#ifdef CRT_HAS_CHANNELS
+    { "broadcast", broadcast },
+    { "broadcast_stream", broadcast_stream },
+    { "watch", watch },
+    { "chan_bytes", chan_bytes },
 #endif
 #ifndef CRT_NO_NET
     { "serve_echo", serve_echo },

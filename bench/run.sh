@@ -3,10 +3,13 @@
 #
 #   bench/run.sh              every workload on every kind of runtime (about half an hour)
 #   bench/run.sh quick        the ones that matter most, under two minutes
+#   bench/run.sh sync         channels and locks, and what an empty channel keeps (six minutes)
 #   bench/run.sh NAME...      all cases of these workloads, e.g. bench/run.sh mutex echo
 #
 # Environment: ROUNDS, SECS (seconds for each run), CC, CFLAGS, OUT (the report), BUILD (a directory),
 # NOISE=1 (a second column of crt itself: its ratios are what this machine makes out of nothing).
+#
+# The last column holds crt against the peer that is best at that workload, and names it.
 #
 # The programs take turns, in an order that rotates from round to round, and each ratio is taken within
 # a round: what the machine does to one of them it then does to its neighbour as well.
@@ -56,19 +59,41 @@ else
     note "tokio: does not build, see $log; apt-get install cargo librust-tokio-dev librust-libc-dev"
 fi
 
+if ! have go; then
+    note "go: skipped; apt-get install golang-go"
+elif (cd "$here/go" && GO111MODULE=on GOFLAGS=-mod=mod GOPROXY=off CGO_ENABLED=0 GOCACHE=$BUILD/gocache \
+    go build -o "$BUILD/go-bench" .) >>"$log" 2>&1; then
+    peers="$peers go"
+else
+    note "go: does not build, see $log"
+fi
+
+counter=
+if $CC -O2 -shared -fPIC -o "$BUILD/alloc_count.so" "$here/alloc_count.c" >>"$log" 2>&1; then
+    counter=$BUILD/alloc_count.so
+else
+    note "chan_bytes: skipped, alloc_count.c does not build, see $log"
+fi
+
 echo_peers=
-if compile loadgen loadgen.c && compile epoll_echo epoll_echo.c; then echo_peers="$peers epoll"
-else note "echo: skipped, loadgen.c or epoll_echo.c does not build, see $log"; fi
+if compile loadgen loadgen.c && compile epoll_echo epoll_echo.c; then
+    for peer in $peers; do [ "$peer" = go ] || echo_peers="$echo_peers $peer"; done   # no echo server in Go
+    echo_peers="$echo_peers epoll"
+else
+    note "echo: skipped, loadgen.c or epoll_echo.c does not build, see $log"
+fi
 [ -n "$peers$echo_peers" ] || exit 1
 
-# Becomes the program of that column; $within is "timeout N" or nothing. exec, so that $! is the program.
+# Becomes the program of that column; $within is "timeout N" or nothing, $preload a library or nothing. exec, so
+# that $! is the program.
 run() { # peer, arguments...
     peer=$1
     shift
     case $peer in
-    crt*)           set -- "$BUILD/bench_core" "$@" ;;
-    tokio)          set -- "$BUILD/cargo/release/tokio-bench" "$@" ;;
-    tokio+jemalloc) set -- env LD_PRELOAD="$jemalloc" "$BUILD/cargo/release/tokio-bench" "$@" ;;
+    crt*)           set -- env LD_PRELOAD="$preload" "$BUILD/bench_core" "$@" ;;
+    tokio)          set -- env LD_PRELOAD="$preload" "$BUILD/cargo/release/tokio-bench" "$@" ;;
+    tokio+jemalloc) set -- env LD_PRELOAD="$preload $jemalloc" "$BUILD/cargo/release/tokio-bench" "$@" ;;
+    go)             set -- "$BUILD/go-bench" "$@" ;;
     epoll)          set -- "$BUILD/epoll_echo" echo ;;
     esac
     exec $within "$@"
@@ -76,7 +101,7 @@ run() { # peer, arguments...
 
 # ---------------------------------------------------------------------------------------------- cases
 
-# workload rt arguments; "q" in front: part of quick
+# workload rt arguments; in front the modes beside full that it is part of: "q" quick, "s" sync
 cases() {
     cat <<'END'
 q spawn_many_local mt2
@@ -133,34 +158,61 @@ q spawn_blocking mt2
 q spawn_blocking_seq mt2 miniter=1
 - spawn_blocking_seq mt1
 - spawn_blocking_seq ct
-q oneshot mt2
+qs oneshot mt2
 - oneshot mt1
-- oneshot ct
+s oneshot ct
 q request_reply mt2
 - request_reply mt1
 - request_reply ct
 q request_reply mt2 client=main miniter=1
 - request_reply ct client=main
-q notify_pingpong mt2
-- notify_pingpong mt1
-- notify_pingpong ct
-q mutex mt2
-- mutex mt1
-- mutex ct
-q mutex mt2 hold=1
-- mutex ct hold=1
-q semaphore mt2
-- semaphore ct
-- semaphore mt2 hold=1
-- semaphore ct hold=1
-q mpsc mt2
+qs mpsc mt2
 - mpsc mt1
-- mpsc ct
-q mpsc mt2 prod=5
-- mpsc ct prod=5
-- mpsc mt2 cap=0
-- mpsc mt2 prod=5 cap=0
-- mpsc ct cap=0
+s mpsc ct
+qs mpsc mt2 prod=5
+- mpsc mt1 prod=5
+s mpsc ct prod=5
+s mpsc mt2 cap=0
+s mpsc ct cap=0
+s mpsc mt2 prod=5 cap=0
+s mpsc ct prod=5 cap=0
+s mpsc_uncontended mt2
+s mpsc_uncontended ct
+s mpsc_uncontended mt2 cap=0
+s mpsc_uncontended ct cap=0
+qs mutex_uncontended mt2
+- mutex_uncontended mt1
+s mutex_uncontended ct
+qs mutex mt2
+- mutex mt1
+s mutex ct
+qs mutex mt2 hold=1
+s mutex ct hold=1
+s semaphore_uncontended mt2
+s semaphore_uncontended ct
+qs semaphore mt2
+s semaphore ct
+s semaphore mt2 hold=1
+s semaphore ct hold=1
+s rwlock_read mt2 tasks=1
+s rwlock_read ct tasks=1
+s rwlock_read mt2
+s rwlock_read ct
+qs notify_pingpong mt2
+- notify_pingpong mt1
+s notify_pingpong ct
+qs broadcast_stream mt2 miniter=3
+- broadcast_stream mt1
+s broadcast_stream ct
+s broadcast mt2
+s broadcast ct
+qs watch mt2
+s watch ct
+qs chan_bytes ct kind=mpsc
+s chan_bytes ct kind=unbounded
+s chan_bytes ct kind=oneshot
+s chan_bytes ct kind=broadcast
+s chan_bytes ct kind=watch
 q mem mt2 kind=notify n=100000
 - mem mt2 kind=pending
 - mem mt2 kind=notify
@@ -177,7 +229,8 @@ END
 wanted() { # flag, workload
     case $mode in
     full)  return 0 ;;
-    quick) [ "$1" = q ] ;;
+    quick) case $1 in *q*) return 0 ;; *) return 1 ;; esac ;;
+    sync)  case $1 in *s*) return 0 ;; *) return 1 ;; esac ;;
     *)     case " $names " in *" $2 "*) return 0 ;; *) return 1 ;; esac ;;
     esac
 }
@@ -192,13 +245,23 @@ raw=$BUILD/raw.tsv
 measure() { # peer, round, workload, rt, arguments...
     peer=$1 round=$2 workload=$3 rt=$4
     shift 4
+    preload=
+    [ "$workload" != chan_bytes ] || preload=$counter
     line=$(within="timeout 60" && run "$peer" "$workload" rt="$rt" secs="$SECS" $settings "$@" 2>>"$log")
+    status=$?
+    [ $status -ne 3 ] || return 0   # has no counterpart of it
     if [ -z "$line" ]; then
         [ "$round" -gt 0 ] || note "$peer $workload $rt $*: no result, see $log"
         return
     fi
     echo "$line" | awk -v peer="$peer" -v round="$round" -v OFS='\t' '{
         label = $1 " " $2
+        if (match($0, /created=[0-9.]+/)) { # of a channel: bytes twice, and no time
+            print "core", label " (bytes, just made)", peer, round, substr($0, RSTART + 8, RLENGTH - 8), ""
+            match($0, /drained=[0-9.]+/)
+            print "core", label " (bytes, emptied)", peer, round, substr($0, RSTART + 8, RLENGTH - 8), ""
+            next
+        }
         figure = $5; cpu = $10
         if (match($0, /rss_bytes_per_task=[0-9.]+/)) { # bytes, and no time
             figure = substr($0, RSTART + 19, RLENGTH - 19); cpu = ""; label = label " (bytes)" }
@@ -223,7 +286,7 @@ measure_echo() { # peer, round, rt, arguments...
     shift 3
     said=$BUILD/server.out
     : >"$said"
-    within=
+    within='' preload=''
     run "$peer" serve_echo rt="$rt" port=0 life=120 >"$said" 2>>"$log" &
     server=$!
     tries=0
@@ -269,6 +332,7 @@ rotate() { # by how many, words...
 each_case() { # flag, workload, rt, arguments...
     wanted "$1" "$2" || return
     workload=$2 rt=$3
+    [ "$workload" != chan_bytes ] || [ -n "$counter" ] || return
     shift 3
     note "$workload $rt $*"
     round=0
@@ -294,10 +358,11 @@ done
 
 # A cell is the median over the rounds, (lowest..highest), [CPU time]; a ratio is the median of the
 # ratios within the rounds, (lowest..highest), [the same of CPU time]; below 1 crt is faster, or smaller.
-table() { # which, columns...
-    which=$1
-    shift
-    awk -F'\t' -v which="$which" -v columns="$*" '
+# "best" is, for each row, the peer with the lowest median.
+table() { # which, what to take ratios to, columns...
+    which=$1 against=$2
+    shift 2
+    awk -F'\t' -v which="$which" -v against="$against" -v columns="$*" '
     function short(x) { return x == "" ? "" : sprintf(x < 99.95 ? "%.1f" : "%.0f", x) }
     function sort(v, n,    i, j, x) {
         for (i = 2; i <= n; i++) {
@@ -307,6 +372,17 @@ table() { # which, columns...
         }
     }
     function median(v, n) { return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2 }
+    function middle(label, peer,    n, r, v) { # "" if there is none
+        for (r = 0; r <= last; r++) if ((label, peer, r) in figure) v[++n] = figure[label, peer, r]
+        if (!n) return ""
+        sort(v, n)
+        return median(v, n)
+    }
+    function best(label,    k, x, lowest, who) {
+        for (k = 1; k <= p; k++) if (peer[k] !~ /^crt/ && (x = middle(label, peer[k])) != "")
+            if (who == "" || x < lowest) { lowest = x; who = peer[k] }
+        return who
+    }
     function cell(label, peer,    n, m, r, v, c, text) {
         for (r = 0; r <= last; r++) if ((label, peer, r) in figure) {
             v[++n] = figure[label, peer, r]
@@ -318,7 +394,8 @@ table() { # which, columns...
         if (m) { sort(c, m); text = text " [" short(median(c, m)) "]" }
         return text
     }
-    function ratio(label, peer,    n, m, r, v, c, text) {
+    function ratio(label, what,    peer, n, m, r, v, c, text) {
+        peer = what == "best" ? best(label) : what
         for (r = 0; r <= last; r++) if ((label, "crt", r) in figure && figure[label, peer, r] > 0) {
             v[++n] = figure[label, "crt", r] / figure[label, peer, r]
             if (cpu[label, "crt", r] != "" && cpu[label, peer, r] > 0) c[++m] = cpu[label, "crt", r] / cpu[label, peer, r]
@@ -327,7 +404,7 @@ table() { # which, columns...
         sort(v, n)
         text = sprintf("%.2f (%.2f..%.2f)", median(v, n), v[1], v[n])
         if (m) { sort(c, m); text = text sprintf(" [%.2f]", median(c, m)) }
-        return text
+        return what == "best" ? text " " peer : text
     }
     $1 == which {
         if (!($2 in known)) { known[$2]; order[++rows] = $2 }
@@ -337,14 +414,15 @@ table() { # which, columns...
     END {
         if (!rows) exit
         p = split(columns, peer, " ")
-        width = p + 1
+        a = peer[1] == "crt" ? split(against, versus, " ") : 0
+        width = p + 1 + a
         at[0, 1] = "workload"
         for (k = 1; k <= p; k++) at[0, k + 1] = peer[k]
-        for (k = 1; k <= p; k++) if (peer[1] == "crt" && k > 1) at[0, ++width] = "crt/" peer[k]
+        for (k = 1; k <= a; k++) at[0, p + 1 + k] = "crt/" versus[k]
         for (i = 1; i <= rows; i++) {
             at[i, 1] = order[i]
             for (k = 1; k <= p; k++) at[i, k + 1] = cell(order[i], peer[k])
-            for (k = p + 2; k <= width; k++) at[i, k] = ratio(order[i], peer[k - p])
+            for (k = 1; k <= a; k++) at[i, p + 1 + k] = ratio(order[i], versus[k])
         }
         for (k = 1; k <= width; k++)
             for (i = 0; i <= rows; i++) if (length(at[i, k]) > widest[k]) widest[k] = length(at[i, k])
@@ -360,9 +438,9 @@ table() { # which, columns...
     echo "median of $ROUNDS rounds (lowest..highest) [CPU ns of all threads]; crt/peer below 1: crt needs less."
     echo "On a machine with other work to do the wall time is partly theirs: look at the brackets."
     echo "$(nproc) CPUs, $(uname -sm); $($CC --version | head -n 1); Tokio ${tokio_version:-missing}," \
-        "$(rustc --version 2>/dev/null); $(uptime | sed 's/.*load/load/')"
+        "$(rustc --version 2>/dev/null); $(go version 2>/dev/null | cut -d' ' -f3); $(uptime | sed 's/.*load/load/')"
     echo
-    table core $peers
-    table echo $echo_peers
+    table core "${NOISE:+crt-again }best" $peers
+    table echo "${echo_peers#*crt }" $echo_peers
 } | tee "$OUT"
 note "written to $OUT"

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, oneshot, Mutex, Notify, Semaphore};
+use tokio::sync::{broadcast, mpsc, oneshot, watch, Mutex, Notify, RwLock, Semaphore};
 use tokio::task::{spawn_blocking, unconstrained, yield_now, JoinHandle};
 use tokio::time::{sleep, timeout};
 
@@ -674,6 +674,53 @@ fn semaphore(o: &Opt) {
     });
 }
 
+// The same by one task alone: what the locks cost that nobody else wants.
+fn mutex_uncontended(o: &Opt) {
+    let n = o.num("n", 100_000);
+    bench(o, &o.runtime(), format!("n={n}"), n, || async move {
+        let count = Mutex::new(0);
+        let m = Meter::start();
+        for _ in 0..n {
+            *count.lock().await += 1;
+        }
+        let sample = m.stop();
+        assert_eq!(count.into_inner(), n);
+        sample
+    });
+}
+
+fn semaphore_uncontended(o: &Opt) {
+    let n = o.num("n", 100_000);
+    bench(o, &o.runtime(), format!("n={n}"), n, || async move {
+        let sem = Semaphore::new(2);
+        let m = Meter::start();
+        for _ in 0..n {
+            let _permit = sem.acquire().await.unwrap();
+        }
+        m.stop()
+    });
+}
+
+// Readers only: they share the lock, and the cache line of it.
+fn rwlock_read(o: &Opt) {
+    let (tasks, n) = (o.num("tasks", 4), o.num("n", 50_000));
+    bench(o, &o.runtime(), format!("tasks={tasks},n={n}"), tasks * n, || async move {
+        let m = Meter::start();
+        let (shared, done) = (Arc::new(RwLock::new(0)), Countdown::new(tasks));
+        for _ in 0..tasks {
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                for _ in 0..n {
+                    black_box(*shared.read().await);
+                }
+                done.one();
+            });
+        }
+        done.wait().await;
+        m.stop()
+    });
+}
+
 // cap=0: unbounded
 fn mpsc_stream(o: &Opt) {
     let (prod, cap, n) = (o.num("prod", 1), o.num("cap", 1024), o.num("n", 200_000));
@@ -715,6 +762,186 @@ fn mpsc_stream(o: &Opt) {
         assert_eq!(count, each * prod);
         m.stop()
     });
+}
+
+// One task fills a channel that nobody listens to yet, then empties it: neither side ever waits.
+fn mpsc_uncontended(o: &Opt) {
+    let (cap, n) = (o.num("cap", 5000), o.num("n", 5000));
+    if cap > 0 && cap < n {
+        die(format!("mpsc_uncontended: cap={cap} is less than n"))
+    }
+    bench(o, &o.runtime(), format!("cap={cap},n={n}"), n, || async move {
+        let m = Meter::start();
+        if cap > 0 {
+            let (tx, mut rx) = mpsc::channel::<usize>(cap);
+            for i in 0..n {
+                tx.send(i).await.unwrap();
+            }
+            for _ in 0..n {
+                black_box(rx.recv().await.unwrap());
+            }
+            m.stop() // the channel is taken down after it
+        } else {
+            let (tx, mut rx) = mpsc::unbounded_channel::<usize>();
+            for i in 0..n {
+                tx.send(i).unwrap();
+            }
+            for _ in 0..n {
+                black_box(rx.recv().await.unwrap());
+            }
+            m.stop()
+        }
+    });
+}
+
+// One sender, `rx` receivers that live as long as the program. The sender goes on when all of them have
+// seen the value: a value is one operation for each receiver.
+fn fanout(o: &Opt, rt: &Runtime, done: &'static Countdown, send: impl Fn(usize) + Send + Sync + 'static) {
+    let (receivers, n) = (o.num("rx", 10), o.num("n", 100));
+    let send = &*Box::leak(Box::new(send));
+    bench(o, rt, format!("rx={receivers},n={n}"), receivers * n, || async move {
+        let m = Meter::start();
+        for i in 0..n {
+            done.left.fetch_add(receivers, Relaxed);
+            send(i);
+            while done.left.load(Acquire) > 0 {
+                done.wait().await;
+            }
+        }
+        m.stop()
+    });
+}
+
+fn broadcast_fanout(o: &Opt) {
+    let (rt, done) = (o.runtime(), Countdown::new(0));
+    let (tx, _) = broadcast::channel::<usize>(1000);
+    for _ in 0..o.num("rx", 10) {
+        let mut rx = tx.subscribe();
+        rt.spawn(async move {
+            while rx.recv().await.is_ok() {
+                done.one();
+            }
+        });
+    }
+    fanout(o, &rt, done, move |i| {
+        tx.send(i).unwrap();
+    });
+}
+
+fn watch_fanout(o: &Opt) {
+    let (rt, done) = (o.runtime(), Countdown::new(0));
+    let (tx, rx) = watch::channel(0usize);
+    for _ in 0..o.num("rx", 10) {
+        let mut rx = rx.clone();
+        rt.spawn(async move {
+            while rx.changed().await.is_ok() {
+                black_box(*rx.borrow());
+                done.one();
+            }
+        });
+    }
+    fanout(o, &rt, done, move |i| tx.send(i).unwrap());
+}
+
+// One sender floods `rx` receivers. It looks every 256 values how far they have come, and yields until
+// nobody is more than 512 behind, so that nothing of the 1024 is lost.
+fn broadcast_stream(o: &Opt) {
+    const CAP: usize = 1024;
+    let (receivers, n) = (o.num("rx", 4), o.num("n", 50_000));
+    bench(o, &o.runtime(), format!("rx={receivers},n={n},cap={CAP}"), receivers * n, || async move {
+        let m = Meter::start();
+        let (tx, _) = broadcast::channel::<usize>(CAP);
+        let done = Countdown::new(receivers);
+        let progress: Arc<Vec<AtomicUsize>> = Arc::new((0..receivers).map(|_| AtomicUsize::new(0)).collect());
+        for which in 0..receivers {
+            let (mut rx, progress) = (tx.subscribe(), progress.clone());
+            tokio::spawn(async move {
+                let mut seen = 0;
+                loop {
+                    match rx.recv().await {
+                        Ok(_) => seen += 1,
+                        Err(broadcast::error::RecvError::Closed) => break,
+                        Err(_) => die("broadcast_stream: lost a value"),
+                    }
+                    if seen % 64 == 0 {
+                        progress[which].store(seen, Relaxed);
+                    }
+                }
+                assert_eq!(seen, n);
+                done.one();
+            });
+        }
+        for i in 0..n {
+            tx.send(i).unwrap();
+            if i % 256 == 255 {
+                while progress.iter().any(|p| p.load(Relaxed) + CAP / 2 < i) {
+                    yield_now().await;
+                }
+            }
+        }
+        drop(tx);
+        done.wait().await;
+        m.stop()
+    });
+}
+
+// What an empty channel of 8-byte elements keeps from the allocator, just made and after `messages` have
+// passed through and been received: the mean of `n` channels. The allocator is asked: run with alloc_count.so
+// preloaded.
+fn chan_bytes(o: &Opt) {
+    fn live_bytes() -> f64 {
+        let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, b"alloc_count_live_bytes\0".as_ptr().cast()) };
+        if symbol.is_null() {
+            die("chan_bytes: LD_PRELOAD=alloc_count.so is missing")
+        }
+        let count: extern "C" fn() -> usize = unsafe { std::mem::transmute(symbol) };
+        count() as f64
+    }
+    fn count<C>(o: &Opt, make: impl Fn() -> C, pass: impl Fn(C) -> Option<C>) {
+        let n = o.num("n", 100);
+        let (mut channels, mut drained) = (Vec::with_capacity(n), Vec::with_capacity(n));
+        let before = live_bytes();
+        channels.extend((0..n).map(|_| make()));
+        let created = live_bytes() - before;
+        drained.extend(channels.drain(..).map(pass));
+        let kept = live_bytes() - before;
+        let each = |bytes| bytes / n as f64;
+        let extra = format!("created={:.1} drained={:.1}", each(created), each(kept));
+        let no_time = Sample { wall: 0.0, cpu: 0.0, switches: 0.0 };
+        print(o, format!("kind={}", o.text("kind", "mpsc")), 1, &[no_time], extra);
+    }
+    let messages = o.num("messages", 10_000);
+    // `burst` values in, then as many out
+    let in_bursts = move |burst: usize, send: &mut dyn FnMut(u64), recv: &mut dyn FnMut()| {
+        for _ in 0..messages / burst {
+            (0..burst as u64).for_each(|i| send(i));
+            (0..burst).for_each(|_| recv());
+        }
+    };
+    match &*o.text("kind", "mpsc") {
+        "mpsc" => count(o, || mpsc::channel::<u64>(1024), |(tx, mut rx)| {
+            in_bursts(1000, &mut |i| tx.try_send(i).unwrap(), &mut || { rx.try_recv().unwrap(); });
+            Some((tx, rx))
+        }),
+        "unbounded" => count(o, mpsc::unbounded_channel::<u64>, |(tx, mut rx)| {
+            in_bursts(messages, &mut |i| tx.send(i).unwrap(), &mut || { rx.try_recv().unwrap(); });
+            Some((tx, rx))
+        }),
+        "oneshot" => count(o, oneshot::channel::<u64>, |(tx, mut rx)| {
+            tx.send(0).unwrap(); // it carries one and is gone
+            rx.try_recv().unwrap();
+            None
+        }),
+        "broadcast" => count(o, || broadcast::channel::<u64>(16), |(tx, mut rx)| {
+            in_bursts(16, &mut |i| { tx.send(i).unwrap(); }, &mut || { rx.try_recv().unwrap(); });
+            Some((tx, rx))
+        }),
+        "watch" => count(o, || watch::channel(0u64), |(tx, rx)| {
+            in_bursts(1, &mut |i| tx.send(i).unwrap(), &mut || { black_box(*rx.borrow()); });
+            Some((tx, rx))
+        }),
+        kind => die(format!("kind={kind}: expected mpsc, unbounded, oneshot, broadcast or watch")),
+    }
 }
 
 // ----------------------------------------------------------------------------------------------- net
@@ -775,8 +1002,16 @@ fn main() {
         "request_reply" => request_reply(o),
         "notify_pingpong" => notify_pingpong(o),
         "mutex" => mutex(o),
+        "mutex_uncontended" => mutex_uncontended(o),
         "semaphore" => semaphore(o),
+        "semaphore_uncontended" => semaphore_uncontended(o),
+        "rwlock_read" => rwlock_read(o),
         "mpsc" => mpsc_stream(o),
+        "mpsc_uncontended" => mpsc_uncontended(o),
+        "broadcast" => broadcast_fanout(o),
+        "broadcast_stream" => broadcast_stream(o),
+        "watch" => watch_fanout(o),
+        "chan_bytes" => chan_bytes(o),
         "serve_echo" => serve_echo(o),
         other => die(format!("unknown workload {other}")),
     }

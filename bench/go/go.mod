@@ -1,0 +1,3 @@
+module crt/bench/go
+
+go 1.19
