@@ -1769,9 +1769,9 @@ typedef struct crt_udp_msg {
 } crt_udp_msg;
 enum { CRT_UDP_TRUNCATED = 1 };
 // Waits until one at least has been received (sent), then takes what there is (what
-// there is room for), at most count, in as few system calls as the system allows.
-// How many, from the first on; an error only if it is that of the first. count 0: 0.
-// Mirror recvmmsg and sendmmsg.
+// there is room for), at most count and at most 64, in one system call where there is
+// one for that. How many, from the first on; an error only if it is that of the first.
+// count 0: 0. Mirror recvmmsg and sendmmsg.
 CRTDEF crt_poll crt_udp_recv_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count);
 CRTDEF crt_poll crt_udp_send_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count);
 // Wait until a try is worth while: 0 or an error. The tries, at once: bytes (messages),
@@ -4515,7 +4515,7 @@ static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count)
 static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count);
 static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred);
 // At most CRT__DATAGRAMS of them: how many, or -1 and errno; ENOSYS: it has no such call.
-enum { CRT__DATAGRAMS = 32 };
+enum { CRT__DATAGRAMS = 64 };
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
 static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
 static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_msg *m, bool out);
@@ -7972,18 +7972,12 @@ static intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_msg *msgs, s
     }
     return (intptr_t)count;
 }
+// One call for all: a second would use up the error that came after the first.
 static intptr_t crt__datagrams(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
 {
-    size_t done = 0;
-    while (done < count) {
-        size_t some = crt__min(count - done, CRT__DATAGRAMS);
-        intptr_t k = out ? crt__sock_send_many(fd, msgs + done, some) : crt__sock_recv_many(fd, msgs + done, some);
-        if (k < 0 && errno == ENOSYS) k = crt__datagrams_singly(fd, out, msgs + done, some);
-        if (k < 0) return done ? (intptr_t)done : k;
-        done += (size_t)k;
-        if ((size_t)k < some) break;
-    }
-    return (intptr_t)done;
+    count = crt__min(count, CRT__DATAGRAMS);
+    intptr_t k = out ? crt__sock_send_many(fd, msgs, count) : crt__sock_recv_many(fd, msgs, count);
+    return k < 0 && errno == ENOSYS ? crt__datagrams_singly(fd, out, msgs, count) : k;
 }
 static intptr_t crt__datagram(crt__fd fd, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
