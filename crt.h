@@ -9136,10 +9136,10 @@ static int crt__framing_of(const crt_framed *f, crt__framing *x)
     x->length = f->length_field_length ? f->length_field_length : 4;
     x->adjust = f->length_adjustment;
     x->little = f->little_endian;
+    x->head = (size_t)x->offset + x->length;
+    x->skip = f->num_skip > 0 ? (size_t)f->num_skip : f->num_skip ? 0 : x->head;
     if (x->offset > 64 || x->length > 8 || f->num_skip < CRT_FRAMED_KEEP || x->max > SIZE_MAX / 4) return CRT_EINVAL;
     if (x->adjust > INT32_MAX || x->adjust < -INT32_MAX) return CRT_EINVAL;
-    x->head = x->offset + x->length;
-    x->skip = f->num_skip ? (size_t)(f->num_skip == CRT_FRAMED_KEEP ? 0 : f->num_skip) : x->head;
     return 0;
 }
 // How many bytes the frame at `head` has after those that are skipped, or an error.
