@@ -74,7 +74,7 @@
 //       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
 //       CRT_NO_FS               leave out files.
 //       CRT_NO_PROCESS          leave out child processes.
-//       CRT_NO_NET              leave out sockets, and processes: their pipes are streams.
+//       CRT_NO_NET              leave out sockets, streams, and processes: their pipes are streams.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
 //     In every file alike:
@@ -1983,11 +1983,11 @@ CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t 
 typedef struct crt__pump {
     size_t pos, filled;
     uint64_t count;
-    uint32_t ended, moved;
+    uint32_t ended, moved, full, reserved;
 } crt__pump;
 // What crt_copy works with. The buffer is allocated while it copies.
 typedef struct crt_copier {
-    size_t buffer;    // 0: 8 KiB
+    size_t buffer;    // 0: 8 KiB, and 64 KiB once reads keep filling it
     uint64_t count;   // bytes written so far; they stay after the end
     crt__group group;
     crt_slot memory;
@@ -1999,11 +1999,11 @@ typedef struct crt_copier {
 CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to);
 // What crt_copy_bidirectional works with.
 typedef struct crt_copier_pair {
-    size_t buffer;              // of each direction; 0: 8 KiB
+    size_t buffer;              // of each direction; 0: as for crt_copy
     crt_duration idle;          // longest time without a byte either way; 0: no limit
     uint64_t a_to_b, b_to_a;    // bytes written so far; they stay after the end
     crt__group group;
-    crt_slot slots[4];          // each direction's, the timer's, the memory's
+    crt_slot slots[5];          // each direction's, the timer's, each buffer's
     crt__pump pump[2];
     crt_instant moved;
     uint32_t turn, reserved;
@@ -8972,15 +8972,37 @@ CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t 
 static void crt__op_memory_cancel(crt_slot *slot) { CRT_FREE(slot->object); }
 static const crt__op crt__op_memory = {"copy", crt__op_memory_cancel};
 
-// Lists the slots in the task, the last of them with `size` bytes of buffer.
-static int crt__copy_begin(crt_cx *cx, crt__group *g, crt_slot *slots, uint32_t n, size_t size)
+enum { CRT__COPY_LARGE = 65536, CRT__COPY_PATIENCE = 4 };
+
+// Lists the slots in the task, the last `buffers` of them with a buffer each: object
+// is where, value how large, extra whether it may grow.
+static int crt__copy_begin(crt_cx *cx, crt__group *g, crt_slot *slots, uint32_t n, uint32_t buffers, size_t asked)
 {
-    void *memory = CRT_MALLOC(size);
-    if (!memory) return CRT_ENOMEM;
+    size_t size = asked ? crt__min(asked, (size_t)INT_MAX) : CRT__STREAM_BUFFER;
     memset(slots, 0, n * sizeof *slots);
-    crt__slot_park(cx, &slots[n - 1], &crt__op_memory, memory);
+    for (uint32_t i = n - buffers; i < n; i++) {
+        void *memory = CRT_MALLOC(size);
+        if (!memory) {
+            while (i-- > n - buffers) crt__slot_cancel(&slots[i]);
+            return CRT_ENOMEM;
+        }
+        crt__slot_park(cx, &slots[i], &crt__op_memory, memory);
+        slots[i].value = size;
+        slots[i].extra = !asked;
+    }
     crt__group_link(cx, g, slots, n, sizeof *slots);
     return 0;
+}
+// Reads keep filling an empty buffer: a larger one, if there is one, saves calls.
+static void crt__copy_grow(crt__pump *p, crt_slot *memory)
+{
+    void *large = memory->extra ? CRT_MALLOC(CRT__COPY_LARGE) : NULL;
+    p->full = 0;
+    if (!large) return;
+    CRT_FREE(memory->object);
+    memory->object = large;
+    memory->value = CRT__COPY_LARGE;
+    memory->extra = 0;
 }
 static void crt__copy_end(crt__group *g)
 {
@@ -8989,57 +9011,52 @@ static void crt__copy_end(crt__group *g)
     memset(g, 0, sizeof *g);
 }
 // 0 at the end of `from`; otherwise as crt_read and crt_write.
-static crt_poll crt__pump_run(crt_cx *cx, crt__pump *p, void *buf, size_t size, crt_stream *from, crt_stream *to)
+static crt_poll crt__pump_run(crt_cx *cx, crt__pump *p, crt_slot *memory, crt_stream *from, crt_stream *to)
 {
     for (;;) {
         crt_poll k;
         if (p->pos < p->filled) {
-            k = crt_write(cx, to, (char *)buf + p->pos, p->filled - p->pos);
+            k = crt_write(cx, to, (char *)memory->object + p->pos, p->filled - p->pos);
             if (k < 0) return k;
             p->pos += (size_t)k;
             p->count += (size_t)k;
         } else {
-            k = crt_read(cx, from, buf, size);
+            if (p->full == CRT__COPY_PATIENCE) crt__copy_grow(p, memory);
+            k = crt_read(cx, from, memory->object, (size_t)memory->value);
             if (k <= 0) return k;
             p->pos = 0;
             p->filled = (size_t)k;
+            p->full = p->filled == memory->value ? p->full + 1 : 0;
         }
         p->moved = 1;
     }
 }
-static size_t crt__copy_size(size_t asked)
-{
-    return asked ? crt__min(asked, (size_t)INT_MAX / 2) : CRT__STREAM_BUFFER;
-}
 CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to)
 {
-    size_t size = crt__copy_size(c->buffer);
-    crt_poll r;
     if (crt__cut_short(cx)) {
         crt__copy_end(&c->group);
         return CRT_UNWIND;
     }
     if (!c->group.pprev) {
         if (!from || !to) return CRT_EINVAL;
-        int e = crt__copy_begin(cx, &c->group, &c->memory, 1, size);
+        int e = crt__copy_begin(cx, &c->group, &c->memory, 1, 1, c->buffer);
         if (e) return e;
         memset(&c->pump, 0, sizeof c->pump);
     }
-    r = crt__pump_run(cx, &c->pump, c->memory.object, size, from, to);
+    crt_poll r = crt__pump_run(cx, &c->pump, &c->memory, from, to);
     c->count = c->pump.count;
     if (r == CRT_PENDING) return r;
     crt__copy_end(&c->group);
     return r ? r : (crt_poll)c->count;
 }
 // One direction, in a slot of its own, until its end has been passed on.
-static crt_poll crt__pair_run(crt_cx *cx, crt_copier_pair *c, int i, size_t size, crt_stream *from,
-                              crt_stream *to)
+static crt_poll crt__pair_run(crt_cx *cx, crt_copier_pair *c, int i, crt_stream *from, crt_stream *to)
 {
     crt__pump *p = &c->pump[i];
     crt_slot *outer = cx->slot;
     if (p->ended) return 0;
     cx->slot = &c->slots[i];
-    crt_poll r = crt__pump_run(cx, p, (char *)c->slots[3].object + (size_t)i * size, size, from, to);
+    crt_poll r = crt__pump_run(cx, p, &c->slots[3 + i], from, to);
     if (r == 0) {
         p->ended = 1;
         r = crt_shutdown(cx, to);
@@ -9069,23 +9086,22 @@ static crt_poll crt__pair_idle(crt_cx *cx, crt_copier_pair *c)
 }
 CRTDEF crt_poll crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_stream *a, crt_stream *b)
 {
-    size_t size = crt__copy_size(c->buffer);
     if (crt__cut_short(cx)) {
         crt__copy_end(&c->group);
         return CRT_UNWIND;
     }
     if (!c->group.pprev) {
         if (!a || !b) return CRT_EINVAL;
-        int e = crt__copy_begin(cx, &c->group, c->slots, 4, 2 * size);
+        int e = crt__copy_begin(cx, &c->group, c->slots, 5, 2, c->buffer);
         if (e) return e;
         memset(c->pump, 0, sizeof c->pump);
         c->pump[0].moved = 1;   // the time begins now
     }
     // They take turns in being first: one alone could use the budget up at each poll.
     int first = (int)(c->turn++ & 1);
-    crt_poll r = crt__pair_run(cx, c, first, size, first ? b : a, first ? a : b);
+    crt_poll r = crt__pair_run(cx, c, first, first ? b : a, first ? a : b);
     if (r == 0 || r == CRT_PENDING) {
-        crt_poll other = crt__pair_run(cx, c, !first, size, first ? a : b, first ? b : a);
+        crt_poll other = crt__pair_run(cx, c, !first, first ? a : b, first ? b : a);
         if (other != 0) r = other;
     }
     c->a_to_b = c->pump[0].count;
@@ -9114,10 +9130,10 @@ static int crt__framing_of(const crt_framed *f, crt__framing *x)
     x->length = f->length_field_length ? f->length_field_length : 4;
     x->adjust = f->length_adjustment;
     x->little = f->little_endian;
+    x->head = (size_t)x->offset + x->length;
+    x->skip = f->num_skip > 0 ? (size_t)f->num_skip : f->num_skip ? 0 : x->head;
     if (x->offset > 64 || x->length > 8 || f->num_skip < CRT_FRAMED_KEEP || x->max > SIZE_MAX / 4) return CRT_EINVAL;
     if (x->adjust > INT32_MAX || x->adjust < -INT32_MAX) return CRT_EINVAL;
-    x->head = x->offset + x->length;
-    x->skip = f->num_skip ? (size_t)(f->num_skip == CRT_FRAMED_KEEP ? 0 : f->num_skip) : x->head;
     return 0;
 }
 // How many bytes the frame at `head` has after those that are skipped, or an error.

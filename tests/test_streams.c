@@ -799,6 +799,23 @@ static crt_poll copy_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->y, ECHO_BYTES);
     CRT_AWAIT(crt_join(cx, &self->join, NULL));
     crt_close(&self->b);
+    // Reads that keep filling the buffer get a larger one, unless a size was asked for.
+    for (self->i = 0; self->i < 3; self->i++) {
+        CHECK_EQ(crt_duplex(cx, 100000, &self->a, &self->b), 0);
+        CHECK_EQ(crt_duplex(cx, 100000, &self->c, &self->d), 0);
+        self->copier.buffer = self->i == 1 ? 1000 : 0;
+        self->data = calloc(1, 100000);
+        CHECK_EQ(crt_try_write(self->a, self->data, 100000), 100000);
+        if (self->i == 2) fail_after = 1;   // none to be had: it goes on with what it has
+        crt_close(&self->a);
+        CRT_AWAIT(self->r = crt_copy(cx, &self->copier, self->b, self->c));
+        fail_after = -1;
+        CHECK_EQ(self->r, 100000);
+        CHECK_EQ(crt_try_read(self->d, self->data, 100000), 100000);
+        CHECK_EQ(self->copier.memory.value, self->i == 0 ? 65536 : self->i == 1 ? 1000 : 65536);
+        free(self->data);
+        close_all(self);
+    }
     // Errors of either side; bad input; no memory.
     CHECK_EQ(crt_duplex(cx, 30, &self->a, &self->b), 0);
     CHECK_EQ(crt_duplex(cx, 20, &self->c, &self->d), 0);
@@ -919,6 +936,12 @@ static crt_poll both_ways_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, CRT_ECANCELED);
     CRT_AWAIT(self->r = crt_copy_bidirectional(cx, &self->pair, NULL, self->a));
     CHECK_EQ(self->r, CRT_EINVAL);
+    for (self->i = 0; self->i < 2; self->i++) {
+        fail_after = self->i;
+        CRT_AWAIT(self->r = crt_copy_bidirectional(cx, &self->pair, self->d, self->a));
+        fail_after = -1;
+        CHECK_EQ(self->r, CRT_ENOMEM);
+    }
     CRT_FINALLY
         close_all(self);
     CRT_END;
