@@ -15004,5 +15004,6 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 // ---------------------------------------------------------------------------
 // 0.1.0  the core: coroutines, tasks, both schedulers, epoll, timers, blocking
 //        pool, signals, TCP; files and directories; child processes.
-//        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel token; oneshot, mpsc, broadcast, watch; scopes, join sets
+//        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel
+//        token; oneshot, mpsc, broadcast, watch; scopes, join sets
 //        and maps, trackers, local sets, task locals; delay queue.

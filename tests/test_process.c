@@ -779,10 +779,10 @@ static void children_and_the_end_of_the_runtime(void)
         crt_close(&kept);
         crt_close(&other);
         CHECK(no_children_soon(NULL));
-        if (!no_pidfd) {
-            for (int k = 0; k < 3000 && open_descriptors() != before; k++) test_pause_us(1000);
-            CHECK_EQ(open_descriptors(), before);
-        }
+        // The first use of SIGCHLD makes a pipe that stays.
+        int most = before + (no_pidfd ? 2 : 0);
+        for (int k = 0; k < 5000 && open_descriptors() > most; k++) test_pause_us(1000);
+        CHECK(open_descriptors() <= most);
     }
 }
 // Closed after the end of its runtime, alive: reaped at the next opportunity.
