@@ -462,9 +462,8 @@ BODY(a_dropped_receiver_refuses_every_form)
     crt_mpsc_tx *tx;
     crt_mpsc_rx *rx;
     crt_slot s[4] = {{0}}, c[3] = {{0}};
-    thing t = thing_make(1);
     things_forget();
-    t = thing_make(1);
+    thing t = thing_make(1);
     CHECK_EQ(crt_mpsc_new(sizeof(thing), 1, &tx, &rx), 0);
     crt_mpsc_on_drop(rx, thing_drop, &things_alive);
     CHECK_EQ(send_thing(tx, 2), 0);
