@@ -12500,13 +12500,13 @@ static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
 static int crt__mpsc_permit(crt__mpsc *c, size_t n)
 {
     if (c->closed) return CRT_ECLOSED;
-    if (c->q.head || crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE)) < n) return CRT_EFULL;
+    if (n && (c->q.head || crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE)) < n)) return CRT_EFULL;
     return 0;
 }
 // Nothing is there: is it over? Under the lock.
 static bool crt__mpsc_over(crt__mpsc *c)
 {
-    return !c->reserved && (c->closed || !crt__atomic_load(&c->senders, CRT__ACQUIRE));
+    return !crt__atomic_load(&c->senders, CRT__ACQUIRE) || (c->closed && !c->reserved);
 }
 // Permits go back; the receiver may be waiting for the last of them.
 static void crt__mpsc_give_back(crt__mpsc *c, size_t n, crt__list *ready)
