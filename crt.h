@@ -13630,7 +13630,7 @@ static bool crt__crew_done(crt_task *t, bool failed)
     crt__member *m = crt__member_of(t);
     crt__crew *c = m->crew;
     crt__list ready = {NULL, NULL};
-    bool told = false;
+    bool told = false, counted = c->kind >= CRT__CREW_TRACKER;   // looked at now: a scope may go at the unlock
     crt__lock(&c->q.lock);
     if (m->prev) m->prev->next = m->next;
     else c->live = m->next;
@@ -13647,7 +13647,7 @@ static bool crt__crew_done(crt_task *t, bool failed)
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
     if (forgotten) crt__crew_drop_result(t);
-    if (c->kind >= CRT__CREW_TRACKER) crt__crew_unref(c);
+    if (counted) crt__crew_unref(c);
     return told;
 }
 // Its result will be asked for by nobody.
