@@ -173,6 +173,60 @@ MODEL_API void model_run_until(crt__worker *w, uint64_t count)
     }
 }
 
+// A task that worker 0 (current thread) finds in its queue. `join` may be NULL.
+MODEL_API crt_task *model_start(crt_fn fn, const void *frame, size_t size, crt_join_handle **join)
+{
+    crt_task *t = model_task(fn, frame, size, join != NULL);
+    if (join) *join = model_handle(t);
+    crt__list_push(&workers[0].fifo, t);
+    return t;
+}
+
+// --- a wait without a scheduler
+// A thread that polls by hand, as crt__block_thread does, but step by step: between two
+// polls the model may give the wait up, as an abort or a lost select does. The memory
+// goes with model_hand_free, so whoever touches the waiter after its wait is found.
+typedef struct model_hand {
+    crt__thread_task me;
+    crt_cx cx;
+} model_hand;
+
+MODEL_API model_hand *model_hand_new(void)
+{
+    model_hand *h = ex_calloc(1, sizeof *h);
+    h->me.task.state = CRT__REF | CRT__RUNNING;
+    h->me.task.flags = CRT__TASK_THREAD;
+    h->cx.task = &h->me.task;
+    h->cx.slot = &h->me.task.u.slot;
+    h->cx.unconstrained = 1;
+    h->cx.rt = &rt;
+    return h;
+}
+MODEL_API void model_hand_sleep(model_hand *h)
+{
+    uint32_t s = crt__atomic_sub(&h->me.task.state, CRT__RUNNING, CRT__ACQ_REL);
+    if (!(s & CRT__NOTIFIED))
+        while (!crt__atomic_load(&h->me.word, CRT__ACQUIRE)) crt__futex_wait(&h->me.word, 0, -1);
+    crt__atomic_store(&h->me.word, 0, CRT__RELAXED);
+    crt__atomic_sub(&h->me.task.state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+}
+MODEL_API void model_hand_free(model_hand *h)
+{
+    while (crt__atomic_load(&h->me.task.state, CRT__ACQUIRE) / CRT__REF != 1) crt__cpu_relax();
+    ex_free(h);
+}
+// The result of an expression over h->cx, however long it takes.
+#define MODEL_AWAIT(h, r, ...) while (((r) = (__VA_ARGS__)) == CRT_PENDING) model_hand_sleep(h)
+// Polls it once; if it is not ready the wait is given up. CRT_UNWIND, or the result.
+#define MODEL_TRY(h, r, ...) \
+    do {                                              \
+        if (((r) = (__VA_ARGS__)) != CRT_PENDING) break; \
+        (h)->cx.unwind = 1;                           \
+        (r) = (__VA_ARGS__);                          \
+    } while (0)
+// Gives up a wait that was begun before.
+#define MODEL_GIVE_UP(h, r, ...) ((h)->cx.unwind = 1, (r) = (__VA_ARGS__))
+
 // ---------------------------------------------------------------------------
 // plain accesses, as the compiler reports them
 // ---------------------------------------------------------------------------
@@ -293,9 +347,11 @@ typedef struct model_preset {
 static const model_preset model_presets[] = {
     {EX_RANDOM, true, -1, 0.15},
     {EX_PCT, true, -1, 0.15},
-    {EX_DFS, false, 2, 0.4},
-    {EX_DPOR, true, -1, 0.3},
+    {EX_DFS, false, 2, 0.45},
+    {EX_DPOR, true, -1, 0.25},
 };
+
+static unsigned long long model_schedules;   // of the models without a seed
 
 static bool model_check(const ex_model *m, double seconds)
 {
@@ -317,6 +373,7 @@ static bool model_check(const ex_model *m, double seconds)
         ex_result r = ex_run(m->name, config, m->run);
         found = r.failed;
         clean = m->expect_failure || !r.failed;
+        if (!m->expect_failure) model_schedules += r.executions;
         if (!m->expect_failure || r.failed)
             printf(" %s%s %llu%s", ex_strategy_name[p->strategy], p->weak_memory ? "/weak" : "",
                    (unsigned long long)r.executions, r.failed ? " found" : r.exhausted ? " all" : "");
@@ -343,8 +400,8 @@ static void model_crash(int number)
 
 MODEL_API int model_main(int argc, char **argv, const model *table, int count)
 {
-    static ex_model list[64];
-    int passed = 0, failed = 0, clean = 0;
+    static ex_model list[96];
+    int passed = 0, failed = 0, clean = 0, seeds = 0;
     struct sigaction crash = {.sa_handler = model_crash, .sa_flags = SA_NODEFER};
     sigaction(SIGSEGV, &crash, NULL);
     sigaction(SIGBUS, &crash, NULL);
@@ -356,16 +413,24 @@ MODEL_API int model_main(int argc, char **argv, const model *table, int count)
         bool seeded = m->seed.func || m->must_fail;
         list[i] = (ex_model){m->name, model_entry, seeded, m->timeouts, m->spurious_wakes, m->spurious_cas, 0};
         clean += !seeded;
+        seeds += seeded;
     }
     if (argc > 1) return ex_main(argc, argv, list, count);
 #ifdef MODEL_SANITIZED
     printf("the explorer does not run under this sanitizer\n");
-    count = 0;
+    count = seeds = 0;
 #endif
+    // Each model gets its share of what is left; who is through early leaves more to the others.
+    double left = MODEL_SECONDS;
     for (int i = 0; i < count; i++) {
-        if (model_check(&list[i], MODEL_SECONDS / clean)) passed++;
+        double begun = ex_seconds();
+        if (model_check(&list[i], clean ? left / clean : 0)) passed++;
         else failed++;
+        if (list[i].expect_failure) continue;
+        left -= ex_seconds() - begun;
+        clean--;
     }
+    printf("%llu schedules of %d models; %d seeded bugs\n", model_schedules, count - seeds, seeds);
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0;
 }
