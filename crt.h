@@ -6304,6 +6304,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     if (s->waiters) s->waiters->prev = slot;
     s->waiters = slot;
     crt__unlock(&s->lock);
+    crt__coop_return(cx);
     return CRT_PENDING;
 }
 // Goes on after a wait: 0 to try again, or CRT_PENDING, CRT_ECLOSED. The slot
@@ -6319,7 +6320,8 @@ static crt_poll crt__io_resume(crt_cx *cx)
         slot->state = 0;
     }
     // Closed while it waited, or since it was woken: the record may be another's now.
-    if (state != CRT__WAIT_CLOSED && slot->extra >> 8 == crt__sock_generation(s)) return 0;
+    if (state != CRT__WAIT_CLOSED && slot->extra >> 8 == crt__sock_generation(s))
+        return crt__coop(cx) ? 0 : CRT_PENDING;
     slot->op = NULL;
     return CRT_ECLOSED;
 }
