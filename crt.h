@@ -1328,11 +1328,12 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which);
 // >>api channels  oneshot, mpsc, broadcast, watch
 // ---------------------------------------------------------------------------
 // Reference-counted; elements are elem_size bytes (0 is allowed, 1 MiB at most),
-// copied in and out. They work between runtimes and plain threads. Sides are
-// cloned, dropped and asked from any thread; a tx may be used by several tasks at
-// once, an rx by one at a time. A send that fails leaves the element with the
-// caller. Elements that nobody receives are released by the drop callback, if one
-// was set; it runs once for each, and must not use the channel that calls it.
+// copied in and out. They work between runtimes and plain threads. Sides are cloned,
+// dropped and asked from any thread; a tx may be used by several tasks at once, an rx
+// by one at a time; a handle stays while somebody waits through it. A send that fails
+// leaves the element with the caller. Elements that nobody receives are released by the
+// drop callback, if one was set; it runs once for each, and must not use the channel
+// that calls it.
 
 #define CRT_HAS_CHANNELS 1
 #define CRT_HAS_MPSC 1
@@ -11638,9 +11639,11 @@ static int crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, crt__call_of *call)
 }
 
 // --- notify: q.extra = rounds of notify_waiters << 2 | WAITING | PERMIT
-// Invariant: WAITING is set if and only if the queue is not empty; then there is no
-// permit. Storing a permit that is there already is a read-modify-write all the same:
-// what was written before must reach whoever takes it.
+// Invariant: while the queue is not empty WAITING is set, and then there is no permit. It
+// stays set when the queue has become empty, until a notifier finds that out: two tasks
+// that notify each other in turn need not set and clear it each time. Storing a permit
+// that is there already is a read-modify-write all the same: what was written before
+// must reach whoever takes it.
 
 enum { CRT__NOTIFY_PERMIT = 1, CRT__NOTIFY_WAITING = 2, CRT__NOTIFY_ROUND = 4 };
 
@@ -11648,12 +11651,14 @@ enum { CRT__NOTIFY_PERMIT = 1, CRT__NOTIFY_WAITING = 2, CRT__NOTIFY_ROUND = 4 };
 static void crt__notify_give(crt_notify *n, uint32_t state, crt__list *ready)
 {
     crt_slot *to = state == CRT__SLOT_GRANTED_LAST ? n->q.tail : n->q.head;
-    if (!to) {
-        crt__atomic_or(&n->q.extra, CRT__NOTIFY_PERMIT, CRT__ACQ_REL);
+    if (to) {
+        crt__waitq_grant(&n->q, to, state, ready);
         return;
     }
-    crt__waitq_grant(&n->q, to, state, ready);
-    if (!n->q.head) crt__atomic_and(&n->q.extra, ~(uint32_t)CRT__NOTIFY_WAITING, CRT__ACQ_REL);
+    uint32_t word = crt__atomic_load(&n->q.extra, CRT__RELAXED), next;
+    do {
+        next = (word | CRT__NOTIFY_PERMIT) & ~(uint32_t)CRT__NOTIFY_WAITING;
+    } while (!crt__atomic_cas_weak(&n->q.extra, &word, next, CRT__ACQ_REL, CRT__RELAXED));
 }
 static void crt__notify_single(crt_notify *n, uint32_t state)
 {
@@ -11672,9 +11677,8 @@ CRTDEF void crt_notify_waiters(crt_notify *n)
 {
     crt__list ready = {NULL, NULL};
     crt__lock(&n->q.lock);
-    uint32_t gone = n->q.head ? CRT__NOTIFY_WAITING : 0;
     crt__waitq_grant_all(&n->q, CRT__SLOT_GRANTED_ALL, &ready);
-    crt__atomic_add(&n->q.extra, CRT__NOTIFY_ROUND - gone, CRT__ACQ_REL);
+    crt__atomic_add(&n->q.extra, CRT__NOTIFY_ROUND, CRT__ACQ_REL);
     crt__unlock(&n->q.lock);
     crt__submit_list(&ready);
 }
@@ -11689,7 +11693,6 @@ static void crt__op_notify_cancel(crt_slot *slot)
     crt__lock(&n->q.lock);
     if (slot->state == CRT__SLOT_QUEUED) {
         crt__waitq_unlink(&n->q, slot);
-        if (!n->q.head) crt__atomic_and(&n->q.extra, ~(uint32_t)CRT__NOTIFY_WAITING, CRT__ACQ_REL);
     } else if (slot->state != CRT__SLOT_GRANTED_ALL) {
         crt__notify_give(n, slot->state, &ready);
     }
@@ -11705,7 +11708,7 @@ static bool crt__notify_take(crt_notify *n, const uint32_t *since, bool may_wait
     uint32_t word = crt__atomic_load(&n->q.extra, CRT__ACQUIRE), next;
     for (;;) {
         if (since && word / CRT__NOTIFY_ROUND != *since) return true;
-        if (!(word & CRT__NOTIFY_PERMIT) && !may_wait) return false;
+        if (!(word & CRT__NOTIFY_PERMIT) && (!may_wait || (word & CRT__NOTIFY_WAITING))) return false;
         next = word & CRT__NOTIFY_PERMIT ? word & ~(uint32_t)CRT__NOTIFY_PERMIT : word | CRT__NOTIFY_WAITING;
         if (crt__atomic_cas_weak(&n->q.extra, &word, next, CRT__ACQ_REL, CRT__ACQUIRE))
             return (word & CRT__NOTIFY_PERMIT) != 0;
@@ -12228,10 +12231,11 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 // >>channels      oneshot, mpsc, broadcast, watch
 // ---------------------------------------------------------------------------
 
-// Elements of no bytes may come without a buffer.
-static void crt__copy(void *to, const void *from, size_t n)
+// Elements of no bytes may come without a buffer: NULL. (That is asked for twice, since
+// compilers that see such a NULL do not see that n is 0.)
+static inline void crt__copy(void *to, const void *from, size_t n)
 {
-    if (n) memcpy(to, from, n);
+    if (n && to && from) memcpy(to, from, n);
 }
 enum { CRT__ELEM_MOST = 1 << 20 };
 
@@ -12240,11 +12244,14 @@ enum { CRT__ELEM_MOST = 1 << 20 };
 // TX_GONE, or RX_GONE when the receiver closed first. The value is written before
 // SENT is stored with release and read after it is seen with acquire. `closing`, for
 // the sender: 0, the waiting task, or RX_GONE.
+// References: one of each side, one of a wait for closing. A sender that ends it hands
+// its reference to the receiver, who then, as a rule, finds itself alone with both and
+// need not count. After RX_GONE each side gives its own back.
 
 enum { CRT__ONESHOT_SENT = 1, CRT__ONESHOT_TX_GONE = 2, CRT__ONESHOT_RX_GONE = 4 };
 typedef struct crt__oneshot {
     uintptr_t word, closing;   // atomic
-    uint32_t refs;             // atomic: 2, one for each side
+    uint32_t refs;             // atomic
     uint32_t size;
     void (*drop)(void *elem, void *user);
     void *drop_user;
@@ -12265,9 +12272,15 @@ CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx
     *rx = (crt_oneshot_rx *)o;
     return 0;
 }
-static void crt__oneshot_unref(crt__oneshot *o)
+static void crt__oneshot_unref(crt__oneshot *o, uint32_t n)
 {
-    if (crt__atomic_sub(&o->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(o);
+    bool alone = crt__atomic_load(&o->refs, CRT__ACQUIRE) == n;
+    if (alone || crt__atomic_sub(&o->refs, n, CRT__ACQ_REL) == n) CRT_FREE(o);
+}
+// The receiver leaves; how it ended says whose references it has.
+static void crt__oneshot_leave(crt__oneshot *o, uintptr_t word)
+{
+    crt__oneshot_unref(o, word == CRT__ONESHOT_RX_GONE ? 1 : 2);
 }
 // Ends it, unless it has ended; how it had, or 0.
 static uintptr_t crt__oneshot_end(crt__oneshot *o, uintptr_t how)
@@ -12285,17 +12298,16 @@ CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem)
     if (!o) return CRT_EINVAL;
     *tx = NULL;
     crt__copy(o->value, elem, o->size);   // nobody looks before SENT
-    uintptr_t was = crt__oneshot_end(o, CRT__ONESHOT_SENT);
-    crt__oneshot_unref(o);
-    return was ? CRT_ECLOSED : 0;
+    if (!crt__oneshot_end(o, CRT__ONESHOT_SENT)) return 0;   // it is the receiver's from here on
+    crt__oneshot_unref(o, 1);
+    return CRT_ECLOSED;
 }
 CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx)
 {
     crt__oneshot *o = tx ? (crt__oneshot *)*tx : NULL;
     if (!o) return;
     *tx = NULL;
-    crt__oneshot_end(o, CRT__ONESHOT_TX_GONE);
-    crt__oneshot_unref(o);
+    if (crt__oneshot_end(o, CRT__ONESHOT_TX_GONE)) crt__oneshot_unref(o, 1);
 }
 CRTDEF void crt_oneshot_rx_close(crt_oneshot_rx *rx)
 {
@@ -12309,8 +12321,9 @@ CRTDEF void crt_oneshot_rx_drop(crt_oneshot_rx **rx)
     if (!o) return;
     crt_oneshot_rx_close(*rx);
     *rx = NULL;
-    if (o->drop && crt__atomic_load(&o->word, CRT__ACQUIRE) == CRT__ONESHOT_SENT) o->drop(o->value, o->drop_user);
-    crt__oneshot_unref(o);
+    uintptr_t word = crt__atomic_load(&o->word, CRT__ACQUIRE);
+    if (o->drop && word == CRT__ONESHOT_SENT) o->drop(o->value, o->drop_user);
+    crt__oneshot_leave(o, word);
 }
 CRTDEF void crt_oneshot_on_drop(crt_oneshot_rx *rx, void (*drop)(void *elem, void *user), void *user)
 {
@@ -12323,9 +12336,12 @@ static void crt__op_oneshot_cancel(crt_slot *slot)
 {
     crt__word_unpark(&((crt__oneshot *)slot->object)->word, slot->task);
 }
+// The sender may have been used up under this wait (in another arm of a select).
 static void crt__op_oneshot_closed_cancel(crt_slot *slot)
 {
-    crt__word_unpark(&((crt__oneshot *)slot->object)->closing, slot->task);
+    crt__oneshot *o = slot->object;
+    crt__word_unpark(&o->closing, slot->task);
+    crt__oneshot_unref(o, 1);
 }
 static const crt__op crt__op_oneshot = {"oneshot", crt__op_oneshot_cancel};
 static const crt__op crt__op_oneshot_closed = {"oneshot closed", crt__op_oneshot_closed_cancel};
@@ -12336,7 +12352,7 @@ static int crt__oneshot_take(crt_oneshot_rx **rx, void *elem, uintptr_t word)
     crt__oneshot *o = (crt__oneshot *)*rx;
     *rx = NULL;
     if (word == CRT__ONESHOT_SENT) crt__copy(elem, o->value, o->size);
-    crt__oneshot_unref(o);
+    crt__oneshot_leave(o, word);
     return word == CRT__ONESHOT_SENT ? 0 : CRT_ECLOSED;
 }
 CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
@@ -12372,11 +12388,13 @@ CRTDEF crt_poll crt_oneshot_closed(crt_cx *cx, crt_oneshot_tx *tx)
     crt__oneshot *o = (crt__oneshot *)tx;
     if (!crt__leaf(cx, &crt__op_oneshot_closed, o)) return CRT_UNWIND;
     if (!o) return CRT_EINVAL;
+    bool waited = cx->slot->op != NULL;
     uintptr_t word = crt__word_park(cx, &crt__op_oneshot_closed, o, &o->closing);
+    if (!word && !waited) crt__atomic_add(&o->refs, 1, CRT__RELAXED);
     if (!word) return CRT_PENDING;
     if (word != CRT__ONESHOT_RX_GONE) return CRT_EBUSY;
     if (!crt__coop(cx)) return CRT_PENDING;
-    cx->slot->op = NULL;
+    crt__slot_cancel(cx->slot);
     return 0;
 }
 CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx)
@@ -12398,7 +12416,8 @@ CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx)
 // write and looks again before it queues; the receiver sees it in the very
 // operation that makes room: on one word, no order is left to chance. Room that
 // is made while senders wait goes to them in order (`reserved`), and nobody
-// overtakes them. Of a waiting sender: slot.extra = permits asked for, slot.value =
+// overtakes them. Each side looks at the other's counter only when what it last saw
+// does not do: the cache line travels once for many elements. Of a waiting sender: slot.extra = permits asked for, slot.value =
 // permits still missing (only the head of the queue has collected any).
 
 typedef struct crt__block {
@@ -12413,6 +12432,7 @@ typedef struct crt__mpsc {
     size_t size, capacity;   // capacity 0: unbounded
     size_t block_mask;       // elements of a block - 1, a power of two less one
     size_t reserved;
+    uint64_t taken_seen;     // `taken` as senders last had to look at it
     uint64_t sent;           // atomic
     crt__block *last, *spare;
     crt_slot *receiver;      // parked
@@ -12424,9 +12444,10 @@ typedef struct crt__mpsc {
     char pad[CRT__CACHE_LINE];
     uint64_t taken;          // atomic: 2 x count | somebody waits to send
     crt__block *first;       // the receiver's
+    uint64_t sent_seen;      // the receiver's: `sent` as it last had to look at it
 } crt__mpsc;
 
-enum { CRT__SPARE_BLOCKS = 4 };
+enum { CRT__SPARE_BLOCKS = 1 };
 
 static size_t crt__mpsc_room(crt__mpsc *c, uint64_t taken)
 {
@@ -12463,26 +12484,30 @@ static void crt__mpsc_wake_receiver(crt__mpsc *c, crt__list *ready)
     crt__atomic_store(&r->state, CRT__SLOT_GRANTED, CRT__RELEASE);
     crt__wake_into(ready, task);
 }
+// The block for what is sent next; under the lock. False: no memory.
+static bool crt__mpsc_add_block(crt__mpsc *c)
+{
+    crt__block *b = c->spare;
+    if (b) {
+        c->spare = b->next;
+        c->spares--;
+    } else if (!(b = CRT_MALLOC(crt__mpsc_block_bytes(c)))) {
+        return false;
+    }
+    b->next = NULL;
+    if (c->sent) c->last->next = b;
+    else c->first = b;
+    c->last = b;
+    return true;
+}
 // Appends under the lock. False: no memory for a block.
-static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
+static inline bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
 {
     size_t i = (size_t)c->sent & c->block_mask;
-    if (i == 0) {
-        crt__block *b = c->spare;
-        if (b) {
-            c->spare = b->next;
-            c->spares--;
-        } else if (!(b = CRT_MALLOC(crt__mpsc_block_bytes(c)))) {
-            return false;
-        }
-        b->next = NULL;
-        if (c->sent) c->last->next = b;
-        else c->first = b;
-        c->last = b;
-    }
+    if (i == 0 && !crt__mpsc_add_block(c)) return false;
     crt__copy((char *)c->last->data + i * c->size, elem, c->size);
     crt__atomic_store(&c->sent, c->sent + 1, CRT__RELEASE);
-    crt__mpsc_wake_receiver(c, ready);
+    if (c->receiver) crt__mpsc_wake_receiver(c, ready);
     return true;
 }
 // Hands room to the senders that wait; under the lock.
@@ -12499,11 +12524,14 @@ static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
     if (!c->q.head) crt__atomic_and(&c->taken, ~(uint64_t)1, CRT__ACQ_REL);
 }
 // May n elements be sent at once? Under the lock: 0, CRT_ECLOSED, CRT_EFULL.
-static int crt__mpsc_permit(crt__mpsc *c, size_t n)
+static inline int crt__mpsc_permit(crt__mpsc *c, size_t n)
 {
     if (c->closed) return CRT_ECLOSED;
-    if (n && (c->q.head || crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE)) < n)) return CRT_EFULL;
-    return 0;
+    if (!n) return 0;
+    if (c->q.head) return CRT_EFULL;
+    if (CRT__LIKELY(crt__mpsc_room(c, c->taken_seen) >= n)) return 0;
+    c->taken_seen = crt__atomic_load(&c->taken, CRT__ACQUIRE);
+    return crt__mpsc_room(c, c->taken_seen) >= n ? 0 : CRT_EFULL;
 }
 // Nothing is there: is it over? Under the lock.
 static bool crt__mpsc_over(crt__mpsc *c)
@@ -12571,9 +12599,17 @@ static int crt__mpsc_send_locked(crt__mpsc *c, const void *elem, bool reserved)
 }
 CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
 {
+    crt__mpsc *c = (crt__mpsc *)tx;
     bool reserved;
-    crt_poll r = crt__mpsc_wait_room(cx, (crt__mpsc *)tx, 1, &reserved);
-    return r == 0 ? crt__mpsc_send_locked((crt__mpsc *)tx, elem, reserved) : r;
+    if (CRT__LIKELY(c && !cx->slot->op && !cx->unwind)) {   // there is room, as a rule
+        if (!crt__coop(cx)) return CRT_PENDING;
+        crt__lock(&c->q.lock);
+        if (CRT__LIKELY(crt__mpsc_permit(c, 1) == 0)) return crt__mpsc_send_locked(c, elem, false);
+        crt__unlock(&c->q.lock);
+        crt__coop_return(cx);
+    }
+    crt_poll r = crt__mpsc_wait_room(cx, c, 1, &reserved);
+    return r == 0 ? crt__mpsc_send_locked(c, elem, reserved) : r;
 }
 CRTDEF crt_poll crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n)
 {
@@ -12625,9 +12661,11 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
     crt__submit_list(&ready);
 }
 
-// A block that the receiver has emptied goes back to the senders.
-static void crt__mpsc_recycle(crt__mpsc *c, crt__block *b)
+// The receiver goes on to the next block; the emptied one goes back to the senders.
+static void crt__mpsc_next_block(crt__mpsc *c)
 {
+    crt__block *b = c->first;
+    c->first = b->next;
     crt__lock(&c->q.lock);
     bool keep = c->spares < CRT__SPARE_BLOCKS;
     if (keep) {
@@ -12638,29 +12676,29 @@ static void crt__mpsc_recycle(crt__mpsc *c, crt__block *b)
     crt__unlock(&c->q.lock);
     if (!keep) CRT_FREE(b);
 }
+static void crt__mpsc_serve_now(crt__mpsc *c)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    crt__mpsc_serve(c, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
 // The element at the front, to the caller or to its end; or false. Receiver only.
-static bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
+static inline bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 {
     uint64_t n = crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
-    if (crt__atomic_load(&c->sent, CRT__ACQUIRE) == n) return false;
-    size_t i = (size_t)n & c->block_mask;
-    if (i == 0 && n) {
-        crt__block *empty = c->first;
-        c->first = empty->next;
-        crt__mpsc_recycle(c, empty);
+    if (c->sent_seen == n) {
+        c->sent_seen = crt__atomic_load(&c->sent, CRT__ACQUIRE);
+        if (c->sent_seen == n) return false;
     }
+    size_t i = (size_t)n & c->block_mask;
+    if (i == 0 && n) crt__mpsc_next_block(c);
     char *at = (char *)c->first->data + i * c->size;
     if (deliver) crt__copy(elem, at, c->size);
     else if (c->drop) c->drop(at, c->drop_user);
-    if (!c->capacity) {   // nobody waits for room
-        crt__atomic_store(&c->taken, 2 * n + 2, CRT__RELEASE);
-    } else if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) {   // somebody does
-        crt__list ready = {NULL, NULL};
-        crt__lock(&c->q.lock);
-        crt__mpsc_serve(c, &ready);
-        crt__unlock(&c->q.lock);
-        crt__submit_list(&ready);
-    }
+    if (!c->capacity) crt__atomic_store(&c->taken, 2 * n + 2, CRT__RELEASE);   // nobody waits for room
+    else if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) crt__mpsc_serve_now(c);
     return true;
 }
 // There is more than was taken; under the lock.
@@ -13237,6 +13275,11 @@ static crt_poll crt__watch_wait(crt_cx *cx, crt_watch_rx *rx, bool (*condition)(
     crt_poll r = crt__waitq_enter(cx, op, &c->q, &c->q);
     if (r < 0) return r;
     r = 0;
+    uint64_t version = crt__atomic_load(&c->version, CRT__ACQUIRE);
+    if (!condition && rx->seen != version) {
+        rx->seen = version;
+        return 0;
+    }
     crt__lock(&c->q.lock);
     if (condition ? condition(c->data, user) : rx->seen != c->version) {
         rx->seen = c->version;

@@ -105,7 +105,7 @@ static void notify_against_wait(void)
     int a = ex_spawn(notify_them, (void *)1);
     model_run_until(&workers[0], 1);
     ex_join(a);
-    EX_ASSERT(!notify.q.head && !notify.q.extra);
+    EX_ASSERT(!notify.q.head && !(notify.q.extra & CRT__NOTIFY_PERMIT));
 }
 // Two wait, the one who is notified is aborted: the other must get it. Two notifications
 // and an abort are enough for both to end.
@@ -120,7 +120,7 @@ static void notify_against_abort(void)
     if (e == 0) crt_notify_one(&notify);   // used up by the first: one more for the second
     EX_ASSERT(crt_join_blocking(&second, NULL) == 0);
     ex_join(a), ex_join(c);
-    EX_ASSERT(!notify.q.head && !notify.q.extra);
+    EX_ASSERT(!notify.q.head && !(notify.q.extra & CRT__NOTIFY_PERMIT));
 }
 static void notify_all(void *arg)
 {
@@ -138,7 +138,7 @@ static void notify_waiters_against_abort(void)
     crt_join_blocking(&first, NULL);
     crt_join_blocking(&second, NULL);
     ex_join(c);
-    EX_ASSERT(!notify.q.head && !(notify.q.extra & 3));   // never stored, never passed on
+    EX_ASSERT(!notify.q.head && !(notify.q.extra & CRT__NOTIFY_PERMIT));   // never stored, never passed on
 }
 
 // --- semaphore
