@@ -29,7 +29,7 @@ static void counted_free(void *p)
 #include "crt.h"
 #include "harness.h"
 
-#define POLLS crt_slot *held; crt_poll got; (void)held; (void)got
+#define POLLS crt_slot *held = NULL; crt_poll got = 0; (void)held; (void)got
 #define AT(slot_, ...)                                                                     \
     (cx->budget = 128, held = cx->slot, cx->slot = &(slot_), got = (crt_poll)(__VA_ARGS__), \
      cx->slot = held, got)
@@ -63,12 +63,12 @@ typedef struct thing {
     int id, check;
 } thing;
 static int things_alive, things_dropped[128], things_cloned;   // atomic
-static void things_forget(void)
+static CRT__UNUSED void things_forget(void)
 {
     things_alive = things_cloned = 0;
     memset(things_dropped, 0, sizeof things_dropped);
 }
-static thing thing_make(int id)
+static CRT__UNUSED thing thing_make(int id)
 {
     __atomic_fetch_add(&things_alive, 1, __ATOMIC_SEQ_CST);
     return (thing){id, ~id};

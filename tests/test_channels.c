@@ -1,37 +1,10 @@
 // mpsc, oneshot, broadcast, watch: order, back-pressure, closing, and that a cancelled
 // operation neither loses nor doubles anything.
 //
-// Most tests poll the leaf functions by hand, each with a slot of its own, inside
-// one poll of one task: AT(slot, crt_mpsc_send(cx, tx, &x)). So "three senders wait,
-// the second is cancelled after its grant" is a straight line without scheduling.
-// The tests at the end use real tasks and threads.
-#define CRT_IMPLEMENTATION
-#include "crt.h"
-#include "harness.h"
-
-#define AT(slot_, ...)                                                                     \
-    (cx->budget = 128, held = cx->slot, cx->slot = &(slot_), got = (crt_poll)(__VA_ARGS__), \
-     cx->slot = held, got)
-// The same, with a cancellation delivered to it.
-#define CANCEL(slot_, ...) (cx->unwind = 1, AT(slot_, __VA_ARGS__))
-// BODY(name) { ... }: a test on a runtime whose body is one poll.
-#define BODY(name)                                                                         \
-    static void name##_body(crt_cx *cx);                                                   \
-    static crt_poll name##_run(void *frame, crt_cx *cx)                                    \
-    {                                                                                      \
-        (void)frame;                                                                       \
-        name##_body(cx);                                                                   \
-        return 0;                                                                          \
-    }                                                                                      \
-    static void name(crt_runtime *rt)                                                      \
-    {                                                                                      \
-        int frame = 0;                                                                     \
-        CHECK_EQ(crt_block_on(rt, name##_run, &frame), 0);                                 \
-    }                                                                                      \
-    static void name##_body(crt_cx *cx)
-#define POLLS crt_slot *held; crt_poll got; (void)held; (void)got
-
-enum { PENDING = INT_MIN, UNWIND = INT_MIN + 1 };
+// Most tests poll the leaf functions by hand (channels.h), the ones at the end use real
+// tasks and threads. More: test_mpsc.c, test_oneshot.c, test_broadcast.c, test_watch.c hold
+// each primitive against Tokio's own tests, test_channel_cancel.c cancels every wait.
+#include "channels.h"
 
 // What on_drop was told.
 static int dropped[64], drops;

@@ -159,7 +159,7 @@ typedef struct waits {
 } waits;
 static crt_poll waits_poll(waits *self, crt_cx *cx)
 {
-    ++*self->polls;
+    __atomic_fetch_add(self->polls, 1, __ATOMIC_SEQ_CST);
     return self->tx ? crt_oneshot_closed(cx, self->tx) : crt_oneshot_recv(cx, self->rx, &self->v);
 }
 static crt_poll waits_run(void *frame, crt_cx *cx)
