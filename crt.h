@@ -3621,10 +3621,13 @@ CRTDEF int crt_delay_reset(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_dur
 }
 CRTDEF bool crt_delay_remove(crt_delay_queue *q, crt_delay *d)
 {
+    crt__list ready = {NULL, NULL};
     crt__lock(&q->crt__lock);
     bool was = d->crt__slot.object == q;
     if (was) crt__delay_unlink(q, &d->crt__slot);
+    if (!q->crt__len) crt__delay_wake(q, &ready);   // to be told that it is empty
     crt__unlock(&q->crt__lock);
+    crt__submit_list(&ready);
     return was;
 }
 static void crt__op_delay_cancel(crt_slot *slot)
@@ -3706,13 +3709,16 @@ CRTDEF size_t crt_delay_len(crt_delay_queue *q)
 }
 CRTDEF void crt_delay_queue_clear(crt_delay_queue *q)
 {
+    crt__list ready = {NULL, NULL};
     crt__lock(&q->crt__lock);
     while (q->crt__due) crt__delay_unlink(q, q->crt__due);
     while (q->crt__never) crt__delay_unlink(q, q->crt__never);
     for (uint32_t level = 0; q->crt__wheel && level < CRT__WHEEL_LEVELS; level++)
         for (uint32_t i = 0; i < CRT__WHEEL_SLOTS; i++)
             while (q->crt__wheel->slots[level][i]) crt__delay_unlink(q, q->crt__wheel->slots[level][i]);
+    crt__delay_wake(q, &ready);
     crt__unlock(&q->crt__lock);
+    crt__submit_list(&ready);
 }
 CRTDEF void crt_delay_queue_drop(crt_delay_queue *q)
 {
@@ -8664,6 +8670,11 @@ static void crt__crew_drop_result(crt_task *t)
     crt_join_handle *h = (crt_join_handle *)t;
     crt_detach(&h);
 }
+// Is what they wait for there? Under the lock.
+static bool crt__crew_over(const crt__crew *c)
+{
+    return !c->count && (c->kind != CRT__CREW_TRACKER || (c->flags & CRT__CREW_CLOSED));
+}
 // A member is about to be complete; its outcome is in place. True: its failure has
 // been told to somebody.
 static bool crt__crew_done(crt_task *t, bool failed)
@@ -8684,7 +8695,8 @@ static bool crt__crew_done(crt_task *t, bool failed)
         c->failure = panicked ? CRT_EPANIC : t->u.result;
         told = !panicked;   // the message of a panic has no other way to be seen
     }
-    if (c->kind == CRT__CREW_SET || c->failure || !c->count) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
+    if (c->kind == CRT__CREW_SET || c->failure || crt__crew_over(c))
+        crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
     if (forgotten) crt__crew_drop_result(t);
@@ -8731,8 +8743,10 @@ static crt_poll crt__crew_wait(crt_cx *cx, crt__crew *c)
 {
     crt_poll r = crt__waitq_enter(cx, &crt__op_crew, &c->q, &c->q);
     if (r < 0) return r;
+    // A tracker was closed and empty then, though perhaps it is not any more.
+    if (r == CRT__SLOT_GRANTED_ALL && c->kind == CRT__CREW_TRACKER) return 0;
     crt__lock(&c->q.lock);
-    bool done = !c->count && (c->kind != CRT__CREW_TRACKER || (c->flags & CRT__CREW_CLOSED));
+    bool done = crt__crew_over(c);
     if (!done) crt__waitq_park(cx, &crt__op_crew, &c->q, &c->q);
     crt__unlock(&c->q.lock);
     return done ? 0 : CRT_PENDING;
@@ -9075,9 +9089,17 @@ static void crt__map_clear(crt_join_map *map)
 }
 CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map)
 {
-    crt_poll r = crt_join_set_shutdown(cx, &map->crt__set);
-    if (r == 0) crt__map_clear(map);
-    return r;
+    crt__member *m;
+    crt_poll r;
+    if (!cx->slot->op && !cx->unwind) crt_join_map_abort_all(map);
+    // Each leaves the table as it goes: the wait may be given up halfway.
+    while ((r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m)) == 0) {
+        crt__map_remove(map, m);
+        (void)crt__join_set_tell(&map->crt__set, m, NULL, NULL);
+    }
+    if (r != CRT_EEMPTY) return r;
+    crt__map_clear(map);
+    return 0;
 }
 CRTDEF void crt_join_map_drop(crt_join_map *map)
 {
@@ -9114,7 +9136,7 @@ static bool crt__tracker_change(crt__crew *c, int tokens, uint32_t set, uint32_t
     uint32_t before = c->flags;
     c->flags = (before | set) & ~clear;
     c->count = tokens < 0 ? c->count - 1 : c->count + (size_t)tokens;
-    if (!c->count) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
+    if (crt__crew_over(c)) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     bool changed = c->flags != before;
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
