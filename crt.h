@@ -4788,7 +4788,7 @@ static void crt__pool_drain(crt_runtime *rt)
         crt__task_unref(t, 1);
     }
 }
-static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key);
+static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key, bool join, uint32_t more_refs);
 static void crt__crew_forget(crt_task *t);
 
 // `join` and `crew` may be NULL.
@@ -4804,8 +4804,8 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
     crt__task_init(t, w, NULL, &job, sizeof job, crew ? CRT__TASK_MEMBER : 0);
     // Two more references: the queue's, since an aborted job ends before it leaves
     // the queue; ours, until the end of this function.
-    crt__task_publish(t, join || crew, 2);
-    if (crew) (void)crt__crew_add(crew, t, 0);   // a join set takes any
+    if (crew) (void)crt__crew_add(crew, t, 0, true, 2);   // a join set takes any
+    else crt__task_publish(t, join != NULL, 2);
     crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
     if (join) *join = (crt_join_handle *)t;
     crt__inject_push(&rt->pool.queue, t, t, 1);
@@ -5057,11 +5057,12 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     uint32_t flags = CRT__UNLIKELY(how->crew != NULL) ? how->flags | CRT__TASK_MEMBER : how->flags;
     crt__task_init(t, w, how->fn, how->frame, how->size, flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
-    if (CRT__UNLIKELY(how->crew != NULL) && !crt__crew_add(how->crew, t, how->key)) {
+    if (CRT__LIKELY(how->crew == NULL)) {
+        crt__task_publish(t, how->join != NULL, 0);
+    } else if (!crt__crew_add(how->crew, t, how->key, how->join != NULL, 0)) {
         crt__task_free(t);
         return crt__spawn_refused(rt, w, CRT_ECANCELED);
     }
-    crt__task_publish(t, how->join != NULL, 0);
     if (CRT__UNLIKELY(how->flags & CRT__TASK_PINNED))
         crt__atomic_add(&rt->workers[how->flags >> CRT__TASK_WORKER_SHIFT].pinned_live, 1, CRT__RELAXED);
     if (w) crt__count(&w->spawned, 1);
@@ -8625,8 +8626,10 @@ static void crt__crew_unref(crt__crew *c)
 }
 static crt_task *crt__member_task(crt__member *m) { return (crt_task *)(void *)m - 1; }
 
-// Lists a task that nobody can run yet. False: the crew takes no more.
-static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key)
+// Lists a task that nobody can run yet, and publishes it: with the same turn of the
+// lock, so that who aborts the crew finds a task that is whole, and NOTIFIED already.
+// False: the crew takes no more.
+static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key, bool join, uint32_t more_refs)
 {
     crt__member *m = crt__member_of(t);
     crt__crew_ref(c);
@@ -8637,6 +8640,7 @@ static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key)
     crt__lock(&c->q.lock);
     bool open = c->kind != CRT__CREW_SCOPE || !(c->flags & CRT__CREW_ABORTED);
     if (open) {
+        crt__task_publish(t, join, more_refs);
         m->next = c->live;
         if (m->next) m->next->prev = m;
         c->live = m;
