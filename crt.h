@@ -4327,10 +4327,13 @@ CRTDEF int crt_delay_reset(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_dur
 }
 CRTDEF bool crt_delay_remove(crt_delay_queue *q, crt_delay *d)
 {
+    crt__list ready = {NULL, NULL};
     crt__lock(&q->crt__lock);
     bool was = d->crt__slot.object == q;
     if (was) crt__delay_unlink(q, &d->crt__slot);
+    if (!q->crt__len) crt__delay_wake(q, &ready);   // to be told that it is empty
     crt__unlock(&q->crt__lock);
+    crt__submit_list(&ready);
     return was;
 }
 static void crt__op_delay_cancel(crt_slot *slot)
@@ -4412,13 +4415,16 @@ CRTDEF size_t crt_delay_len(crt_delay_queue *q)
 }
 CRTDEF void crt_delay_queue_clear(crt_delay_queue *q)
 {
+    crt__list ready = {NULL, NULL};
     crt__lock(&q->crt__lock);
     while (q->crt__due) crt__delay_unlink(q, q->crt__due);
     while (q->crt__never) crt__delay_unlink(q, q->crt__never);
     for (uint32_t level = 0; q->crt__wheel && level < CRT__WHEEL_LEVELS; level++)
         for (uint32_t i = 0; i < CRT__WHEEL_SLOTS; i++)
             while (q->crt__wheel->slots[level][i]) crt__delay_unlink(q, q->crt__wheel->slots[level][i]);
+    crt__delay_wake(q, &ready);
     crt__unlock(&q->crt__lock);
+    crt__submit_list(&ready);
 }
 CRTDEF void crt_delay_queue_drop(crt_delay_queue *q)
 {
@@ -5533,7 +5539,7 @@ static void crt__pool_drain(crt_runtime *rt)
         crt__task_unref(t, 1);
     }
 }
-static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key);
+static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key, bool join, uint32_t more_refs);
 static void crt__crew_forget(crt_task *t);
 
 // `join` and `crew` may be NULL.
@@ -5549,8 +5555,8 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
     crt__task_init(t, w, NULL, &job, sizeof job, crew ? CRT__TASK_MEMBER : 0);
     // Two more references: the queue's, since an aborted job ends before it leaves
     // the queue; ours, until the end of this function.
-    crt__task_publish(t, join || crew, 2);
-    if (crew) (void)crt__crew_add(crew, t, 0);   // a join set takes any
+    if (crew) (void)crt__crew_add(crew, t, 0, true, 2);   // a join set takes any
+    else crt__task_publish(t, join != NULL, 2);
     crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
     if (join) *join = (crt_join_handle *)t;
     crt__inject_push(&rt->pool.queue, t, t, 1);
@@ -5802,11 +5808,12 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     uint32_t flags = CRT__UNLIKELY(how->crew != NULL) ? how->flags | CRT__TASK_MEMBER : how->flags;
     crt__task_init(t, w, how->fn, how->frame, how->size, flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
-    if (CRT__UNLIKELY(how->crew != NULL) && !crt__crew_add(how->crew, t, how->key)) {
+    if (CRT__LIKELY(how->crew == NULL)) {
+        crt__task_publish(t, how->join != NULL, 0);
+    } else if (!crt__crew_add(how->crew, t, how->key, how->join != NULL, 0)) {
         crt__task_free(t);
         return crt__spawn_refused(rt, w, CRT_ECANCELED);
     }
-    crt__task_publish(t, how->join != NULL, 0);
     if (CRT__UNLIKELY(how->flags & CRT__TASK_PINNED))
         crt__atomic_add(&rt->workers[how->flags >> CRT__TASK_WORKER_SHIFT].pinned_live, 1, CRT__RELAXED);
     if (w) crt__count(&w->spawned, 1);
@@ -13623,8 +13630,10 @@ static void crt__crew_unref(crt__crew *c)
 }
 static crt_task *crt__member_task(crt__member *m) { return (crt_task *)(void *)m - 1; }
 
-// Lists a task that nobody can run yet. False: the crew takes no more.
-static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key)
+// Lists a task that nobody can run yet, and publishes it: with the same turn of the
+// lock, so that who aborts the crew finds a task that is whole, and NOTIFIED already.
+// False: the crew takes no more.
+static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key, bool join, uint32_t more_refs)
 {
     crt__member *m = crt__member_of(t);
     crt__crew_ref(c);
@@ -13635,6 +13644,7 @@ static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key)
     crt__lock(&c->q.lock);
     bool open = c->kind != CRT__CREW_SCOPE || !(c->flags & CRT__CREW_ABORTED);
     if (open) {
+        crt__task_publish(t, join, more_refs);
         m->next = c->live;
         if (m->next) m->next->prev = m;
         c->live = m;
@@ -13668,6 +13678,11 @@ static void crt__crew_drop_result(crt_task *t)
     crt_join_handle *h = (crt_join_handle *)t;
     crt_detach(&h);
 }
+// Is what they wait for there? Under the lock.
+static bool crt__crew_over(const crt__crew *c)
+{
+    return !c->count && (c->kind != CRT__CREW_TRACKER || (c->flags & CRT__CREW_CLOSED));
+}
 // A member is about to be complete; its outcome is in place. True: its failure has
 // been told to somebody.
 static bool crt__crew_done(crt_task *t, bool failed)
@@ -13688,7 +13703,8 @@ static bool crt__crew_done(crt_task *t, bool failed)
         c->failure = panicked ? CRT_EPANIC : t->u.result;
         told = !panicked;   // the message of a panic has no other way to be seen
     }
-    if (c->kind == CRT__CREW_SET || c->failure || !c->count) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
+    if (c->kind == CRT__CREW_SET || c->failure || crt__crew_over(c))
+        crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
     if (forgotten) crt__crew_drop_result(t);
@@ -13735,8 +13751,10 @@ static crt_poll crt__crew_wait(crt_cx *cx, crt__crew *c)
 {
     crt_poll r = crt__waitq_enter(cx, &crt__op_crew, &c->q, &c->q);
     if (r < 0) return r;
+    // A tracker was closed and empty then, though perhaps it is not any more.
+    if (r == CRT__SLOT_GRANTED_ALL && c->kind == CRT__CREW_TRACKER) return 0;
     crt__lock(&c->q.lock);
-    bool done = !c->count && (c->kind != CRT__CREW_TRACKER || (c->flags & CRT__CREW_CLOSED));
+    bool done = crt__crew_over(c);
     if (!done) crt__waitq_park(cx, &crt__op_crew, &c->q, &c->q);
     crt__unlock(&c->q.lock);
     return done ? 0 : CRT_PENDING;
@@ -14079,9 +14097,17 @@ static void crt__map_clear(crt_join_map *map)
 }
 CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map)
 {
-    crt_poll r = crt_join_set_shutdown(cx, &map->crt__set);
-    if (r == 0) crt__map_clear(map);
-    return r;
+    crt__member *m;
+    crt_poll r;
+    if (!cx->slot->op && !cx->unwind) crt_join_map_abort_all(map);
+    // Each leaves the table as it goes: the wait may be given up halfway.
+    while ((r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m)) == 0) {
+        crt__map_remove(map, m);
+        (void)crt__join_set_tell(&map->crt__set, m, NULL, NULL);
+    }
+    if (r != CRT_EEMPTY) return r;
+    crt__map_clear(map);
+    return 0;
 }
 CRTDEF void crt_join_map_drop(crt_join_map *map)
 {
@@ -14118,7 +14144,7 @@ static bool crt__tracker_change(crt__crew *c, int tokens, uint32_t set, uint32_t
     uint32_t before = c->flags;
     c->flags = (before | set) & ~clear;
     c->count = tokens < 0 ? c->count - 1 : c->count + (size_t)tokens;
-    if (!c->count) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
+    if (crt__crew_over(c)) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     bool changed = c->flags != before;
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
