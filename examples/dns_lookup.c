@@ -44,7 +44,7 @@ static crt_poll lookup_run(void *frame, crt_cx *cx)
             if (crt_addr_format(&self->found[i], text, sizeof text) < 0) continue;
             used += (size_t)snprintf(line + used, sizeof line - used, " %s", text);
         }
-        printf("%s:%s  (%lld ms)\n", self->name, self->n < 0 ? crt_strerror((int)self->n) : line,
+        printf("%s:%s%s  (%lld ms)\n", self->name, self->n < 0 ? " " : "", self->n < 0 ? crt_strerror((int)self->n) : line,
                (long long)((crt_now(cx) - self->begun) / CRT_MS(1)));
     }
     CRT_RETURN(self->n > 0 ? 0 : 1);
