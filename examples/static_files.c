@@ -1,0 +1,690 @@
+// static_files.c: serves the files below a directory over HTTP/1.1, on the loopback interface.
+//
+//     ./static_files [directory] [port]          (., 8081; 0: any)
+//
+// GET and HEAD, keep-alive and pipelining, one range a request (with If-Range),
+// If-Modified-Since, index.html or a list for a directory, content types by name.
+//
+// Safe paths: a request names its file from the directory down, one part at a time, each
+// opened relative to the one above it and never through a symbolic link; parts that begin
+// with a dot are not there. So nothing outside can be reached, not even if somebody
+// changes the tree meanwhile, which checking a path first could not promise.
+//
+// Files may stall, so they are opened and read on the blocking pool: one hop for a file
+// of up to 64 KiB, one more for each further piece. A job works on memory of its own (a
+// "loan"), which outlives the job whatever happens to the connection. Every wait for a
+// peer has a deadline; an idle connection owns no buffer. Ctrl-C (or SIGTERM): stops
+// accepting, lets answers that are under way finish, ends with status 0.
+//
+// Read from the bottom: main, server, acceptor, conn, head, then files and parser.
+
+#define CRT_IMPLEMENTATION
+#include "../crt.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    LINE_BYTES = 4 * 1024,     // of a line of a request's head
+    HEAD_LINES = 64,
+    PATH_BYTES = 1024,
+    PIECE = 64 * 1024,         // of a file, read and written at a time
+    LISTED_MAX = 1000,         // names in a list
+    CONNECTIONS_MAX = 10000
+};
+#define IDLE_TIMEOUT CRT_SEC(15)     // between two requests
+#define HEAD_TIMEOUT CRT_SEC(5)      // for the whole head of a request
+#define WRITE_TIMEOUT CRT_SEC(10)    // for each piece
+#define LINGER_TIMEOUT CRT_MS(250)
+#define STOP_TIMEOUT CRT_SEC(1)
+
+static struct {
+    int root;
+    crt_cancel_token *stop;
+    crt_semaphore slots;
+    size_t slot_count;
+    atomic_llong connections;
+    atomic_ullong requests, errors, bytes;
+} app = {.root = -1};
+
+// ---- A request ------------------------------------------------------------------
+
+typedef struct request {
+    int status;               // 200, or what is wrong with it
+    bool head, close, http10;
+    bool has_range, has_since, has_if_range;
+    int64_t first, last;      // as asked: -1: not given ("-500" is first -1, last 500)
+    int64_t since, if_range;  // seconds since 1970
+    char path[PATH_BYTES];    // decoded, without "." and empty parts: "a/b", "a/b/", ""
+} request;
+
+static const char *reason(int status)
+{
+    switch (status) {
+    case 200: return "OK";
+    case 206: return "Partial Content";
+    case 301: return "Moved Permanently";
+    case 304: return "Not Modified";
+    case 400: return "Bad Request";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 416: return "Range Not Satisfiable";
+    case 431: return "Request Header Fields Too Large";
+    case 503: return "Service Unavailable";
+    case 505: return "HTTP Version Not Supported";
+    default: return "Internal Server Error";
+    }
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+// The path of a target, decoded. 200, or 400, 404.
+static int parse_path(const char *target, char *out)
+{
+    if (strncasecmp(target, "http://", 7) == 0) {   // as a proxy is asked
+        target = strchr(target + 7, '/');
+        if (!target) target = "/";
+    }
+    if (*target != '/') return 400;
+    size_t n = 0, part = 0;   // bytes in out; where the present part begins
+    for (const char *p = target + 1; *p && *p != '?' && *p != '#'; p++) {
+        char c = *p;
+        if (c == '%') {
+            if (hex_digit(p[1]) < 0 || hex_digit(p[2]) < 0) return 400;
+            c = (char)(hex_digit(p[1]) * 16 + hex_digit(p[2]));
+            p += 2;
+            if (c == '/') return 404;   // cannot be in a name
+        }
+        if ((unsigned char)c < ' ' || c == 127) return 400;
+        if (c == '/') {
+            if (n == part) continue;   // an empty part
+            part = n + 1;
+        } else if (c == '.' && n == part) {
+            return 404;   // ".", ".." and hidden files are not there
+        }
+        if (n + 1 >= PATH_BYTES) return 404;
+        out[n++] = c;
+    }
+    out[n] = '\0';
+    return 200;
+}
+
+static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+// "Sun, 06 Nov 1994 08:49:37 GMT" to seconds since 1970. False: it is not that.
+static bool parse_date(const char *text, int64_t *out)
+{
+    int day, year, hour, minute, second, used = 0;
+    char month[4];
+    if (sscanf(text, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT%n", &day, month, &year, &hour, &minute, &second, &used) != 6 ||
+        used == 0 || strlen(month) != 3) return false;
+    const char *found = strstr(months, month);
+    if (!found || (found - months) % 3 != 0 || year < 1970 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) return false;
+    // Days since 1970 by the civil calendar, the year beginning in March.
+    const int m = (int)(found - months) / 3 + 1, y = year - (m <= 2);
+    const int64_t days = (int64_t)y * 365 + y / 4 - y / 100 + y / 400 + (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + day - 1 - 719468;
+    *out = days * 86400 + hour * 3600 + minute * 60 + second;
+    return true;
+}
+// "bytes=0-99", "bytes=100-", "bytes=-500". What is anything else, several ranges say,
+// counts as not asked.
+static bool parse_range(const char *text, int64_t *first, int64_t *last)
+{
+    if (strncasecmp(text, "bytes=", 6) != 0) return false;
+    int64_t value[2] = {-1, -1};
+    int i = 0;
+    for (const char *p = text + 6; *p; p++) {
+        if (*p == '-' && i == 0) {
+            i = 1;
+        } else if (*p >= '0' && *p <= '9') {
+            value[i] = (value[i] < 0 ? 0 : value[i]) * 10 + (*p - '0');
+            if (value[i] > INT64_MAX / 100) return false;
+        } else {
+            return false;
+        }
+    }
+    *first = value[0];
+    *last = value[1];
+    return i == 1 && (value[0] >= 0 || value[1] >= 0) && (value[0] < 0 || value[1] < 0 || value[0] <= value[1]);
+}
+static void parse_request_line(char *line, request *r)
+{
+    char *target = strchr(line, ' '), *version = target ? strchr(target + 1, ' ') : NULL;
+    if (!version || strchr(version + 1, ' ')) {
+        r->status = 400;
+        return;
+    }
+    *target++ = '\0';
+    *version++ = '\0';
+    r->http10 = strcmp(version, "HTTP/1.0") == 0;
+    r->close = r->http10;
+    r->head = strcmp(line, "HEAD") == 0;
+    if (!r->http10 && strcmp(version, "HTTP/1.1") != 0) r->status = strncmp(version, "HTTP/", 5) == 0 ? 505 : 400;
+    else if (!r->head && strcmp(line, "GET") != 0) r->status = 405;
+    else r->status = parse_path(target, r->path);
+    // After these we do not know where the request ends.
+    if (r->status == 405 || r->status == 505 || r->status == 400) r->close = true;
+}
+static void parse_header(char *line, request *r)
+{
+    char *value = strchr(line, ':');
+    if (!value || value == line || line[0] == ' ' || line[0] == '\t' || value[-1] == ' ') {
+        r->status = 400;
+        r->close = true;
+        return;
+    }
+    *value++ = '\0';
+    while (*value == ' ' || *value == '\t') value++;
+    for (size_t n = strlen(value); n > 0 && (value[n - 1] == ' ' || value[n - 1] == '\t'); n--) value[n - 1] = '\0';
+    if (strcasecmp(line, "Connection") == 0) {
+        if (strcasecmp(value, "close") == 0) r->close = true;
+        else if (strcasecmp(value, "keep-alive") == 0 && r->http10 && r->status != 405) r->close = false;
+    } else if (strcasecmp(line, "Range") == 0) {
+        r->has_range = parse_range(value, &r->first, &r->last);
+    } else if (strcasecmp(line, "If-Modified-Since") == 0) {
+        r->has_since = parse_date(value, &r->since);
+    } else if (strcasecmp(line, "If-Range") == 0) {
+        r->has_if_range = true;
+        if (!parse_date(value, &r->if_range)) r->if_range = -1;   // a tag, which we never gave out
+    } else if ((strcasecmp(line, "Content-Length") == 0 && strcmp(value, "0") != 0) || strcasecmp(line, "Transfer-Encoding") == 0) {
+        r->status = r->status == 405 ? 405 : 400;   // a body: neither GET nor HEAD has one
+        r->close = true;
+    }
+}
+
+// ---- Files, on the blocking pool --------------------------------------------------
+
+typedef struct loan {
+    request r;
+    int fd;
+    int64_t size, at, left;   // of the file; where to read on, how much of the answer is left
+    int64_t modified;
+    const char *type;
+    int error;                // of a read: -errno, or CRT_EEOF: the file has become shorter
+    char head[1024];
+    size_t head_length;
+    size_t n;                 // bytes in data
+    char data[PIECE];
+} loan;
+
+static const char *type_of(const char *path)
+{
+    static const struct { const char *end, *type; } types[] = {
+        {".html", "text/html; charset=utf-8"}, {".htm", "text/html; charset=utf-8"}, {".css", "text/css; charset=utf-8"},
+        {".js", "text/javascript; charset=utf-8"}, {".mjs", "text/javascript; charset=utf-8"}, {".json", "application/json"},
+        {".txt", "text/plain; charset=utf-8"}, {".md", "text/plain; charset=utf-8"}, {".c", "text/plain; charset=utf-8"},
+        {".h", "text/plain; charset=utf-8"}, {".xml", "text/xml; charset=utf-8"}, {".svg", "image/svg+xml"}, {".png", "image/png"},
+        {".jpg", "image/jpeg"}, {".jpeg", "image/jpeg"}, {".gif", "image/gif"}, {".webp", "image/webp"}, {".ico", "image/x-icon"},
+        {".pdf", "application/pdf"}, {".wasm", "application/wasm"}, {".woff2", "font/woff2"}, {".mp4", "video/mp4"},
+        {".webm", "video/webm"}, {".mp3", "audio/mpeg"}, {".zip", "application/zip"}, {".gz", "application/gzip"},
+    };
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof types / sizeof types[0]; i++)
+        if (strcasecmp(dot, types[i].end) == 0) return types[i].type;
+    return "application/octet-stream";
+}
+
+// Opens what the path names below the root, part by part. A descriptor or -errno.
+static int open_below(const char *path)
+{
+    char part[256];
+    int dir = openat(app.root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (dir >= 0 && *path) {
+        const size_t n = strcspn(path, "/");
+        const bool last = path[n] == '\0';
+        int next = -1;
+        if (n < sizeof part) {
+            memcpy(part, path, n);
+            part[n] = '\0';
+            // Not blocking: a FIFO must not hold us up; on a file it changes nothing.
+            next = openat(dir, part, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (last ? 0 : O_DIRECTORY));
+        } else {
+            errno = ENAMETOOLONG;
+        }
+        const int e = errno;
+        close(dir);
+        errno = e;
+        dir = next;
+        path += n + !last;
+    }
+    return dir >= 0 ? dir : -errno;
+}
+static int status_of(int e)
+{
+    return e == -EACCES || e == -EPERM ? 403 : e == -EMFILE || e == -ENFILE || e == -ENOMEM ? 503 : 404;
+}
+
+static size_t put_escaped(char *out, const char *name, bool url)
+{
+    size_t n = 0;
+    for (; *name; name++) {
+        const unsigned char c = (unsigned char)*name;
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || (!url && c == ' ');
+        n += (size_t)(plain ? sprintf(out + n, "%c", c) : sprintf(out + n, url ? "%%%02X" : c >= 128 ? "%c" : "&#%d;", c));
+    }
+    return n;
+}
+// A list of the directory, into data.
+static void list_directory(loan *l)
+{
+    const int copy = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!dir) {
+        if (copy >= 0) close(copy);
+        l->r.status = 503;
+        return;
+    }
+    l->n = (size_t)sprintf(l->data, "<!doctype html><meta charset=utf-8><title>Files</title><ul>\n");
+    const struct dirent *e;
+    for (int count = 0; count < LISTED_MAX && (e = readdir(dir)) != NULL;) {
+        struct stat st;
+        if (e->d_name[0] == '.' || fstatat(copy, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) continue;
+        if (l->n + strlen(e->d_name) * 9 + 64 > sizeof l->data) break;   // each byte may become "&#127;" and "%7F"
+        const char *slash = S_ISDIR(st.st_mode) ? "/" : "";
+        l->n += (size_t)sprintf(l->data + l->n, "<li><a href=\"./");
+        l->n += put_escaped(l->data + l->n, e->d_name, true);
+        l->n += (size_t)sprintf(l->data + l->n, "%s\">", slash);
+        l->n += put_escaped(l->data + l->n, e->d_name, false);
+        l->n += (size_t)sprintf(l->data + l->n, "%s</a>\n", slash);
+        count++;
+    }
+    l->n += (size_t)sprintf(l->data + l->n, "</ul>\n");
+    closedir(dir);
+    l->type = "text/html; charset=utf-8";
+    l->size = (int64_t)l->n;
+    l->modified = -1;
+}
+// Finds out what there is to send: opens it, and decides on the status.
+static void find_file(loan *l)
+{
+    request *r = &l->r;
+    struct stat st;
+    const size_t n = strlen(r->path);
+    const bool as_directory = n == 0 || r->path[n - 1] == '/';
+    l->fd = open_below(r->path);
+    if (l->fd < 0 || fstat(l->fd, &st) != 0) {
+        r->status = status_of(l->fd < 0 ? l->fd : -errno);
+        return;
+    }
+    if (S_ISDIR(st.st_mode)) {
+        if (!as_directory) {
+            r->status = 301;
+            return;
+        }
+        const int index = openat(l->fd, "index.html", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (index < 0 || fstat(index, &st) != 0 || !S_ISREG(st.st_mode)) {
+            if (index >= 0) close(index);
+            list_directory(l);
+            return;
+        }
+        close(l->fd);
+        l->fd = index;
+        l->type = "text/html; charset=utf-8";
+    } else if (!S_ISREG(st.st_mode) || as_directory) {
+        r->status = 404;
+        return;
+    } else {
+        l->type = type_of(r->path);
+    }
+    l->size = st.st_size;
+    l->modified = st.st_mtime;
+    if (r->has_since && l->modified <= r->since) {
+        r->status = 304;
+    } else if (r->has_range && (!r->has_if_range || r->if_range == l->modified)) {
+        const int64_t first = r->first >= 0 ? r->first : r->last < l->size ? l->size - r->last : 0;
+        const int64_t last = r->first >= 0 && r->last >= 0 && r->last < l->size ? r->last : l->size - 1;
+        r->status = first < l->size && (r->first >= 0 || r->last > 0) ? 206 : 416;
+        l->at = r->status == 206 ? first : 0;
+        l->left = r->status == 206 ? last - first + 1 : 0;
+    } else {
+        l->left = l->size;
+    }
+}
+static size_t put_date(char *out, size_t room, const char *name, time_t t)
+{
+    struct tm utc;
+    char date[48];
+    return gmtime_r(&t, &utc) && strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &utc) ?
+        (size_t)snprintf(out, room, "%s: %s\r\n", name, date) : 0;
+}
+// The head of the answer; also the body of one that is not a file.
+static void put_head(loan *l)
+{
+    request *r = &l->r;
+    char *p = l->head, *const end = p + sizeof l->head;
+    if (r->status != 200 && r->status != 206 && r->status != 304) {
+        l->n = (size_t)snprintf(l->data, sizeof l->data, "%d %s\n", r->status, reason(r->status));
+        l->left = 0;
+        l->type = "text/plain; charset=utf-8";
+    }
+    const int64_t length = l->left > 0 ? l->left : (int64_t)l->n;
+    p += snprintf(p, (size_t)(end - p), "HTTP/1.1 %d %s\r\n", r->status, reason(r->status));
+    p += put_date(p, (size_t)(end - p), "Date", time(NULL));
+    if (r->status != 304)
+        p += snprintf(p, (size_t)(end - p), "Content-Type: %s\r\nContent-Length: %lld\r\nX-Content-Type-Options: nosniff\r\n", l->type, (long long)length);
+    if ((r->status == 200 || r->status == 206 || r->status == 304) && l->modified >= 0) {
+        p += put_date(p, (size_t)(end - p), "Last-Modified", (time_t)l->modified);
+        p += snprintf(p, (size_t)(end - p), "Accept-Ranges: bytes\r\n");
+    }
+    if (r->status == 206)
+        p += snprintf(p, (size_t)(end - p), "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)l->at, (long long)(l->at + l->left - 1), (long long)l->size);
+    if (r->status == 416) p += snprintf(p, (size_t)(end - p), "Content-Range: bytes */%lld\r\n", (long long)l->size);
+    if (r->status == 405) p += snprintf(p, (size_t)(end - p), "Allow: GET, HEAD\r\n");
+    if (r->status == 301) {   // relative to the name asked for, so that only its last part is needed
+        const char *slash = strrchr(r->path, '/');
+        char name[300];
+        const char *last = slash ? slash + 1 : r->path;
+        name[0] = '\0';
+        if (strlen(last) < sizeof name / 3) put_escaped(name, last, true);
+        p += snprintf(p, (size_t)(end - p), "Location: ./%s/\r\n", name);
+    }
+    p += snprintf(p, (size_t)(end - p), "Connection: %s\r\n\r\n", r->close ? "close" : "keep-alive");
+    l->head_length = (size_t)(p - l->head);
+    if (r->head || r->status == 304) {
+        l->left = 0;
+        l->n = 0;
+    }
+}
+// The next piece of the file into data.
+static intptr_t read_piece(void *arg)
+{
+    loan *l = arg;
+    l->n = 0;
+    const size_t want = l->left < (int64_t)sizeof l->data ? (size_t)l->left : sizeof l->data;
+    while (l->n < want) {
+        const ssize_t n = pread(l->fd, l->data + l->n, want - l->n, l->at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            l->error = n < 0 ? -errno : CRT_EEOF;
+            return l->error;
+        }
+        l->n += (size_t)n;
+        l->at += n;
+        l->left -= n;
+    }
+    return 0;
+}
+// All of a small answer: the file found, the head, the first piece.
+static intptr_t begin_answer(void *arg)
+{
+    loan *l = arg;
+    if (l->r.status == 200) find_file(l);
+    put_head(l);
+    return l->left > 0 ? read_piece(l) : 0;
+}
+static loan *loan_new(const request *r)
+{
+    loan *l = malloc(sizeof *l);   // not cleared: most of it is data
+    if (!l) return NULL;
+    l->r = *r;
+    l->fd = -1;
+    l->size = l->at = l->left = 0;
+    l->modified = -1;
+    l->type = NULL;
+    l->error = 0;
+    l->n = l->head_length = 0;
+    return l;
+}
+static void loan_free(loan **l)
+{
+    if (*l && (*l)->fd >= 0) close((*l)->fd);
+    free(*l);
+    *l = NULL;
+}
+
+// ---- A connection -----------------------------------------------------------------
+
+// Reads the head of a request, line by line. 0: it is in r; negative: the peer is gone.
+typedef struct head {
+    crt_frame co;
+    crt_reader *in;
+    request r;
+    char *line;
+    int lines;
+    crt_poll n;
+} head;
+
+static crt_poll head_run(void *frame, crt_cx *cx)
+{
+    head *self = frame;
+    CRT_BEGIN(self, cx);
+    self->r = (request){.status = 0};
+    for (self->lines = 0;; self->lines++) {
+        CRT_AWAIT(self->n = crt_reader_read_line(cx, self->in, LINE_BYTES, &self->line));
+        if (self->n == CRT_EMSGSIZE || self->lines == HEAD_LINES) {
+            self->r.status = 431;
+            self->r.close = true;
+            CRT_RETURN(0);
+        }
+        if (self->n < 0) CRT_RETURN(self->n);
+        if (strlen(self->line) != (size_t)self->n) self->r.status = 400, self->r.close = true;   // a NUL
+        else if (self->n == 0 && self->r.status != 0) break;
+        else if (self->r.status == 0 && self->n > 0) parse_request_line(self->line, &self->r);
+        else if (self->n > 0) parse_header(self->line, &self->r);
+    }
+    CRT_RETURN(0);
+    CRT_END;
+}
+
+typedef struct conn {
+    crt_frame co;
+    crt_stream *peer;
+    crt_reader in;
+    head head;
+    loan *loan;
+    crt_join_handle *job;
+    crt_iovec pieces[2];
+    CRT_SELECT(3) sel;
+    crt_timer timer;
+    crt_instant deadline;
+    intptr_t result;
+    bool close;
+    crt_poll n, which;
+} conn;
+
+static crt_poll conn_run(void *frame, crt_cx *cx)
+{
+    conn *self = frame;
+    CRT_BEGIN(self, cx);
+    while (!self->close) {
+        if (crt_reader_buffered(&self->in) == 0) {
+            // Idle: without a buffer, until there is something to read.
+            crt_reader_drop(&self->in);
+            crt_reader_init(&self->in, self->peer, NULL, LINE_BYTES + 16);
+            CRT_AWAIT(self->which = crt_select_biased(cx, &self->sel,
+                crt_on(cx, 0, self->n = crt_readable(cx, self->peer)),
+                crt_on(cx, 1, crt_cancelled(cx, app.stop)),
+                crt_on(cx, 2, crt_sleep(cx, IDLE_TIMEOUT))));
+            if (self->which != 0 || self->n < 0) CRT_RETURN(0);
+        }
+        self->head.in = &self->in;
+        CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, HEAD_TIMEOUT, head_run(&self->head, cx)));
+        if (self->n == CRT_ETIMEDOUT) self->head.r = (request){.status = 408, .close = true};
+        else if (self->n < 0) CRT_RETURN(0);   // the peer closed, or is gone
+        if (crt_cancel_token_is_cancelled(app.stop)) self->head.r.close = true;
+
+        self->close = self->head.r.close;
+        self->loan = loan_new(&self->head.r);
+        if (!self->loan) CRT_RETURN(CRT_ENOMEM);
+        self->n = crt_spawn_blocking(cx, &self->job, begin_answer, self->loan);
+        if (self->n == 0) CRT_AWAIT(self->n = crt_join(cx, &self->job, &self->result));
+        if (self->n < 0) CRT_RETURN(0);   // shutting down
+        atomic_fetch_add_explicit(&app.requests, 1, memory_order_relaxed);
+        if (self->loan->r.status >= 400) atomic_fetch_add_explicit(&app.errors, 1, memory_order_relaxed);
+        self->pieces[0] = (crt_iovec){self->loan->head, self->loan->head_length};
+        for (;;) {
+            self->pieces[1] = (crt_iovec){self->loan->data, self->loan->n};
+            if (self->loan->error) CRT_RETURN(0);   // the length is promised already: all we can do is to stop
+            CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, WRITE_TIMEOUT,
+                crt_writev_all(cx, self->peer, self->pieces, 2)));
+            if (self->n < 0) CRT_RETURN(0);
+            atomic_fetch_add_explicit(&app.bytes, (unsigned long long)self->n, memory_order_relaxed);
+            if (self->loan->left == 0) break;
+            self->pieces[0].len = 0;
+            self->n = crt_spawn_blocking(cx, &self->job, read_piece, self->loan);
+            if (self->n == 0) CRT_AWAIT(self->n = crt_join(cx, &self->job, &self->result));
+            if (self->n < 0) CRT_RETURN(0);
+        }
+        loan_free(&self->loan);
+    }
+    // To close with bytes of the peer unread would reset the connection and could
+    // destroy our last answer on its way.
+    CRT_AWAIT(self->n = crt_shutdown(cx, self->peer));
+    self->deadline = crt_now(cx) + LINGER_TIMEOUT;
+    do {
+        crt_reader_consume(&self->in, crt_reader_buffered(&self->in));
+        CRT_AWAIT(self->n = crt_timeout_at(cx, &self->timer, self->deadline, crt_reader_fill(cx, &self->in, 1)));
+    } while (self->n > 0);
+    CRT_RETURN(0);
+    CRT_FINALLY
+        // The job uses the loan: it must have ended, or have been dropped, before that goes.
+        while (self->job) {
+            CRT_AWAIT(crt_join(cx, &self->job, NULL));
+        }
+        loan_free(&self->loan);
+        crt_reader_drop(&self->in);
+        crt_close(&self->peer);
+        atomic_fetch_sub(&app.connections, 1);
+        crt_semaphore_release(&app.slots, 1);
+    CRT_END;
+}
+
+// ---- The server -------------------------------------------------------------------
+
+typedef struct acceptor {
+    crt_frame co;
+    crt_listener *listener;
+    crt_stream *peer;
+    bool has_slot;
+    crt_poll n;
+} acceptor;
+
+static crt_poll acceptor_run(void *frame, crt_cx *cx)
+{
+    acceptor *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(crt_semaphore_acquire(cx, &app.slots, 1));
+        self->has_slot = true;
+        CRT_AWAIT(self->n = crt_accept(cx, self->listener, &self->peer, NULL));
+        if (self->n == 0) {
+            atomic_fetch_add(&app.connections, 1);
+            self->n = crt_spawn(cx, conn_run, &(conn){.peer = self->peer});
+            if (self->n == 0) {
+                self->peer = NULL;
+                self->has_slot = false;
+                continue;
+            }
+            atomic_fetch_sub(&app.connections, 1);
+        }
+        fprintf(stderr, "accept: %s\n", crt_strerror((int)self->n));
+        crt_close(&self->peer);
+        crt_semaphore_release(&app.slots, 1);
+        self->has_slot = false;
+        CRT_AWAIT(crt_sleep(cx, CRT_MS(20)));
+    }
+    CRT_FINALLY
+        crt_close(&self->peer);
+        crt_close(&self->listener);
+        if (self->has_slot) crt_semaphore_release(&app.slots, 1);
+        self->has_slot = false;
+    CRT_END;
+}
+
+typedef struct server {
+    crt_frame co;
+    char address[32];
+    const char *directory;
+    acceptor acceptor;
+    CRT_SELECT(3) sel;
+    crt_timer timer;
+    crt_poll n, which;
+} server;
+
+static crt_poll server_run(void *frame, crt_cx *cx)
+{
+    server *self = frame;
+    char text[64] = "?";
+    crt_addr local;
+    CRT_BEGIN(self, cx);
+    self->n = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener);   // does not wait
+    if (self->n < 0) {
+        fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->n));
+        CRT_RETURN(self->n);
+    }
+    if (crt_local_addr(self->acceptor.listener, &local) == 0) crt_addr_format(&local, text, sizeof text);
+    printf("http://%s/ serves %s, at most %zu connections; Ctrl-C to stop\n", text, self->directory, app.slot_count);
+    CRT_AWAIT(self->which = crt_select(cx, &self->sel,
+        crt_on(cx, 0, self->n = acceptor_run(&self->acceptor, cx)),
+        crt_on(cx, 1, crt_ctrl_c(cx)),
+        crt_on(cx, 2, crt_signal_recv(cx, SIGTERM))));
+    puts("stopping");
+    crt_cancel_token_cancel(app.stop);
+    CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, STOP_TIMEOUT,
+        crt_semaphore_acquire(cx, &app.slots, app.slot_count)));
+    printf("stopped, %llu requests, %llu bytes, %llu errors, %lld connections cut off\n",
+           (unsigned long long)atomic_load(&app.requests), (unsigned long long)atomic_load(&app.bytes),
+           (unsigned long long)atomic_load(&app.errors), atomic_load(&app.connections));
+    CRT_RETURN(0);
+    CRT_FINALLY
+        crt_close(&self->acceptor.listener);
+    CRT_END;
+}
+
+// A connection takes a descriptor, and one more, or two, for its file.
+static size_t connection_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 300;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < 256) return 16;
+    return limit.rlim_cur / 3 < CONNECTIONS_MAX ? (size_t)limit.rlim_cur / 3 : CONNECTIONS_MAX;
+}
+
+int main(int argc, char **argv)
+{
+    const char *directory = argc > 1 ? argv[1] : ".";
+    const long port = argc > 2 ? strtol(argv[2], NULL, 10) : 8081;
+    if (argc > 3 || port < 0 || port > 65535) {
+        fprintf(stderr, "usage: static_files [directory] [port]\n");
+        return 2;
+    }
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+    app.root = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (app.root < 0) {
+        perror(directory);
+        return 1;
+    }
+    app.slot_count = connection_limit();
+    crt_semaphore_init(&app.slots, app.slot_count);
+    crt_runtime *rt;
+    const crt_config config = {.max_blocking_threads = 32};   // more would not make a disk faster
+    int e = crt_runtime_new(&config, &rt);
+    app.stop = crt_cancel_token_new();
+    if (e < 0 || !app.stop) {
+        fprintf(stderr, "runtime: %s\n", crt_strerror(e < 0 ? e : CRT_ENOMEM));
+        return 1;
+    }
+    server frame = {.directory = directory};
+    snprintf(frame.address, sizeof frame.address, "127.0.0.1:%ld", port);
+    e = (int)crt_block_on(rt, server_run, &frame);
+    crt_runtime_drop(&rt);   // cancels what is left, and waits for that
+    crt_cancel_token_drop(&app.stop);
+    close(app.root);
+    return e < 0;
+}

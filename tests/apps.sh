@@ -1,0 +1,180 @@
+#!/bin/sh
+# The larger examples as their users meet them: each is started on a free loopback port,
+# driven with curl, nc and redis-cli, looked at, and stopped with SIGINT, which must give
+# exit status 0. What a missing tool would drive is skipped with a line that says so.
+#   tests/apps.sh          B=directory of the builds (.build); ASAN=1: built with ASan+UBSan
+cd "$(dirname "$0")/.." || exit 1
+B=${B:-.build}
+FLAGS=${CFLAGS:--O2 -g}
+if [ -n "$ASAN" ]; then
+    B=$B/asan
+    FLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+fi
+for p in mini_redis tcp_proxy static_files chat dns_lookup; do
+    MAKEFLAGS= make -s "$B/$p" B="$B" CFLAGS="$FLAGS" || exit 1
+done
+work=$(mktemp -d) || exit 1
+passed=0; failed=0; started=
+pass() { passed=$((passed + 1)); }
+fail() { echo "FAILED: $1"; failed=$((failed + 1)); [ -f "$work/log" ] && sed 's/^/    /' "$work/log" | tail -n 20; }
+check() { if [ "$2" = "$3" ]; then pass; else fail "$1: expected '$3', got '$2'"; fi; }
+contains() { case $2 in *"$3"*) pass ;; *) fail "$1: '$3' is not in '$2'" ;; esac; }
+have() { command -v "$1" >/dev/null && return 0; echo "skipped: $2 (no $1)"; return 1; }
+cleanup() { for p in $started; do kill -9 "$p" 2>/dev/null; done; rm -rf "$work"; }
+trap cleanup EXIT
+
+start() {   # start LOG PROGRAM ARGUMENTS...: pid and port of a server that prints its address
+    log=$work/$1; shift
+    "$@" >"$log" 2>&1 &
+    pid=$!; started="$started $pid"; port=
+    for i in $(seq 100); do
+        port=$(sed -n 's/^[^0-9]*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$log" | head -n 1)
+        [ -n "$port" ] && return 0
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.05
+    done
+    cp "$log" "$work/log"; fail "$1 does not start"
+    return 1
+}
+stop() {   # stop NAME PID LOG
+    kill -INT "$2"
+    for i in $(seq 500); do kill -0 "$2" 2>/dev/null || break; sleep 0.02; done
+    kill -9 "$2" 2>/dev/null
+    wait "$2"; check "$1: exit status after SIGINT" $? 0
+    if grep -Eq 'Sanitizer|runtime error|did not end|leak' "$work/$3"; then cp "$work/$3" "$work/log"; fail "$1 complains"; else pass; fi
+}
+
+# ---- static_files
+site=$work/site
+mkdir -p "$site/sub/deep" "$site/plain" "$site/.git"
+echo 'hello' >"$site/a.txt"; echo '<p>index' >"$site/sub/index.html"; : >"$site/empty.css"
+echo 'secret' >"$site/.hidden"; echo secret >"$site/.git/config"; echo outside >"$work/outside.txt"
+ln -s ../outside.txt "$site/link.txt"; ln -s .. "$site/up"; mkfifo "$site/fifo"
+echo 'space' >"$site/a b&c.txt"
+head -c 300000 /dev/urandom >"$site/big.bin"
+if have curl static_files && start static "$B/static_files" "$site" 0; then
+    url=http://127.0.0.1:$port
+    code() { curl -s -o /dev/null -w '%{http_code}' --max-time 5 --path-as-is "$@"; }
+    header() { name=$1; shift; curl -s -D - -o /dev/null --max-time 5 "$@" | tr -d '\r' | sed -n "s/^$name: //Ip"; }
+    check "a file" "$(curl -s --max-time 5 $url/a.txt)" hello
+    check "its type" "$(header content-type $url/a.txt)" "text/plain; charset=utf-8"
+    check "HEAD has no body" "$(curl -s -I --max-time 5 $url/a.txt | tr -d '\r' | sed -n 's/^Content-Length: //p')" 6
+    curl -s --max-time 5 $url/big.bin >"$work/big"; cmp -s "$work/big" "$site/big.bin"; check "a long file is the same" $? 0
+    check "an empty file" "$(code $url/empty.css)" 200
+    check "a name with spaces" "$(curl -s --max-time 5 "$url/a%20b&c.txt")" space
+    check "index.html" "$(curl -s --max-time 5 $url/sub/)" '<p>index'
+    check "a directory without slash" "$(code $url/sub)" 301
+    check "and follows" "$(curl -s -L --max-time 5 $url/sub)" '<p>index'
+    contains "a list" "$(curl -s --max-time 5 $url/)" '<a href="./a%20b%26c.txt">a b&#38;c.txt</a>'
+    case $(curl -s --max-time 5 $url/) in *hidden*|*git*|*link*|*fifo*) fail "the list shows what is not served" ;; *) pass ;; esac
+    check "a range" "$(curl -s --max-time 5 -r 1-3 $url/a.txt)" ell
+    check "a range: status" "$(code -r 1-3 $url/a.txt)" 206
+    check "a range: header" "$(header content-range -r 1-3 $url/a.txt)" "bytes 1-3/6"
+    check "a suffix" "$(curl -s --max-time 5 -r -2 $url/a.txt)" o
+    check "an open range" "$(curl -s --max-time 5 -r 4- $url/a.txt)" o
+    check "a range beyond" "$(code -r 100-200 $url/a.txt)" 416
+    check "several ranges: all" "$(code -r 0-0,2-2 $url/a.txt)" 200
+    curl -s --max-time 5 -r 70000-250000 $url/big.bin >"$work/part"
+    tail -c +70001 "$site/big.bin" | head -c 180001 | cmp -s - "$work/part"; check "a long range is the same" $? 0
+    date=$(header last-modified $url/a.txt)
+    check "not modified" "$(code -H "If-Modified-Since: $date" $url/a.txt)" 304
+    check "modified" "$(code -H 'If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT' $url/a.txt)" 200
+    check "a date that is none" "$(code -H 'If-Modified-Since: yesterday' $url/a.txt)" 200
+    check "If-Range, the same" "$(code -r 1-3 -H "If-Range: $date" $url/a.txt)" 206
+    check "If-Range, another" "$(code -r 1-3 -H 'If-Range: Sun, 06 Nov 1994 08:49:37 GMT' $url/a.txt)" 200
+    for path in /none /../outside.txt /sub/../../outside.txt /%2e%2e/outside.txt /sub/..%2f..%2foutside.txt /.hidden /.git/config \
+                /link.txt /up/outside.txt /fifo /a.txt/ /sub/./index.html; do
+        check "$path" "$(code "$url$path")" 404
+    done
+    check "empty parts count for nothing" "$(code $url//sub///index.html)" 200
+    check "a NUL" "$(code $url/a.txt%00.png)" 400
+    check "POST" "$(code -d x $url/a.txt)" 405
+    check "a long target" "$(code $url/$(head -c 5000 /dev/zero | tr '\0' a))" 431
+    check "keep-alive: one connection for three" "$(curl -s -o /dev/null -o /dev/null -o /dev/null -w '%{num_connects} ' --max-time 5 $url/a.txt $url/sub/ $url/big.bin)" "1 0 0 "
+    if have nc "pipelining"; then
+        answers=$(printf 'GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\nHEAD /big.bin HTTP/1.1\r\n\r\nGET /a.txt HTTP/1.1\r\nConnection: close\r\n\r\n' | nc -q 2 -w 5 127.0.0.1 $port)
+        check "pipelining" "$(printf '%s\n' "$answers" | grep -c '^HTTP/1.1 200')" 3
+        contains "not HTTP" "$(printf 'hello\r\n\r\n' | nc -q 2 -w 5 127.0.0.1 $port)" "HTTP/1.1 400"
+        contains "HTTP/2" "$(printf 'GET / HTTP/2.0\r\n\r\n' | nc -q 2 -w 5 127.0.0.1 $port)" "HTTP/1.1 505"
+        contains "a body" "$(printf 'GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello' | nc -q 2 -w 5 127.0.0.1 $port)" "HTTP/1.1 400"
+    fi
+    if have wrk "static_files under load"; then
+        wrk -t1 -c50 -d1s $url/a.txt >"$work/log" 2>&1
+        if grep -q 'Requests/sec' "$work/log" && ! grep -Eq 'Socket errors|Non-2xx' "$work/log"; then pass; else fail "wrk saw errors"; fi
+    fi
+
+    # ---- tcp_proxy, in front of it
+    web=$port; web_pid=$pid
+    if start proxy "$B/tcp_proxy" 127.0.0.1:0 127.0.0.1:$web 100 1; then
+        curl -s --max-time 5 http://127.0.0.1:$port/big.bin >"$work/big"; cmp -s "$work/big" "$site/big.bin"; check "through the proxy" $? 0
+        if have nc "half-close through the proxy"; then
+            # All is sent, the writing side is shut, and the answer still comes.
+            contains "half-close" "$(printf 'GET /a.txt HTTP/1.0\r\n\r\n' | nc -N -w 5 127.0.0.1 $port)" hello
+            begun=$(date +%s); (sleep 4) | nc -w 6 127.0.0.1 $port >/dev/null; took=$(($(date +%s) - begun))
+            if [ $took -le 5 ]; then pass; else fail "an idle connection stayed for $took s"; fi
+        fi
+        for i in 1 2 3 4 5 6 7 8; do curl -s --max-time 5 http://127.0.0.1:$port/big.bin | cksum >"$work/sum$i" & sums="$sums $!"; done
+        for p in $sums; do wait $p; done
+        check "eight at once" "$(cat "$work"/sum? | sort -u | wc -l)" 1
+        stop tcp_proxy $pid proxy
+        contains "what it did" "$(cat "$work/proxy")" "0 not connected"
+    fi
+    stop static_files $web_pid static
+    if start proxy2 "$B/tcp_proxy" 127.0.0.1:0 127.0.0.1:1; then
+        curl -s -o /dev/null --max-time 5 http://127.0.0.1:$port/; [ $? -ne 0 ]; check "nobody behind the proxy" $? 0
+        stop tcp_proxy $pid proxy2
+        contains "it is counted" "$(cat "$work/proxy2")" "1 not connected"
+    fi
+fi
+
+# ---- mini_redis: more in tests/mini_redis.sh
+if have redis-cli mini_redis && start redis "$B/mini_redis" --port 0 --maxclients 3; then
+    cli() { redis-cli -p $port "$@"; }
+    check "SET" "$(cli set greeting hello)" OK
+    check "GET" "$(cli get greeting)" hello
+    check "INCR" "$(cli incr n)" 1
+    cli --csv subscribe news >"$work/news" 2>&1 & reader=$!; started="$started $reader"
+    for i in $(seq 50); do grep -q subscribe "$work/news" && break; sleep 0.05; done
+    check "PUBLISH" "$(cli publish news extra)" 1
+    for i in $(seq 50); do grep -q extra "$work/news" && break; sleep 0.05; done
+    contains "the message" "$(cat "$work/news")" '"message","news","extra"'
+    kill $reader; wait $reader 2>/dev/null
+    stop mini_redis $pid redis
+fi
+if have redis-cli "mini_redis, SHUTDOWN" && start redis2 "$B/mini_redis" --port 0; then
+    cli shutdown nosave >/dev/null 2>&1
+    for i in $(seq 200); do kill -0 $pid 2>/dev/null || break; sleep 0.02; done
+    wait $pid; check "SHUTDOWN: exit status" $? 0
+fi
+
+# ---- chat
+if have nc chat && start chat "$B/chat" 0; then
+    mkfifo "$work/ann" "$work/bob"
+    nc 127.0.0.1 $port <"$work/ann" >"$work/ann.out" & ann=$!
+    nc 127.0.0.1 $port <"$work/bob" >"$work/bob.out" & bob=$!
+    started="$started $ann $bob"
+    exec 3>"$work/ann" 4>"$work/bob"
+    until_in() { for i in $(seq 100); do grep -q "$2" "$work/$1.out" && { pass; return; }; sleep 0.03; done; cp "$work/$1.out" "$work/log"; fail "chat: $1 does not read '$2'"; }
+    echo ann >&3; until_in ann 'ann is here'
+    echo ann >&4; until_in bob 'taken'
+    echo bob >&4; until_in ann 'bob is here'
+    echo 'good morning' >&4; until_in ann '^<bob> good morning$'
+    echo '/me waves' >&3; until_in bob '^\* ann waves$'
+    echo '/names' >&3; until_in ann 'here:.*bob'
+    printf 'a\033[2Jb\n' >&3; until_in bob '^<ann> a?\[2Jb$'
+    head -c 3000 /dev/zero | tr '\0' x >&3; echo >&3; until_in ann 'too long'
+    echo '/quit' >&4; until_in ann 'bob has left'
+    exec 4>&-
+    stop chat $pid chat
+    until_in ann 'the chat closes'
+    exec 3>&-
+    for p in $ann $bob; do kill $p 2>/dev/null; wait $p 2>/dev/null; done
+fi
+
+# ---- dns_lookup
+check "numeric and local names" "$("$B/dns_lookup" 127.0.0.1:80 '[::1]:53' ::1 | sed 's/ *(.*//' | sort | tr '\n' ';')" "127.0.0.1:80: 127.0.0.1:80;::1: [::1]:0;[::1]:53: [::1]:53;"
+"$B/dns_lookup" localhost >/dev/null; check "localhost" $? 0
+"$B/dns_lookup" -t 5000 no-such-name.invalid >/dev/null; check "a name that is not there" $? 1
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

@@ -1,0 +1,307 @@
+#!/bin/sh
+# examples/mini_redis held against what Redis does, and against a real redis-server beside
+# it where there is one.
+#   tests/mini_redis.sh            semantics, line by line with redis-cli
+#   tests/mini_redis.sh bench      and the table: redis-benchmark, -P 1 and -P 16, both
+#                                  servers in turn, ROUNDS times (3), REQUESTS each (200000)
+cd "$(dirname "$0")/.." || exit 1
+B=${B:-.build}
+command -v redis-cli >/dev/null || { echo "skipped: redis-cli is missing (apt-get install redis-tools)"; echo "0 passed, 0 failed"; exit 0; }
+MAKEFLAGS= make -s "$B/mini_redis" B="$B" || exit 1
+work=$(mktemp -d) || exit 1
+passed=0; failed=0; ours=; theirs=; our_pid=; their_pid=
+pass() { passed=$((passed + 1)); }
+fail() { echo "FAILED: $1"; failed=$((failed + 1)); }
+cleanup() { for p in $our_pid $their_pid; do kill -9 "$p" 2>/dev/null; done; rm -rf "$work"; }
+trap cleanup EXIT
+
+"$B/mini_redis" --port 0 >"$work/ours" 2>&1 &
+our_pid=$!
+for i in $(seq 100); do
+    ours=$(sed -n 's/^ready on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/ours"); [ -n "$ours" ] && break; sleep 0.05
+done
+[ -n "$ours" ] || { cat "$work/ours"; echo "0 passed, 1 failed"; exit 1; }
+if command -v redis-server >/dev/null; then
+    for try in 1 2 3 4 5; do
+        theirs=$((20000 + ($$ * 13 + try * 97) % 10000))
+        redis-server --port $theirs --bind 127.0.0.1 --save "" --appendonly no --dir "$work" --logfile "$work/theirs" >/dev/null 2>&1 &
+        their_pid=$!
+        for i in $(seq 50); do [ "$(redis-cli -p $theirs ping 2>/dev/null)" = PONG ] && break 2; kill -0 $their_pid 2>/dev/null || break; sleep 0.1; done
+        kill -9 $their_pid 2>/dev/null; theirs=
+    done
+fi
+[ -n "$theirs" ] || echo "no redis-server: what ours answers is compared with this file alone (apt-get install redis-server)"
+
+# Each line: a command | its answer as redis-cli --csv prints it, or ~ and a part of it.
+# "=" before it: Redis answers the same, word for word. Times are waited for by WAIT.
+script() { cat <<'LINES'
+=FLUSHALL | OK
+=PING | "PONG"
+=PING hello | "hello"
+=PING a b | ~wrong number of arguments for 'ping' command
+=ECHO "two words" | "two words"
+=ECHO | ~wrong number of arguments for 'echo' command
+=GET none | NULL
+=SET a 1 | OK
+=GET a | "1"
+=GET | ~wrong number of arguments for 'get' command
+=SET a | ~wrong number of arguments for 'set' command
+=SET a 2 NX | NULL
+=SET b 2 NX | OK
+=SET c 3 XX | NULL
+=SET a 3 XX | OK
+=SET a 4 NX XX | ~ERR syntax error
+=SET a 4 EX 0 | ~ERR invalid expire time in 'set' command
+=SET a 4 EX -1 | ~ERR invalid expire time in 'set' command
+=SET a 4 EX ten | ~ERR value is not an integer or out of range
+=SET a 4 EX | ~ERR syntax error
+=SET a 4 EX 10 PX 10 | ~ERR syntax error
+=SET a 4 EX 10 KEEPTTL | ~ERR syntax error
+=SET a 4 EX 9223372036854775807 | ~ERR invalid expire time in 'set' command
+=SET a 4 NOSUCH | ~ERR syntax error
+=GET a | "3"
+=SET a 5 GET | "3"
+=SET fresh 5 GET | NULL
+=GET fresh | "5"
+=SET a 6 EX 100 | OK
+=TTL a | 100
+=SET a 7 KEEPTTL | OK
+=TTL a | 100
+=SET a 8 | OK
+=TTL a | -1
+=TTL none | -2
+=PTTL none | -2
+=PTTL a | -1
+=set a 9 px 100000 get | "8"
+=TTL a | 100
+=PERSIST a | 1
+=PERSIST a | 0
+=PERSIST none | 0
+=EXPIRE a 50 | 1
+=TTL a | 50
+=PEXPIRE a 40000 | 1
+=TTL a | 40
+=EXPIRE none 50 | 0
+=EXPIRE a ten | ~ERR value is not an integer or out of range
+=EXPIRE a 9223372036854775807 | ~ERR invalid expire time in 'expire' command
+=EXPIRE a -1 | 1
+=GET a | NULL
+=EXPIRE b 0 | 1
+=EXISTS b | 0
+=SET short x PX 60 | OK
+=EXISTS short | 1
+WAIT 0.15
+=GET short | NULL
+=EXISTS short | 0
+=TYPE short | none
+=INCR n | 1
+=INCR n | 2
+=INCRBY n 40 | 42
+=DECR n | 41
+=DECRBY n 42 | -1
+=INCRBY n -9 | -10
+=INCRBY n 1.5 | ~ERR value is not an integer or out of range
+=SET n 9223372036854775807 | OK
+=INCR n | ~ERR increment or decrement would overflow
+=GET n | "9223372036854775807"
+=SET n -9223372036854775808 | OK
+=DECR n | ~ERR increment or decrement would overflow
+=DECRBY n -9223372036854775808 | ~ERR decrement would overflow
+=SET n 007 | OK
+=INCR n | ~ERR value is not an integer or out of range
+=SET n "" | OK
+=INCR n | ~ERR value is not an integer or out of range
+=SET n " 1" | OK
+=INCR n | ~ERR value is not an integer or out of range
+=SET n 10 EX 100 | OK
+=INCR n | 11
+=TTL n | 100
+=DEL n | 1
+=DEL n none fresh | 1
+=UNLINK none | 0
+=MSET k1 v1 k2 v2 k3 v3 | OK
+=MGET k1 k2 none k3 | "v1","v2",NULL,"v3"
+=MSET k1 | ~wrong number of arguments for 'mset' command
+=MSET k1 v1 k2 | ~wrong number of arguments for 'mset' command
+=MSET same 1 same 2 | OK
+=GET same | "2"
+=EXISTS k1 k1 none k2 | 3
+=EXPIRE k1 100 | 1
+=MSET k1 new | OK
+=TTL k1 | -1
+=APPEND text hello | 5
+=APPEND text " world" | 11
+=GET text | "hello world"
+=STRLEN text | 11
+=STRLEN none | 0
+=APPEND text "" | 11
+=TYPE text | string
+=TYPE none | none
+=SET empty "" | OK
+=GET empty | ""
+=STRLEN empty | 0
+=SET binary "a\x00b\r\nc" | OK
+=STRLEN binary | 6
+=GET binary | "a\x00b\r\nc"
+=FLUSHALL | OK
+=DBSIZE | 0
+=MSET hello 1 hallo 1 hxllo 1 hllo 1 heeello 1 h*llo 1 | OK
+=DBSIZE | 6
+=KEYS hxllo | "hxllo"
+=KEYS h[x]llo | "hxllo"
+=KEYS h[^aex*]llo | 
+=KEYS h\*llo | "h*llo"
+=KEYS heee* | "heeello"
+=KEYS nothing* | 
+=KEYS h[w-z]llo | "hxllo"
+=KEYS h[z-w]llo | "hxllo"
+=FLUSHDB ASYNC | OK
+=FLUSHALL NOSUCH | ~ERR syntax error
+=DBSIZE | 0
+=SELECT 0 | OK
+=SELECT ten | ~ERR
+=SELECT 99 | ~ERR DB index is out of range
+=CLIENT SETNAME me | OK
+=CLIENT GETNAME | "me"
+=CLIENT SETNAME "two words" | ~ERR Client names cannot contain spaces, newlines or special characters.
+=HELLO 2 SETNAME you | ~"server","redis"
+=CLIENT GETNAME | "you"
+=HELLO 4 | ~NOPROTO unsupported protocol version
+=HELLO x | ~ERR Protocol version is not an integer or out of range
+=CONFIG GET appendonly | "appendonly","no"
+=CONFIG GET save | "save",""
+=CONFIG GET nosuch | 
+=PUBLISH nobody hello | 0
+=NOSUCH a | ~ERR unknown command 'NOSUCH', with args beginning with: 'a' 
+=NOSUCH | ~ERR unknown command 'NOSUCH', with args beginning with: 
+HELLO 3 | ~NOPROTO unsupported protocol version
+CLIENT SETINFO LIB-NAME redis-py | OK
+CLIENT SETINFO COLOUR red | ~ERR Unrecognized option 'COLOUR'
+SELECT 1 | ~ERR DB index is out of range
+CONFIG GET maxmemory port* | ~"maxmemory","268435456","port"
+CONFIG SET maxmemory 1 | ~ERR CONFIG knows GET only
+COMMAND COUNT | 38
+COMMAND DOCS GET | 
+EXPIRE a 1 NX | ~ERR Unsupported option NX
+LINES
+}
+# One connection each, as CLIENT SETNAME and SELECT are about the connection.
+script >"$work/script"
+talk() {   # talk PORT FILTER: the answers, a line each
+    while IFS= read -r line; do
+        case $line in
+        WAIT*) sleep "${line#WAIT }"; continue ;;
+        "$2"*) line=${line#=}; printf '%s\n' "${line%% |*}" ;;
+        esac
+    done <"$work/script" | redis-cli --csv -p "$1" 2>&1
+}
+# (An array without elements prints an empty line; errors, in --csv, as ERROR,"...".)
+talk $ours "" >"$work/answers"
+sed '/^WAIT/d' "$work/script" >"$work/expected"
+exec 3<"$work/expected" 4<"$work/answers"
+while IFS= read -r line <&3; do
+    IFS= read -r got <&4 || got="(nothing)"
+    command=${line%% |*}; want=${line#*| }
+    case $want in
+    "~"*) case $got in *"${want#\~}"*) pass ;; *) fail "$command: $got, not ...${want#\~}..." ;; esac ;;
+    OK|none|string) if [ "$got" = "$want" ] || [ "$got" = "\"$want\"" ]; then pass; else fail "$command: $got, not $want"; fi ;;
+    *) if [ "$got" = "$want" ]; then pass; else fail "$command: $got, not $want"; fi ;;
+    esac
+done
+exec 3<&- 4<&-
+if [ -n "$theirs" ]; then
+    grep '^=\|^WAIT' "$work/script" >"$work/both" && mv "$work/both" "$work/script"
+    talk $ours "=" | sed 's/"id",[0-9]*/"id"/; s/"version","[^"]*"/"version"/' >"$work/a"
+    talk $theirs "=" | sed 's/"id",[0-9]*/"id"/; s/"version","[^"]*"/"version"/' >"$work/b"
+    if diff "$work/a" "$work/b" >"$work/diff"; then
+        passed=$((passed + $(wc -l <"$work/a")))
+        echo "the same as redis-server $(redis-cli -p $theirs info server | tr -d '\r' | sed -n 's/^redis_version://p') in $(wc -l <"$work/a") answers"
+    else
+        fail "redis-server answers differently (< ours, > theirs)"; cat "$work/diff"
+    fi
+fi
+
+redis-cli -p $ours set k v >/dev/null
+case $(redis-cli -p $ours info) in *redis_version:*used_memory:*total_commands_processed:*db0:keys=*) pass ;; *) fail INFO ;; esac
+
+# Bytes, not words: what no well-behaved client sends.
+raw() { printf "$1" | timeout 5 nc -q 1 127.0.0.1 $ours | tr -d '\r' | tr '\n' ';'; }
+expect() { got=$(raw "$2"); case $got in $3) pass ;; *) fail "$1: '$got', not '$3'" ;; esac; }
+if command -v nc >/dev/null; then
+    redis-cli -p $ours flushall >/dev/null
+    expect "inline commands" 'PING\r\nset k "a\\x41\\n"\r\nSTRLEN k\n\r\nECHO '"'it\\\\'s'"'\r\nQUIT\r\n' '+PONG;+OK;:3;$4;it'"'"'s;+OK;'
+    expect "a pipeline" '*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n*0\r\n*-1\r\n*1\r\n$4\r\nQUIT\r\n' '+PONG;$2;hi;+OK;'
+    expect "unbalanced quotes" 'SET a "b\r\n' '-ERR Protocol error: unbalanced quotes in request;'
+    expect "too many arguments" '*1000000\r\n' '-ERR Protocol error: invalid multibulk length;'
+    expect "not a number" '*x\r\n' '-ERR Protocol error: invalid multibulk length;'
+    expect "no bulk" '*1\r\n+PING\r\n' "-ERR Protocol error: expected '$', got '+';"
+    expect "a negative bulk" '*1\r\n$-1\r\n' '-ERR Protocol error: invalid bulk length;'
+    expect "too long a bulk" '*2\r\n$3\r\nGET\r\n$536870912\r\n' '-ERR Protocol error: invalid bulk length;'
+    expect "a bulk that does not end" '*1\r\n$4\r\nPINGxx' '-ERR Protocol error*'
+    expect "a long line" "$(head -c 70000 /dev/zero | tr '\0' a)\r\n" '-ERR Protocol error: too big inline request;'
+    expect "subscribers may not get" 'SUBSCRIBE a b\r\nGET k\r\nPING\r\nUNSUBSCRIBE\r\nGET none\r\nQUIT\r\n' \
+        '\*3;$9;subscribe;$1;a;:1;\*3;$9;subscribe;$1;b;:2;-ERR Can'"'"'t execute *;\*2;$4;pong;$0;;\*3;$11;unsubscribe;*;:0;$-1;+OK;'
+    expect "to oneself, by pattern" 'PSUBSCRIBE n?ws\r\nQUIT\r\n' '\*3;$10;psubscribe;$4;n?ws;:1;+OK;'
+    # A pipeline whose answers are far more than a socket takes, read late.
+    redis-cli -p $ours set big "$(head -c 60000 /dev/zero | tr '\0' x)" >/dev/null
+    n=$( (for i in $(seq 2000); do printf 'GET big\r\n'; done; printf 'QUIT\r\n') | timeout 20 nc -q 5 127.0.0.1 $ours | (sleep 0.5; wc -c) )
+    if [ "$n" = $((2000 * 60010 + 5)) ]; then pass; else fail "2000 large answers: $n bytes"; fi
+    # A subscriber that does not read is cut off; the publisher does not wait for it.
+    (printf 'SUBSCRIBE flood\r\n'; sleep 20) | nc -q 0 127.0.0.1 $ours | (sleep 20) & slow=$!
+    for i in $(seq 50); do [ "$(redis-cli -p $ours publish flood x)" = 1 ] && break; sleep 0.05; done
+    long=$(head -c 60000 /dev/zero | tr '\0' y)
+    for i in $(seq 1000); do echo "publish flood $long"; done | redis-cli -p $ours >"$work/published"
+    if [ "$(tail -n 1 "$work/published")" = 0 ]; then pass; else fail "a subscriber that does not read is kept"; fi
+    kill $slow 2>/dev/null; wait $slow 2>/dev/null
+else
+    echo "skipped: bytes that no client sends (nc is missing)"
+fi
+# Full memory: a clear error, reading goes on, deleting helps.
+"$B/mini_redis" --port 0 --maxmemory 1000000 --maxclients 2 >"$work/small" 2>&1 & small_pid=$!
+for i in $(seq 100); do small=$(sed -n 's/^ready on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/small"); [ -n "$small" ] && break; sleep 0.05; done
+(for i in $(seq 200); do echo "set key$i $(head -c 9000 /dev/zero | tr '\0' v)"; done) | redis-cli -p $small >"$work/full" 2>&1
+oom=$(grep -c '^OOM command not allowed' "$work/full"); ok=$(grep -c '^OK' "$work/full")
+if [ "$ok" -gt 50 ] && [ "$oom" -gt 50 ] && [ $((ok + oom)) = 200 ]; then pass; else fail "maxmemory: $ok set, $oom refused"; fi
+if [ "$(redis-cli -p $small strlen key1)" = 9000 ]; then pass; else fail "reading at maxmemory"; fi
+redis-cli -p $small del key1 key2 >/dev/null
+if [ "$(redis-cli -p $small set again 1)" = OK ]; then pass; else fail "room after DEL"; fi
+if command -v nc >/dev/null; then
+    sleep 3 | nc 127.0.0.1 $small & a=$!
+    sleep 3 | nc 127.0.0.1 $small & b=$!
+    sleep 0.3
+    case $(redis-cli -p $small ping 2>&1) in *"max number of clients"*|*eset*|*losed*) pass ;; *) fail "a third client is let in" ;; esac
+    kill $a $b 2>/dev/null; wait $a $b 2>/dev/null
+fi
+kill -INT $small_pid; wait $small_pid; if [ $? = 0 ]; then pass; else fail "exit status"; fi
+
+# ---- The table
+cpu() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }   # in ticks of 10 ms
+if [ "$1" = bench ]; then
+    command -v redis-benchmark >/dev/null || { echo "skipped: redis-benchmark is missing"; exit 1; }
+    rounds=${ROUNDS:-3}; requests=${REQUESTS:-200000}
+    for round in $(seq $rounds); do
+        for depth in 1 16; do
+            for test in ping_mbulk set get incr; do
+                for who in ours theirs; do
+                    eval port=\$$who; [ -n "$port" ] || continue
+                    [ $who = ours ] && pid=$our_pid || pid=$their_pid
+                    before=$(cpu $pid)
+                    rps=$(redis-benchmark -p $port -t $test -c 200 -n $requests -P $depth --csv 2>/dev/null | tail -n 1 | cut -d, -f2 | tr -d '"')
+                    echo "$depth $test $who $rps $((($(cpu $pid) - before) * 10000000 / requests))"
+                done
+            done
+        done
+    done >"$work/rounds"
+    echo "redis-benchmark -c 200 -n $requests, $rounds rounds in turn: median requests/s (lowest..highest), server CPU ns per request (median)"
+    sort -k1,1n -k2,2 -k3,3 -k4,4n "$work/rounds" | awk '
+        function flush() { if (n) { m = int((n + 1) / 2); asort_cpu(); printf "  -P %-2s %-10s %-11s %9.0f (%.0f..%.0f)  %6d ns\n", d, t, w == "ours" ? "mini_redis" : "redis", r[m], r[1], r[n], c[m] } n = 0 }
+        function asort_cpu(i, j, x) { for (i = 2; i <= n; i++) { x = c[i]; for (j = i - 1; j > 0 && c[j] > x; j--) c[j + 1] = c[j]; c[j + 1] = x } }
+        { if ($1 != d || $2 != t || $3 != w) flush(); d = $1; t = $2; w = $3; n++; r[n] = $4; c[n] = $5 }
+        END { flush() }'
+fi
+
+kill -INT $our_pid; wait $our_pid; if [ $? = 0 ]; then pass; else fail "exit status after SIGINT"; fi
+our_pid=
+if [ -n "$their_pid" ]; then kill $their_pid; wait $their_pid; their_pid=; fi 2>/dev/null
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
