@@ -12424,8 +12424,9 @@ CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx)
 // operation that makes room: on one word, no order is left to chance. Room that
 // is made while senders wait goes to them in order (`reserved`), and nobody
 // overtakes them. Each side looks at the other's counter only when what it last saw
-// does not do: the cache line travels once for many elements. Of a waiting sender: slot.extra = permits asked for, slot.value =
-// permits still missing (only the head of the queue has collected any).
+// does not do: the cache line travels once for many elements. Of a waiting sender:
+// slot.extra = permits asked for, slot.value = permits still missing (only the head of
+// the queue has collected any).
 
 typedef struct crt__block {
     struct crt__block *next;

@@ -503,7 +503,7 @@ static inline bool model_cas(void *p, void *expected, uint32_t size, uint64_t de
                              bool weak, const char *func, const char *text, const char *site)
 {
     model_mistake m = model_mistaken(func, text, p);
-    if (m == MODEL_SKIP) return true;
+    if (m == MODEL_SKIP) return ex_load(p, size, __ATOMIC_RELAXED, site), true;   // others may go first
     if (m == MODEL_RELAX) order = order_failed = __ATOMIC_RELAXED;
     if (m == MODEL_SPLIT) {
         uint64_t old = ex_load(p, size, __ATOMIC_ACQUIRE, site);

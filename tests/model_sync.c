@@ -1,4 +1,4 @@
-// model_sync.c - the small lock, and what hands something to a waiting task.
+// model_sync.c - the small lock, notify, mutex, barrier, once cell, cancel token.
 //
 // Promise: one holder at a time, who sees what the one before wrote; what is handed to a
 // task that is being cancelled goes to the next one; nothing is handed out twice or lost.
@@ -8,11 +8,10 @@
 static int counter;        // plain: the lock's or the permit's holder may touch it
 static uint32_t lock;
 static crt_notify notify;
-static crt_semaphore semaphore;
 static crt_mutex mutex;
 static crt_cancel_token *token;
-static crt_oneshot_tx *tx;
-static crt_oneshot_rx *rx;
+static crt_once_cell cell;
+static model_hand *hand[3];
 static crt_join_handle *first, *second;
 static int unwinds, holders;
 
@@ -20,22 +19,26 @@ static void setup(void)
 {
     model_runtime(1);
     model_watch(&notify, sizeof notify);
-    model_watch(&semaphore, sizeof semaphore);
+    model_watch(&cell, sizeof cell);
     model_watch(&mutex, sizeof mutex);
     EX_WRITE(counter) = 0;
     lock = 0;
     memset(&notify, 0, sizeof notify);
-    crt_semaphore_init(&semaphore, 0);
     memset(&mutex, 0, sizeof mutex);
+    memset(&cell, 0, sizeof cell);
+    for (int i = 0; i < 3; i++) hand[i] = model_hand_new();
     first = second = NULL;
     unwinds = holders = 0;
 }
-static crt_task *start(crt_fn fn, const void *frame, size_t size, crt_join_handle **join)
+static void hand_done(int i)
 {
-    crt_task *t = model_task(fn, frame, size, join != NULL);
-    if (join) *join = model_handle(t);
-    crt__list_push(&workers[0].fifo, t);
-    return t;
+    model_hand_free(hand[i]);
+    hand[i] = NULL;
+}
+static void hands_free(void)
+{
+    for (int i = 0; i < 3; i++)
+        if (hand[i]) hand_done(i);
 }
 static void worker(void *arg) { model_run_until(&workers[0], (uint64_t)(uintptr_t)arg); }
 static void abort_first(void *arg)
@@ -75,6 +78,7 @@ static void three_lockers(void)
     lock_twice((void *)2);
     ex_join(a), ex_join(b);
     EX_ASSERT(EX_READ(counter) == 4 && lock == 0);
+    hands_free();
 }
 static void lock_against_try(void)
 {
@@ -83,6 +87,7 @@ static void lock_against_try(void)
     lock_twice((void *)1);
     ex_join(a), ex_join(b);
     EX_ASSERT(EX_READ(counter) >= 3 && lock == 0);
+    hands_free();
 }
 
 // --- notify
@@ -94,111 +99,207 @@ static crt_poll notified_run(void *frame, crt_cx *cx)
     unwinds += r == CRT_UNWIND;
     return r;
 }
-static void notify_them(void *arg)
+// Nobody waits, the word says so; is there a permit?
+static void notify_quiet(bool permit)
 {
-    for (intptr_t i = 0; i < (intptr_t)arg; i++) crt_notify_one(&notify);
+    // WAITING stays set until a notifier finds the queue empty.
+    EX_ASSERT(!notify.q.head && (notify.q.extra & CRT__NOTIFY_PERMIT) == (permit ? CRT__NOTIFY_PERMIT : 0u));
+    hands_free();
 }
-static void notify_against_wait(void)
+static crt_poll notified(int i) { return crt_notified(&hand[i]->cx, &notify); }
+static void notified_all(int i)
 {
-    setup();
-    start(notified_run, NULL, 0, NULL);
-    int a = ex_spawn(notify_them, (void *)1);
-    model_run_until(&workers[0], 1);
-    ex_join(a);
-    EX_ASSERT(!notify.q.head && !(notify.q.extra & CRT__NOTIFY_PERMIT));
+    crt_poll r;
+    MODEL_AWAIT(hand[i], r, notified(i));
+    EX_ASSERT(r == 0);
+    hand_done(i);
 }
-// Two wait, the one who is notified is aborted: the other must get it. Two notifications
-// and an abort are enough for both to end.
-static void notify_against_abort(void)
+static void notify_one(void *arg)
 {
-    setup();
-    start(notified_run, NULL, 0, &first);
-    start(notified_run, NULL, 0, &second);
-    int a = ex_spawn(notify_them, (void *)1), b = ex_spawn(abort_first, NULL), c = ex_spawn(worker, (void *)2);
-    ex_join(b);
-    int e = crt_join_blocking(&first, NULL);
-    if (e == 0) crt_notify_one(&notify);   // used up by the first: one more for the second
-    EX_ASSERT(crt_join_blocking(&second, NULL) == 0);
-    ex_join(a), ex_join(c);
-    EX_ASSERT(!notify.q.head && !(notify.q.extra & CRT__NOTIFY_PERMIT));
+    (void)arg;
+    EX_WRITE(counter) = 1;
+    crt_notify_one(&notify);
+}
+static void notify_again(void *arg)
+{
+    (void)arg;
+    crt_notify_one(&notify);
+}
+static void notify_last(void *arg)
+{
+    (void)arg;
+    crt_notify_last(&notify);
 }
 static void notify_all(void *arg)
 {
     (void)arg;
     crt_notify_waiters(&notify);
 }
+static void notify_against_wait(void)
+{
+    setup();
+    int a = ex_spawn(notify_one, NULL);
+    notified_all(0);
+    EX_ASSERT(EX_READ(counter) == 1);
+    ex_join(a);
+    notify_quiet(false);
+}
+// Woken by something else, it looks while it is being notified.
+static void notify_against_look(void)
+{
+    crt_poll r;
+    setup();
+    EX_ASSERT(notified(0) == CRT_PENDING);
+    int a = ex_spawn(notify_one, NULL);
+    if ((r = notified(0)) == CRT_PENDING) MODEL_AWAIT(hand[0], r, notified(0));
+    EX_ASSERT(r == 0 && EX_READ(counter) == 1);
+    hand_done(0);
+    ex_join(a);
+    notify_quiet(false);
+}
+// A permit that is there is stored once more: what was written before that counts too.
+static uint32_t raised;
+static void notify_and_say(void *arg)
+{
+    notify_one(arg);
+    crt__atomic_store(&raised, 1, RELAXED);
+}
+static void notify_twice(void)
+{
+    setup();
+    raised = 0;
+    crt_notify_one(&notify);
+    int a = ex_spawn(notify_and_say, NULL);
+    bool said = crt__atomic_load(&raised, RELAXED) != 0;
+    notified_all(0);
+    if (said) EX_ASSERT(EX_READ(counter) == 1);
+    ex_join(a);
+    hands_free();
+}
+static void take_or_give_up(void *arg)
+{
+    int i = (int)(intptr_t)arg;
+    crt_poll r;
+    MODEL_TRY(hand[i], r, notified(i));
+    EX_ASSERT(r == 0 || r == CRT_UNWIND);
+    unwinds += r == CRT_UNWIND;
+    hand_done(i);
+}
+// Two notifications and one who may give up: then one of them is still there.
+static void two_against_give_up(void)
+{
+    setup();
+    int a = ex_spawn(notify_again, NULL), b = ex_spawn(notify_again, NULL);
+    take_or_give_up((void *)0);
+    ex_join(a), ex_join(b);
+    if (unwinds) notify_quiet(true);
+    hands_free();
+}
+// One notification: the second waiter gets it if the first gives up.
+static void give_up_notified(void *arg)
+{
+    crt_poll r;
+    int i = (int)(intptr_t)arg;
+    MODEL_GIVE_UP(hand[i], r, notified(i));
+    EX_ASSERT(r == CRT_UNWIND);
+    hand_done(i);
+}
+static void notified_goes_on(void)
+{
+    setup();
+    EX_ASSERT(notified(1) == CRT_PENDING && notified(0) == CRT_PENDING);
+    int a = ex_spawn(notify_again, NULL), b = ex_spawn(give_up_notified, (void *)1);
+    notified_all(0);
+    ex_join(a), ex_join(b);
+    notify_quiet(false);
+}
+// The newest of three gives up: the second newest has it, not the oldest.
+static void notify_last_goes_on(void)
+{
+    crt_poll r;
+    setup();
+    for (int i = 2; i >= 0; i--) EX_ASSERT(notified(i) == CRT_PENDING);
+    int a = ex_spawn(notify_last, NULL), b = ex_spawn(give_up_notified, (void *)0);
+    notified_all(1);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(hand[2]->cx.slot->state == CRT__SLOT_QUEUED);
+    MODEL_GIVE_UP(hand[2], r, notified(2));
+    EX_ASSERT(r == CRT_UNWIND);
+    notify_quiet(false);
+}
+// A round between the snapshot and the wait ends the wait.
+static void raise_flag(void *arg)
+{
+    (void)arg;
+    EX_WRITE(counter) = 1;
+    crt__atomic_store(&raised, 1, RELAXED);
+    crt_notify_waiters(&notify);
+}
+static void snapshot_then_wait(void)
+{
+    crt_poll r;
+    setup();
+    raised = 0;
+    int a = ex_spawn(raise_flag, NULL);
+    uint32_t since = crt_notify_snapshot(&notify);
+    if (!crt__atomic_load(&raised, RELAXED)) {
+        MODEL_AWAIT(hand[0], r, crt_notified_since(&hand[0]->cx, &notify, since));
+        EX_ASSERT(r == 0 && EX_READ(counter) == 1);
+    }
+    ex_join(a);
+    notify_quiet(false);
+}
+// Who was notified alone leaves nothing behind, who was told with all others a permit.
+static void waiters_against_one(void)
+{
+    setup();
+    EX_ASSERT(notified(0) == CRT_PENDING && notified(1) == CRT_PENDING);
+    int a = ex_spawn(notify_all, NULL), b = ex_spawn(notify_again, NULL);
+    ex_join(a), ex_join(b);
+    bool alone = hand[0]->cx.slot->state == CRT__SLOT_GRANTED;
+    EX_ASSERT(hand[1]->cx.slot->state == CRT__SLOT_GRANTED_ALL);
+    notified_all(0);
+    notified_all(1);
+    notify_quiet(!alone);
+}
+// Nobody waits: the permit stays, the round counts.
+static void round_against_permit(void)
+{
+    setup();
+    int a = ex_spawn(notify_all, NULL);
+    notify_again(NULL);
+    ex_join(a);
+    EX_ASSERT(crt_notify_snapshot(&notify) == 1);
+    notify_quiet(true);
+}
+// Two tasks wait, the one who is notified is aborted: the other must get it.
+static void notify_against_abort(void)
+{
+    setup();
+    model_start(notified_run, NULL, 0, &first);
+    model_start(notified_run, NULL, 0, &second);
+    int a = ex_spawn(notify_again, NULL), b = ex_spawn(abort_first, NULL);
+    while (!crt_is_finished(first)) model_run_until(&workers[0], workers[0].completed + 1);
+    ex_join(b);
+    if (crt_join_blocking(&first, NULL) == 0) crt_notify_one(&notify);   // used up: one for the second
+    model_run_until(&workers[0], 2);
+    EX_ASSERT(crt_join_blocking(&second, NULL) == 0);
+    ex_join(a);
+    notify_quiet(false);
+}
 static void notify_waiters_against_abort(void)
 {
     setup();
-    start(notified_run, NULL, 0, &first);
-    start(notified_run, NULL, 0, &second);
-    int a = ex_spawn(notify_all, NULL), b = ex_spawn(abort_first, NULL), c = ex_spawn(worker, (void *)2);
+    model_start(notified_run, NULL, 0, &first);
+    model_start(notified_run, NULL, 0, &second);
+    int a = ex_spawn(notify_all, NULL), b = ex_spawn(abort_first, NULL);
+    model_run_until(&workers[0], 1);
     ex_join(a), ex_join(b);
     crt_abort(second);   // in case it came too late for notify_waiters
-    crt_join_blocking(&first, NULL);
-    crt_join_blocking(&second, NULL);
-    ex_join(c);
-    EX_ASSERT(!notify.q.head && !(notify.q.extra & CRT__NOTIFY_PERMIT));   // never stored, never passed on
-}
-
-// --- semaphore
-
-typedef struct want {
-    size_t n;
-} want;
-static crt_poll acquire_run(void *frame, crt_cx *cx)
-{
-    want *self = frame;
-    crt_poll r = crt_semaphore_acquire(cx, &semaphore, self->n);
-    if (r == CRT_PENDING) return r;
-    if (r == 0) critical();
-    unwinds += r == CRT_UNWIND;
-    return r;
-}
-static void release_them(void *arg)
-{
-    for (intptr_t i = 0; i < (intptr_t)arg; i++) crt_semaphore_release(&semaphore, 1);
-}
-static void release_against_acquire(void)
-{
-    setup();
-    start(acquire_run, &(want){2}, sizeof(want), NULL);
-    int a = ex_spawn(release_them, (void *)1), b = ex_spawn(release_them, (void *)1);
-    model_run_until(&workers[0], 1);
-    ex_join(a), ex_join(b);
-    EX_ASSERT(crt_semaphore_available(&semaphore) == 0 && !semaphore.p.q.head);
-}
-// The first waits for two, has one, and is aborted: one goes to the second.
-static void release_against_abort(void)
-{
-    setup();
-    start(acquire_run, &(want){2}, sizeof(want), &first);
-    start(acquire_run, &(want){1}, sizeof(want), &second);
-    int a = ex_spawn(release_them, (void *)2), b = ex_spawn(abort_first, NULL), c = ex_spawn(worker, (void *)2);
-    ex_join(a), ex_join(b);
-    size_t left = 1;
-    if (crt_join_blocking(&first, NULL) == 0) {
-        left = 0;
-        crt_semaphore_release(&semaphore, 1);
-    }
-    EX_ASSERT(crt_join_blocking(&second, NULL) == 0);
-    ex_join(c);
-    EX_ASSERT(crt_semaphore_available(&semaphore) == left && !semaphore.p.q.head);
-}
-static void close_semaphore(void *arg)
-{
-    (void)arg;
-    crt_semaphore_close(&semaphore);
-}
-static void close_against_abort(void)
-{
-    setup();
-    start(acquire_run, &(want){2}, sizeof(want), &first);
-    int a = ex_spawn(release_them, (void *)1), b = ex_spawn(abort_first, NULL), c = ex_spawn(close_semaphore, NULL);
-    model_run_until(&workers[0], 1);
-    ex_join(a), ex_join(b), ex_join(c);
-    EX_ASSERT(crt_semaphore_available(&semaphore) == 1 && !semaphore.p.q.head);
+    model_run_until(&workers[0], 2);
     crt_detach(&first);
+    crt_detach(&second);
+    notify_quiet(false);   // never stored, never passed on
 }
 
 // --- mutex
@@ -226,81 +327,99 @@ static void try_mutex(void *arg)
     (void)arg;
     if (crt_mutex_try_lock(&mutex) == 0) unlock_it(NULL);
 }
+static void mutex_quiet(int count)
+{
+    EX_ASSERT(!mutex.q.head && mutex.q.extra == 0 && (!count || EX_READ(counter) == count));
+    hands_free();
+}
+static void lock_all(void *arg)
+{
+    int i = (int)(intptr_t)arg;
+    crt_poll r;
+    MODEL_AWAIT(hand[i], r, crt_mutex_lock(&hand[i]->cx, &mutex));
+    EX_ASSERT(r == 0);
+    hand_done(i);
+    unlock_it(NULL);
+}
+static void three_hands(void)
+{
+    setup();
+    int a = ex_spawn(lock_all, (void *)1), b = ex_spawn(lock_all, (void *)2);
+    lock_all((void *)0);
+    ex_join(a), ex_join(b);
+    mutex_quiet(3);
+}
 static void mutex_hand_over(void)
 {
     setup();
     crt_mutex_try_lock(&mutex);
-    start(lock_run, NULL, 0, NULL);
-    start(lock_run, NULL, 0, NULL);
     int a = ex_spawn(unlock_it, NULL), b = ex_spawn(try_mutex, NULL);
-    model_run_until(&workers[0], 2);
+    lock_all((void *)0);
     ex_join(a), ex_join(b);
-    EX_ASSERT(!mutex.q.head && mutex.q.extra == 0 && EX_READ(counter) >= 3);
+    mutex_quiet(0);
+}
+// Woken by something else, it looks while it is being handed the lock.
+static void hand_over_against_look(void)
+{
+    setup();
+    crt_mutex_try_lock(&mutex);
+    EX_ASSERT(crt_mutex_lock(&hand[0]->cx, &mutex) == CRT_PENDING);
+    int a = ex_spawn(unlock_it, NULL);
+    if (crt_mutex_lock(&hand[0]->cx, &mutex) == CRT_PENDING) lock_all((void *)0);
+    else hand_done(0), unlock_it(NULL);
+    ex_join(a);
+    mutex_quiet(2);
+}
+static void give_up_locking(void *arg)
+{
+    crt_poll r;
+    (void)arg;
+    MODEL_GIVE_UP(hand[1], r, crt_mutex_lock(&hand[1]->cx, &mutex));
+    EX_ASSERT(r == CRT_UNWIND);
+    hand_done(1);
+}
+// The first in the queue gives up, with the lock or without: the second gets it.
+static void granted_gives_up(void)
+{
+    setup();
+    crt_mutex_try_lock(&mutex);
+    EX_ASSERT(crt_mutex_lock(&hand[1]->cx, &mutex) == CRT_PENDING);
+    int a = ex_spawn(unlock_it, NULL), b = ex_spawn(give_up_locking, NULL);
+    lock_all((void *)0);
+    ex_join(a), ex_join(b);
+    mutex_quiet(2);
+}
+static void blocking_lock(void *arg)
+{
+    (void)arg;
+    EX_ASSERT(crt_mutex_blocking_lock(&mutex) == 0);
+    unlock_it(NULL);
+}
+static void task_and_thread(void)
+{
+    setup();
+    model_start(lock_run, NULL, 0, NULL);
+    int a = ex_spawn(blocking_lock, NULL);
+    model_run_until(&workers[0], 1);
+    ex_join(a);
+    mutex_quiet(2);
 }
 static void unlock_against_abort(void)
 {
     setup();
     crt_mutex_try_lock(&mutex);
-    start(lock_run, NULL, 0, &first);
-    start(lock_run, NULL, 0, &second);
-    int a = ex_spawn(unlock_it, NULL), b = ex_spawn(abort_first, NULL), c = ex_spawn(worker, (void *)2);
-    EX_ASSERT(crt_join_blocking(&second, NULL) == 0);
-    ex_join(a), ex_join(b), ex_join(c);
+    model_start(lock_run, NULL, 0, &first);
+    model_start(lock_run, NULL, 0, NULL);
+    int a = ex_spawn(unlock_it, NULL), b = ex_spawn(abort_first, NULL);
+    model_run_until(&workers[0], 2);
+    ex_join(a), ex_join(b);
     crt_detach(&first);
-    EX_ASSERT(!mutex.q.head && mutex.q.extra == 0);
+    mutex_quiet(0);
 }
 
-// --- rwlock, barrier
+// --- barrier
 
-static crt_rwlock rwlock;
 static crt_barrier barrier;
-static int readers;
-static crt_poll write_run(void *frame, crt_cx *cx)
-{
-    (void)frame;
-    crt_poll r = crt_rwlock_write(cx, &rwlock);
-    if (r == CRT_PENDING) return r;
-    if (r == 0) {
-        EX_ASSERT(!readers);
-        critical();
-        crt_rwlock_unlock_write(&rwlock);
-    }
-    return r;
-}
-static crt_poll read_run(void *frame, crt_cx *cx)
-{
-    (void)frame;
-    crt_poll r = crt_rwlock_read(cx, &rwlock);
-    if (r == CRT_PENDING) return r;
-    if (r == 0) {
-        readers++;
-        EX_ASSERT(!holders && EX_READ(counter) < 10);
-        readers--;
-        crt_rwlock_unlock_read(&rwlock);
-    }
-    return r;
-}
-static void unlock_read(void *arg)
-{
-    (void)arg;
-    EX_ASSERT(EX_READ(counter) == 0);   // the writer is not in yet
-    crt_rwlock_unlock_read(&rwlock);
-}
-// A reader is in, a writer waits and is aborted, a reader waits behind it.
-static void rwlock_against_abort(void)
-{
-    setup();
-    memset(&rwlock, 0, sizeof rwlock);
-    readers = 0;
-    EX_ASSERT(crt_rwlock_try_read(&rwlock) == 0);
-    start(write_run, NULL, 0, &first);
-    start(read_run, NULL, 0, &second);
-    int a = ex_spawn(unlock_read, NULL), b = ex_spawn(abort_first, NULL), c = ex_spawn(worker, (void *)2);
-    EX_ASSERT(crt_join_blocking(&second, NULL) == 0);
-    ex_join(a), ex_join(b), ex_join(c);
-    crt_detach(&first);
-    EX_ASSERT(!rwlock.p.q.head && !rwlock.p.word);
-}
 static crt_poll barrier_run(void *frame, crt_cx *cx)
 {
     (void)frame;
@@ -313,9 +432,9 @@ static void barrier_against_abort(void)
 {
     setup();
     crt_barrier_init(&barrier, 2);
-    start(barrier_run, NULL, 0, &first);
-    start(barrier_run, NULL, 0, NULL);
-    start(barrier_run, NULL, 0, &second);
+    model_start(barrier_run, NULL, 0, &first);
+    model_start(barrier_run, NULL, 0, NULL);
+    model_start(barrier_run, NULL, 0, &second);
     int b = ex_spawn(abort_first, NULL), c = ex_spawn(worker, (void *)2);
     ex_join(b), ex_join(c);
     // If the abort came too late, the last one has nobody to meet.
@@ -326,53 +445,168 @@ static void barrier_against_abort(void)
     EX_ASSERT(barrier.arrived == 0 && !barrier.q.head);
     crt_detach(&first);
     crt_detach(&second);
+    hands_free();
 }
 
-// --- oneshot
-
-static crt_poll recv_run(void *frame, crt_cx *cx)
+static int met[3];   // plain: what each has written before it came
+static crt_poll meet(int i)
 {
-    (void)frame;
-    int value = 0;
-    crt_poll r = crt_oneshot_recv(cx, &rx, &value);
-    if (r == CRT_PENDING) return r;
-    if (r == CRT_UNWIND) {
-        unwinds++;
-        crt_oneshot_rx_drop(&rx);
-        return r;
-    }
-    EX_ASSERT(!rx && (r == 0 ? value == 42 : r == CRT_ECLOSED));
-    return r == 0 ? 42 : 0;
+    crt_poll r;
+    MODEL_AWAIT(hand[i], r, crt_barrier_wait(&hand[i]->cx, &barrier));
+    EX_ASSERT(r == 0 || r == 1);
+    hand_done(i);
+    holders += r == 1;
+    return r;
 }
-static int sent;
-static void send_it(void *arg)
+static void meet_all(void *arg)
 {
-    (void)arg;
-    int value = 42;
-    sent = crt_oneshot_send(&tx, &value);
+    int i = (int)(intptr_t)arg;
+    EX_WRITE(met[i]) = 1;
+    meet(i);
+    EX_ASSERT(EX_READ(met[0]) + EX_READ(met[1]) + EX_READ(met[2]) == 3);
 }
-static void drop_sender(void *arg)
-{
-    (void)arg;
-    crt_oneshot_tx_drop(&tx);
-}
-static void oneshot_with(void (*sender)(void *), bool abort)
+static void three_meet(void)
 {
     setup();
-    intptr_t result = 0;
-    EX_ASSERT(crt_oneshot_new(sizeof(int), &tx, &rx) == 0);
-    start(recv_run, NULL, 0, &first);
-    int a = ex_spawn(sender, NULL), c = ex_spawn(worker, (void *)1);
-    if (abort) crt_abort(first);
-    int e = crt_join_blocking(&first, &result);
-    EX_ASSERT(e == 0 ? result == (sender == send_it ? 42 : 0) : abort && e == CRT_ECANCELED && unwinds == 1);
-    ex_join(a), ex_join(c);
-    if (sender == send_it && sent == CRT_ECLOSED) EX_ASSERT(unwinds == 1);
+    crt_barrier_init(&barrier, 3);
+    for (int i = 0; i < 3; i++) EX_WRITE(met[i]) = 0;
+    int a = ex_spawn(meet_all, (void *)1), b = ex_spawn(meet_all, (void *)2);
+    meet_all((void *)0);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(holders == 1 && !barrier.arrived && !barrier.q.head);
 }
-static void oneshot_send(void) { oneshot_with(send_it, false); }
-static void oneshot_drop(void) { oneshot_with(drop_sender, false); }
-static void oneshot_send_against_abort(void) { oneshot_with(send_it, true); }
-static void oneshot_drop_against_abort(void) { oneshot_with(drop_sender, true); }
+static void meet_one(void *arg) { meet((int)(intptr_t)arg); }
+// Gives up, unless it was counted: then somebody lacks a partner, so it comes again.
+static void meet_or_give_up(void *arg)
+{
+    crt_poll r;
+    (void)arg;
+    MODEL_TRY(hand[1], r, crt_barrier_wait(&hand[1]->cx, &barrier));
+    bool counted = r >= 0 || hand[1]->cx.slot->state != CRT__SLOT_QUEUED;
+    hand_done(1);
+    if (!counted) return;
+    holders += r == 1;
+    unwinds = 1;
+    hand[1] = model_hand_new();
+    meet(1);
+}
+// Two are needed: the last to come against one who gives up.
+static void arrival_against_give_up(void)
+{
+    setup();
+    crt_barrier_init(&barrier, 2);
+    int a = ex_spawn(meet_or_give_up, NULL), b = ex_spawn(meet_one, (void *)2);
+    meet(0);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(holders == 1 + unwinds && !barrier.arrived && !barrier.q.head);
+}
+
+// --- once cell
+
+static crt_poll make(int error)
+{
+    EX_ASSERT(!crt_once_cell_is_set(&cell));
+    critical();   // one at a time
+    return error;
+}
+static crt_poll initialise(int i, int error)
+{
+    crt_poll r;
+    crt_cx *cx = &hand[i]->cx;
+    MODEL_AWAIT(hand[i], r, crt_once_cell_init(cx, &cell, make(error)));
+    hand_done(i);
+    return r;
+}
+static void made(int times)
+{
+    EX_ASSERT(EX_READ(counter) == times);
+    EX_ASSERT(crt_once_cell_is_set(&cell) && !cell.q.head && !cell.crt__maker);
+    hands_free();
+}
+static void init_one(void *arg)
+{
+    EX_ASSERT(initialise((int)(intptr_t)arg, 0) == 0);
+    EX_ASSERT(EX_READ(counter) >= 1);
+}
+static void init_or_fail(void *arg)
+{
+    crt_poll r = initialise((int)(intptr_t)arg, -5);
+    EX_ASSERT(r == 0 || r == -5);
+    unwinds += r == -5;
+}
+static void wait_for_it(void *arg)
+{
+    crt_poll r;
+    int i = (int)(intptr_t)arg;
+    MODEL_AWAIT(hand[i], r, crt_once_cell_wait(&hand[i]->cx, &cell));
+    EX_ASSERT(r == 0 && EX_READ(counter) >= 1);
+    hand_done(i);
+}
+static void two_initialise(void)
+{
+    setup();
+    int a = ex_spawn(init_one, (void *)1), b = ex_spawn(wait_for_it, (void *)2);
+    init_one((void *)0);
+    ex_join(a), ex_join(b);
+    made(1);
+}
+static void one_fails(void)
+{
+    setup();
+    int a = ex_spawn(init_or_fail, (void *)1), b = ex_spawn(wait_for_it, (void *)2);
+    init_one((void *)0);
+    ex_join(a), ex_join(b);
+    made(1 + unwinds);
+}
+// Its expression waits for something that never comes; it is cancelled while it makes,
+// or while it waits for the turn.
+static void init_and_give_up(void *arg)
+{
+    crt_poll r;
+    crt_cx *cx = &hand[1]->cx;
+    (void)arg;
+    MODEL_TRY(hand[1], r, crt_once_cell_init(cx, &cell, crt_notified(cx, &notify)));
+    EX_ASSERT(r == 0 || r == CRT_UNWIND);
+    hand_done(1);
+}
+static void maker_gives_up(void)
+{
+    setup();
+    int a = ex_spawn(init_and_give_up, NULL), b = ex_spawn(wait_for_it, (void *)2);
+    init_one((void *)0);
+    ex_join(a), ex_join(b);
+    made(1);
+    EX_ASSERT(!notify.q.head);
+}
+static void maker_leaves(void *arg)
+{
+    crt_poll r;
+    crt_cx *cx = &hand[2]->cx;
+    (void)arg;
+    MODEL_GIVE_UP(hand[2], r, crt_once_cell_init(cx, &cell, crt_notified(cx, &notify)));
+    EX_ASSERT(r == CRT_UNWIND);
+    hand_done(2);
+}
+static void heir_leaves(void *arg)
+{
+    crt_poll r;
+    (void)arg;
+    MODEL_GIVE_UP(hand[1], r, crt_once_cell_init(&hand[1]->cx, &cell, make(0)));
+    EX_ASSERT(r == CRT_UNWIND);
+    hand_done(1);
+}
+// The first maker fails while the next in turn gives up: the third makes it.
+static void heir_gives_up(void)
+{
+    setup();
+    crt_cx *cx = &hand[2]->cx;
+    EX_ASSERT(crt_once_cell_init(cx, &cell, crt_notified(cx, &notify)) == CRT_PENDING);
+    EX_ASSERT(crt_once_cell_init(&hand[1]->cx, &cell, make(0)) == CRT_PENDING);
+    int a = ex_spawn(heir_leaves, NULL), b = ex_spawn(maker_leaves, NULL);
+    init_one((void *)0);
+    ex_join(a), ex_join(b);
+    made(1);
+}
 
 // --- cancel token
 
@@ -395,122 +629,81 @@ static void cancel_it(void *arg)
     crt_cancel_token_cancel(token);
     crt_cancel_token_drop(&token);
 }
+// A child that is made while its parent is being cancelled is cancelled too.
+static void cancel_and_publish(void *arg)
+{
+    EX_WRITE(counter) = 1;
+    cancel_it(arg);
+}
+static void cancel_against_child(void)
+{
+    crt_poll r;
+    setup();
+    token = crt_cancel_token_new();
+    crt_cancel_token *mine = crt_cancel_token_clone(token);
+    int a = ex_spawn(cancel_and_publish, NULL);
+    crt_cancel_token *child = crt_cancel_token_child(mine);
+    crt_cancel_token_drop(&mine);
+    MODEL_AWAIT(hand[0], r, crt_cancelled(&hand[0]->cx, child));
+    EX_ASSERT(r == 0 && EX_READ(counter) == 1);
+    crt_cancel_token_drop(&child);
+    ex_join(a);
+    hands_free();
+}
 static void cancel_against_wait(void)
 {
     setup();
     token = crt_cancel_token_new();
     token_frame f = {crt_cancel_token_child(token)};
-    start(cancelled_run, &f, sizeof f, NULL);
+    model_start(cancelled_run, &f, sizeof f, NULL);
     int a = ex_spawn(cancel_it, NULL);
     model_run_until(&workers[0], 1);
     ex_join(a);
+    hands_free();
 }
 static void cancel_against_abort(void)
 {
     setup();
     token = crt_cancel_token_new();
     token_frame f = {crt_cancel_token_child(token)};
-    start(cancelled_run, &f, sizeof f, &first);
+    model_start(cancelled_run, &f, sizeof f, &first);
     int a = ex_spawn(cancel_it, NULL), b = ex_spawn(abort_first, NULL);
     model_run_until(&workers[0], 1);
     ex_join(a), ex_join(b);
     crt_detach(&first);
-}
-
-// --- mpsc
-
-static crt_mpsc_tx *mtx;
-static crt_mpsc_rx *mrx;
-static void send_two(void *arg)
-{
-    int value = (int)(intptr_t)arg;
-    EX_ASSERT(crt_mpsc_blocking_send(mtx, &value) == 0);
-    value++;
-    EX_ASSERT(crt_mpsc_blocking_send(mtx, &value) == 0);
-}
-static crt_poll drain_run(void *frame, crt_cx *cx)
-{
-    want *self = frame;
-    int value;
-    for (;;) {
-        crt_poll r = crt_mpsc_recv(cx, mrx, &value);
-        if (r == CRT_PENDING) return r;
-        if (r) return r;
-        EX_ASSERT(value % 10 == counter / 10 % 10 || value >= 10);
-        EX_WRITE(counter) = EX_READ(counter) + (value < 10 ? 10 : 100);
-        if (--self->n == 0) return 0;
-    }
-}
-// One place: senders wait for room, the receiver for elements.
-static void mpsc_two_senders(void)
-{
-    setup();
-    EX_ASSERT(crt_mpsc_new(sizeof(int), 1, &mtx, &mrx) == 0);
-    start(drain_run, &(want){4}, sizeof(want), NULL);
-    int a = ex_spawn(send_two, (void *)0), b = ex_spawn(send_two, (void *)10);
-    model_run_until(&workers[0], 1);
-    ex_join(a), ex_join(b);
-    EX_ASSERT(EX_READ(counter) == 220);
-    crt_mpsc_rx_drop(&mrx);
-    crt_mpsc_tx_drop(&mtx);
-}
-static void send_and_drop(void *arg)
-{
-    send_two(arg);
-    crt_mpsc_tx_drop(&mtx);
-}
-// The receiver learns that the last sender has gone, after all it has sent.
-static void mpsc_drop_sender(void)
-{
-    setup();
-    EX_ASSERT(crt_mpsc_new(sizeof(int), 1, &mtx, &mrx) == 0);
-    start(drain_run, &(want){9}, sizeof(want), &first);
-    int a = ex_spawn(send_and_drop, (void *)0);
-    model_run_until(&workers[0], 1);
-    ex_join(a);
-    intptr_t result = 0;
-    EX_ASSERT(crt_join_blocking(&first, &result) == 0 && result == CRT_ECLOSED);
-    EX_ASSERT(EX_READ(counter) == 20);
-    crt_mpsc_rx_drop(&mrx);
-}
-static void close_receiver(void *arg)
-{
-    (void)arg;
-    crt_mpsc_rx_drop(&mrx);
-}
-static void mpsc_drop_receiver(void)
-{
-    setup();
-    EX_ASSERT(crt_mpsc_new(sizeof(int), 1, &mtx, &mrx) == 0);
-    int a = ex_spawn(close_receiver, NULL), n = 0, value = 1;
-    while (crt_mpsc_blocking_send(mtx, &value) == 0) n++;
-    EX_ASSERT(n <= 1);
-    ex_join(a);
-    crt_mpsc_tx_drop(&mtx);
+    hands_free();
 }
 
 static const model models[] = {
     {.name = "lock: three threads", .run = three_lockers, .spurious_wakes = 1, .spurious_cas = 1},
     {.name = "lock: two threads and a try", .run = lock_against_try},
-    {.name = "notify: one against a wait", .run = notify_against_wait},
-    {.name = "notify: a notification for an aborted task goes on", .run = notify_against_abort},
+    {.name = "notify: one against a wait", .run = notify_against_wait, .spurious_wakes = 1, .spurious_cas = 1},
+    {.name = "notify: one against a look", .run = notify_against_look},
+    {.name = "notify: a permit is stored twice", .run = notify_twice},
+    {.name = "notify: two and a wait that is given up", .run = two_against_give_up},
+    {.name = "notify: who gives up passes it on", .run = notified_goes_on},
+    {.name = "notify: the last, who gives up", .run = notify_last_goes_on},
+    {.name = "notify: snapshot, then wait", .run = snapshot_then_wait},
+    {.name = "notify: waiters against one", .run = waiters_against_one},
+    {.name = "notify: a round against a permit", .run = round_against_permit},
     {.name = "notify: waiters against an abort", .run = notify_waiters_against_abort},
-    {.name = "semaphore: two releases make two permits", .run = release_against_acquire},
-    {.name = "semaphore: permits of an aborted task go on", .run = release_against_abort},
-    {.name = "semaphore: close, release and abort", .run = close_against_abort},
+    {.name = "notify: a notification for an aborted task goes on", .run = notify_against_abort},
+    {.name = "mutex: three take it", .run = three_hands},
     {.name = "mutex: handed over, and a try", .run = mutex_hand_over},
+    {.name = "mutex: handed over against a look", .run = hand_over_against_look},
+    {.name = "mutex: who gives up passes it on", .run = granted_gives_up},
+    {.name = "mutex: a task's lock and a plain thread's", .run = task_and_thread},
     {.name = "mutex: handed to an aborted task", .run = unlock_against_abort},
-    {.name = "rwlock: a writer is aborted before a reader", .run = rwlock_against_abort},
+    {.name = "barrier: three meet", .run = three_meet},
+    {.name = "barrier: the last arrival, one gives up", .run = arrival_against_give_up},
     {.name = "barrier: one of three is aborted", .run = barrier_against_abort},
-    {.name = "oneshot: send", .run = oneshot_send},
-    {.name = "oneshot: the sender goes", .run = oneshot_drop},
-    {.name = "oneshot: send against an abort", .run = oneshot_send_against_abort},
-    {.name = "oneshot: the sender goes against an abort", .run = oneshot_drop_against_abort},
+    {.name = "once cell: two make it, one waits", .run = two_initialise},
+    {.name = "once cell: one fails", .run = one_fails},
+    {.name = "once cell: the maker is cancelled", .run = maker_gives_up},
+    {.name = "once cell: the maker and the next are cancelled", .run = heir_gives_up},
+    {.name = "cancel token: cancel against a new child", .run = cancel_against_child},
     {.name = "cancel token: cancel against a wait on a child", .run = cancel_against_wait},
     {.name = "cancel token: cancel against an abort", .run = cancel_against_abort},
-    {.name = "mpsc: two senders, one place", .run = mpsc_two_senders},
-    {.name = "mpsc: the last sender goes", .run = mpsc_drop_sender},
-    {.name = "mpsc: the receiver goes", .run = mpsc_drop_receiver},
 
     {.name = "seed: lock: taken without an order", .run = three_lockers,
      .seed = {"crt__lock", "cas lock", MODEL_RELAX, 0, NULL, 0}},
@@ -518,21 +711,43 @@ static const model models[] = {
      .seed = {"crt__unlock", "xchg lock", MODEL_RELAX, 0, NULL, 0}},
     {.name = "seed: lock: let go in two steps", .run = three_lockers,
      .seed = {"crt__unlock", "xchg lock", MODEL_SPLIT, 0, NULL, 0}},
-    {.name = "seed: notify: an aborted task does not wait for the notifier", .run = notify_against_abort,
-     .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &notify.q.lock, 4}},
-    {.name = "seed: semaphore: an aborted task does not wait for the releaser", .run = release_against_abort,
-     .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &semaphore.p.q.lock, 4}},
+    {.name = "seed: notify: stored without an order", .run = notify_against_wait,
+     .seed = {"crt__notify_single", "cas &n->q.extra", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: notify: waits without saying so", .run = notify_against_wait,
+     .seed = {"crt__notify_take", "cas &n->q.extra", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: notify: a permit that is there is left alone", .run = notify_twice,
+     .seed = {"crt__notify_single", "cas &n->q.extra", MODEL_SKIP, 0, NULL, 2}},
+    {.name = "seed: notify: does not wait for the notifier", .run = notify_against_look,
+     .seed = {"crt__lock_pass", "load lock", MODEL_VALUE, 0, NULL, 0}},
+    {.name = "seed: notify: gives up without the lock", .run = notified_goes_on,
+     .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &notify.q.lock, 3}},
+    {.name = "seed: notify: the round in two steps", .run = round_against_permit,
+     .seed = {"crt_notify_waiters", "add &n->q.extra", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: notify: the round without an order", .run = snapshot_then_wait,
+     .seed = {"crt_notify_waiters", "add &n->q.extra", MODEL_RELAX, 0, NULL, 0}},
     {.name = "seed: mutex: unlocked without an order", .run = mutex_hand_over,
      .seed = {"crt_mutex_unlock", "cas &m->q.extra", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: mutex: taken without an order", .run = three_hands,
+     .seed = {"crt_mutex_try_lock", "cas &m->q.extra", MODEL_RELAX, 0, NULL, 0}},
     {.name = "seed: mutex: the waiter does not mark the lock", .run = mutex_hand_over,
      .seed = {"crt_mutex_lock", "cas &m->q.extra", MODEL_SKIP, 0, NULL, 0}},
-    {.name = "seed: oneshot: sent in two steps", .run = oneshot_send,
-     .seed = {"crt__oneshot_end", "cas &o->word", MODEL_SPLIT, 0, NULL, 0}},
-    {.name = "seed: oneshot: a cancelled wait stays registered", .run = oneshot_send_against_abort,
-     .seed = {"crt__word_unpark", NULL, MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: mutex: the last hand-over leaves the mark", .run = three_hands,
+     .seed = {"crt_mutex_unlock", "store &m->q.extra", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: mutex: does not wait for the unlocker", .run = hand_over_against_look,
+     .seed = {"crt__lock_pass", "load lock", MODEL_VALUE, 0, NULL, 0}},
+    {.name = "seed: barrier: comes without the lock", .run = three_meet,
+     .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &barrier.q.lock, 2}},
+    {.name = "seed: barrier: gives up without the lock", .run = arrival_against_give_up,
+     .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &barrier.q.lock, 2}},
+    {.name = "seed: once cell: set without an order", .run = two_initialise,
+     .seed = {"crt__once_finish", "store &c->q.extra", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: once cell: seen without an order", .run = two_initialise,
+     .seed = {"crt_once_cell_is_set", "load &c->q.extra", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: once cell: a failure leaves it as it is", .run = one_fails,
+     .seed = {"crt__once_hand_over", "store &c->q.extra", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: cancel token: raised without an order", .run = cancel_against_child,
+     .seed = {"crt_cancel_token_cancel", "store &t->cancelled", MODEL_RELAX, 0, NULL, 0}},
     {.name = "seed: cancel token: references in two steps", .run = cancel_against_abort,
      .seed = {"crt__token_unref", "sub &t->refs", MODEL_SPLIT, 0, NULL, 0}},
-    {.name = "seed: mpsc: a sender waits without saying so", .run = mpsc_two_senders,
-     .seed = {"crt__mpsc_wait_room", "or &c->taken", MODEL_SKIP, 0, NULL, 0}},
 };
 MODEL_MAIN(models)
