@@ -16,7 +16,7 @@
 
 enum { VICTIM, NEXT };
 typedef struct world {
-    const struct wait *wait;
+    const struct a_wait *wait;
     crt_mpsc_tx *tx;
     crt_mpsc_rx *rx;
     crt_oneshot_tx *otx;
@@ -29,7 +29,7 @@ typedef struct world {
     int parked[2], got[2];      // atomic
     int exhaust;                // atomic: the victim polls without any budget left
 } world;
-typedef struct wait {
+typedef struct a_wait {
     const char *name;
     void (*open)(world *w);
     crt_poll (*poll)(crt_cx *cx, world *w, int who);
@@ -39,7 +39,7 @@ typedef struct wait {
     bool alone;   // one at a time
     bool once;    // nothing to wait for afterwards
     bool half;    // grant twice
-} wait;
+} a_wait;
 
 static void open_mpsc(world *w, size_t capacity, int fill)
 {
@@ -126,7 +126,7 @@ static crt_poll poll_changed(crt_cx *cx, world *w, int who) { return (void)who, 
 static crt_poll poll_wait_for(crt_cx *cx, world *w, int who) { return crt_watch_wait_for(cx, w->wrx, is_news, NULL, w->out[who]); }
 static crt_poll poll_watch_closed(crt_cx *cx, world *w, int who) { return (void)who, crt_watch_closed(cx, w->wtx); }
 
-static const wait waits[] = {
+static const a_wait waits[] = {
     {"mpsc send", open_full, poll_send, take_one, settle_none, false, false, false, false},
     {"mpsc reserve", open_full, poll_reserve, take_one, settle_reserve, false, false, false, false},
     {"mpsc reserve_many", open_full_of_two, poll_reserve_two, take_one, settle_reserve_two, false, false, false, true},
@@ -143,7 +143,7 @@ static const wait waits[] = {
 };
 enum { WAITS = sizeof waits / sizeof waits[0] };
 
-static void world_open(world *w, const wait *kind)
+static void world_open(world *w, const a_wait *kind)
 {
     memset(w, 0, sizeof *w);
     things_forget();
@@ -462,7 +462,7 @@ static void drive(crt_runtime *rt, const int *until)
 }
 // granted: 0 not, 1 and it may be polled once more, 2 and it is polled for nothing, with no
 // budget, until the deadline has come.
-static void force_ended(int flavor, const wait *kind, int granted)
+static void force_ended(int flavor, const a_wait *kind, int granted)
 {
     crt_runtime *ending, *living;
     crt_handle *h, *other;
@@ -754,6 +754,55 @@ static void two_runtimes_share_channels(crt_runtime *rt)
     }
 }
 
+// A job of the blocking pool is a plain thread too: it waits for a task's elements and
+// answers it.
+typedef struct office {
+    crt_frame co;
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    crt_oneshot_tx *otx;
+    crt_oneshot_rx *orx;
+    crt_join_handle *job;
+    int i, v;
+    crt_poll r;
+} office;
+static intptr_t job_adds(void *arg)
+{
+    office *o = arg;
+    int v, sum = 0, r;
+    while ((r = crt_mpsc_blocking_recv(o->rx, &v)) == 0) sum += v;
+    CHECK_EQ(r, CRT_ECLOSED);
+    CHECK_EQ(crt_oneshot_send(&o->otx, &sum), 0);
+    return 0;
+}
+static crt_poll office_run(void *frame, crt_cx *cx)
+{
+    office *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_mpsc_new(sizeof(int), 2, &self->tx, &self->rx), 0);
+    CHECK_EQ(crt_oneshot_new(sizeof(int), &self->otx, &self->orx), 0);
+    CHECK_EQ(crt_spawn_blocking(cx, &self->job, job_adds, self), 0);
+    for (self->i = 1; self->i <= 100; self->i++) {
+        CRT_AWAIT(self->r = crt_mpsc_send(cx, self->tx, &self->i));
+        CHECK_EQ(self->r, 0);
+    }
+    crt_mpsc_tx_drop(&self->tx);
+    CRT_AWAIT(self->r = crt_oneshot_recv(cx, &self->orx, &self->v));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(self->v, 5050);
+    CRT_AWAIT(self->r = crt_join(cx, &self->job, NULL));
+    CHECK_EQ(self->r, 0);
+    CRT_FINALLY
+        crt_mpsc_rx_drop(&self->rx);
+    CRT_END;
+}
+static void a_blocking_job_waits_for_a_task(crt_runtime *rt)
+{
+    static office o;
+    memset(&o, 0, sizeof o);
+    CHECK_EQ(crt_block_on(rt, office_run, &o), 0);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -763,5 +812,6 @@ int main(int argc, char **argv)
     TEST_ON_EACH(what_a_wait_costs);
     TEST(a_hot_channel_lets_its_neighbour_run);
     TEST_ON_EACH(two_runtimes_share_channels);
+    TEST_ON_EACH(a_blocking_job_waits_for_a_task);
     return test_end();
 }
