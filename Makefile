@@ -13,7 +13,7 @@ HEADERS  = crt.h crt_platform_epoll.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load connections bench bench-quick lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load stress connections bench bench-quick lint sanitize asan tsan cpp warnings clean
 
 all: examples
 
@@ -23,6 +23,7 @@ help:
 	@echo "make examples     build every example into $(B)/"
 	@echo "make sanitize     the suite under ASan+UBSan, then under TSan"
 	@echo "make load         10,000 echo connections; wrk and Ctrl-C on the HTTP server (needs wrk)"
+	@echo "make stress       each primitive at random under TSan for SECONDS (60), four workers"
 	@echo "make connections  19,000 connections in one process, 100,000 in several (20,000 descriptors each)"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
 	@echo "make lint         the two compiler checks that find locals lost over an await"
@@ -61,6 +62,13 @@ sanitize:
 load: $(B)/echo_server $(B)/http_server
 	B=$(B) sh tests/load.sh
 	B=$(B) sh tests/http_load.sh
+
+# Every primitive at random under TSan, one after the other: make stress SECONDS=5 PRIMITIVE=mutex
+SECONDS   ?= 60
+PRIMITIVE ?= all
+stress:
+	$(MAKE) $(B)/tsan/stress_sync B=$(B)/tsan CFLAGS="-O1 -g -fsanitize=thread"
+	$(B)/tsan/stress_sync $(PRIMITIVE) $(SECONDS) 4
 
 # 19,000 connections in one process, then 100,000 over several that share a port.
 connections:

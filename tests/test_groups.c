@@ -1,4 +1,37 @@
 // test_groups.c - scopes, join sets, join maps, trackers, local sets, task locals.
+//
+// Held against Tokio's tests (theirs -> ours).
+// task_join_set.rs, tokio-util task_join_queue.rs:
+//   test_with_sleep, join_all, alternating, try_join_next*, test_join_queue_join_next_with_id,
+//   spawn_then_join_next, extend -> join_sets, alternating
+//   test_abort_on_drop, spawn_then_drop, abort_tasks, abort_all, spawn_then_shutdown, with_manual_abort -> join_sets
+//   runtime_gone -> a_set_outlives_its_runtime
+//   join_set_coop, *_disabled_coop -> budget_of_a_join_set
+//   task_panics -> join_sets
+//   *_does_not_replace_waker, no_spurious_wakeups -> a set has one owner, try_next parks nobody
+//   panic_outside_any_runtime, panic_in_multi_thread_runtime -> spawning takes a cx or a handle; local: test_scheduler.c
+// task_join_map.rs: as above, and
+//   test_keys, abort_by_key, abort_by_predicate, join_map_coop -> join_maps
+//   duplicate_keys, duplicate_keys2, duplicate_keys_drop -> replacing_running_and_done
+//   try_join_next_* -> no such call on a map: next under a timeout of 0
+//   detach_all -> no such call on a map
+// task_tracker.rs:
+//   open_close, token_len -> trackers
+//   notify_immediately, notify_immediately_on_reopen (a wait begins at its first poll) -> waits_of_a_tracker
+//   notify_on_close, notify_on_close_reopen, notify_on_last_task, notify_on_last_task_respawn,
+//   no_notify_on_respawn_if_open, close_during_exit, notify_many -> waits_of_a_tracker
+//   spawn_then_close, spawn_after_close, close_then_spawn, spawn_then_drop -> trackers
+// task_local.rs: local, get_value -> task_locals; task_local_available_on_abort,
+//   task_local_available_on_completion_drop -> locals_are_there_in_the_cleanup;
+//   take_value, poll_after_take_value_should_fail -> the value is the caller's
+// task_local_set.rs: local_threadpool, local_current_thread_scheduler, all_spawns_are_local,
+//   nested_spawn_is_local, local_tasks_wake_join_all, spawn_wakes_localset, join_local_future_elsewhere,
+//   local_threadpool_timer, localset_future_* -> a_local_set_stays_on_its_thread (more in test_scheduler.c);
+//   drop_cancels_tasks, drop_cancels_remote_tasks, acquire_mutex_in_drop -> locks_in_cleanups;
+//   *block_in_place* -> test_blocking.c; run_until_*, enter_guard_*, *_thread_local* ->
+//   there is no run_until: the tasks run by themselves; shutdown_on_panic -> test_lifecycle.c
+// task_abort.rs, join_handle_panic.rs -> test_task.c
+// Cancelled before, during, after the grant: test_cancel.c. At random: stress_sync.c.
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
@@ -469,6 +502,548 @@ static void delay_queues(void)
     crt_runtime_drop(&rt);
 }
 
+
+// --- scopes inside scopes, tasks that spawn siblings, under select and timeout
+
+static int alive;   // atomic: tasks of the tree that have not cleaned up
+typedef struct node {
+    crt_frame co;
+    crt_scope *home;     // where siblings go
+    int depth, siblings;
+    bool forever, fails, try_;
+    crt_scope own;
+    struct { crt_frame co; struct node *n; int i; } body;
+    crt_poll r;
+} node;
+static crt_poll node_run(void *frame, crt_cx *cx);
+static void grow(crt_cx *cx, crt_scope *scope, node n)
+{
+    __atomic_add_fetch(&alive, 1, __ATOMIC_SEQ_CST);
+    n.home = scope;
+    int e = crt_scope_spawn(cx, scope, node_run, &n);
+    CHECK(e == 0 || e == CRT_ECANCELED);
+    if (e) __atomic_sub_fetch(&alive, 1, __ATOMIC_SEQ_CST);
+}
+static crt_poll node_body_run(void *frame, crt_cx *cx)
+{
+    __typeof__(((node *)0)->body) *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 3; self->i++) {
+        grow(cx, &self->n->own, (node){.depth = self->n->depth - 1, .siblings = self->i, .forever = self->n->forever,
+                                       .try_ = self->n->try_, .fails = self->n->fails && self->i == 1});
+        CRT_YIELD();
+    }
+    CRT_END;
+}
+static crt_poll node_run(void *frame, crt_cx *cx)
+{
+    node *self = frame;
+    CRT_BEGIN(self, cx);
+    for (; self->siblings > 0 && self->home; self->siblings--) grow(cx, self->home, (node){.forever = self->forever});
+    self->body.n = self;
+    if (self->depth > 0) {
+        if (self->try_) CRT_AWAIT(self->r = crt_scope_try_run(cx, &self->own, node_body_run(&self->body, cx)));
+        else CRT_AWAIT(self->r = crt_scope_run(cx, &self->own, node_body_run(&self->body, cx)));
+        CRT_RETURN(self->r);
+    }
+    if (self->fails) CRT_RETURN(-33);
+    if (self->forever) CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
+    CRT_YIELD();
+    CRT_FINALLY
+        CRT_YIELD();
+        if (self->home) __atomic_sub_fetch(&alive, 1, __ATOMIC_SEQ_CST);
+    CRT_END;
+}
+typedef struct forest {
+    crt_frame co;
+    node root;
+    CRT_SELECT(2) sel;
+    crt_timer t;
+    crt_poll r, got;
+    crt_join_handle *join;
+} forest;
+static crt_poll forest_run(void *frame, crt_cx *cx)
+{
+    forest *self = frame;
+    CRT_BEGIN(self, cx);
+    alive = 0;
+    // All end by themselves, at every depth.
+    self->root = (node){.depth = 3};
+    CRT_AWAIT(self->r = node_run(&self->root, cx));
+    CHECK(self->r == 0 && alive == 0);
+    // The loser of a select, and what a timeout cuts: all of them, cleanup included.
+    self->root = (node){.depth = 3, .forever = true};
+    CRT_AWAIT(self->r = crt_select(cx, &self->sel, crt_on(cx, 0, self->got = node_run(&self->root, cx)), crt_on(cx, 1, crt_sleep(cx, CRT_MS(2)))));
+    CHECK(self->r == 1 && alive == 0);
+    self->root = (node){.depth = 3, .forever = true, .try_ = true};
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->t, CRT_MS(2), node_run(&self->root, cx)));
+    CHECK(self->r == CRT_ETIMEDOUT && alive == 0);
+    // A failure at the bottom ends everybody, one scope after the other.
+    self->root = (node){.depth = 3, .forever = true, .try_ = true, .fails = true};
+    CRT_AWAIT(self->r = node_run(&self->root, cx));
+    CHECK(self->r == -33 && alive == 0);
+    // The opener is aborted.
+    CHECK_EQ(crt_spawn_join(cx, &self->join, node_run, (&(node){.depth = 3, .forever = true})), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(2)));
+    crt_abort(self->join);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK(self->r == CRT_ECANCELED && alive == 0);
+    CRT_END;
+}
+static void scopes_in_scopes(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, forest_run, &(forest){0}), 0); }
+
+// crt_scope_cancel ends the tasks and lets the body go on; later spawns are refused.
+typedef struct cancels {
+    crt_frame co;
+    crt_scope scope;
+    struct { crt_frame co; crt_scope *scope; int i; } body;
+    crt_poll r;
+} cancels;
+static crt_poll cancels_body_run(void *frame, crt_cx *cx)
+{
+    __typeof__(((cancels *)0)->body) *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 4; self->i++)
+        CHECK_EQ(crt_scope_spawn(cx, self->scope, work_run, &(work){.first = CRT_SEC(3600), .linger = true}), 0);
+    CHECK_EQ(crt_scope_len(self->scope), 4);
+    crt_scope_cancel(self->scope);
+    CHECK_EQ(crt_scope_spawn(cx, self->scope, work_run, &(work){0}), CRT_ECANCELED);
+    while (crt_scope_len(self->scope)) CRT_YIELD();
+    CRT_RETURN(11);
+    CRT_END;
+}
+static crt_poll cancels_run(void *frame, crt_cx *cx)
+{
+    cancels *self = frame;
+    CRT_BEGIN(self, cx);
+    self->body.scope = &self->scope;
+    for (self->r = 0; self->r != 11;) {
+        reset();
+        CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, cancels_body_run(&self->body, cx)));
+        CHECK(self->r == 11 && cleaned == 4);
+    }
+    CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, cancels_body_run(&self->body, cx)));   // ready again
+    CHECK_EQ(self->r, 11);
+    CRT_END;
+}
+static void a_scope_is_cancelled_from_inside(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, cancels_run, &(cancels){0}), 0); }
+
+// The opener and the tasks refuse to end; the deadline of a shutdown ends them by
+// force, whichever comes first. The scope lies in the opener's frame: see ASan.
+static crt_poll stubborn_run(void *frame, crt_cx *cx)
+{
+    work *self = frame;
+    CRT_BEGIN(self, cx);
+    __atomic_fetch_add(&begun, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
+    CRT_FINALLY
+        CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
+    CRT_END;
+}
+typedef struct captor {
+    crt_frame co;
+    crt_scope scope;
+    crt_local_set local;
+    crt_join_set set;
+    bool locals;
+    struct { crt_frame co; crt_scope *scope; int i; } body;
+    crt_poll r;
+    int i;
+} captor;
+static crt_poll captor_body_run(void *frame, crt_cx *cx)
+{
+    __typeof__(((captor *)0)->body) *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 5; self->i++)
+        CHECK_EQ(crt_scope_spawn(cx, self->scope, stubborn_run, &(work){0}), 0);
+    CRT_END;
+}
+static crt_poll captor_run(void *frame, crt_cx *cx)
+{
+    captor *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->locals) {
+        for (self->i = 0; self->i < 5; self->i++) {
+            CHECK_EQ(crt_local_set_spawn(cx, &self->local, stubborn_run, &(work){0}), 0);
+            CHECK_EQ(crt_join_set_spawn(cx, &self->set, stubborn_run, &(work){0}), 0);
+        }
+        CRT_AWAIT(self->r = crt_local_set_join(cx, &self->local));
+    } else {
+        self->body.scope = &self->scope;
+        CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, captor_body_run(&self->body, cx)));
+    }
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+        CRT_AWAIT(crt_local_set_join(cx, &self->local));   // the set must outlive its tasks
+    CRT_END;
+}
+static void frames_with_groups_are_ended_by_force(void)
+{
+    for (int k = 0; k < 6; k++) {
+        crt_config c = {.flavor = k % 3 == 0 ? CRT_CURRENT_THREAD : CRT_MULTI_THREAD, .worker_threads = k % 3 == 2 ? 4 : 1,
+                        .log = {.func = test_log}};
+        crt_runtime *rt;
+        int want = k < 3 ? 5 : 10;
+        reset();
+        CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+        crt_handle *h = crt_runtime_handle(rt);
+        CHECK_EQ(crt_handle_spawn(h, captor_run, (&(captor){.locals = k >= 3})), 0);
+        if (k % 3 == 0)
+            while (begun < want) crt_runtime_turn(rt, CRT_MS(1));
+        else
+            while (__atomic_load_n(&begun, __ATOMIC_SEQ_CST) < want) test_pause_us(100);
+        CHECK_EQ(crt_runtime_shutdown(rt, CRT_MS(20)), want + 1);
+        crt_handle_drop(&h);
+        crt_runtime_drop(&rt);
+    }
+}
+
+// --- join sets: more
+
+static crt_poll alternating_run(void *frame, crt_cx *cx)
+{
+    owner *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 2; self->i++) CHECK_EQ(crt_join_set_spawn(cx, &self->set, work_run, &(work){0}), 0);
+    for (self->i = 0; self->i < 16; self->i++) {
+        CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, NULL));
+        CHECK(self->r == 0 && crt_join_set_len(&self->set) == 1);
+        CHECK_EQ(crt_join_set_spawn(cx, &self->set, work_run, &(work){0}), 0);
+        CHECK_EQ(crt_join_set_len(&self->set), 2);
+    }
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+    CRT_END;
+}
+static void alternating(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, alternating_run, &(owner){0}), 0); }
+
+// A thousand that have ended: taking them lets others run in between, and loses none.
+static crt_poll coop_run(void *frame, crt_cx *cx)
+{
+    owner *self = frame;
+    CRT_BEGIN(self, cx);
+    reset();
+    for (self->i = 0; self->i < 1000; self->i++)
+        CHECK_EQ(crt_join_set_spawn(cx, &self->set, work_run, &(work){.result = self->i}), 0);
+    while (__atomic_load_n(&cleaned, __ATOMIC_SEQ_CST) < 1000) CRT_YIELD();
+    self->n = 1;
+    for (self->i = 0; self->i < 1000; self->i++) {
+        CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, NULL));
+        CHECK_EQ(self->r, 0);
+        self->n += crt_coop_budget(cx) == 127;   // the first of a poll
+    }
+    CHECK(self->n >= 1000 / 128);
+    CHECK_EQ(crt_join_set_len(&self->set), 0);
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+    CRT_END;
+}
+static void budget_of_a_join_set(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, coop_run, &(owner){0}), 0); }
+
+static crt_poll take_all_run(void *frame, crt_cx *cx)
+{
+    owner *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, &self->result));
+        if (self->r == CRT_EEMPTY) break;
+        CHECK_EQ(self->r, CRT_ECANCELED);
+        self->n++;
+    }
+    CHECK_EQ(self->n, 8);
+    crt_join_set_drop(&self->set);
+    CRT_END;
+}
+static void a_set_outlives_its_runtime(crt_runtime *rt)
+{
+    crt_runtime *gone;
+    owner o = {0};
+    CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 1}, &gone), 0);
+    crt_handle *h = crt_runtime_handle(gone);
+    for (int i = 0; i < 8; i++) CHECK_EQ(crt_join_set_spawn_on(h, &o.set, work_run, &(work){.first = CRT_SEC(3600)}), 0);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&gone);
+    CHECK_EQ(crt_block_on(rt, take_all_run, &o), 0);
+}
+
+// Jobs of the blocking pool that are aborted before they begin.
+static int release_jobs;
+static intptr_t job(void *arg)
+{
+    __atomic_fetch_add(&begun, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&release_jobs, __ATOMIC_SEQ_CST)) test_pause_us(50);
+    return (intptr_t)arg;
+}
+static crt_poll jobs_run(void *frame, crt_cx *cx)
+{
+    owner *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 10; self->i++) CHECK_EQ(crt_join_set_spawn_blocking(cx, &self->set, job, (void *)(intptr_t)self->i), 0);
+    while (!__atomic_load_n(&begun, __ATOMIC_SEQ_CST)) CRT_YIELD();   // the one thread has one
+    crt_join_set_abort_all(&self->set);
+    for (self->i = 0; self->i < 9; self->i++) {
+        CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, &self->result));
+        CHECK_EQ(self->r, CRT_ECANCELED);
+    }
+    CHECK_EQ(crt_join_set_try_next(&self->set, NULL, NULL), CRT_EAGAIN);
+    __atomic_store_n(&release_jobs, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, &self->result));
+    CHECK(self->r == 0 && begun == 1);
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+    CRT_END;
+}
+static void jobs_aborted_before_they_begin(crt_runtime *rt)
+{
+    reset();
+    release_jobs = 0;
+    CHECK_EQ(crt_block_on(rt, jobs_run, &(owner){0}), 0);
+}
+
+// --- join maps: more
+
+static crt_poll replace_run(void *frame, crt_cx *cx)
+{
+    owner *self = frame;
+    CRT_BEGIN(self, cx);
+    reset();
+    // Each key three times: one that runs on, one that has ended, one that counts.
+    for (self->i = 0; self->i < 20; self->i++) {
+        CHECK_EQ(crt_join_map_spawn(cx, &self->map, (uint64_t)self->i, work_run, &(work){.first = CRT_SEC(3600), .linger = true}), 0);
+        if (self->i & 1) CRT_YIELD();   // half of them have begun
+        CHECK_EQ(crt_join_map_spawn(cx, &self->map, (uint64_t)self->i, work_run, &(work){.result = 1000}), 0);
+        if (self->i % 3 == 0) CRT_YIELD();
+        CHECK_EQ(crt_join_map_spawn(cx, &self->map, (uint64_t)self->i, work_run, &(work){.result = self->i}), 0);
+        CHECK_EQ(crt_join_map_len(&self->map), self->i + 1);
+    }
+    for (self->i = 0; self->i < 20; self->i++) {
+        CRT_AWAIT(self->r = crt_join_map_next(cx, &self->map, &self->key, &self->result));
+        CHECK(self->r == 0 && self->result == (intptr_t)self->key);
+        CHECK(!crt_join_map_contains(&self->map, self->key));
+    }
+    CRT_AWAIT(self->r = crt_join_map_next(cx, &self->map, NULL, NULL));
+    CHECK_EQ(self->r, CRT_EEMPTY);
+    while (__atomic_load_n(&cleaned, __ATOMIC_SEQ_CST) < 60) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));   // the forgotten too
+    // Dropped with forgotten ones still at work.
+    CHECK_EQ(crt_join_map_spawn(cx, &self->map, 5, work_run, &(work){.first = CRT_SEC(3600), .linger = true}), 0);
+    CRT_YIELD();
+    CHECK_EQ(crt_join_map_spawn(cx, &self->map, 5, work_run, &(work){.first = CRT_SEC(3600), .linger = true}), 0);
+    crt_join_map_drop(&self->map);
+    while (__atomic_load_n(&cleaned, __ATOMIC_SEQ_CST) < 62) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    CRT_FINALLY
+        crt_join_map_drop(&self->map);
+    CRT_END;
+}
+static void replacing_running_and_done(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, replace_run, &(owner){0}), 0); }
+
+// A shutdown that is given up halfway leaves a map that can be used.
+typedef struct half {
+    crt_frame co;
+    crt_join_map map;
+    crt_timer t;
+    int i;
+    crt_poll r;
+    uint64_t key;
+    crt_notify go;
+} half;
+static crt_poll slow_run(void *frame, crt_cx *cx)
+{
+    struct { crt_frame co; crt_notify *go; } *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
+    CRT_FINALLY
+        if (self->go) CRT_AWAIT(crt_notified(cx, self->go));
+    CRT_END;
+}
+static crt_poll half_run(void *frame, crt_cx *cx)
+{
+    half *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 8; self->i++) {   // the last one cleans up until it is told
+        struct { crt_frame co; crt_notify *go; } f = {.go = self->i == 7 ? &self->go : NULL};
+        CHECK_EQ(crt_join_map_spawn(cx, &self->map, (uint64_t)self->i, slow_run, &f), 0);
+    }
+    for (self->i = 0; self->i < 3; self->i++) CRT_YIELD();
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(2)));
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->t, CRT_MS(5), crt_join_map_shutdown(cx, &self->map)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK(crt_join_map_len(&self->map) >= 1 && crt_join_map_contains(&self->map, 7));
+    CHECK_EQ(crt_join_map_abort(&self->map, 0), crt_join_map_contains(&self->map, 0));
+    for (self->i = 100; self->i < 120; self->i++)   // the table is walked, and grows
+        CHECK_EQ(crt_join_map_spawn(cx, &self->map, (uint64_t)self->i, work_run, &(work){0}), 0);
+    crt_notify_one(&self->go);
+    for (self->i = 0;; self->i++) {
+        CRT_AWAIT(self->r = crt_join_map_next(cx, &self->map, &self->key, NULL));
+        if (self->r == CRT_EEMPTY) break;
+        CHECK(self->key >= 100 ? self->r == 0 : self->r == CRT_ECANCELED);
+    }
+    CHECK(self->i >= 21);
+    CRT_FINALLY
+        crt_notify_one(&self->go);
+        crt_join_map_drop(&self->map);
+    CRT_END;
+}
+static void half_a_shutdown_of_a_map(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, half_run, &(half){0}), 0); }
+
+// --- trackers: more
+
+#include "by_hand.h"
+BODY(waits_of_a_tracker)
+{
+    POLLS;
+    crt_task_tracker *t = crt_task_tracker_new();
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), PENDING);   // open and empty
+    crt_task_tracker_close(t);
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), 0);
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), 0);         // at once
+    crt_task_tracker_reopen(t);
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), PENDING);
+    crt_task_tracker_close(t);
+    crt_task_tracker_reopen(t);
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), 0);         // it was over for a moment
+    crt_task_tracker_close(t);
+    crt_task_tracker_enter(t);
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), PENDING);
+    crt_task_tracker_leave(t);
+    crt_task_tracker_enter(t);
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), 0);         // and so here
+    crt_task_tracker_leave(t);
+    crt_task_tracker_reopen(t);
+    crt_task_tracker_enter(t);
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), PENDING);
+    crt_task_tracker_leave(t);                                   // empty, but open
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), PENDING);
+    crt_task_tracker_enter(t);
+    CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), PENDING);
+    CHECK_EQ(CANCEL(s[0], crt_task_tracker_wait(cx, t)), UNWIND);
+    crt_task_tracker_leave(t);
+    for (int spot = 0; spot <= 4; spot++) {   // closed when so many have left
+        for (int i = 0; i < 4; i++) crt_task_tracker_enter(t);
+        CHECK_EQ(crt_task_tracker_len(t), 4);
+        for (int i = 0; i < 4; i++) {
+            CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), PENDING);
+            if (i == spot) crt_task_tracker_close(t);
+            CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), PENDING);
+            crt_task_tracker_leave(t);
+        }
+        if (spot == 4) crt_task_tracker_close(t);
+        CHECK_EQ(AT(s[0], crt_task_tracker_wait(cx, t)), 0);
+        crt_task_tracker_reopen(t);
+    }
+    for (int i = 0; i < 6; i++) CHECK_EQ(AT(s[i], crt_task_tracker_wait(cx, t)), PENDING);
+    crt_task_tracker_close(t);
+    for (int i = 0; i < 6; i++) CHECK_EQ(AT(s[i], crt_task_tracker_wait(cx, t)), 0);
+    crt_task_tracker_drop(&t);
+}
+
+// --- task locals, local sets: more
+
+typedef struct seer {
+    crt_frame co;
+    crt_local_scope with;
+    struct { crt_frame co; int *saw; } inner;
+    crt_poll r;
+} seer;
+static crt_poll seer_inner_run(void *frame, crt_cx *cx)
+{
+    __typeof__(((seer *)0)->inner) *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
+    CRT_FINALLY
+        *self->saw += crt_task_local_get(cx, &user_key) == (void *)&alive;
+        CRT_YIELD();
+        *self->saw += crt_task_local_get(cx, &user_key) == (void *)&alive;
+        *self->saw += crt_task_local_get(cx, &other_key) == (void *)&begun;
+    CRT_END;
+}
+static crt_poll seer_run(void *frame, crt_cx *cx)
+{
+    seer *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_task_local_set(cx, &other_key, &begun, drop_value), 0);
+    CRT_AWAIT(self->r = crt_with_local(cx, &self->with, &user_key, &alive, seer_inner_run(&self->inner, cx)));
+    CRT_END;
+}
+typedef struct seers {
+    crt_frame co;
+    crt_join_handle *join;
+    int saw;
+    crt_poll r;
+} seers;
+static crt_poll seers_run(void *frame, crt_cx *cx)
+{
+    seers *self = frame;
+    CRT_BEGIN(self, cx);
+    dropped = 0;
+    CHECK_EQ(crt_spawn_join(cx, &self->join, seer_run, (&(seer){.inner = {.saw = &self->saw}})), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(2)));
+    crt_abort(self->join);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK(self->r == CRT_ECANCELED && self->saw == 3 && dropped == 1);
+    CRT_END;
+}
+static void locals_are_there_in_the_cleanup(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, seers_run, &(seers){0}), 0); }
+
+typedef struct local {
+    crt_frame co;
+    crt_mutex *m;
+    long *counter;     // plain: one thread, or TSan complains
+    int i, children;
+    bool held;
+} local;
+static crt_poll local_run(void *frame, crt_cx *cx)
+{
+    local *self = frame;
+    CRT_BEGIN(self, cx);
+    for (; self->children > 0; self->children--)
+        CHECK_EQ(crt_spawn_local(cx, local_run, (&(local){.m = self->m, .counter = self->counter})), 0);
+    for (self->i = 0; self->i < 20; self->i++) {
+        ++*self->counter;
+        if (self->i % 5 == 4) CRT_AWAIT(crt_sleep(cx, CRT_US(100)));
+        else CRT_YIELD();
+    }
+    if (self->m) {
+        CRT_AWAIT(crt_mutex_lock(cx, self->m));
+        self->held = true;
+        CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
+    }
+    CRT_FINALLY
+        if (self->held) crt_mutex_unlock(self->m);
+        else if (self->m) {   // takes it in the cleanup
+            CRT_AWAIT(crt_mutex_lock(cx, self->m));
+            crt_mutex_unlock(self->m);
+        }
+    CRT_END;
+}
+typedef struct locally {
+    crt_frame co;
+    crt_local_set set;
+    crt_mutex m;
+    long counter;
+    int i;
+    crt_poll r;
+    bool ends;
+} locally;
+static crt_poll locally_run(void *frame, crt_cx *cx)
+{
+    locally *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 6; self->i++)
+        CHECK_EQ(crt_local_set_spawn(cx, &self->set, local_run,
+                                     (&(local){.m = self->ends ? &self->m : NULL, .counter = &self->counter, .children = 2})), 0);
+    if (self->ends) {
+        CRT_AWAIT(crt_sleep(cx, CRT_MS(5)));
+        crt_local_set_abort_all(&self->set);
+    }
+    CRT_AWAIT(self->r = crt_local_set_join(cx, &self->set));
+    CHECK_EQ(self->r, 0);
+    if (!self->ends) CHECK_EQ(self->counter, 18 * 20);
+    CHECK_EQ(crt_mutex_try_lock(&self->m), 0);
+    CRT_END;
+}
+static void a_local_set_stays_on_its_thread(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, locally_run, &(locally){0}), 0); }
+static void locks_in_cleanups(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, locally_run, &(locally){.ends = true}), 0); }
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -483,5 +1058,18 @@ int main(int argc, char **argv)
     EACH(task_locals);
     EACH(a_once_cell_is_made_once);
     TEST(delay_queues);
+    EACH(scopes_in_scopes);
+    EACH(a_scope_is_cancelled_from_inside);
+    TEST(frames_with_groups_are_ended_by_force);
+    EACH(alternating);
+    EACH(budget_of_a_join_set);
+    EACH(a_set_outlives_its_runtime);
+    TEST_ON_EACH_WITH(jobs_aborted_before_they_begin, .max_blocking_threads = 1);
+    EACH(replacing_running_and_done);
+    EACH(half_a_shutdown_of_a_map);
+    EACH(waits_of_a_tracker);
+    EACH(locals_are_there_in_the_cleanup);
+    EACH(a_local_set_stays_on_its_thread);
+    EACH(locks_in_cleanups);
     return test_end();
 }

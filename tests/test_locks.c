@@ -1,34 +1,41 @@
 // rwlock, mutex, semaphore, notify, barrier: first come first served, nobody starves,
 // and what was granted to a cancelled task is passed on.
 //
-// Most tests poll the leaf functions by hand, each with a slot of its own, inside one
-// poll of one task (see test_channels.c); the last ones use real tasks.
+// Most tests poll the leaf functions by hand (by_hand.h); the last ones use real tasks.
+//
+// Held against Tokio's tests (theirs -> ours).
+// sync_mutex.rs, sync_mutex_owned.rs:
+//   straight_execution, readiness, aborted_future_1, aborted_future_2 -> mutex_hands_over_in_order
+//   lock -> locks_hold_while_waits_are_cancelled;  try_lock, try_lock_owned -> mutex_hands_over_in_order
+//   debug_format, mutex_debug -> no meaning;  blocking_lock (doc) -> plain_threads_and_two_runtimes
+// sync_rwlock.rs:
+//   read_shared, write_shared_pending, read_exclusive_pending, write_exclusive_pending, write_shared_drop,
+//   read_uncontested, write_uncontested, try_write, try_read_try_write -> readers_share_and_a_writer_is_alone
+//   write_read_shared_pending, write_read_shared_drop_pending, write_order -> a_waiting_writer_is_not_overtaken,
+//   a_cancelled_lock_passes_on;  multithreaded -> locks_hold_while_waits_are_cancelled
+//   downgrade_map, try_downgrade_map -> a_downgrade_lets_readers_in_but_no_writer (there are no guards to map)
+//   exhaust_reading, zero_max_readers* -> readers_beyond_the_limit_wait (the limit is fixed: 2^28)
+//   into_inner -> no meaning
+// sync_semaphore.rs, _owned.rs, semaphore_batch.rs, loom_semaphore_batch.rs:
+//   no_permits, try_acquire*, acquire*, poll_acquire_*_available, try_acquire_*_(un)available -> permits_come_and_go
+//   poll_acquire_*_unavailable, batch, release_during_acquire -> a_large_request_collects_and_is_not_overtaken
+//   poll_acquire_one_zero_permits -> acquiring_nothing
+//   add_permits*, add_max_amount_permits, max_permits_doesnt_panic, no_panic_at_maxpermits -> the_most_permits
+//   add_more_than_max_*, panic_when_exceeds_maxpermits, validates_max_permits -> asserted, see CRT_MAX_PERMITS
+//   forget*, forget_permits_basic, update_permits_many_times -> forgetting
+//   close_semaphore_*, basic_closing, concurrent_close -> a_closed_semaphore_fails_the_waiting_and_the_later
+//   cancel_acquire_releases_permits, concurrent_cancel, poll_and_cancel -> cancelled_acquires_give_everything_back
+//   merge, merge_unrelated_permits, split, release_permits_at_drop -> no permit objects: numbers
+//   blocking_acquire* -> plain_threads_and_two_runtimes;  *_in_async_context -> blocking_inside_a_task_is_refused
+//   stress_test -> locks_hold_while_waits_are_cancelled, stress_sync.c
+// sync_barrier.rs: zero_does_not_block, single, tango, lots -> a_barrier_has_one_leader_each_time, a_large_barrier;
+//   barrier_future_is_send -> no meaning
+// Cancelled before, during, after the grant, by every means: test_cancel.c.
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
-
-#define AT(slot_, ...)                                                                     \
-    (cx->budget = 128, held = cx->slot, cx->slot = &(slot_), got = (crt_poll)(__VA_ARGS__), \
-     cx->slot = held, got)
-// The same, with a cancellation delivered to it.
-#define CANCEL(slot_, ...) (cx->unwind = 1, AT(slot_, __VA_ARGS__))
-#define BODY(name)                                                                         \
-    static void name##_body(crt_cx *cx);                                                   \
-    static crt_poll name##_run(void *frame, crt_cx *cx)                                    \
-    {                                                                                      \
-        (void)frame;                                                                       \
-        name##_body(cx);                                                                   \
-        return 0;                                                                          \
-    }                                                                                      \
-    static void name(crt_runtime *rt)                                                      \
-    {                                                                                      \
-        int frame = 0;                                                                     \
-        CHECK_EQ(crt_block_on(rt, name##_run, &frame), 0);                                 \
-    }                                                                                      \
-    static void name##_body(crt_cx *cx)
-#define POLLS crt_slot *held, s[6] = {{0}}; crt_poll got; (void)held; (void)got
-
-enum { PENDING = INT_MIN, UNWIND = INT_MIN + 1 };
+#include "by_hand.h"
+#include <pthread.h>
 
 // --- rwlock
 
@@ -553,6 +560,310 @@ static void aborted_waiters_lose_no_notification(crt_runtime *rt)
     }
 }
 
+// --- more of the semaphore, the rwlock and the barrier
+
+BODY(permits_come_and_go)
+{
+    POLLS;
+    crt_semaphore q;
+    crt_semaphore_init(&q, 3);
+    CHECK_EQ(crt_semaphore_try_acquire(&q, 4), CRT_EAGAIN);
+    CHECK_EQ(crt_semaphore_try_acquire(&q, 2), 0);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, 1)), 0);
+    CHECK_EQ(crt_semaphore_available(&q), 0);
+    CHECK_EQ(crt_semaphore_try_acquire(&q, 1), CRT_EAGAIN);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, 1)), PENDING);
+    crt_semaphore_release(&q, 0);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, 1)), PENDING);
+    crt_semaphore_release(&q, 1);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, 1)), 0);
+    crt_semaphore_release(&q, 3);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, (size_t)UINT32_MAX + 1)), CRT_EINVAL);
+    CHECK_EQ(crt_semaphore_available(&q), 3);
+    crt_semaphore none = {{{0, 0, 0, 0}, 0}, 0};   // all zero: no permits
+    CHECK_EQ(crt_semaphore_try_acquire(&none, 1), CRT_EAGAIN);
+    crt_semaphore_release(&none, 2);
+    CHECK_EQ(crt_semaphore_try_acquire(&none, 2), 0);
+}
+BODY(the_most_permits)
+{
+    POLLS;
+    crt_semaphore q;
+    crt_semaphore_init(&q, CRT_MAX_PERMITS);
+    CHECK(crt_semaphore_available(&q) == CRT_MAX_PERMITS);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, UINT32_MAX)), 0);
+    crt_semaphore_release(&q, UINT32_MAX);
+    CHECK_EQ(crt_semaphore_try_acquire(&q, CRT_MAX_PERMITS), 0);
+    crt_semaphore_release(&q, CRT_MAX_PERMITS);
+    crt_semaphore_close(&q);
+    CHECK(crt_semaphore_is_closed(&q) && crt_semaphore_available(&q) == CRT_MAX_PERMITS);
+}
+BODY(forgetting)
+{
+    POLLS;
+    crt_semaphore q;
+    crt_semaphore_init(&q, 10);
+    CHECK_EQ(crt_semaphore_forget(&q, 4), 4);
+    CHECK_EQ(crt_semaphore_available(&q), 6);
+    CHECK_EQ(crt_semaphore_forget(&q, 100), 6);
+    CHECK_EQ(crt_semaphore_forget(&q, 1), 0);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, 3)), PENDING);
+    crt_semaphore_release(&q, 2);
+    CHECK_EQ(crt_semaphore_forget(&q, 2), 0);   // they belong to who waits
+    crt_semaphore_release(&q, 2);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, 3)), 0);
+    CHECK_EQ(crt_semaphore_forget(&q, 2), 1);
+    crt_semaphore_release(&q, 3);
+    crt_semaphore_close(&q);
+    CHECK_EQ(crt_semaphore_forget(&q, 5), 3);   // also when it is closed
+    CHECK_EQ(crt_semaphore_available(&q), 0);
+    for (int i = 0; i < 1000; i++) {
+        crt_semaphore_release(&q, (size_t)i);
+        CHECK_EQ(crt_semaphore_forget(&q, (size_t)i), i);
+    }
+}
+BODY(readers_beyond_the_limit_wait)
+{
+    POLLS;
+    crt_rwlock l = {0};
+    l.p.word = (size_t)0 - (size_t)(CRT__READERS - 1) * CRT__PERMIT;   // as if all but one were inside
+    CHECK_EQ(AT(s[0], crt_rwlock_read(cx, &l)), 0);
+    CHECK_EQ(crt_rwlock_try_read(&l), CRT_EBUSY);
+    CHECK_EQ(AT(s[1], crt_rwlock_read(cx, &l)), PENDING);
+    crt_rwlock_unlock_read(&l);
+    CHECK_EQ(AT(s[1], crt_rwlock_read(cx, &l)), 0);
+    CHECK_EQ(crt_rwlock_try_write(&l), CRT_EBUSY);
+}
+BODY(blocking_inside_a_task_is_refused)
+{
+    (void)cx;
+    crt_mutex m = {0};
+    crt_rwlock l = {0};
+    crt_semaphore q;
+    crt_semaphore_init(&q, 1);
+    CHECK_EQ(crt_mutex_blocking_lock(&m), CRT_ENESTED);
+    CHECK_EQ(crt_rwlock_blocking_read(&l), CRT_ENESTED);
+    CHECK_EQ(crt_rwlock_blocking_write(&l), CRT_ENESTED);
+    CHECK_EQ(crt_semaphore_blocking_acquire(&q, 1), CRT_ENESTED);
+    CHECK_EQ(crt_mutex_try_lock(&m), 0);   // nothing was taken
+    CHECK_EQ(crt_rwlock_try_write(&l), 0);
+    CHECK_EQ(crt_semaphore_available(&q), 1);
+}
+typedef struct crowd {
+    crt_frame co;
+    crt_barrier barrier;
+    crt_join_set set;
+    int i, leaders, n;
+    crt_poll r;
+    intptr_t result;
+} crowd;
+static crt_poll crowd_one_run(void *frame, crt_cx *cx)
+{
+    struct { crt_frame co; crt_barrier *b; crt_poll r; } *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_barrier_wait(cx, self->b));
+    CRT_RETURN(self->r);
+    CRT_END;
+}
+static crt_poll crowd_run(void *frame, crt_cx *cx)
+{
+    crowd *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_barrier_init(&self->barrier, 100);
+    for (self->i = 0; self->i < 1000; self->i++) {
+        struct { crt_frame co; crt_barrier *b; crt_poll r; } one = {.b = &self->barrier};
+        CHECK_EQ(crt_join_set_spawn(cx, &self->set, crowd_one_run, &one), 0);
+    }
+    for (self->i = 0; self->i < 1000; self->i++) {
+        CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, &self->result));
+        CHECK_EQ(self->r, 0);
+        self->leaders += self->result == 1;
+    }
+    CHECK_EQ(self->leaders, 10);
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+    CRT_END;
+}
+static void a_large_barrier(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, crowd_run, &(crowd){0}), 0); }
+
+// --- budget: what is always free lets others run; to wait costs nothing
+
+BODY(waiting_costs_no_budget)
+{
+    POLLS;
+    crt_mutex m = {0};
+    crt_semaphore q;
+    crt_rwlock l = {0};
+    crt_barrier b;
+    crt_semaphore_init(&q, 0);
+    crt_barrier_init(&b, 2);
+    CHECK_EQ(crt_mutex_try_lock(&m), 0);
+    CHECK_EQ(crt_rwlock_try_write(&l), 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK(AT(s[0], crt_mutex_lock(cx, &m)) == PENDING && cx->budget == 128);
+        CHECK(AT(s[1], crt_semaphore_acquire(cx, &q, 1)) == PENDING && cx->budget == 128);
+        CHECK(AT(s[2], crt_rwlock_read(cx, &l)) == PENDING && cx->budget == 128);
+        CHECK(AT(s[3], crt_barrier_wait(cx, &b)) == PENDING && cx->budget == 128);
+    }
+    crt_mutex_unlock(&m);
+    crt_semaphore_release(&q, 1);
+    crt_rwlock_unlock_write(&l);
+    CHECK(AT(s[0], crt_mutex_lock(cx, &m)) == 0 && cx->budget == 127);
+    CHECK(AT(s[1], crt_semaphore_acquire(cx, &q, 1)) == 0 && cx->budget == 127);
+    CHECK(AT(s[2], crt_rwlock_read(cx, &l)) == 0 && cx->budget == 127);
+    CHECK(AT(s[4], crt_barrier_wait(cx, &b)) == 1 && cx->budget == 127);
+    CHECK(AT(s[3], crt_barrier_wait(cx, &b)) == 0 && cx->budget == 127);
+    // Without a budget a grant stays where it is until there is one.
+    CHECK(AT(s[0], crt_mutex_lock(cx, &m)) == PENDING);
+    crt_mutex_unlock(&m);
+    crt_slot *was = cx->slot;
+    cx->slot = &s[0];
+    cx->budget = 0;
+    CHECK_EQ(crt_mutex_lock(cx, &m), PENDING);
+    cx->slot = was;
+    cx->deferred = 0;
+    CHECK_EQ(crt_mutex_try_lock(&m), CRT_EBUSY);
+    CHECK_EQ(AT(s[0], crt_mutex_lock(cx, &m)), 0);
+}
+typedef struct hog {
+    crt_frame co;
+    int what, *ran;
+    long turns;
+    crt_mutex m;
+    crt_rwlock l;
+    crt_semaphore q;
+    crt_poll r;
+} hog;
+static crt_poll says_it_ran(void *frame, crt_cx *cx)
+{
+    (void)cx;
+    __atomic_store_n(*(int **)frame, 1, __ATOMIC_SEQ_CST);
+    return 0;
+}
+static crt_poll hog_run(void *frame, crt_cx *cx)
+{
+    hog *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_semaphore_init(&self->q, 1);
+    CHECK_EQ(crt_spawn(cx, says_it_ran, &self->ran), 0);
+    while (!__atomic_load_n(self->ran, __ATOMIC_SEQ_CST)) {
+        CRT_AWAIT(self->r = self->what == 0   ? crt_mutex_lock(cx, &self->m)
+                            : self->what == 1 ? crt_semaphore_acquire(cx, &self->q, 1)
+                                              : crt_rwlock_write(cx, &self->l));
+        if (self->what == 0) crt_mutex_unlock(&self->m);
+        else if (self->what == 1) crt_semaphore_release(&self->q, 1);
+        else crt_rwlock_unlock_write(&self->l);
+        self->turns++;
+    }
+    // 128 in the first poll, and the one that it was interrupted in.
+    if (crt_runtime_config(cx->rt)->worker_threads == 1) CHECK(self->turns <= 129);
+    CRT_END;
+}
+static void what_is_free_lets_others_run(crt_runtime *rt)
+{
+    for (int what = 0; what < 3; what++) {
+        int ran = 0;
+        CHECK_EQ(crt_block_on(rt, hog_run, &(hog){.what = what, .ran = &ran}), 0);
+    }
+}
+
+// --- plain threads and tasks of two runtimes on the same objects
+
+enum { LAPS = 200, THREADS = 3 };
+typedef struct common {
+    crt_mutex m;
+    crt_rwlock l;
+    crt_semaphore q;
+    long a, b, c;   // under m; under l; atomic: inside q
+} common;
+typedef struct lapper {
+    crt_frame co;
+    common *c;
+    int i;
+    crt_poll r;
+} lapper;
+static void inside(common *c)
+{
+    CHECK(__atomic_add_fetch(&c->c, 2, __ATOMIC_SEQ_CST) <= 4);
+    __atomic_sub_fetch(&c->c, 2, __ATOMIC_SEQ_CST);
+}
+static crt_poll lapper_run(void *frame, crt_cx *cx)
+{
+    lapper *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < LAPS; self->i++) {
+        CRT_AWAIT(self->r = crt_mutex_lock(cx, &self->c->m));
+        self->c->a++;
+        if (self->i % 16 == 0) CRT_YIELD();
+        crt_mutex_unlock(&self->c->m);
+        CRT_AWAIT(self->r = crt_rwlock_write(cx, &self->c->l));
+        self->c->b++;
+        crt_rwlock_downgrade(&self->c->l);
+        if (self->i % 16 == 1) CRT_YIELD();
+        crt_rwlock_unlock_read(&self->c->l);
+        CRT_AWAIT(self->r = crt_semaphore_acquire(cx, &self->c->q, 2));
+        inside(self->c);
+        if (self->i % 16 == 2) CRT_YIELD();
+        crt_semaphore_release(&self->c->q, 2);
+    }
+    CRT_END;
+}
+static void *lap_thread(void *arg)
+{
+    common *c = arg;
+    for (int i = 0; i < LAPS; i++) {
+        CHECK_EQ(crt_mutex_blocking_lock(&c->m), 0);
+        c->a++;
+        crt_mutex_unlock(&c->m);
+        CHECK_EQ(crt_rwlock_blocking_write(&c->l), 0);
+        long now = ++c->b;
+        crt_rwlock_unlock_write(&c->l);
+        CHECK_EQ(crt_rwlock_blocking_read(&c->l), 0);
+        CHECK(c->b >= now);
+        crt_rwlock_unlock_read(&c->l);
+        CHECK_EQ(crt_semaphore_blocking_acquire(&c->q, 2), 0);
+        inside(c);
+        crt_semaphore_release(&c->q, 2);
+    }
+    return NULL;
+}
+static void *until_closed(void *arg)
+{
+    common *c = arg;
+    CHECK_EQ(crt_semaphore_blocking_acquire(&c->q, 9), CRT_ECLOSED);
+    return NULL;
+}
+static void plain_threads_and_two_runtimes(void)
+{
+    common c = {0};
+    crt_runtime *rt[2];
+    crt_handle *h[2];
+    crt_join_handle *join[6];
+    pthread_t t[THREADS];
+    crt_semaphore_init(&c.q, 4);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 1 + i}, &rt[i]), 0);
+        h[i] = crt_runtime_handle(rt[i]);
+    }
+    for (int i = 0; i < 6; i++) CHECK_EQ(crt_handle_spawn_join(h[i & 1], &join[i], lapper_run, (&(lapper){.c = &c})), 0);
+    for (int i = 0; i < THREADS; i++) CHECK_EQ(pthread_create(&t[i], NULL, lap_thread, &c), 0);
+    for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
+    for (int i = 0; i < 6; i++) CHECK_EQ(crt_join_blocking(&join[i], NULL), 0);
+    CHECK_EQ(c.a, (6 + THREADS) * LAPS);
+    CHECK_EQ(c.b, (6 + THREADS) * LAPS);
+    CHECK_EQ(crt_semaphore_available(&c.q), 4);
+    // A thread that waits is told of the close.
+    CHECK_EQ(pthread_create(&t[0], NULL, until_closed, &c), 0);
+    while (crt_semaphore_available(&c.q)) test_pause_us(50);   // it has collected what there was
+    crt_semaphore_close(&c.q);
+    pthread_join(t[0], NULL);
+    CHECK_EQ(crt_semaphore_available(&c.q), 4);
+    for (int i = 0; i < 2; i++) {
+        crt_handle_drop(&h[i]);
+        crt_runtime_drop(&rt[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -573,5 +884,14 @@ int main(int argc, char **argv)
     TEST_ON_EACH(locks_hold_while_waits_are_cancelled);
     TEST_ON_EACH(aborted_lockers_leave_the_lock_free);
     TEST_ON_EACH(aborted_waiters_lose_no_notification);
+    TEST_ON_EACH(permits_come_and_go);
+    TEST_ON_EACH(the_most_permits);
+    TEST_ON_EACH(forgetting);
+    TEST_ON_EACH(readers_beyond_the_limit_wait);
+    TEST_ON_EACH(blocking_inside_a_task_is_refused);
+    TEST_ON_EACH(a_large_barrier);
+    TEST_ON_EACH(waiting_costs_no_budget);
+    TEST_ON_EACH(what_is_free_lets_others_run);
+    TEST(plain_threads_and_two_runtimes);
     return test_end();
 }
