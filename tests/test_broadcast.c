@@ -1,7 +1,7 @@
 // broadcast: what Tokio's own tests of it check, and what is crt's own.
 //
 // Held against tokio/tests/sync_broadcast.rs (Tokio's name -> test here; "channels:" is in
-// test_channels.c, "cancel:" and "budget:" in test_channel_cancel.c):
+// test_channels.c, "budget:" in test_channel_cancel.c):
 //   send_try_recv_bounded, send_two_recv, send_recv_bounded, send_two_recv_bounded
 //                                           -> channels: every_receiver_sees_every_value
 //   change_tasks                            -> a_receiver_moves_between_tasks
@@ -32,7 +32,7 @@
 //   test_rx_is_closed_when_dropping_all_senders_except_weak_senders -> weak_senders_do_not_keep_it_open
 //   sender_strong_count_*, sender_weak_count_*, sender_strong_and_weak_conut -> no meaning: crt counts the
 //                                              senders of a broadcast but has no question for it
-// tokio/src/sync/tests/loom_broadcast.rs: model_sync.c, channels: broadcast_and_watch_between_tasks
+// tokio/src/sync/tests/loom_broadcast.rs: model_broadcast.c, channels: broadcast_and_watch_between_tasks
 #include "channels.h"
 
 static int cast(crt_broadcast_tx *tx, int v) { return crt_broadcast_send(tx, &v); }

@@ -42,7 +42,7 @@
 //                                                (crt has no such question on the receiver: try_recv answers it)
 //   drop_all_elements_during_panic            -> no meaning: a callback in C does not unwind
 //   release_waker_on_rx_drop                  -> no meaning: what waits is the task's slot, not a waker in the
-//                                                channel; cancel: nothing of a cancelled wait stays
+//                                                channel; cancel: every_wait_cancelled_at_every_moment
 //   send_recv_stream_*, no_t_bounds_*, buffer_gteq_one, recv_timeout_panic -> no meaning: streams, traits,
 //                                                capacity 0 is the unbounded channel, the time driver's own error
 // tokio/tests/sync_mpsc_weak.rs:
@@ -53,7 +53,7 @@
 //   test_msgs_dropped_on_rx_drop, test_msgs_dropped_on_unbounded_rx_drop -> what_is_left_is_released_once
 //   downgrade_(upgrade_)get_permit_*_no_senders -> a_forgotten_permit_does_not_hold_the_channel_open
 //                                                (a permit is used through a tx here: it keeps nothing open)
-// tokio/src/sync/tests/loom_mpsc.rs: model_sync.c, and racing_ends.
+// tokio/src/sync/tests/loom_mpsc.rs: model_channels.c, and racing_ends.
 #include "channels.h"
 
 static int send_int(crt_mpsc_tx *tx, int v) { return crt_mpsc_try_send(tx, &v); }

@@ -1,7 +1,7 @@
 // oneshot: what Tokio's own tests of it check, and what is crt's own.
 //
 // Held against tokio/tests/sync_oneshot.rs (Tokio's name -> test here; "channels:" is in
-// test_channels.c, "cancel:" in test_channel_cancel.c):
+// test_channels.c):
 //   send_recv, async_send_recv              -> channels: oneshot_gives_its_value_once
 //   close_tx                                -> channels: oneshot_tells_when_the_other_side_is_gone
 //   close_rx, async_rx_closed               -> the_sender_hears_of_the_end, the_end_comes_from_another_task
@@ -14,7 +14,7 @@
 //   receiver_is_empty_* (4)                 -> a_receiver_ends_once (crt has no such question: try_recv answers it)
 // tokio/src/sync/tests/loom_oneshot.rs:
 //   smoke, recv_closed, changing_rx_task, changing_tx_task, checking_tx_send_ok_not_drop, drop_rx_after_poll
-//                                           -> model_sync.c, racing_ends
+//                                           -> model_channels.c, racing_ends
 //   try_recv_close                          -> racing_ends
 // tokio/tests/sync_panic.rs: oneshot_blocking_recv_panic_caller -> blocking_is_refused_inside_a_task
 #include "channels.h"

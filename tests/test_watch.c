@@ -1,7 +1,7 @@
 // watch: what Tokio's own tests of it check, and what is crt's own.
 //
 // Held against tokio/tests/sync_watch.rs (Tokio's name -> test here; "channels:" is in
-// test_channels.c, "cancel:" and "budget:" in test_channel_cancel.c):
+// test_channels.c, "budget:" in test_channel_cancel.c):
 //   single_rx_recv, rx_observes_final_value, borrow_and_update -> one_receiver_step_by_step,
 //                                              channels: watch_tells_of_changes_not_of_values
 //   rx_version_underflow, rx_mark_changed, rx_mark_unchanged -> marks_change_what_counts_as_seen
@@ -12,14 +12,13 @@
 //   send_modify_panic                       -> no meaning: a callback in C does not unwind
 //   multiple_sender, receiver_is_notified_when_last_sender_is_dropped -> several_senders
 //   receiver_changed_is_cooperative(_ok), receiver_wait_for_is_cooperative(_ok), sender_closed_is_cooperative
-//                                           -> budget: a_hot_channel_lets_its_neighbour_run,
-//                                              budget: what_has_ended_costs_budget_too
+//                                           -> budget: a_hot_channel_lets_its_neighbour_run
 //   changed_succeeds_on_closed_channel_with_unseen_value, changed_errors_on_closed_channel_with_seen_value,
 //   wait_for_errors_on_closed_channel_true_predicate -> a_closed_watch_still_tells_what_is_new
 //   has_changed_errors_on_closed_channel_with_{unseen,seen}_value -> a_closed_watch_still_tells_what_is_new
 //                                              (a bool here; crt_watch_rx_is_closed is the other question)
 // tokio/src/sync/tests/loom_watch.rs:
-//   smoke, multiple_sender_drop_concurrently -> model_sync.c, several_senders
+//   smoke, multiple_sender_drop_concurrently -> model_broadcast.c, several_senders
 //   wait_for_test, wait_for_returns_correct_value -> wait_for_gives_the_value_it_has_judged
 #include "channels.h"
 
