@@ -3278,10 +3278,10 @@ static inline void crt__wake_into(crt__list *l, crt_task *t)
 
 static void crt__slot_cancel(crt_slot *slot)
 {
-    if (slot->op) {
-        slot->op->cancel(slot);
-        slot->op = NULL;
-    }
+    const crt__op *op = slot->op;
+    if (!op) return;
+    slot->op = NULL;   // first: a cancel may hand the slot to somebody else (a once cell's)
+    op->cancel(slot);
 }
 static void crt__group_link(crt_cx *cx, crt__group *g, crt_slot *first, uint32_t count,
                             uint32_t stride)
@@ -3307,9 +3307,10 @@ static void crt__task_unlink(crt_task *t)
     crt__slot_cancel(&t->u.slot);
     while (t->groups) {
         crt__group *g = t->groups;
-        for (uint32_t i = 0; i < g->count; i++)
-            crt__slot_cancel((crt_slot *)(void *)((char *)g->first + (size_t)i * g->stride));
-        crt__group_unlink(g);
+        char *slot = (char *)g->first;
+        uint32_t count = g->count, stride = g->stride;
+        crt__group_unlink(g);   // first: as above, with the group
+        for (; count > 0; count--, slot += stride) crt__slot_cancel((crt_slot *)(void *)slot);
     }
 }
 

@@ -93,7 +93,7 @@ static int test_end(void)
 #ifdef CRT_H
 // The same body on three runtimes: current thread, one worker, four workers.
 typedef void (*test_on_rt)(crt_runtime *rt);
-static void test__on_each(const char *name, test_on_rt fn, const crt_config *base)
+static CRT__UNUSED void test__on_each(const char *name, test_on_rt fn, const crt_config *base)
 {
     static const struct { const char *name; int flavor, workers; } kinds[] = {
         {"current_thread", CRT_CURRENT_THREAD, 1},

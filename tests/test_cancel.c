@@ -42,6 +42,7 @@ typedef struct world {
     uint32_t snapshot;
     int helpers;           // of those
     int flag, children, begun, cleaned, taken;   // atomic
+    int makers;            // atomic: who may still be inside the once cell
 } world;
 struct waiter;
 typedef struct op {
@@ -200,11 +201,14 @@ static crt_poll other_maker_run(void *frame, crt_cx *cx)
     other_maker *self = frame;
     CRT_BEGIN(self, cx);
     CRT_AWAIT(self->r = crt_once_cell_init(cx, &self->w->cell, helper_run(&self->help, cx)));
+    CRT_FINALLY
+        down(&self->w->makers);
     CRT_END;
 }
 static void other_makes(crt_cx *cx, world *w, crt_poll ends)
 {
     up(&w->children);
+    up(&w->makers);
     CHECK_EQ(crt_spawn(cx, other_maker_run, (&(other_maker){.w = w, .help = {.w = w, .ends = ends}})), 0);
 }
 static void turn_setup(crt_cx *cx, world *w) { other_makes(cx, w, -9); }
@@ -449,7 +453,7 @@ static crt_poll cell_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r2 = crt_join(cx, &self->second, &self->result));
     CHECK_EQ(self->r2, 0);
     CHECK_EQ(self->result, 0);
-    while (look(&self->w->children) > 0) CRT_YIELD();
+    while (look(&self->w->children) > 0 || look(&self->w->makers) > 0) CRT_YIELD();
     self->op->check(cx, self->w);
     CRT_END;
 }
