@@ -1104,6 +1104,7 @@ typedef struct crt_join_map {
     crt__join_map_spawn((cx), (map), (key), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
 // As crt_join_set_next, with the key.
 CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result);
+CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *result);   // also CRT_EAGAIN
 CRTDEF const char *crt_join_map_panic_message(const crt_join_map *map);
 CRTDEF bool crt_join_map_abort(crt_join_map *map, uint64_t key);   // false: no such task
 CRTDEF bool crt_join_map_contains(const crt_join_map *map, uint64_t key);
@@ -1112,6 +1113,7 @@ CRTDEF void crt_join_map_abort_all(crt_join_map *map);
 // Aborts those for which the callback says true. Mirrors abort_matching.
 CRTDEF void crt_join_map_abort_matching(crt_join_map *map, bool (*matches)(uint64_t key, void *user), void *user);
 CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map);
+CRTDEF void crt_join_map_detach_all(crt_join_map *map);
 CRTDEF void crt_join_map_drop(crt_join_map *map);
 CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size);
 
@@ -1333,7 +1335,7 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which);
 // by one at a time; a handle stays while somebody waits through it. A send that fails
 // leaves the element with the caller. Elements that nobody receives are released by the
 // drop callback, if one was set; it runs once for each, and must not use the channel
-// that calls it.
+// that calls it. Calls that send, receive or close accept a NULL handle: CRT_EINVAL.
 
 #define CRT_HAS_CHANNELS 1
 #define CRT_HAS_MPSC 1
@@ -1400,6 +1402,7 @@ CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx);
 // For the sender: waits until the receiver is gone or closed. 0. Cancel-safe.
 CRTDEF crt_poll crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx);
 CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx);
+CRTDEF bool crt_mpsc_rx_is_closed(const crt_mpsc_rx *rx);   // or every tx is gone; there may still be elements
 // Elements that wait to be received; room that a sender could take at once
 // (SIZE_MAX: unbounded); what crt_mpsc_new was given; tx handles; weak ones.
 CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx);
@@ -1446,6 +1449,7 @@ CRTDEF int crt_broadcast_blocking_recv(crt_broadcast_rx *rx, void *elem, uint64_
 // For the sender: waits until no receiver is left. 0. Cancel-safe.
 CRTDEF crt_poll crt_broadcast_closed(crt_cx *cx, crt_broadcast_tx *tx);
 CRTDEF size_t crt_broadcast_receiver_count(const crt_broadcast_tx *tx);
+CRTDEF size_t crt_broadcast_sender_count(const crt_broadcast_tx *tx);
 CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx);      // values that some receiver has yet to see
 CRTDEF size_t crt_broadcast_rx_len(const crt_broadcast_rx *rx);   // that this one has yet to see, lost ones included
 CRTDEF bool crt_broadcast_same_channel(const crt_broadcast_tx *a, const crt_broadcast_tx *b);
@@ -1486,6 +1490,7 @@ CRTDEF void crt_watch_mark_changed(crt_watch_rx *rx);
 CRTDEF void crt_watch_mark_unchanged(crt_watch_rx *rx);
 CRTDEF crt_poll crt_watch_closed(crt_cx *cx, crt_watch_tx *tx);   // waits until no receiver is left. 0
 CRTDEF size_t crt_watch_receiver_count(const crt_watch_tx *tx);
+CRTDEF size_t crt_watch_sender_count(const crt_watch_tx *tx);
 CRTDEF bool crt_watch_rx_is_closed(const crt_watch_rx *rx);       // every tx is gone
 CRTDEF bool crt_watch_same_channel(const crt_watch_rx *a, const crt_watch_rx *b);
 CRTDEF crt_watch_tx *crt_watch_tx_clone(crt_watch_tx *tx);
@@ -12178,7 +12183,7 @@ CRTDEF void crt_cancel_token_drop_guard(crt_cancel_token **t)
 }
 CRTDEF bool crt_cancel_token_is_cancelled(const crt_cancel_token *t)
 {
-    return crt__atomic_load(&t->cancelled, CRT__ACQUIRE) != 0;
+    return t && crt__atomic_load(&t->cancelled, CRT__ACQUIRE) != 0;
 }
 // The token after `t` in a walk over the tree below `top`.
 static crt_cancel_token *crt__token_next(crt_cancel_token *t, const crt_cancel_token *top)
@@ -12190,6 +12195,7 @@ static crt_cancel_token *crt__token_next(crt_cancel_token *t, const crt_cancel_t
 CRTDEF void crt_cancel_token_cancel(crt_cancel_token *top)
 {
     crt__list ready = {NULL, NULL};
+    if (!top) return;
     crt__lock(&top->root->lock);
     // Of a token that is cancelled already, all below it is too.
     for (crt_cancel_token *t = top->cancelled ? NULL : top; t; t = crt__token_next(t, top)) {
@@ -12320,6 +12326,7 @@ CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx)
 CRTDEF void crt_oneshot_rx_close(crt_oneshot_rx *rx)
 {
     crt__oneshot *o = (crt__oneshot *)rx;
+    if (!o) return;
     crt__oneshot_end(o, CRT__ONESHOT_RX_GONE);
     crt__word_wake(crt__atomic_xchg(&o->closing, (uintptr_t)CRT__ONESHOT_RX_GONE, CRT__ACQ_REL));
 }
@@ -12635,6 +12642,7 @@ CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx) { return crt_mpsc_
 CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
+    if (!c) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     int r = crt__mpsc_permit(c, 1);
     if (r == 0) return crt__mpsc_send_locked(c, elem, false);
@@ -12644,7 +12652,7 @@ CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem)
 CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
-    if ((c->capacity && n > c->capacity) || n > UINT32_MAX) return CRT_EINVAL;
+    if (!c || (c->capacity && n > c->capacity) || n > UINT32_MAX) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     int r = crt__mpsc_permit(c, n);
     if (r == 0) c->reserved += n;
@@ -12655,6 +12663,7 @@ CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx) { return crt_mpsc_try_reserve_m
 CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
+    if (!c) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     CRT_ASSERT(c->reserved);   // nothing was reserved
     return crt__mpsc_send_locked(c, elem, true);
@@ -12663,6 +12672,7 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     crt__list ready = {NULL, NULL};
+    if (!c) return;
     crt__lock(&c->q.lock);
     CRT_ASSERT(c->reserved);
     crt__mpsc_give_back(c, 1, &ready);
@@ -12727,6 +12737,7 @@ static const crt__op crt__op_recv = {"mpsc recv", crt__op_recv_cancel};
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
+    if (!c) return CRT_EINVAL;
     if (crt__mpsc_take(c, elem, true)) return 0;
     crt__lock(&c->q.lock);
     bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
@@ -12822,6 +12833,7 @@ CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
     crt__list ready = {NULL, NULL};
+    if (!c) return;
     crt__lock(&c->q.lock);
     crt__atomic_store(&c->closed, 1, CRT__RELEASE);
     for (crt_slot *head; (head = c->q.head);) {   // what it had collected goes back
@@ -12845,6 +12857,10 @@ CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx)
 CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx)
 {
     return crt__atomic_load(&((const crt__mpsc *)tx)->closed, CRT__ACQUIRE) != 0;
+}
+CRTDEF bool crt_mpsc_rx_is_closed(const crt_mpsc_rx *rx)
+{
+    return crt_mpsc_is_closed((const crt_mpsc_tx *)rx) || crt_mpsc_sender_count(rx) == 0;
 }
 static const crt__op crt__op_mpsc_closed = {"mpsc closed", crt__op_waitq_cancel};
 CRTDEF crt_poll crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx)
@@ -13003,6 +13019,7 @@ CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
 {
     crt__broadcast *c = (crt__broadcast *)tx;
     crt__list ready = {NULL, NULL};
+    if (!c) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     uint32_t n = c->receivers;
     if (n) {
@@ -13068,6 +13085,7 @@ static int crt__broadcast_take(crt_broadcast_rx *r, void *elem, uint64_t *lagged
 }
 CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
 {
+    if (!rx) return CRT_EINVAL;
     crt__lock(&rx->c->q.lock);
     int r = crt__broadcast_take(rx, elem, lagged);
     crt__unlock(&rx->c->q.lock);
@@ -13103,6 +13121,10 @@ CRTDEF crt_poll crt_broadcast_closed(crt_cx *cx, crt_broadcast_tx *tx)
     crt__broadcast *c = (crt__broadcast *)tx;
     if (!c) return crt__refuse(cx, CRT_EINVAL);
     return crt__wait_flag(cx, &crt__op_broadcast_closed, &c->closing, &c->idle);
+}
+CRTDEF size_t crt_broadcast_sender_count(const crt_broadcast_tx *tx)
+{
+    return crt__atomic_load(&((const crt__broadcast *)tx)->senders, CRT__ACQUIRE);
 }
 CRTDEF size_t crt_broadcast_receiver_count(const crt_broadcast_tx *tx)
 {
@@ -13235,6 +13257,7 @@ static void crt__watch_store(crt__watch *c, const void *elem, void *old)
 CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem)
 {
     crt__watch *c = (crt__watch *)tx;
+    if (!c) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     if (!c->receivers) {
         crt__unlock(&c->q.lock);
@@ -13332,6 +13355,10 @@ CRTDEF crt_poll crt_watch_closed(crt_cx *cx, crt_watch_tx *tx)
     crt__watch *c = (crt__watch *)tx;
     if (!c) return crt__refuse(cx, CRT_EINVAL);
     return crt__wait_flag(cx, &crt__op_watch_closed, &c->closing, &c->idle);
+}
+CRTDEF size_t crt_watch_sender_count(const crt_watch_tx *tx)
+{
+    return crt__atomic_load(&((const crt__watch *)tx)->senders, CRT__ACQUIRE);
 }
 CRTDEF size_t crt_watch_receiver_count(const crt_watch_tx *tx)
 {
@@ -13901,16 +13928,21 @@ static int crt__join_set_tell(crt_join_set *set, crt__member *m, uint64_t *id, i
     set->crt__panicked = h;   // kept after CRT_EPANIC only, for the message
     return r;
 }
-CRTDEF int crt_join_set_try_next(crt_join_set *set, uint64_t *id, intptr_t *result)
+// The next that is done into *m, at once: 0, CRT_EAGAIN, CRT_EEMPTY.
+static int crt__join_set_look(crt__crew *c, crt__member **m)
 {
-    crt__crew *c = set->crt__tasks;
     if (!c) return CRT_EEMPTY;
     crt__lock(&c->q.lock);
-    crt__member *m = crt__join_set_pop(c);
-    bool empty = !m && !c->count;
+    *m = crt__join_set_pop(c);
+    int r = *m ? 0 : c->count ? CRT_EAGAIN : CRT_EEMPTY;
     crt__unlock(&c->q.lock);
-    if (!m) return empty ? CRT_EEMPTY : CRT_EAGAIN;
-    return crt__join_set_tell(set, m, id, result);
+    return r;
+}
+CRTDEF int crt_join_set_try_next(crt_join_set *set, uint64_t *id, intptr_t *result)
+{
+    crt__member *m;
+    int r = crt__join_set_look(set->crt__tasks, &m);
+    return r == 0 ? crt__join_set_tell(set, m, id, result) : r;
 }
 static const crt__op crt__op_join_set = {"join set", crt__op_waitq_cancel};
 
@@ -14058,6 +14090,19 @@ CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_
     crt__map_insert(map, crt__member_of(crt__joined(h)));
     return 0;
 }
+static int crt__map_tell(crt_join_map *map, crt__member *m, uint64_t *key, intptr_t *result)
+{
+    if (key) *key = m->key;
+    crt__map_remove(map, m);
+    return crt__join_set_tell(&map->crt__set, m, NULL, result);
+}
+CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *result)
+{
+    crt__member *m;
+    if (!map->crt__len) return CRT_EEMPTY;   // those that were forgotten do not count
+    int r = crt__join_set_look(map->crt__set.crt__tasks, &m);
+    return r == 0 ? crt__map_tell(map, m, key, result) : r;
+}
 CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result)
 {
     crt__member *m;
@@ -14067,10 +14112,7 @@ CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, 
         crt__slot_cancel(cx->slot);
         return CRT_EEMPTY;
     }
-    if (r != 0) return r;
-    if (key) *key = m->key;
-    crt__map_remove(map, m);
-    return crt__join_set_tell(&map->crt__set, m, NULL, result);
+    return r == 0 ? crt__map_tell(map, m, key, result) : r;
 }
 CRTDEF const char *crt_join_map_panic_message(const crt_join_map *map)
 {
@@ -14103,13 +14145,15 @@ CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map)
     crt_poll r;
     if (!cx->slot->op && !cx->unwind) crt_join_map_abort_all(map);
     // Each leaves the table as it goes: the wait may be given up halfway.
-    while ((r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m)) == 0) {
-        crt__map_remove(map, m);
-        (void)crt__join_set_tell(&map->crt__set, m, NULL, NULL);
-    }
+    while ((r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m)) == 0) (void)crt__map_tell(map, m, NULL, NULL);
     if (r != CRT_EEMPTY) return r;
     crt__map_clear(map);
     return 0;
+}
+CRTDEF void crt_join_map_detach_all(crt_join_map *map)
+{
+    crt_join_set_detach_all(&map->crt__set);
+    crt__map_clear(map);
 }
 CRTDEF void crt_join_map_drop(crt_join_map *map)
 {

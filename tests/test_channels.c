@@ -1178,11 +1178,54 @@ static void broadcast_and_watch_between_tasks(crt_runtime *rt)
     CHECK_EQ(crt_block_on(rt, announcer_run, &a), 0);
 }
 
+// Questions from either side, and handles that are NULL.
+static void questions(void)
+{
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    crt_broadcast_tx *btx;
+    crt_watch_tx *wtx;
+    crt_watch_rx *wrx;
+    int x = 1;
+    CHECK(crt_mpsc_new(sizeof x, 1, &tx, &rx) == 0 && crt_mpsc_try_send(tx, &x) == 0);
+    CHECK(!crt_mpsc_rx_is_closed(rx));
+    crt_mpsc_tx_drop(&tx);
+    CHECK(crt_mpsc_rx_is_closed(rx) && crt_mpsc_try_recv(rx, &x) == 0);
+    crt_mpsc_rx_drop(&rx);
+    CHECK(crt_mpsc_new(sizeof x, 1, &tx, &rx) == 0);
+    crt_mpsc_rx_close(rx);
+    CHECK(crt_mpsc_rx_is_closed(rx) && crt_mpsc_is_closed(tx));
+    crt_mpsc_tx_drop(&tx);
+    crt_mpsc_rx_drop(&rx);
+    CHECK(crt_broadcast_new(sizeof x, 1, &btx) == 0 && crt_broadcast_sender_count(btx) == 1);
+    crt_broadcast_tx *other = crt_broadcast_tx_clone(btx);
+    CHECK_EQ(crt_broadcast_sender_count(btx), 2);
+    crt_broadcast_tx_drop(&other);
+    CHECK_EQ(crt_broadcast_sender_count(btx), 1);
+    crt_broadcast_tx_drop(&btx);
+    CHECK(crt_watch_new(sizeof x, &x, &wtx, &wrx) == 0 && crt_watch_sender_count(wtx) == 1);
+    crt_watch_tx_drop(&wtx);
+    crt_watch_rx_drop(&wrx);
+    CHECK_EQ(crt_mpsc_try_send(NULL, &x), CRT_EINVAL);
+    CHECK_EQ(crt_mpsc_try_reserve(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_mpsc_send_reserved(NULL, &x), CRT_EINVAL);
+    CHECK_EQ(crt_mpsc_try_recv(NULL, &x), CRT_EINVAL);
+    CHECK_EQ(crt_broadcast_send(NULL, &x), CRT_EINVAL);
+    CHECK_EQ(crt_broadcast_try_recv(NULL, &x, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_watch_send(NULL, &x), CRT_EINVAL);
+    crt_mpsc_unreserve(NULL);
+    crt_mpsc_rx_close(NULL);
+    crt_oneshot_rx_close(NULL);
+    crt_cancel_token_cancel(NULL);
+    CHECK(!crt_cancel_token_is_cancelled(NULL));
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
     TEST_ON_EACH(elements_come_out_in_order);
     TEST(bad_sizes);
+    TEST(questions);
     TEST_ON_EACH(waiting_senders_are_served_in_order_of_arrival);
     TEST_ON_EACH(a_cancelled_send_is_not_sent_and_passes_its_room_on);
     TEST_ON_EACH(permits_count_and_come_back);

@@ -274,6 +274,16 @@ static crt_poll map_run(void *frame, crt_cx *cx)
     CHECK(self->r == 0 && crt_join_map_len(&self->map) == 0);
     CRT_AWAIT(self->r = crt_join_map_next(cx, &self->map, NULL, NULL));
     CHECK_EQ(self->r, CRT_EEMPTY);
+    CHECK_EQ(crt_join_map_try_next(&self->map, NULL, NULL), CRT_EEMPTY);
+    CHECK_EQ(crt_join_map_spawn(cx, &self->map, 3, work_run, &(work){.yields = 2, .result = 30}), 0);
+    CHECK_EQ(crt_join_map_try_next(&self->map, NULL, NULL), CRT_EAGAIN);
+    while ((self->r = crt_join_map_try_next(&self->map, &self->key, &self->result)) == CRT_EAGAIN) CRT_YIELD();
+    CHECK(self->r == 0 && self->key == 3 && self->result == 30);
+    self->n = __atomic_load_n(&cleaned, __ATOMIC_SEQ_CST);
+    CHECK_EQ(crt_join_map_spawn(cx, &self->map, 4, work_run, &(work){.yields = 2}), 0);
+    crt_join_map_detach_all(&self->map);   // it runs on
+    CHECK(crt_join_map_len(&self->map) == 0 && !crt_join_map_contains(&self->map, 4));
+    while (__atomic_load_n(&cleaned, __ATOMIC_SEQ_CST) == self->n) CRT_YIELD();
     // One that has ended already is replaced too.
     CHECK_EQ(crt_join_map_spawn(cx, &self->map, 1, work_run, &(work){.result = 1}), 0);
     for (self->i = 0; self->i < 5; self->i++) CRT_YIELD();
