@@ -734,7 +734,7 @@ static const model models[] = {
     {.name = "seed: notify: gives up without the lock", .run = notified_goes_on,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &notify.q.lock, 3}},
     {.name = "seed: notify: passed on without an order", .run = notified_becomes_permit,
-     .seed = {"crt__notify_give", "or &n->q.extra", MODEL_RELAX, 0, NULL, 0}},
+     .seed = {"crt__notify_give", "cas &n->q.extra", MODEL_RELAX, 0, NULL, 0}},
     {.name = "seed: notify: the round in two steps", .run = round_against_permit,
      .seed = {"crt_notify_waiters", "add &n->q.extra", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: notify: the round without an order", .run = snapshot_then_wait,
