@@ -213,6 +213,17 @@ static void notified_goes_on(void)
     ex_join(a), ex_join(b);
     notify_quiet(false);
 }
+// The same, but the other comes late: it finds a permit, and sees what the notifier wrote.
+static void notified_becomes_permit(void)
+{
+    setup();
+    EX_ASSERT(notified(1) == CRT_PENDING);
+    int a = ex_spawn(notify_one, NULL), b = ex_spawn(give_up_notified, (void *)1);
+    notified_all(0);
+    EX_ASSERT(EX_READ(counter) == 1);
+    ex_join(a), ex_join(b);
+    notify_quiet(false);
+}
 // The newest of three gives up: the second newest has it, not the oldest.
 static void notify_last_goes_on(void)
 {
@@ -682,6 +693,7 @@ static const model models[] = {
     {.name = "notify: a permit is stored twice", .run = notify_twice},
     {.name = "notify: two and a wait that is given up", .run = two_against_give_up},
     {.name = "notify: who gives up passes it on", .run = notified_goes_on},
+    {.name = "notify: who gives up leaves a permit", .run = notified_becomes_permit},
     {.name = "notify: the last, who gives up", .run = notify_last_goes_on},
     {.name = "notify: snapshot, then wait", .run = snapshot_then_wait},
     {.name = "notify: waiters against one", .run = waiters_against_one},
@@ -721,6 +733,8 @@ static const model models[] = {
      .seed = {"crt__lock_pass", "load lock", MODEL_VALUE, 0, NULL, 0}},
     {.name = "seed: notify: gives up without the lock", .run = notified_goes_on,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &notify.q.lock, 3}},
+    {.name = "seed: notify: passed on without an order", .run = notified_becomes_permit,
+     .seed = {"crt__notify_give", "cas &n->q.extra", MODEL_RELAX, 0, NULL, 0}},
     {.name = "seed: notify: the round in two steps", .run = round_against_permit,
      .seed = {"crt_notify_waiters", "add &n->q.extra", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: notify: the round without an order", .run = snapshot_then_wait,
