@@ -1246,11 +1246,11 @@ static void commands_init(void)
 static const command *command_find(text name)
 {
     char lower[COMMAND_LONGEST];
-    if (name.length > sizeof lower) return NULL;
+    if (name.length == 0 || name.length > sizeof lower) return NULL;
     for (size_t i = 0; i < name.length; i++) lower[i] = (char)tolower((unsigned char)name.data[i]);
     for (unsigned h = command_hash(lower, name.length); command_slots[h]; h = (h + 1) % COMMAND_SLOTS) {
         const command *found = &commands[command_slots[h] - 1];
-        if (strlen(found->name) == name.length && memcmp(found->name, lower, name.length) == 0) return found;
+        if (strncmp(found->name, lower, name.length) == 0 && found->name[name.length] == '\0') return found;
     }
     return NULL;
 }

@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef LIBFUZZER
+
 // ---- What an answer must look like ------------------------------------------------
 
 // The end of one RESP2 value, or NULL.
@@ -100,18 +102,6 @@ static size_t feed(const unsigned char *data, size_t size, size_t piece)
     return answered;
 }
 
-static const char *const seeds[] = {
-    "*1\r\n$4\r\nPING\r\n", "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5\r\nhello\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
-    "*5\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n$2\r\nEX\r\n$2\r\n10\r\n*2\r\n$3\r\nTTL\r\n$1\r\na\r\n", "SET k \"a\\x41\\n\" NX GET\r\nINCR n\r\nINCRBY n -9223372036854775808\r\n",
-    "MSET a 1 b 2 c 3\r\nMGET a b nope\r\nDEL a b\r\nEXISTS a c\r\n", "APPEND t xyz\r\nAPPEND t xyz\r\nSTRLEN t\r\nTYPE t\r\nPERSIST t\r\nPEXPIRE t 100000\r\nPTTL t\r\n",
-    "KEYS *\r\nKEYS h[a-e]*\\?x\r\nDBSIZE\r\nFLUSHALL\r\nSELECT 0\r\n", "SUBSCRIBE a b\r\nPSUBSCRIBE a*\r\nPING\r\nUNSUBSCRIBE a\r\nPUNSUBSCRIBE\r\nUNSUBSCRIBE\r\nPUBLISH a hi\r\n",
-    "HELLO 2 SETNAME me\r\nHELLO 3\r\nCLIENT GETNAME\r\nCLIENT SETINFO LIB-NAME x\r\nCONFIG GET *\r\nCOMMAND\r\nQUIT\r\n",
-    "*2\r\n$3\r\nGET\r\n$-1\r\n", "*-1\r\n*0\r\n\r\n*1048577\r\n", "ECHO 'it\\'s' \"un\r\n", "EXPIRE a -1\r\nDECRBY a 5\r\nDECR a\r\nINFO\r\n",
-};
-enum { SEEDS = sizeof seeds / sizeof seeds[0] };
-
-#ifdef LIBFUZZER
-
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -141,6 +131,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #else
+
+// ---- Over sockets -----------------------------------------------------------------
+
+static const char *const seeds[] = {
+    "*1\r\n$4\r\nPING\r\n", "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5\r\nhello\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+    "*5\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n$2\r\nEX\r\n$2\r\n10\r\n*2\r\n$3\r\nTTL\r\n$1\r\na\r\n", "SET k \"a\\x41\\n\" NX GET\r\nINCR n\r\nINCRBY n -9223372036854775808\r\n",
+    "MSET a 1 b 2 c 3\r\nMGET a b nope\r\nDEL a b\r\nEXISTS a c\r\n", "APPEND t xyz\r\nAPPEND t xyz\r\nSTRLEN t\r\nTYPE t\r\nPERSIST t\r\nPEXPIRE t 100000\r\nPTTL t\r\n",
+    "KEYS *\r\nKEYS h[a-e]*\\?x\r\nDBSIZE\r\nFLUSHALL\r\nSELECT 0\r\n", "SUBSCRIBE a b\r\nPSUBSCRIBE a*\r\nPING\r\nUNSUBSCRIBE a\r\nPUNSUBSCRIBE\r\nUNSUBSCRIBE\r\nPUBLISH a hi\r\n",
+    "HELLO 2 SETNAME me\r\nHELLO 3\r\nCLIENT GETNAME\r\nCLIENT SETINFO LIB-NAME x\r\nCONFIG GET *\r\nCOMMAND\r\nQUIT\r\n",
+    "*2\r\n$3\r\nGET\r\n$-1\r\n", "*-1\r\n*0\r\n\r\n*1048577\r\n", "ECHO 'it\\'s' \"un\r\n", "EXPIRE a -1\r\nDECRBY a 5\r\nDECR a\r\nINFO\r\n",
+};
+enum { SEEDS = sizeof seeds / sizeof seeds[0] };
 
 static uint64_t random_state;
 static uint32_t random_next(uint32_t below)
