@@ -13,7 +13,7 @@ HEADERS  = crt.h crt_platform_epoll.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections bench bench-quick lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis bench bench-quick lint sanitize asan tsan cpp warnings clean
 
 all: examples
 
@@ -25,6 +25,9 @@ help:
 	@echo "make load         10,000 echo connections; wrk and Ctrl-C on the HTTP server (needs wrk)"
 	@echo "make stress       each primitive at random under TSan for SECONDS (60), four workers"
 	@echo "make connections  19,000 connections in one process, 100,000 in several (20,000 descriptors each)"
+	@echo "make apps         the larger examples, driven by curl, nc and redis-cli (what is missing is skipped)"
+	@echo "make redis-bench  mini_redis beside redis-server under redis-benchmark"
+	@echo "make fuzz-redis   random bytes against mini_redis under ASan+UBSan: SECONDS=60"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
 	@echo "make lint         the two compiler checks that find locals lost over an await"
 	@echo "make bench        crt beside Tokio (needs cargo and librust-tokio-dev)"
@@ -74,6 +77,16 @@ stress:
 connections:
 	B=$(B) sh tests/connections.sh 19000
 	B=$(B) sh tests/connections.sh 100000
+
+# The larger examples driven by curl, nc and redis-cli; mini_redis beside a real Redis.
+apps:
+	B=$(B) sh tests/apps.sh
+	B=$(B) sh tests/mini_redis.sh
+redis-bench:
+	B=$(B) sh tests/mini_redis.sh bench
+# Random bytes against mini_redis for so many seconds: parser, then sockets.
+fuzz-redis:
+	B=$(B) sh tests/fuzz_redis.sh $(SECONDS)
 
 warnings:
 	sh tests/warnings.sh
