@@ -62,8 +62,7 @@ static crt_poll consumer_run(void *frame, crt_cx *cx)
     for (;;) {
         CRT_AWAIT(self->r = crt_mpsc_recv(cx, self->rx, &self->got));
         if (self->r == CRT_ECLOSED) break;
-        int waiting = (int)crt_mpsc_len(self->rx);
-        if (waiting > self->most) self->most = waiting;
+        if ((int)crt_mpsc_len(self->rx) > self->most) self->most = (int)crt_mpsc_len(self->rx);
         self->of_each[self->got.producer]++;
         CRT_AWAIT(crt_sleep(cx, CRT_MS(5)));
     }
