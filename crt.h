@@ -122,6 +122,8 @@
 //     two awaits it is a new variable. `make lint` in crt's repository shows the
 //     two compiler checks that find most of it; use them on your own files:
 //         clang -Wconditional-uninitialized    gcc -Wjump-misses-init
+//   * Whatever takes cx and may wait needs CRT_AWAIT (or an arm of a select). A bare
+//     crt_sleep(cx, d) does not wait: it parks, and the next await goes on with it.
 //   * The awaited expression is evaluated again at every poll. So it is a poll
 //     function, never a spawn, and its operands stay the same until it is done.
 //   * Leave with CRT_RETURN. A plain `return` skips CRT_FINALLY and leaves the frame
@@ -785,9 +787,11 @@ CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
 // A handle may be joined, aborted, detached or asked from any thread; one thread
 // at a time.
 
-// Waits for the task and uses up the handle. 0 and *result (which may be NULL),
+// Waits for the task and uses up the handle. 0 and *result (which may be NULL), the
+// task's own result or error,
 // CRT_ECANCELED, CRT_EPANIC; *join is then NULL, unless the join panicked: after
-// CRT_EPANIC the handle stays for crt_join_panic_message until crt_detach.
+// CRT_EPANIC the handle stays for crt_join_panic_message until crt_detach. A handle
+// must not be detached while somebody waits through it.
 // Cancel-safe: the handle is kept. Mirrors JoinHandle.
 CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result);
 // The same from a plain thread. CRT_ENESTED inside a task.
@@ -872,7 +876,8 @@ CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t);
 
 // crt_timeout(cx, &self->timer, CRT_SEC(5), expr): the result of expr, or
 // CRT_ETIMEDOUT once d ns have passed; the expression is then cancelled to its
-// end first. Polls expr before the clock. Nests. Mirrors time::timeout.
+// end first; a variable that it assigns then holds CRT_UNWIND. Polls expr before the
+// clock. Nests. Mirrors time::timeout.
 #define crt_timeout(cx, t, d, ...)                                                         \
     CRT__TIMEOUT(cx, t, crt__timeout_begin((cx), (t), (d), false), __VA_ARGS__)
 #define crt_timeout_at(cx, t, at, ...)                                                     \
@@ -1077,8 +1082,8 @@ typedef struct crt_join_set {
 #define crt_join_set_spawn_abort(cx, set, abort, fn, ...)                                  \
     crt__join_set_spawn((cx)->rt, (set), (abort), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
 CRTDEF int crt_join_set_spawn_blocking(crt_cx *cx, crt_join_set *set, intptr_t (*f)(void *), void *arg);
-// The next task to end: 0 and *result, CRT_ECANCELED, CRT_EPANIC; CRT_EEMPTY if there
-// is no task. `id` and `result` may be NULL. Cancel-safe: nothing is taken.
+// The next task to end: 0 and *result (the task's own result or error), CRT_ECANCELED,
+// CRT_EPANIC; CRT_EEMPTY if there is no task. `id` and `result` may be NULL. Cancel-safe: nothing is taken.
 CRTDEF crt_poll crt_join_set_next(crt_cx *cx, crt_join_set *set, intptr_t *result);
 CRTDEF crt_poll crt_join_set_next_with_id(crt_cx *cx, crt_join_set *set, uint64_t *id, intptr_t *result);
 CRTDEF int crt_join_set_try_next(crt_join_set *set, uint64_t *id, intptr_t *result);   // also CRT_EAGAIN
@@ -1190,7 +1195,8 @@ CRTDEF crt_poll crt__local_leave(crt_cx *cx, crt_poll r);
 // can be cut short at any moment: what was granted to a task that is cancelled goes
 // to the next one. Calls without a cx work from any thread, in a task or not; those
 // named _blocking_ put a plain thread to sleep and give CRT_ENESTED inside a task.
-// The object must stay where it is while somebody uses it. Every _drop, here and
+// The object must stay where it is while somebody uses it; who has been granted
+// something may be the last. Every _drop, here and
 // below, accepts a pointer to NULL and leaves NULL behind.
 
 #define CRT_HAS_SYNC 1
@@ -1282,7 +1288,7 @@ CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b);
 // Something that is made once, by whoever comes first; the others wait. The value
 // is yours: any variable that the expression fills in. All-zero is ready.
 //     CRT_AWAIT(r = crt_once_cell_init(cx, &pool.once, connect_run(&self->connect, cx)));
-// 0 once it is set. If the expression gives an error, panics or is cancelled, the
+// 0 once it is set; whoever gets 0 sees what the expression wrote. If it gives an error, panics or is cancelled, the
 // longest waiting task tries in its turn; the error goes to the one who tried.
 // Mirrors sync::OnceCell, and SetOnce with crt_once_cell_wait.
 typedef struct crt_once_cell {
@@ -1465,7 +1471,9 @@ CRTDEF void crt_broadcast_set_ops(crt_broadcast_tx *tx, const crt_elem_ops *ops)
 // no reader can hold the lock.
 typedef struct crt_watch_tx crt_watch_tx;
 typedef struct crt_watch_rx crt_watch_rx;
+// `first` counts as seen by the first receiver. 0, CRT_ENOMEM, CRT_EINVAL.
 CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx, crt_watch_rx **rx);
+// 0, CRT_ENOMEM.
 CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx);   // has seen the present value
 CRTDEF int crt_watch_rx_clone(const crt_watch_rx *of, crt_watch_rx **rx);   // has seen what `of` has
 CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem);         // 0, or CRT_ECLOSED: no receiver
@@ -1482,6 +1490,7 @@ CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx);
 // and marks it seen. 0, CRT_ECLOSED. The condition is called under the lock.
 CRTDEF crt_poll crt_watch_wait_for(crt_cx *cx, crt_watch_rx *rx, bool (*condition)(const void *elem, void *user),
                                    void *user, void *elem);
+// After changed(), get_update: else a value that came in between is told once more.
 CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem);          // the latest; does not mark it seen
 CRTDEF void crt_watch_get_update(crt_watch_rx *rx, void *elem);   // the same, and marks it. borrow_and_update
 CRTDEF void crt_watch_tx_get(crt_watch_tx *tx, void *elem);
@@ -1503,6 +1512,8 @@ CRTDEF void crt_watch_set_ops(crt_watch_tx *tx, const crt_elem_ops *ops);   // o
 // ---------------------------------------------------------------------------
 // All need CRT_DRIVER_IO (CRT_ENODRIVER). Descriptors are non-blocking and
 // close-on-exec; no call raises SIGPIPE. Errors of the system come as -errno.
+// crt_close(&x), crt_local_addr(x, &a) and crt_peer_addr(x, &a) take streams, listeners
+// and crt_udp alike (they are defined at the end of the declarations).
 // A stream belongs to the runtime of the cx that made it. One task may read while
 // another writes: give each a handle of its own (crt_stream_clone).
 
@@ -2232,9 +2243,9 @@ typedef struct crt_process_desc {
     size_t fd_count;
 } crt_process_desc;
 // Starts a child, on the blocking pool: loading a program holds a thread up for a
-// millisecond or so, from a cold disk for as long as that takes. 0 and *p; what execve, chdir and the like say,
-// as -errno (no such program: -ENOENT; a script without "#!": -ENOEXEC); CRT_EINVAL,
-// CRT_ENOMEM. Cancelled: no child, or one that was killed. Mirrors Command::spawn.
+// millisecond or so, from a cold disk for as long as that takes. 0 and *p; what execve,
+// chdir and the like say, as -errno (no such program: -ENOENT; a script without "#!":
+// -ENOEXEC); CRT_EINVAL, CRT_ENOMEM. Cancelled: no child, or one that was killed. Mirrors Command::spawn.
 CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p);
 
 // How a child ended: exited with `code`, or by `signal`.
@@ -2308,7 +2319,8 @@ CRTDEF void crt_output_free(crt_output *o);
 // its first call for that number, several at once as one, however many other
 // tasks wait for it. The default action is switched off for good at the first
 // call. 0, CRT_EINVAL (SIGKILL, SIGSTOP, faults, no such signal), CRT_ENODRIVER.
-// Cancel-safe. Mirrors signal::unix.
+// Cancel-safe. crt's threads have signals blocked: from inside a task send one by
+// kill(getpid(), sig), not by raise(). Mirrors signal::unix.
 CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig);
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx);   // SIGINT
 
@@ -3118,6 +3130,8 @@ enum {
     CRT__TASK_THREAD = 2048,    // a plain thread that waits, see >>sync
     CRT__TASK_NO_SITE = 1024,   // shutdown: it was queued, not parked
     CRT__TASK_ADOPTED = 4096,   // shutdown: to be ended by force
+    CRT__TASK_IN_SCOPE = 8192,  // its group lies in the memory of another task
+    CRT__TASK_LATE = 16384,     // ends after the leftovers of a shutdown: that memory is gone
     CRT__TASK_PRIORITY = CRT__TASK_URGENT | CRT__TASK_BACKGROUND,
     CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
 };
@@ -3386,7 +3400,8 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
             crt__word_wake(waiter);
         }
     }
-    if (CRT__UNLIKELY(flags & CRT__TASK_MEMBER)) told = crt__crew_done(t, failed);
+    bool orphan = (flags & (CRT__TASK_IN_SCOPE | CRT__TASK_LATE)) == (CRT__TASK_IN_SCOPE | CRT__TASK_LATE);
+    if (CRT__UNLIKELY(flags & CRT__TASK_MEMBER) && !orphan) told = crt__crew_done(t, failed);
     if (CRT__UNLIKELY(failed) && !joined && !told) crt__report_failure(t);
     bool fatal = (flags & CRT__TASK_PANICKED) && rt->config.unhandled_panic == CRT_PANIC_SHUTDOWN;
     bool root = (flags & CRT__TASK_ROOT) != 0;
@@ -4348,6 +4363,7 @@ static void crt__op_delay_cancel(crt_slot *slot)
     crt__lock(&q->crt__lock);
     if (q->crt__waiter == slot) q->crt__waiter = NULL;
     crt__unlock(&q->crt__lock);
+    crt_timer_stop(&q->crt__timer);
 }
 static const crt__op crt__op_delay = {"delay queue", crt__op_delay_cancel};
 
@@ -4380,21 +4396,15 @@ CRTDEF crt_poll crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d)
 {
     crt_instant again = 0;
     crt_poll r;
-    if (!crt__leaf(cx, &crt__op_delay, q)) {
-        crt_timer_stop(&q->crt__timer);
-        return CRT_UNWIND;
-    }
+    if (!crt__leaf(cx, &crt__op_delay, q)) return CRT_UNWIND;
     if (!crt__coop(cx)) return CRT_PENDING;
-    do {   // until it is due, or the timer waits for long enough
+    for (;;) {   // until it is due, or the timer waits for long enough
         if ((r = crt__delay_take(cx, q, d, &again)) != CRT_PENDING) break;
         if (!q->crt__timer.set || q->crt__timer.deadline != again) crt_timer_reset_at(cx, &q->crt__timer, again);
-    } while (crt_unconstrained(cx, crt_timer_wait(cx, &q->crt__timer)) != CRT_PENDING);
-    if (r == CRT_PENDING) {
-        crt__coop_return(cx);
-        return r;
+        if ((r = crt_unconstrained(cx, crt_timer_wait(cx, &q->crt__timer))) != 0) break;
     }
-    crt__slot_cancel(cx->slot);
-    crt_timer_stop(&q->crt__timer);
+    if (r == CRT_PENDING) crt__coop_return(cx);
+    else crt__slot_cancel(cx->slot);   // the timer stops with it
     return r;
 }
 CRTDEF crt_delay *crt_delay_peek(crt_delay_queue *q)
@@ -4868,22 +4878,27 @@ static void crt__count_remote_end(crt_runtime *rt)
 static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task *t, crt_poll r)
 {
     crt__tls.in_task = 0;
-    if (r == CRT_PENDING && !cx->unwind) {
-        // Under the lock that the end of a shutdown takes to adopt what is left:
-        // either it sees the task as any other, or we see that it has passed.
-        crt__lock(&rt->walk_lock);
-        bool ended = rt->ended != 0;
-        uint32_t state = 0;
-        if (!ended) {
-            crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
-            if (cx->deferred) crt__task_notify(t);
-            state = crt__atomic_and(&t->state, ~(uint32_t)(CRT__RUNNING | CRT__OFF), CRT__ACQ_REL);
-        }
-        crt__unlock(&rt->walk_lock);
-        if (state & CRT__NOTIFIED) crt__submit(t);
-        if (!ended) return;
+    // Under the lock that the end of a shutdown takes to adopt what is left: either it
+    // sees the task as any other, or we see that it has passed.
+    crt__lock(&rt->walk_lock);
+    bool ended = rt->ended != 0, parks = r == CRT_PENDING && !cx->unwind;
+    bool in_scope = (t->flags & CRT__TASK_IN_SCOPE) != 0;   // looked at now: ended, the task may go
+    uint32_t state = 0;
+    if (ended) {
+        t->flags |= CRT__TASK_LATE;
+    } else if (parks) {
+        crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
+        if (cx->deferred) crt__task_notify(t);
+        state = crt__atomic_and(&t->state, ~(uint32_t)(CRT__RUNNING | CRT__OFF), CRT__ACQ_REL);
+    } else if (in_scope) {   // while its opener is still there
+        crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
     }
-    crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
+    crt__unlock(&rt->walk_lock);
+    if (parks && !ended) {
+        if (state & CRT__NOTIFIED) crt__submit(t);
+        return;
+    }
+    if (ended || !in_scope) crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
     crt__count_remote_end(rt);
 }
 
@@ -5547,6 +5562,7 @@ static void crt__pool_drain(crt_runtime *rt)
 }
 static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key, bool join, uint32_t more_refs);
 static void crt__crew_forget(crt_task *t);
+static uint32_t crt__crew_flags(const crt__crew *c);
 
 // `join` and `crew` may be NULL.
 static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle **join, crt__crew *crew,
@@ -5811,7 +5827,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
         t = crt__task_alloc(rt, w, room);
         if (CRT__UNLIKELY(!t)) return crt__spawn_refused(rt, w, CRT_ENOMEM);
     }
-    uint32_t flags = CRT__UNLIKELY(how->crew != NULL) ? how->flags | CRT__TASK_MEMBER : how->flags;
+    uint32_t flags = CRT__UNLIKELY(how->crew != NULL) ? how->flags | crt__crew_flags(how->crew) : how->flags;
     crt__task_init(t, w, how->fn, how->frame, how->size, flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
     if (CRT__LIKELY(how->crew == NULL)) {
@@ -11731,7 +11747,10 @@ static crt_poll crt__notified(crt_cx *cx, crt_notify *n, const uint32_t *since)
 {
     crt_poll r = crt__waitq_enter(cx, &crt__op_notify, n, &n->q);
     if (r) return crt__min(r, 0);
-    if (crt__notify_take(n, since, false)) return 0;
+    if (crt__notify_take(n, since, false)) {
+        crt__lock_pass(&n->q.lock);   // the notifier may have stored it under the lock
+        return 0;
+    }
     crt__lock(&n->q.lock);
     bool now = crt__notify_take(n, since, true);
     if (!now) crt__waitq_park(cx, &crt__op_notify, n, &n->q);
@@ -11765,7 +11784,9 @@ static int crt__permits_try(crt__permits *p, size_t n, size_t base)
     for (;;) {
         if (word & CRT__PERMITS_CLOSED) return CRT_ECLOSED;
         if (crt__permits_free(word, base) < n) return CRT_EAGAIN;
-        if (crt__atomic_cas_weak(&p->word, &word, word - n * CRT__PERMIT, CRT__ACQUIRE, CRT__RELAXED)) return 0;
+        if (!crt__atomic_cas_weak(&p->word, &word, word - n * CRT__PERMIT, CRT__ACQUIRE, CRT__RELAXED)) continue;
+        crt__lock_pass(&p->q.lock);   // who gave them may have done so under the lock
+        return 0;
     }
 }
 // Hands n permits to those who wait, the rest to the word; under the lock.
@@ -11937,7 +11958,9 @@ CRTDEF void crt_rwlock_downgrade(crt_rwlock *l) { crt__rwlock_unlock(l, CRT__REA
 CRTDEF int crt_mutex_try_lock(crt_mutex *m)
 {
     uint32_t none = 0;
-    return crt__atomic_cas(&m->q.extra, &none, 1, CRT__ACQUIRE, CRT__RELAXED) ? 0 : CRT_EBUSY;
+    if (!crt__atomic_cas(&m->q.extra, &none, 1, CRT__ACQUIRE, CRT__RELAXED)) return CRT_EBUSY;
+    crt__lock_pass(&m->q.lock);   // who freed it may have done so under the lock
+    return 0;
 }
 CRTDEF void crt_mutex_unlock(crt_mutex *m)
 {
@@ -13596,6 +13619,7 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r)
             s->phase = CRT__PHASE_CANCEL;
         }
     }
+    crt__slot_cancel(&arm->slot);   // a wait that the arm has given up by hand
     arm->state = CRT__ARM_DONE;
 }
 CRTDEF void crt__select_turn(crt_cx *cx) { cx->select->turn++; }
@@ -13656,6 +13680,10 @@ static void crt__crew_ref(crt__crew *c)
 static void crt__crew_unref(crt__crew *c)
 {
     if (c->kind >= CRT__CREW_TRACKER && crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) == 1) CRT_FREE(c);
+}
+static uint32_t crt__crew_flags(const crt__crew *c)
+{
+    return c->kind >= CRT__CREW_TRACKER ? CRT__TASK_MEMBER : CRT__TASK_MEMBER | CRT__TASK_IN_SCOPE;
 }
 static crt_task *crt__member_task(crt__member *m) { return (crt_task *)(void *)m - 1; }
 
@@ -14932,6 +14960,7 @@ static CRT__COLD void crt__end_queued(crt_runtime *rt)
     for (int i = 0; i < 3; i++)
         for (crt_task *t; (t = crt__inject_pop(queues[i]));) {
             crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+            t->flags |= CRT__TASK_LATE;
             crt__end_task(t, CRT_UNWIND);
             crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
         }

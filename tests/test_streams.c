@@ -1558,11 +1558,11 @@ static void standard_output(crt_runtime *rt)
     pthread_t reader;
     void *got;
     swapped s = swap_pipe(1);
-    s.threads--;   // pthread_create below is ours
-    CHECK_EQ(pthread_create(&reader, NULL, slow_reader, &s.other), 0);
+    int mine = s.other;   // the thread reads it for as long as it lives
+    s.threads--;          // pthread_create below is ours
+    CHECK_EQ(pthread_create(&reader, NULL, slow_reader, &mine), 0);
     run_on(rt, stdout_run);
     s.threads++;
-    int mine = s.other;
     s.other = -1;
     swap_out(&s);
     pthread_join(reader, &got);
