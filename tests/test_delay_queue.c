@@ -478,6 +478,57 @@ static void inserted_by_many(crt_runtime *rt)
     free(c);
 }
 
+// One task gives its wait up by hand and lives on; the next that waits is woken all the same.
+static crt_delay_queue handed;
+static crt_delay handed_entry;
+static crt_notify never_comes;
+typedef struct hander {
+    crt_frame co;
+    crt_delay *due;
+    crt_join_handle *other;
+    crt_timer timer;
+    int polls;
+    crt_poll r;
+} hander;
+static crt_poll looks_once(hander *self, crt_cx *cx)
+{
+    if (self->polls++) return 5;
+    crt_poll r = crt_delay_next(cx, &handed, &self->due);
+    if (r == CRT_PENDING) cx->deferred = 1;   // polled again soon
+    return r;
+}
+static crt_poll gives_up_run(void *frame, crt_cx *cx)
+{
+    hander *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = looks_once(self, cx));
+    CRT_AWAIT(crt_notified(cx, &never_comes));
+    CRT_END;
+}
+static crt_poll takes_over_run(void *frame, crt_cx *cx)
+{
+    hander *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_delay_insert(cx, &handed, &handed_entry, CRT_MS(200)), 0);
+    CHECK_EQ(crt_spawn_join(cx, &self->other, gives_up_run, &(hander){0}), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(20)));
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(2), crt_delay_next(cx, &handed, &self->due)));
+    CHECK(self->r == 0 && self->due == &handed_entry);
+    CHECK(crt_now(cx) < CRT_SEC(1));
+    crt_abort(self->other);
+    CRT_FINALLY
+        crt_detach(&self->other);
+        crt_delay_queue_drop(&handed);
+    CRT_END;
+}
+static void a_wait_given_up_by_hand_goes_to_the_next(void)
+{
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .start_paused = true}, &rt), 0);
+    CHECK_EQ(crt_block_on(rt, takes_over_run, &(hander){0}), 0);
+    crt_runtime_drop(&rt);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -497,5 +548,6 @@ int main(int argc, char **argv)
     TEST(misuse_is_told);
     TEST(as_a_plain_list_would);
     TEST_ON_EACH(inserted_by_many);
+    TEST(a_wait_given_up_by_hand_goes_to_the_next);
     return test_end();
 }

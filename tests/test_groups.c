@@ -1054,6 +1054,116 @@ static crt_poll locally_run(void *frame, crt_cx *cx)
 static void a_local_set_stays_on_its_thread(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, locally_run, &(locally){0}), 0); }
 static void locks_in_cleanups(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, locally_run, &(locally){.ends = true}), 0); }
 
+// --- a wait that an arm gives up by hand, and what an arm leaves behind
+
+static crt_notify left_behind, kick;
+static int give_up;   // atomic
+typedef struct quitter {
+    crt_frame co;
+    CRT_SELECT(2) sel;
+    crt_poll w;
+} quitter;
+static crt_poll quitting_arm(crt_cx *cx)
+{
+    return __atomic_load_n(&give_up, __ATOMIC_SEQ_CST) ? 7 : crt_notified(cx, &left_behind);
+}
+static crt_poll quitter_run(void *frame, crt_cx *cx)
+{
+    quitter *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->w = crt_select(cx, &self->sel, crt_on(cx, 0, quitting_arm(cx)), crt_on(cx, 1, crt_notified(cx, &kick))));
+    CRT_RETURN(self->w);
+    CRT_END;
+}
+typedef struct quitters {
+    crt_frame co;
+    quitter *child;   // in memory that goes at once
+    crt_join_handle *join;
+    intptr_t result;
+    crt_poll r;
+    bool parent;
+} quitters;
+static crt_poll quitters_run(void *frame, crt_cx *cx)
+{
+    quitters *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->parent) {
+        self->child = calloc(1, sizeof *self->child);
+        CRT_AWAIT(self->r = quitter_run(self->child, cx));
+        free(self->child);
+        CRT_RETURN(self->r);
+    }
+    give_up = 0;
+    CHECK_EQ(crt_spawn_join(cx, &self->join, quitters_run, &(quitters){.parent = true}), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(5)));
+    __atomic_store_n(&give_up, 1, __ATOMIC_SEQ_CST);
+    crt__task_wake(crt__joined(self->join));   // as any waker may
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+    CHECK(self->r == 0 && self->result == 0);   // the first arm
+    crt_notify_one(&left_behind);               // nobody waits: it is stored
+    CRT_AWAIT(self->r = crt_notified(cx, &left_behind));
+    CHECK_EQ(self->r, 0);
+    CRT_END;
+}
+static void an_arm_that_gives_up_leaves_nothing_in_a_queue(crt_runtime *rt)
+{
+    memset(&left_behind, 0, sizeof left_behind);
+    CHECK_EQ(crt_block_on(rt, quitters_run, &(quitters){0}), 0);
+}
+
+// --- a child that blocks its thread past the deadline of a shutdown; its opener, whose
+// memory holds the scope, is ended by force and gone by then
+
+static int inside, leave;   // atomic
+static intptr_t blocks(void *arg)
+{
+    (void)arg;
+    __atomic_store_n(&inside, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&leave, __ATOMIC_SEQ_CST)) test_pause_us(100);
+    return 0;
+}
+static crt_poll stuck_child_run(void *frame, crt_cx *cx)
+{
+    work *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_block_in_place(cx, blocks, NULL);
+    CRT_FINALLY
+        __atomic_fetch_add(&cleaned, 1, __ATOMIC_SEQ_CST);
+    CRT_END;
+}
+typedef struct large_opener {
+    crt_frame co;
+    crt_scope scope;
+    char large[20000];   // memory of its own, that is freed with it
+} large_opener;
+static crt_poll spawn_stuck(large_opener *self, crt_cx *cx)
+{
+    return crt_scope_spawn(cx, &self->scope, stuck_child_run, &(work){0});
+}
+static crt_poll large_opener_run(void *frame, crt_cx *cx)
+{
+    large_opener *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_scope_run(cx, &self->scope, spawn_stuck(self, cx)));
+    CRT_END;
+}
+static void a_child_may_outlive_its_scope_by_force(void)
+{
+    static const large_opener frame;
+    crt_runtime *rt;
+    reset();
+    inside = leave = 0;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 2, .log = {.func = test_log}}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_handle_spawn(h, large_opener_run, &frame), 0);
+    while (!__atomic_load_n(&inside, __ATOMIC_SEQ_CST)) test_pause_us(100);
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_MS(30)), 2);   // the opener, and the child
+    __atomic_store_n(&leave, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&cleaned, __ATOMIC_SEQ_CST)) test_pause_us(100);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -1081,5 +1191,8 @@ int main(int argc, char **argv)
     EACH(locals_are_there_in_the_cleanup);
     EACH(a_local_set_stays_on_its_thread);
     EACH(locks_in_cleanups);
+    test__on_each("an_arm_that_gives_up_leaves_nothing_in_a_queue", an_arm_that_gives_up_leaves_nothing_in_a_queue,
+                  &(crt_config){.log = {.func = test_log}});
+    TEST(a_child_may_outlive_its_scope_by_force);
     return test_end();
 }
