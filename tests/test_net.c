@@ -565,7 +565,7 @@ static crt_poll emfile_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_spawn_join(cx, &self->join[0], acceptor_run, &(acceptor){.l = self->l}), 0);
     self->cpu = cpu_seconds();
     CRT_AWAIT(crt_sleep(cx, CRT_MS(200)));
-    CHECK_EQ(accepted, 0);
+    CHECK_EQ(__atomic_load_n(&accepted, __ATOMIC_SEQ_CST), 0);
     CHECK(!crt_is_finished(self->join[0]));
     // After 0, 10, 30, 70, 150 ms.
     CHECK(fault_calls(FAULT_ACCEPT) >= 2);
@@ -573,8 +573,8 @@ static crt_poll emfile_run(void *frame, crt_cx *cx)
     CHECK(cpu_seconds() - self->cpu < 0.05);
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
     // All of them were waiting in the queue; no new edge tells of them.
-    for (self->i = 0; accepted < 8 && self->i < 2000; self->i++) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
-    CHECK_EQ(accepted, 8);
+    for (self->i = 0; __atomic_load_n(&accepted, __ATOMIC_SEQ_CST) < 8 && self->i < 2000; self->i++) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    CHECK_EQ(__atomic_load_n(&accepted, __ATOMIC_SEQ_CST), 8);
     for (self->i = 0; self->i < 8; self->i++) {
         CHECK_EQ(read(self->plain[self->i], self->buf, 8), 1);
         close(self->plain[self->i]);

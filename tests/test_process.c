@@ -204,6 +204,14 @@ static crt_poll waiter_run(void *frame, crt_cx *cx)
     CRT_RETURN(self->r ? self->r : self->status.code);
     CRT_END;
 }
+// Under the lock: whoever waits has done what it does before it parks.
+static bool somebody_waits(crt__sock *s)
+{
+    crt__lock(&s->lock);
+    bool waits = s->waiters != NULL;
+    crt__unlock(&s->lock);
+    return waits;
+}
 static crt_poll waiters_run(void *frame, crt_cx *cx)
 {
     task *self = frame;
@@ -226,7 +234,7 @@ static crt_poll waiters_run(void *frame, crt_cx *cx)
         self->desc.kill_on_drop = true;
         CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
         CHECK_EQ(crt_spawn_join(cx, &self->join, waiter_run, &(task){.p = self->p}), 0);
-        while (!crt__atomic_load((uintptr_t *)&self->p->sock->waiters, CRT__RELAXED)) CRT_YIELD();
+        while (!somebody_waits(self->p->sock)) CRT_YIELD();
         crt_close(&self->p);
         CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
         CHECK(self->r == 0 && self->result == CRT_ECLOSED);
