@@ -1247,7 +1247,10 @@ static const command *command_find(text name)
 {
     char lower[COMMAND_LONGEST];
     if (name.length == 0 || name.length > sizeof lower) return NULL;
-    for (size_t i = 0; i < name.length; i++) lower[i] = (char)tolower((unsigned char)name.data[i]);
+    for (size_t i = 0; i < name.length; i++) {
+        lower[i] = (char)tolower((unsigned char)name.data[i]);
+        if (!lower[i]) return NULL;   // strncmp below would stop at it, short of the length
+    }
     for (unsigned h = command_hash(lower, name.length); command_slots[h]; h = (h + 1) % COMMAND_SLOTS) {
         const command *found = &commands[command_slots[h] - 1];
         if (strncmp(found->name, lower, name.length) == 0 && found->name[name.length] == '\0') return found;

@@ -13,6 +13,7 @@ if clang -std=c11 -D_GNU_SOURCE -DLIBFUZZER -O1 -g -fsanitize=fuzzer,address,und
     # The seeds of the file itself, each with a byte in front that says how it is cut up.
     n=0
     for text in 'PING\r\nSET a 1 EX 10 NX\r\nINCR a\r\nGET a\r\n' '*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5\r\nhello\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n' \
+        'PING\r\nFLUSHALL\000\000\000\000\r\nPING\r\n' \
         'MSET a 1 b 2\r\nMGET a b c\r\nDEL a\r\nEXISTS a b\r\nAPPEND b x\r\nSTRLEN b\r\nTYPE b\r\n' \
         'SUBSCRIBE a\r\nPSUBSCRIBE b*\r\nPING\r\nUNSUBSCRIBE\r\nPUNSUBSCRIBE\r\nPUBLISH a b\r\n' \
         'HELLO 2 SETNAME x\r\nCLIENT GETNAME\r\nCONFIG GET m*\r\nCOMMAND\r\nEXPIRE a 5\r\nTTL a\r\nPTTL a\r\nPERSIST a\r\nKEYS a[b-c]?*\r\nDBSIZE\r\nFLUSHALL\r\nQUIT\r\n'; do
