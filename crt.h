@@ -211,12 +211,16 @@
 #define CRT__PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define CRT__UNUSED __attribute__((unused))
 #define CRT__COLD __attribute__((cold, noinline))
+#define CRT__NOINLINE __attribute__((noinline))
+#define CRT__INLINE inline __attribute__((always_inline))   // where the callers' constants matter
 #else
 #define CRT__LIKELY(x) (x)
 #define CRT__UNLIKELY(x) (x)
 #define CRT__PRINTF(f, a)
 #define CRT__UNUSED
 #define CRT__COLD
+#define CRT__NOINLINE
+#define CRT__INLINE inline
 #endif
 
 #ifndef CRTDEF
@@ -2569,9 +2573,10 @@ static inline bool crt__try_lock(uint32_t *lock)
     return crt__atomic_load(lock, CRT__RELAXED) == 0 &&
            crt__atomic_cas(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED);
 }
+static CRT__COLD void crt__unlock_slow(uint32_t *lock) { crt__futex_wake(lock, 1); }
 static inline void crt__unlock(uint32_t *lock)
 {
-    if (CRT__UNLIKELY(crt__atomic_xchg(lock, 0, CRT__RELEASE) == 2)) crt__futex_wake(lock, 1);
+    if (CRT__UNLIKELY(crt__atomic_xchg(lock, 0, CRT__RELEASE) == 2)) crt__unlock_slow(lock);
 }
 // Waits until a holder whose work we have seen a part of has let go: we read the
 // lock after that, so a free lock means that this holder, or a later one, left.
@@ -2712,7 +2717,7 @@ struct crt__worker {
     uint32_t thread_done;     // atomic: its first thread is about to end
     uint64_t rng;
     uint64_t next_id, last_id;
-    uint32_t inject_interval;
+    uint32_t inject_interval, until_inject;   // in tasks
     uint32_t batch_polls;
     int64_t batch_start;
     double mean_poll;         // ns, smoothed
@@ -3805,13 +3810,16 @@ static crt_task *crt__inject_take(crt__inject *q)
     crt__atomic_sub(&q->length, 1, CRT__RELEASE);
     return head;
 }
-static crt_task *crt__inject_pop(crt__inject *q)
+static CRT__NOINLINE crt_task *crt__inject_pop_some(crt__inject *q)
 {
-    if (!crt__atomic_load(&q->length, CRT__ACQUIRE)) return NULL;
     crt__lock(&q->lock);
     crt_task *t = crt__inject_take(q);
     crt__unlock(&q->lock);
     return t;
+}
+static inline crt_task *crt__inject_pop(crt__inject *q)
+{
+    return CRT__LIKELY(!crt__atomic_load(&q->length, CRT__ACQUIRE)) ? NULL : crt__inject_pop_some(q);
 }
 
 static uint64_t crt__pack(uint32_t steal, uint32_t real) { return (uint64_t)steal << 32 | real; }
@@ -4749,30 +4757,20 @@ static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
 {
     if (crt__atomic_xchg(&rt->monitor_asleep, 0, CRT__SEQ_CST)) crt__driver_kick(rt);
 }
-// Queues a task that was woken. On its own worker a task woken by the running one
-// goes to the LIFO slot, where it finds the caches warm; the one it displaces goes
-// to the back and may be stolen.
-static void crt__submit(crt_task *t)
+// Queues what does not go where others go. False: this one does.
+static CRT__NOINLINE bool crt__submit_special(crt_task *t)
 {
-    if (CRT__UNLIKELY(t->flags & CRT__TASK_THREAD)) {
-        crt__thread_task_wake(t);
-        return;
-    }
     crt_runtime *rt = t->home->rt;
-    crt__worker *w = crt__tls.worker;
-    if (CRT__UNLIKELY(t->flags & CRT__TASK_PINNED) && crt__is_multi(rt)) {
-        crt__submit_pinned(t);
-        return;
-    }
-    if (CRT__UNLIKELY(!w || w->rt != rt || (t->flags & CRT__TASK_PRIORITY))) {
-        crt__submit_remote(rt, t);
-        return;
-    }
-    crt__count(&w->local_schedules, 1);
-    if (!w->ring) {
-        crt__list_push(&w->fifo, t);
-        return;
-    }
+    if (t->flags & CRT__TASK_THREAD) crt__thread_task_wake(t);
+    else if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(rt)) crt__submit_pinned(t);
+    else if (t->flags & CRT__TASK_PRIORITY) crt__submit_remote(rt, t);
+    else return false;
+    return true;
+}
+// On its own worker a task woken by the running one goes to the LIFO slot, where it
+// finds the caches warm; the one it displaces goes to the back and may be stolen.
+static CRT__NOINLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, crt_task *t)
+{
     if (!w->lifo_off && crt__tls.in_task) {
         t = crt__atomic_xchg(&w->lifo, t, CRT__SEQ_CST);
         if (CRT__UNLIKELY(crt__atomic_load(&rt->monitor_asleep, CRT__SEQ_CST))) crt__monitor_wake(rt);
@@ -4780,6 +4778,22 @@ static void crt__submit(crt_task *t)
     }
     crt__push_back(w, t);
     if (crt__tls.in_task && rt->worker_count > 1) crt__notify_one(rt);   // the drivers' turn tells once, at its end
+}
+// Queues a task that was woken.
+static void crt__submit(crt_task *t)
+{
+    if (CRT__UNLIKELY(t->flags & (CRT__TASK_THREAD | CRT__TASK_PINNED | CRT__TASK_PRIORITY))) {
+        if (crt__submit_special(t)) return;
+    }
+    crt_runtime *rt = t->home->rt;
+    crt__worker *w = crt__tls.worker;
+    if (CRT__UNLIKELY(!w || w->rt != rt)) {
+        crt__submit_remote(rt, t);
+        return;
+    }
+    crt__count(&w->local_schedules, 1);
+    if (!w->ring) crt__list_push(&w->fifo, t);
+    else crt__submit_to_ring(rt, w, t);
 }
 
 static crt_task *crt__take_pinned(crt__worker *w)
@@ -4790,11 +4804,10 @@ static crt_task *crt__take_pinned(crt__worker *w)
     return crt__list_pop(&w->fifo);
 }
 // A share of the injection queue: the first to run, the rest into the ring.
-static crt_task *crt__take_injected(crt__worker *w, bool one)
+static CRT__NOINLINE crt_task *crt__take_share(crt__worker *w, size_t length, bool one)
 {
     crt_runtime *rt = w->rt;
-    size_t length = crt__atomic_load(&rt->inject.length, CRT__ACQUIRE);
-    if (!length || !crt__try_lock(&rt->inject.lock)) return NULL;
+    if (!crt__try_lock(&rt->inject.lock)) return NULL;
     crt_task *first = crt__inject_take(&rt->inject);
     if (first && w->ring && !one) {
         size_t share = length / rt->worker_count + 1;
@@ -4809,9 +4822,14 @@ static crt_task *crt__take_injected(crt__worker *w, bool one)
     crt__unlock(&rt->inject.lock);
     return first;
 }
+static inline crt_task *crt__take_injected(crt__worker *w, bool one)
+{
+    size_t length = crt__atomic_load(&w->rt->inject.length, CRT__ACQUIRE);
+    return CRT__LIKELY(!length) ? NULL : crt__take_share(w, length, one);
+}
 static crt_task *crt__take_lifo(crt__worker *w)
 {
-    if (!w->ring || !crt__atomic_load(&w->lifo, CRT__RELAXED)) return NULL;
+    if (!crt__atomic_load(&w->lifo, CRT__RELAXED)) return NULL;
     crt_task *t = crt__atomic_xchg(&w->lifo, NULL, CRT__ACQ_REL);
     if (t && (w->lifo_polls >= CRT__LIFO_POLLS || w->cx->budget == 0)) {
         crt__push_back(w, t);   // enough in a row: the others get their turn
@@ -4821,28 +4839,45 @@ static crt_task *crt__take_lifo(crt__worker *w)
     if (t) w->lifo_polls++;
     return t;
 }
-static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
+// What comes before a worker's own queue: urgent tasks always, the shared queues now and
+// then.
+static CRT__NOINLINE crt_task *crt__next_shared(crt__worker *w)
 {
-    crt_task *t = NULL;
-    uint32_t tick = w->tick + 1;
-    crt__atomic_store(&w->tick, tick, CRT__RELAXED);
-    *from_lifo = false;
-    t = crt__inject_pop(&w->rt->urgent);
-    if (!t && tick % w->inject_interval == 0) {
-        t = crt__take_injected(w, true);
-        if (!t) t = crt__inject_pop(&w->rt->background);
-    }
-    if (!t && (t = crt__take_lifo(w))) {
+    crt_task *t = crt__inject_pop(&w->rt->urgent);
+    if (t || w->until_inject) return t;
+    w->until_inject = w->inject_interval;
+    t = crt__take_injected(w, true);
+    return t ? t : crt__inject_pop(&w->rt->background);
+}
+static crt_task *crt__next_from_ring(crt__worker *w, bool *from_lifo)
+{
+    bool pinned_first = w->tick & 1;   // neither kind starves the other
+    crt_task *t = crt__take_lifo(w);
+    if (t) {
         *from_lifo = true;
         return t;
     }
-    bool pinned_first = !w->ring || (tick & 1);   // neither kind starves the other
-    if (!t && pinned_first) t = crt__take_pinned(w);
-    if (!t && w->ring) t = crt__ring_pop(w->ring);
+    if (pinned_first) t = crt__take_pinned(w);
+    if (!t) t = crt__ring_pop(w->ring);
     if (!t && !pinned_first) t = crt__take_pinned(w);
     if (!t) t = crt__take_injected(w, false);
     w->lifo_polls = 0;
     return t;
+}
+static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
+{
+    crt__atomic_store(&w->tick, w->tick + 1, CRT__RELAXED);
+    *from_lifo = false;
+    if (w->until_inject) w->until_inject--;
+    if (CRT__UNLIKELY(!w->until_inject || crt__inject_length(&w->rt->urgent))) {
+        crt_task *t = crt__next_shared(w);
+        if (t) {
+            w->lifo_polls = 0;
+            return t;
+        }
+    }
+    if (w->ring) return crt__next_from_ring(w, from_lifo);
+    return CRT__LIKELY(w->fifo.head != NULL) ? crt__list_pop(&w->fifo) : crt__take_injected(w, false);
 }
 static bool crt__has_local(crt__worker *w)
 {
@@ -5062,6 +5097,7 @@ static void crt__batch_end(crt__worker *w)
         double every = w->mean_poll > 1 ? 200000 / w->mean_poll : 127;
         uint32_t n = every < 2 ? 2 : every > 127 ? 127 : (uint32_t)every;
         if (n > w->inject_interval + 2 || n + 2 < w->inject_interval) w->inject_interval = n;
+        w->until_inject = crt__min(w->until_inject, w->inject_interval);
     }
     w->batch_start = now;
     w->batch_polls = 0;
@@ -6113,9 +6149,8 @@ enum {
 
 static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index)
 {
-    uint32_t n = index / 64 + 1, table = 31 - (uint32_t)__builtin_clz(n);
-    uint32_t first = 64 * ((1u << table) - 1);
-    return crt__atomic_load(&rt->sock_table[table], CRT__ACQUIRE) + (index - first);
+    uint32_t n = index + 64, high = 31 - (uint32_t)__builtin_clz(n);   // 64 and up: its highest bit tells the table
+    return crt__atomic_load(&rt->sock_table[high - 6], CRT__ACQUIRE) + (n ^ 1u << high);
 }
 #ifndef CRT_NO_NET
 static crt__sock *crt__sock_alloc(crt_runtime *rt)
@@ -6125,8 +6160,8 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
     if ((s = rt->sock_free)) {
         rt->sock_free = s->u.next_free;
     } else {
-        uint32_t index = rt->sock_count, n = index / 64 + 1;
-        uint32_t table = 31 - (uint32_t)__builtin_clz(n), size = 64u << table;
+        uint32_t index = rt->sock_count;
+        uint32_t table = 25 - (uint32_t)__builtin_clz(index + 64), size = 64u << table;
         if (table < 20) {
             if (!rt->sock_table[table])
                 crt__atomic_store(&rt->sock_table[table], crt__alloc_zero(rt, size * sizeof *s), CRT__RELEASE);
@@ -6202,10 +6237,11 @@ static void crt__sock_unlink(crt__sock *s, crt_slot *slot)
     else s->waiters = slot->next;
     if (slot->next) slot->next->prev = slot->prev;
 }
-// Wakes those who wait for any of `bits`, leaving `state` in their slots.
-static void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
+// Wakes those who wait for any of `bits`, leaving `state` in their slots. Whoever waits
+// longest is woken first: the list begins with the newest.
+static inline void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
 {
-    crt__list ready = {NULL, NULL};
+    crt_task *ready = NULL;
     crt__lock(&s->lock);
     for (crt_slot *slot = s->waiters, *after; slot; slot = after) {
         after = slot->next;
@@ -6213,10 +6249,15 @@ static void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
         crt_task *task = slot->task;
         crt__sock_unlink(s, slot);
         crt__atomic_store(&slot->state, state, CRT__RELEASE);
-        crt__wake_into(&ready, task);
+        if (!crt__task_notify(task)) continue;
+        task->next = ready;
+        ready = task;
     }
     crt__unlock(&s->lock);
-    crt__submit_list(&ready);
+    for (crt_task *task; (task = ready);) {
+        ready = task->next;
+        crt__submit(task);
+    }
 }
 // Something has become ready. False: the record has changed hands.
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
@@ -6318,23 +6359,26 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
 {
     crt_slot *slot = cx->slot;
     crt__lock(&s->lock);
-    if (slot->op && slot->extra >> 8 != crt__sock_generation(s)) {
+    uint64_t ready = crt__atomic_load(&s->ready, CRT__SEQ_CST);
+    uint32_t generation = (uint32_t)(ready >> 32) & CRT__GENERATION;
+    if (CRT__UNLIKELY(slot->op && slot->extra >> 8 != generation)) {
         crt__unlock(&s->lock);
         slot->op = NULL;
         return CRT_ECLOSED;
     }
-    if (crt__atomic_load(&s->ready, CRT__SEQ_CST) & bits) {
+    if (CRT__UNLIKELY(ready & bits)) {
         crt__unlock(&s->lock);
         return 0;
     }
+    crt_slot *first = s->waiters;
     crt__slot_park(cx, slot, op, s);
     slot->state = CRT__WAIT_QUEUED;
-    slot->extra = bits | crt__sock_generation(s) << 8;
-    slot->next = s->waiters;
-    if (s->waiters) s->waiters->prev = slot;
+    slot->extra = bits | generation << 8;
+    slot->next = first;
+    if (CRT__UNLIKELY(first != NULL)) first->prev = slot;
     s->waiters = slot;
-    crt__unlock(&s->lock);
     crt__coop_return(cx);
+    crt__unlock(&s->lock);
     return CRT_PENDING;
 }
 // Goes on after a wait: 0 to try again, or CRT_PENDING, CRT_ECLOSED. The slot
@@ -6458,29 +6502,34 @@ static crt_poll crt__soft_try(crt__sock *s, uint64_t seen, uint32_t how, void *b
     }
     return k;
 }
-// Tries once, and settles what the result says about readiness. CRT_EAGAIN: no.
-// A short transfer means that the kernel has no more: the next try would only be
-// told EAGAIN, so that call is saved.
-static crt_poll crt__io_try(crt__sock *s, uint32_t how, void *buf, size_t n, size_t done)
+// What a call's result k, of `asked` bytes, says about readiness, as it was `seen` before
+// the call. A short transfer means that the kernel has no more: the next try would only be
+// told EAGAIN, so that call is saved. CRT_EAGAIN: no, or (interrupted) not yet.
+static crt_poll crt__io_settle(crt__sock *s, uint32_t how, uint64_t seen, intptr_t k, size_t asked)
 {
     uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
+    if (CRT__LIKELY(k >= 0)) {
+        if (k > 0 && (size_t)k < asked && !(how & CRT__PEEK) && !(s->flags & CRT__SOCK_WHOLE))
+            crt__ready_clear(s, seen, bit);
+        return k;
+    }
+    if (errno == EINTR) return CRT_EAGAIN;
+    if (!crt__would_block(errno)) return -errno;
+    uint32_t sticky = how & CRT__OUT ? CRT__WRITE_CLOSED : CRT__READ_CLOSED;
+    crt__ready_clear(s, seen, bit | sticky | CRT__IO_ERROR);
+    return CRT_EAGAIN;
+}
+// Tries once. CRT_EAGAIN: no.
+static crt_poll crt__io_try(crt__sock *s, uint32_t how, void *buf, size_t n, size_t done)
+{
     uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     if (CRT__UNLIKELY(seen & (CRT__IO_SHUTDOWN | CRT__IO_SOFT)))
         return seen & CRT__IO_SOFT ? crt__soft_try(s, seen, how, buf, n, done) : CRT_ESHUTDOWN;
-    for (;;) {
-        size_t asked;
-        intptr_t k = crt__io_call(s, how, buf, n, done, &asked);
-        if (CRT__LIKELY(k >= 0)) {
-            if (k > 0 && (size_t)k < asked && !(how & CRT__PEEK) && !(s->flags & CRT__SOCK_WHOLE))
-                crt__ready_clear(s, seen, bit);
-            return k;
-        }
-        if (errno == EINTR) continue;
-        if (!crt__would_block(errno)) return -errno;
-        uint32_t sticky = how & CRT__OUT ? CRT__WRITE_CLOSED : CRT__READ_CLOSED;
-        crt__ready_clear(s, seen, bit | sticky | CRT__IO_ERROR);
-        return CRT_EAGAIN;
-    }
+    size_t asked;
+    intptr_t k;
+    do k = crt__io_call(s, how, buf, n, done, &asked);
+    while (CRT__UNLIKELY(k < 0 && errno == EINTR));
+    return crt__io_settle(s, how, seen, k, asked);
 }
 // crt_close(&shared) sets the pointer to NULL under the task that waits through
 // it: then the wait goes on, to hear that it is closed.
@@ -6488,14 +6537,40 @@ static crt__sock *crt__sock_of(crt_slot *slot, const crt__op *op, crt__sock *s)
 {
     return !s && slot->op == op ? slot->object : s;
 }
-// Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
-// progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
-// of an echo, the second poll is handed CRT_PENDING for n.
-static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how,
-                                 void *buf, size_t n, bool all)
+// Goes on with a transfer of `total` bytes after a try that gave r, until it is done, or
+// waits.
+static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how, void *buf,
+                              size_t n, size_t total, size_t done, bool all, crt_poll r)
 {
     crt_slot *slot = cx->slot;
     uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
+    for (;;) {
+        if (r != CRT_EAGAIN) {
+            bool end = r == 0 && !(how & CRT__OUT);
+            if (r > 0 && all) done += (size_t)r;
+            if (r < 0 || end || !all || done == total) {
+                slot->op = NULL;
+                if (r < 0 || !all) return r;
+                return end ? CRT_EEOF : (crt_poll)total;
+            }
+        }
+        if (CRT__LIKELY(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
+            r = crt__io_try(s, how, buf, n, done);
+        } else {
+            r = crt__io_park(cx, s, op, bits);
+            slot->value = (uint64_t)n << 32 | done;
+            if (r != 0) return r;
+            r = CRT_EAGAIN;
+        }
+    }
+}
+// Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
+// progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
+// of an echo, the second poll is handed CRT_PENDING for n.
+static CRT__NOINLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how,
+                                               void *buf, size_t n, bool all)
+{
+    crt_slot *slot = cx->slot;
     crt_poll r;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
@@ -6511,50 +6586,78 @@ static crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, ui
     size_t total = n;
     if (CRT__UNLIKELY(how & CRT__PIECES)) {
         if ((total = crt__pieces_total(buf, n)) == SIZE_MAX) return slot->op = NULL, CRT_EINVAL;
-        if (!total) all = true;
     }
+    if (!total) all = true;   // nothing asked for is had at once
     if (!slot->op && !crt__coop(cx)) {
         crt__io_hold(cx, s, op, (uint64_t)n << 32);
         return CRT_PENDING;
     }
-    while (done < total || !all) {
-        if (CRT__LIKELY(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
-            r = crt__io_try(s, how, buf, n, done);
-            if (r != CRT_EAGAIN) {
-                if (!all || r < 0 || (r == 0 && !(how & CRT__OUT))) {
-                    slot->op = NULL;
-                    return all && r == 0 ? CRT_EEOF : r;
-                }
-                done += (size_t)r;
-            }
-        } else {
-            r = crt__io_park(cx, s, op, bits);
-            slot->value = (uint64_t)n << 32 | done;
-            if (r != 0) return r;
-        }
+    if (done == total && all) return slot->op = NULL, (crt_poll)total;
+    return crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
+}
+// A transfer to or from one buffer. The common cases are seen to here, in few
+// instructions, everything else by the general function above: a plain socket that is
+// ready, or clearly is not; budget left, no cancellation; a first poll, or one after the
+// wake-up of this very operation.
+static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const crt__op *op, uint32_t how,
+                                          void *buf, size_t n, bool all)
+{
+    crt__sock *s = (crt__sock *)stream;
+    crt_slot *slot = cx->slot;
+    const uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
+    const uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
+    size_t done = 0;
+    if (CRT__UNLIKELY(!s || !buf || !n || n > UINT32_MAX)) goto general;
+    if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
+    uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+    if (slot->op) {
+        if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
+        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
+        if (CRT__UNLIKELY(crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__WAIT_WOKEN)) goto general;
+        if (CRT__UNLIKELY(crt__atomic_load(&s->lock, CRT__ACQUIRE) != 0)) goto general;   // see crt__lock_pass
+        n = (size_t)(slot->value >> 32);   // as it was asked for at first
+        if (all) done = (size_t)(slot->value & UINT32_MAX);
+    } else if (!(seen & (bits | CRT__IO_SOFT))) {
+        cx->budget--;   // which parking gives back
+        slot->value = (uint64_t)n << 32;
+        crt_poll parked = crt__io_park(cx, s, op, bits);
+        return parked ? parked : crt__io_go_on(cx, s, op, how, buf, n, n, 0, all, CRT_EAGAIN);
     }
-    slot->op = NULL;
-    return (crt_poll)total;
+    if (CRT__UNLIKELY((seen & (bit | CRT__IO_SHUTDOWN | CRT__IO_SOFT)) != bit)) goto general;
+    if (CRT__UNLIKELY(s->flags & (CRT__SOCK_FILE | CRT__SOCK_WHOLE))) goto general;
+    cx->budget--;
+    slot->state = 0;
+    size_t asked = n - done;
+    char *at = (char *)buf + done;
+    intptr_t k = how & CRT__OUT ? crt__sock_send(s->fd, at, asked) : crt__sock_recv(s->fd, at, asked);
+    if (CRT__LIKELY(all ? k == (intptr_t)asked : k > 0)) {
+        slot->op = NULL;
+        if ((size_t)k < asked) crt__ready_clear(s, seen, bit);
+        return all ? (crt_poll)n : k;
+    }
+    return crt__io_go_on(cx, s, op, how, buf, n, n, done, all, crt__io_settle(s, how, seen, k, asked));
+general:
+    return crt__io_transfer(cx, s, op, how, buf, n, all);
 }
 CRTDEF crt_poll crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_read, CRT__IN, buf, n, n == 0);
+    return crt__io_plain(cx, s, &crt__op_read, CRT__IN, buf, n, false);
 }
 CRTDEF crt_poll crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_read_exact, CRT__IN, buf, n, true);
+    return crt__io_plain(cx, s, &crt__op_read_exact, CRT__IN, buf, n, true);
 }
 CRTDEF crt_poll crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write, CRT__OUT, crt__unconst(buf), n, n == 0);
+    return crt__io_plain(cx, s, &crt__op_write, CRT__OUT, crt__unconst(buf), n, false);
 }
 CRTDEF crt_poll crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_write_all, CRT__OUT, crt__unconst(buf), n, true);
+    return crt__io_plain(cx, s, &crt__op_write_all, CRT__OUT, crt__unconst(buf), n, true);
 }
 CRTDEF crt_poll crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 {
-    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_peek, CRT__PEEK, buf, n, n == 0);
+    return crt__io_transfer(cx, (crt__sock *)s, &crt__op_peek, CRT__PEEK, buf, n, false);
 }
 CRTDEF crt_poll crt_readv(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count)
 {

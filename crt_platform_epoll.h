@@ -376,9 +376,8 @@ static int crt__epoll_wait(crt__reactor *r, int64_t timeout_ns)
 // Both directions learn of errors; a hang-up closes both.
 static uint32_t crt__epoll_ready(uint32_t e)
 {
-    uint32_t ready = 0;
-    if (e & EPOLLIN) ready |= CRT__READABLE;
-    if (e & EPOLLOUT) ready |= CRT__WRITABLE;
+    uint32_t ready = (e & EPOLLIN ? CRT__READABLE : 0) | (e & EPOLLOUT ? CRT__WRITABLE : 0);
+    if (CRT__LIKELY(!(e & ~(uint32_t)(EPOLLIN | EPOLLOUT)))) return ready;
     if (e & EPOLLRDHUP) ready |= CRT__READ_CLOSED;
     if (e & EPOLLHUP) ready |= CRT__READ_CLOSED | CRT__WRITE_CLOSED;
     if (e & EPOLLERR) ready |= CRT__IO_ERROR;
