@@ -4776,7 +4776,7 @@ static CRT__NOINLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, c
         if (CRT__UNLIKELY(crt__atomic_load(&rt->monitor_asleep, CRT__SEQ_CST))) crt__monitor_wake(rt);
         if (!t) return;
     }
-    crt__push_back(w, t);
+    if (!crt__ring_push(w->ring, &rt->inject, t)) crt__count(&w->overflows, 1);
     if (crt__tls.in_task && rt->worker_count > 1) crt__notify_one(rt);   // the drivers' turn tells once, at its end
 }
 // Queues a task that was woken.

@@ -20,6 +20,17 @@
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CRT__SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define CRT__SANITIZED 1
+#endif
+#endif
+#ifndef CRT__SANITIZED
+#define CRT__SANITIZED 0
+#endif
+
 // ---------------------------------------------------------------------------
 // threads
 // ---------------------------------------------------------------------------
@@ -228,11 +239,26 @@ static int crt__fd_prepare(crt__fd fd)
     return flags;
 }
 static void crt__fd_restore(crt__fd fd, int flags) { (void)fcntl((int)fd, F_SETFL, flags); }
+// The C library's recv and send are cancellation points (pthread_cancel), which costs a
+// program with threads some 50 instructions and two locked ones each time. Nobody cancels
+// crt's threads: the kernel is called directly, unless something watches the library's
+// calls: a sanitizer, or (CRT_LIBC_SOCKETS) a library preloaded in its place.
+#if defined(SYS_recvfrom) && defined(SYS_sendto) && !defined(CRT_LIBC_SOCKETS) && !CRT__SANITIZED
+static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n)
+{
+    return syscall(SYS_recvfrom, (int)fd, buf, n, 0, NULL, NULL);
+}
+static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
+{
+    return syscall(SYS_sendto, (int)fd, buf, n, MSG_NOSIGNAL, NULL, 0);
+}
+#else
 static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, 0); }
 static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
 {
     return send((int)fd, buf, n, MSG_NOSIGNAL);
 }
+#endif
 static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, MSG_PEEK); }
 static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count)
 {
