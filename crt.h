@@ -2544,6 +2544,15 @@ static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
 static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
 static crt__thread crt__thread_self(void) { return pthread_self(); }
 
+// Sleeps for some 50 us, for whoever has to let a thread go on that was interrupted.
+#ifndef crt__nap   // models have their own
+static CRT__COLD void crt__nap(void)
+{
+    uint32_t nobody_wakes = 0;
+    crt__futex_wait(&nobody_wakes, 0, 50000);
+}
+#endif
+
 // A lock of four bytes: 0 free, 1 held, 2 held with sleepers. Held for a few
 // instructions, never over a callback. All-zero is ready.
 //   acquire on taking, release on letting go: what one holder wrote the next sees.
@@ -6092,14 +6101,25 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // late event finds memory that is valid, and a generation that tells it that the
 // record has changed hands.
 //
-//   ready   63 .......... 32 | 31 .. 16 | 15 .. 0
-//              generation    |   tick   | readiness bits
+//   ready   63 .......... 32 | 31 .. 16 | 15     | 14 .. 0
+//              generation    |   tick   | locked | readiness bits
 //
-// Invariants: each event adds its bits and counts the tick up, in one CAS that
-// also checks the generation. An operation that met EAGAIN clears bits only if
-// generation and tick are as they were when it looked: it never erases a newer
-// edge. A task that waits checks `ready` again under the lock of the record; an
-// event sets `ready` first and then takes that lock: one of them sees the other.
+// The word is its own lock, over itself and over the list of waiters: one CAS takes it, a
+// plain store lets it go, so that an event, or a wait, costs one locked instruction. It is
+// held for some twenty instructions; whoever finds it held spins, then naps.
+//
+// Invariants: each event adds its bits and counts the tick up under the lock, having
+// checked the generation. An operation that met EAGAIN clears bits only if generation and
+// tick are as they were when it looked: it never erases a newer edge. A task that waits
+// looks at the bits again under the lock: either it sees the event, or the event sees it.
+// A woken task goes on only when the word is not locked: by then its waker, who stored
+// the slot's state under the lock, is done with the slot and with the task.
+//
+// `spent` saves another locked instruction: a short read leaves there the tick that it
+// looked at before. While that is the tick, READABLE means nothing (crt__ready_now); the
+// next event or wait, under the lock, takes it out of the word. An event leaves nothing in
+// `spent`, so an old tick is not met again when ticks have gone round. Relaxed: a tick seen
+// with a newer word does not match it, and one not seen costs a read that is told EAGAIN.
 
 // A stream without a descriptor is such a record too, whose readiness is kept by
 // whoever is at its other end (>>streams). The operations below meet the difference
@@ -6120,7 +6140,7 @@ typedef struct crt__soft {   // begins what such a stream is made of
 
 typedef struct crt__sock {
     uint64_t ready;      // atomic
-    uint32_t lock;       // over waiters
+    uint32_t spent;      // atomic: 0, or CRT__SPENT and the tick
     uint32_t refs;       // atomic: handles
     crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
     crt_runtime *rt;
@@ -6142,6 +6162,7 @@ enum {
 };
 enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
 enum { CRT__WAIT_BITS = 0xff, CRT__GENERATION = 0x7fffff };   // 23 bits of it fit every slot
+enum { CRT__IO_LOCKED = 0x8000, CRT__SPENT = 0x10000 };
 enum {
     CRT__FOR_READ = CRT__READABLE | CRT__READ_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN,
     CRT__FOR_WRITE = CRT__WRITABLE | CRT__WRITE_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN
@@ -6151,6 +6172,44 @@ static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index)
 {
     uint32_t n = index + 64, high = 31 - (uint32_t)__builtin_clz(n);   // 64 and up: its highest bit tells the table
     return crt__atomic_load(&rt->sock_table[high - 6], CRT__ACQUIRE) + (n ^ 1u << high);
+}
+static CRT__COLD void crt__sock_lock_slow(crt__sock *s)
+{
+    for (int spins = 0;; spins++) {
+        uint64_t old = crt__atomic_load(&s->ready, CRT__RELAXED);
+        if (!(old & CRT__IO_LOCKED) &&
+            crt__atomic_cas_weak(&s->ready, &old, old | CRT__IO_LOCKED, CRT__ACQUIRE, CRT__RELAXED))
+            return;
+        if (spins < CRT__LOCK_SPINS) crt__cpu_relax();
+        else crt__nap();
+    }
+}
+static inline void crt__sock_lock(crt__sock *s)
+{
+    uint64_t old = crt__atomic_load(&s->ready, CRT__RELAXED);
+    if (CRT__UNLIKELY(old & CRT__IO_LOCKED) ||
+        CRT__UNLIKELY(!crt__atomic_cas(&s->ready, &old, old | CRT__IO_LOCKED, CRT__ACQUIRE, CRT__RELAXED)))
+        crt__sock_lock_slow(s);
+}
+// For its holder: the word; and letting go of it with a new one, in one store: whoever sees
+// a tick has synchronised with the event that made it.
+static inline uint64_t crt__sock_word(crt__sock *s) { return crt__atomic_load(&s->ready, CRT__RELAXED); }
+static inline void crt__sock_unlock_as(crt__sock *s, uint64_t word)
+{
+    crt__atomic_store(&s->ready, word & ~(uint64_t)CRT__IO_LOCKED, CRT__RELEASE);
+}
+static inline void crt__sock_unlock(crt__sock *s) { crt__sock_unlock_as(s, crt__sock_word(s)); }
+static uint32_t crt__tick_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffff; }
+// `word` without what is known to be spent.
+static inline uint64_t crt__unspent(crt__sock *s, uint64_t word)
+{
+    bool spent = crt__atomic_load(&s->spent, CRT__RELAXED) == (crt__tick_of(word) | CRT__SPENT);
+    return CRT__UNLIKELY(spent) ? word & ~(uint64_t)CRT__READABLE : word;
+}
+// What it is ready for.
+static inline uint64_t crt__ready_now(crt__sock *s)
+{
+    return crt__unspent(s, crt__atomic_load(&s->ready, CRT__ACQUIRE));
 }
 #ifndef CRT_NO_NET
 static crt__sock *crt__sock_alloc(crt_runtime *rt)
@@ -6193,6 +6252,18 @@ static void crt__sock_release(crt__sock *s)
     crt__sock_unalloc(rt, s);
     crt__rt_unref(rt);
 }
+static void crt__ready_set(crt__sock *s, uint32_t bits)
+{
+    crt__sock_lock(s);
+    crt__sock_unlock_as(s, crt__sock_word(s) | bits);
+}
+// A new generation, ready for nothing: events and waits of the old one miss from here on.
+static void crt__ready_reset(crt__sock *s)
+{
+    crt__sock_lock(s);
+    uint64_t generation = crt__atomic_load(&s->ready, CRT__RELAXED) >> 32;
+    crt__sock_unlock_as(s, (generation + 1) << 32);
+}
 // Gives a record its descriptor and watches it. On failure the record is gone.
 static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t ready, crt__sock **out)
 {
@@ -6202,11 +6273,12 @@ static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t r
     s->fd = fd;
     s->flags = s->pause_ms = 0;
     s->complained = 0;
+    crt__atomic_store(&s->spent, 0, CRT__RELAXED);
     crt__atomic_store(&s->refs, 1, CRT__RELAXED);
-    crt__atomic_add(&s->ready, (uint64_t)ready, CRT__RELEASE);   // the low bits are 0
+    crt__ready_set(s, ready);
     int e = crt__reactor_add(rt->reactor, fd, crt__sock_token(s));
     if (e) {
-        crt__atomic_and(&s->ready, ~(uint64_t)0xffffffff, CRT__RELEASE);
+        crt__ready_reset(s);
         crt__sock_release(s);
         return e;
     }
@@ -6237,12 +6309,11 @@ static void crt__sock_unlink(crt__sock *s, crt_slot *slot)
     else s->waiters = slot->next;
     if (slot->next) slot->next->prev = slot->prev;
 }
-// Wakes those who wait for any of `bits`, leaving `state` in their slots. Whoever waits
-// longest is woken first: the list begins with the newest.
-static inline void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
+// Wakes those who wait for any of `bits`, leaving `state` in their slots, and lets the lock
+// go. Whoever waits longest is woken first: the list begins with the newest.
+static inline void crt__sock_wake_unlock(crt__sock *s, uint64_t word, uint32_t bits, uint32_t state)
 {
     crt_task *ready = NULL;
-    crt__lock(&s->lock);
     for (crt_slot *slot = s->waiters, *after; slot; slot = after) {
         after = slot->next;
         if (!(slot->extra & bits & CRT__WAIT_BITS)) continue;
@@ -6253,7 +6324,7 @@ static inline void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
         task->next = ready;
         ready = task;
     }
-    crt__unlock(&s->lock);
+    crt__sock_unlock_as(s, word);
     for (crt_task *task; (task = ready);) {
         ready = task->next;
         crt__submit(task);
@@ -6263,13 +6334,16 @@ static inline void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
 {
     crt__sock *s = crt__sock_at(rt, (uint32_t)token);
-    uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE), new_;
-    do {
-        if (old >> 32 != token >> 32) return false;
-        uint64_t tick = ((old >> 16) + 1) & 0xffff;
-        new_ = (old & 0xffffffff0000ffff) | tick << 16 | ready;
-    } while (!crt__atomic_cas_weak(&s->ready, &old, new_, CRT__SEQ_CST, CRT__ACQUIRE));
-    crt__sock_wake(s, ready, CRT__WAIT_WOKEN);
+    crt__sock_lock(s);
+    uint64_t old = crt__sock_word(s);
+    if (CRT__UNLIKELY(old >> 32 != token >> 32)) {
+        crt__sock_unlock(s);
+        return false;
+    }
+    uint64_t tick = (crt__tick_of(old) + 1) & 0xffff;
+    old = crt__unspent(s, old) & 0xffffffff0000ffff;
+    crt__atomic_store(&s->spent, 0, CRT__RELAXED);
+    crt__sock_wake_unlock(s, old | tick << 16 | ready, ready, CRT__WAIT_WOKEN);
     if (CRT__UNLIKELY(crt__atomic_load(&s->child, CRT__RELAXED))) crt__process_sweep();
     return true;
 }
@@ -6291,11 +6365,10 @@ static void crt__sock_retire(crt__sock *s, bool keep)
         crt__reactor_remove(rt->reactor, s->fd);
         crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
     }
-    // A new generation: events of the old one miss from here on.
-    uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE);
-    while (!crt__atomic_cas_weak(&s->ready, &old, ((old >> 32) + 1) << 32, CRT__SEQ_CST, CRT__ACQUIRE)) {}
+    crt__ready_reset(s);
     if (!keep && !soft) crt__fd_close(s->fd);
-    crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
+    crt__sock_lock(s);
+    crt__sock_wake_unlock(s, crt__sock_word(s), ~0u, CRT__WAIT_CLOSED);
     crt__sock_release(s);
 }
 static void crt__sock_unref(crt__sock *s)
@@ -6307,8 +6380,8 @@ static void crt__sock_shutdown_all(crt_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->sock_count; i++) {
         crt__sock *s = crt__sock_at(rt, i);
-        crt__atomic_or(&s->ready, CRT__IO_SHUTDOWN, CRT__SEQ_CST);
-        crt__sock_wake(s, CRT__IO_SHUTDOWN, CRT__WAIT_WOKEN);
+        crt__sock_lock(s);
+        crt__sock_wake_unlock(s, crt__sock_word(s) | CRT__IO_SHUTDOWN, CRT__IO_SHUTDOWN, CRT__WAIT_WOKEN);
     }
 }
 #ifndef CRT_NO_NET
@@ -6317,16 +6390,28 @@ static void crt__ready_clear(crt__sock *s, uint64_t seen, uint32_t bits)
 {
     uint64_t now = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     bits &= ~(uint32_t)CRT__IO_SHUTDOWN;   // that one stays
-    while (now >> 16 == seen >> 16)
-        if (crt__atomic_cas_weak(&s->ready, &now, now & ~(uint64_t)bits, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+    while (now >> 16 == seen >> 16) {
+        if (CRT__UNLIKELY(now & CRT__IO_LOCKED)) {   // an event under way, perhaps
+            crt__sock_lock(s);
+            crt__sock_unlock(s);
+            now = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        } else if (crt__atomic_cas_weak(&s->ready, &now, now & ~(uint64_t)bits, CRT__ACQ_REL, CRT__ACQUIRE)) {
+            return;
+        }
+    }
+}
+// A read has found that the kernel has no more than it took.
+static inline void crt__ready_spend(crt__sock *s, uint64_t seen)
+{
+    crt__atomic_store(&s->spent, crt__tick_of(seen) | CRT__SPENT, CRT__RELAXED);
 }
 
 static void crt__io_cancel(crt_slot *slot)
 {
     crt__sock *s = slot->object;
-    crt__lock(&s->lock);
+    crt__sock_lock(s);
     if (slot->state == CRT__WAIT_QUEUED) crt__sock_unlink(s, slot);
-    crt__unlock(&s->lock);
+    crt__sock_unlock(s);
     slot->state = 0;
 }
 static const crt__op crt__op_read = {"read", crt__io_cancel};
@@ -6358,16 +6443,16 @@ static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t v
 static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
 {
     crt_slot *slot = cx->slot;
-    crt__lock(&s->lock);
-    uint64_t ready = crt__atomic_load(&s->ready, CRT__SEQ_CST);
+    crt__sock_lock(s);
+    uint64_t ready = crt__unspent(s, crt__atomic_load(&s->ready, CRT__RELAXED));
     uint32_t generation = (uint32_t)(ready >> 32) & CRT__GENERATION;
     if (CRT__UNLIKELY(slot->op && slot->extra >> 8 != generation)) {
-        crt__unlock(&s->lock);
+        crt__sock_unlock(s);
         slot->op = NULL;
         return CRT_ECLOSED;
     }
     if (CRT__UNLIKELY(ready & bits)) {
-        crt__unlock(&s->lock);
+        crt__sock_unlock(s);
         return 0;
     }
     crt_slot *first = s->waiters;
@@ -6378,11 +6463,11 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     if (CRT__UNLIKELY(first != NULL)) first->prev = slot;
     s->waiters = slot;
     crt__coop_return(cx);
-    crt__unlock(&s->lock);
+    crt__sock_unlock_as(s, ready);   // without what is spent
     return CRT_PENDING;
 }
 // Goes on after a wait: 0 to try again, or CRT_PENDING, CRT_ECLOSED. The slot
-// keeps its progress. The lock makes sure that the waker is done with the slot.
+// keeps its progress.
 static crt_poll crt__io_resume(crt_cx *cx)
 {
     crt_slot *slot = cx->slot;
@@ -6390,7 +6475,10 @@ static crt_poll crt__io_resume(crt_cx *cx)
     uint32_t state = crt__atomic_load(&slot->state, CRT__ACQUIRE);
     if (state == CRT__WAIT_QUEUED) return CRT_PENDING;
     if (state != 0) {
-        crt__lock_pass(&s->lock);
+        if (CRT__UNLIKELY(crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__IO_LOCKED)) {
+            crt__sock_lock(s);   // the waker is done with the slot when this has passed
+            crt__sock_unlock(s);
+        }
         slot->state = 0;
     }
     // Closed while it waited, or since it was woken: the record may be another's now.
@@ -6509,8 +6597,10 @@ static crt_poll crt__io_settle(crt__sock *s, uint32_t how, uint64_t seen, intptr
 {
     uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
     if (CRT__LIKELY(k >= 0)) {
-        if (k > 0 && (size_t)k < asked && !(how & CRT__PEEK) && !(s->flags & CRT__SOCK_WHOLE))
-            crt__ready_clear(s, seen, bit);
+        if (k > 0 && (size_t)k < asked && !(how & CRT__PEEK) && !(s->flags & CRT__SOCK_WHOLE)) {
+            if (how & CRT__OUT) crt__ready_clear(s, seen, bit);
+            else crt__ready_spend(s, seen);
+        }
         return k;
     }
     if (errno == EINTR) return CRT_EAGAIN;
@@ -6554,7 +6644,7 @@ static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
                 return end ? CRT_EEOF : (crt_poll)total;
             }
         }
-        if (CRT__LIKELY(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
+        if (CRT__LIKELY(crt__ready_now(s) & bits)) {
             r = crt__io_try(s, how, buf, n, done);
         } else {
             r = crt__io_park(cx, s, op, bits);
@@ -6609,12 +6699,13 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     size_t done = 0;
     if (CRT__UNLIKELY(!s || !buf || !n || n > UINT32_MAX)) goto general;
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
-    uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     if (slot->op) {
         if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
-        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
         if (CRT__UNLIKELY(crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__WAIT_WOKEN)) goto general;
-        if (CRT__UNLIKELY(crt__atomic_load(&s->lock, CRT__ACQUIRE) != 0)) goto general;   // see crt__lock_pass
+    }
+    uint64_t seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
+    if (slot->op) {
+        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
         n = (size_t)(slot->value >> 32);   // as it was asked for at first
         if (all) done = (size_t)(slot->value & UINT32_MAX);
     } else if (!(seen & (bits | CRT__IO_SOFT))) {
@@ -6623,7 +6714,7 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
         crt_poll parked = crt__io_park(cx, s, op, bits);
         return parked ? parked : crt__io_go_on(cx, s, op, how, buf, n, n, 0, all, CRT_EAGAIN);
     }
-    if (CRT__UNLIKELY((seen & (bit | CRT__IO_SHUTDOWN | CRT__IO_SOFT)) != bit)) goto general;
+    if (CRT__UNLIKELY((seen & (bit | CRT__IO_SHUTDOWN | CRT__IO_SOFT | CRT__IO_LOCKED)) != bit)) goto general;
     if (CRT__UNLIKELY(s->flags & (CRT__SOCK_FILE | CRT__SOCK_WHOLE))) goto general;
     cx->budget--;
     slot->state = 0;
@@ -6632,7 +6723,10 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     intptr_t k = how & CRT__OUT ? crt__sock_send(s->fd, at, asked) : crt__sock_recv(s->fd, at, asked);
     if (CRT__LIKELY(all ? k == (intptr_t)asked : k > 0)) {
         slot->op = NULL;
-        if ((size_t)k < asked) crt__ready_clear(s, seen, bit);
+        if ((size_t)k < asked) {
+            if (how & CRT__OUT) crt__ready_clear(s, seen, bit);
+            else crt__ready_spend(s, seen);
+        }
         return all ? (crt_poll)n : k;
     }
     return crt__io_go_on(cx, s, op, how, buf, n, n, done, all, crt__io_settle(s, how, seen, k, asked));
@@ -6682,7 +6776,7 @@ static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
     if (!s) return CRT_EINVAL;
     if (slot->op && (r = crt__io_resume(cx)) != 0) return r;
     if (!slot->op && !crt__coop(cx)) return CRT_PENDING;
-    if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits) &&
+    if (!(crt__ready_now(s) & bits) &&
         (r = crt__io_park(cx, s, op, bits)) != 0)
         return r;
     slot->op = NULL;
@@ -7163,7 +7257,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         return CRT_PENDING;
     }
     for (;;) {
-        if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__FOR_READ)) {
+        if (!(crt__ready_now(s) & CRT__FOR_READ)) {
             if ((r = crt__io_park(cx, s, &crt__op_accept, CRT__FOR_READ)) != 0) return r;
             continue;
         }
@@ -7977,11 +8071,11 @@ CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
     if (reasons & CRT_FD_READ) bits |= CRT__FOR_READ;
     if (reasons & CRT_FD_WRITE) bits |= CRT__FOR_WRITE;
     if (reasons & CRT_FD_PRIORITY) bits |= CRT__PRIORITY;
-    if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits) &&
+    if (!(crt__ready_now(s) & bits) &&
         (r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0)
         return r;
     slot->op = NULL;
-    uint64_t ready = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+    uint64_t ready = crt__ready_now(s);
     crt__sock_unref(s);
     if (ready & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
     return crt__fd_reasons(ready) & (reasons | CRT_FD_ERROR | CRT_FD_HANGUP);
@@ -8163,7 +8257,7 @@ static crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
     crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(cx->rt);
     if (!crt__has_time(cx->rt) || n > UINT32_MAX / CRT__TIMER_PLACES) return slot->op = NULL, CRT_EAGAIN;
-    crt__atomic_or(&s->ready, (uint64_t)CRT__WRITABLE, CRT__ACQ_REL);
+    crt__ready_set(s, CRT__WRITABLE);
     slot->op = NULL;
     slot->extra = (uint32_t)n * CRT__TIMER_PLACES;
     if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(2)), now)) return 0;
@@ -8197,7 +8291,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
     bool named = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
                  (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL);
     for (;;) {
-        if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
+        if (!(crt__ready_now(s) & bits)) {
             r = crt__io_park(cx, s, op, bits);
             slot->value = n;
             if (r != 0) return r;
@@ -8384,8 +8478,9 @@ static crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t re
     s->fd = -1;
     s->u.soft = soft;
     s->flags = s->pause_ms = 0;
+    crt__atomic_store(&s->spent, 0, CRT__RELAXED);
     crt__atomic_store(&s->refs, 1, CRT__RELAXED);
-    crt__atomic_add(&s->ready, (uint64_t)(ready | CRT__IO_SOFT), CRT__RELEASE);   // the low bits are 0
+    crt__ready_set(s, ready | CRT__IO_SOFT);
     return s;
 }
 
@@ -11053,7 +11148,10 @@ CRTDEF void crt_process_close(crt_process **at)
     if (p->kill_on_drop && !crt__process_reap(p)) kill(p->pid, SIGKILL);
     p->closed = true;   // from here on it may be swept
     crt__unlock(&crt__children.lock);
-    if (s) crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
+    if (s) {
+        crt__sock_lock(s);
+        crt__sock_wake_unlock(s, crt__sock_word(s), ~0u, CRT__WAIT_CLOSED);
+    }
     crt__process_sweep();
     if (s) crt__sock_unref(s);
     if (crt__atomic_load(&rt->ended, CRT__SEQ_CST)) crt__process_end_all(rt);

@@ -41,6 +41,7 @@
 #ifndef CRT__LOCK_SPINS
 #define CRT__LOCK_SPINS 1
 #endif
+#define crt__nap() crt__cpu_relax()
 #define CRT_ATOMICS_HEADER "model_platform.h"
 #define CRT_PLATFORM_HEADER "model_platform.h"
 #define CRT_MALLOC(size) ex_malloc(size)

@@ -25,9 +25,9 @@ static uint64_t ready_of(crt_stream *s) { return crt__atomic_load(&((crt__sock *
 static int waiters_of(crt__sock *s)
 {
     int n = 0;
-    crt__lock(&s->lock);
+    crt__sock_lock(s);
     for (crt_slot *slot = s->waiters; slot; slot = slot->next) n++;
-    crt__unlock(&s->lock);
+    crt__sock_unlock(s);
     return n;
 }
 // How many slots are parked on descriptors of this runtime.
@@ -309,12 +309,12 @@ static crt_poll word_sticky_run(void *frame, crt_cx *cx)
         crt__io_event(cx->rt, token, CRT__READABLE | CRT__READ_CLOSED);
         CHECK_EQ(crt_try_write(self->b, "abc", 3), 3);
         CHECK_EQ(crt_try_read(self->a, self->buf, sizeof self->buf), 3);
-        CHECK_EQ(ready_of(self->a) & 0xffff, CRT__WRITABLE | CRT__READ_CLOSED);
+        CHECK_EQ(crt__ready_now((crt__sock *)self->a) & 0xffff, CRT__WRITABLE | CRT__READ_CLOSED);
         // That bit was a lie; EAGAIN says so. WRITABLE is another matter.
         CHECK_EQ(crt_try_read(self->a, self->buf, sizeof self->buf), CRT_EAGAIN);
         CHECK_EQ(ready_of(self->a) & 0xffff, CRT__WRITABLE);
         // The end of the runtime is never erased.
-        crt__atomic_or(&((crt__sock *)self->a)->ready, CRT__IO_SHUTDOWN, CRT__SEQ_CST);
+        crt__ready_set((crt__sock *)self->a, CRT__IO_SHUTDOWN);
         CHECK_EQ(crt_try_read(self->a, self->buf, 1), CRT_ESHUTDOWN);
         CHECK_EQ(crt_try_write(self->a, self->buf, 1), CRT_ESHUTDOWN);
         // Not even by one who looked before it came: it counts no tick.

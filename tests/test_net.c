@@ -812,9 +812,9 @@ static void shutdown_wakes_foreign_tasks(void)
     pthread_create(&thread, NULL, parked_main, other);
     for (bool parked = false; !parked; test_pause_us(500)) {
         crt__sock *s = (crt__sock *)left_a;
-        crt__lock(&s->lock);
+        crt__sock_lock(s);
         parked = s->waiters != NULL;
-        crt__unlock(&s->lock);
+        crt__sock_unlock(s);
     }
     crt_runtime_drop(&rt);
     pthread_join(thread, NULL);

@@ -207,9 +207,9 @@ static crt_poll waiter_run(void *frame, crt_cx *cx)
 // Under the lock: whoever waits has done what it does before it parks.
 static bool somebody_waits(crt__sock *s)
 {
-    crt__lock(&s->lock);
+    crt__sock_lock(s);
     bool waits = s->waiters != NULL;
-    crt__unlock(&s->lock);
+    crt__sock_unlock(s);
     return waits;
 }
 static crt_poll waiters_run(void *frame, crt_cx *cx)
