@@ -10165,7 +10165,7 @@ static intptr_t crt__fs_stat_run(crt__call *call)
     if (e) return -errno;
     c->st.size = (uint64_t)st.st_size;
     c->st.ino = st.st_ino;
-    c->st.dev = st.st_dev;
+    c->st.dev = (uint64_t)st.st_dev;
     c->st.nlink = st.st_nlink;
     c->st.allocated = (uint64_t)st.st_blocks * 512;
     c->st.atime_ns = crt__ns(st.CRT__ST_TIME(a));
