@@ -30,6 +30,9 @@ static int open_descriptors(void)
     if (!d) return -1;
     while (readdir(d)) n++;
     closedir(d);
+#ifdef KQUEUE_SHIM_SYS_EVENT_H
+    n -= kqueue_shim_descriptors();
+#endif
     return n;
 }
 // Any child at all, a zombie too?
