@@ -2694,14 +2694,17 @@ typedef struct crt__cache {
 } crt__cache;
 
 struct crt__worker {
+    // what thieves read
     crt_runtime *rt;
+    crt__ring *ring;          // multi-thread
     uint32_t index;
     uint32_t park;            // atomic futex word: see >>scheduler
+    char pad[CRT__CACHE_LINE];
+    // the owner's, as a rule
     uint32_t tick;            // atomic: grows with each task polled
     uint32_t lifo_polls;      // LIFO polls in a row
     crt_task *lifo;           // atomic: woken by the task that runs
     crt_task *running;        // atomic: for the dump and the monitor
-    crt__ring *ring;          // multi-thread
     crt__list fifo;           // current thread; pinned tasks on both
     crt__list deferred;       // yielded: run after the drivers
     crt__inject *inbox;       // pinned tasks woken elsewhere; multi-thread
@@ -2723,16 +2726,19 @@ struct crt__worker {
     uint64_t spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
     uint64_t local_schedules, forced_yields, busy_ns, thread_id;
     crt__thread thread;
+    char last_pad[CRT__CACHE_LINE];   // before the next worker
 };
 
 typedef struct crt__reactor crt__reactor;   // the platform header defines it
 
 // Workers that are not parked, and of those the ones that look for work.
 typedef struct crt__idle {
+    char pad[CRT__CACHE_LINE];
     uint32_t word;     // atomic: unparked << 16 | searching
     uint32_t lock;     // over sleepers and worker.sleeping
     uint32_t *sleepers;   // stack of worker numbers
     uint32_t count;       // atomic for readers
+    char last_pad[CRT__CACHE_LINE];
 } crt__idle;
 
 typedef struct crt__pool {
@@ -2764,11 +2770,13 @@ struct crt_runtime {
     uint32_t threads_running; // atomic futex word: threads started for workers
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
+    char inject_pad[CRT__CACHE_LINE];
     crt__inject inject;
     crt__inject urgent, background;   // tasks with a priority
     crt__idle idle;
     // drivers
     uint32_t driver_lock;     // atomic: 1 while a worker is inside
+    char driver_pad[CRT__CACHE_LINE];
     uint32_t monitor_asleep;  // atomic: it waits without a limit
     int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
     uint32_t driver_parked;   // atomic: that worker waits
