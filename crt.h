@@ -4100,6 +4100,12 @@ static uint32_t crt__wheels_serve_all(crt_runtime *rt)
     }
     return fired;
 }
+static bool crt__wheels_any(crt_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (crt__atomic_load(&rt->workers[i].wheel.next, CRT__RELAXED) != UINT64_MAX) return true;
+    return false;
+}
 // The earliest event of all wheels, as an instant; CRT_FOREVER if there is none.
 static crt_instant crt__wheels_next(crt_runtime *rt)
 {
@@ -4967,15 +4973,18 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
 static bool crt__driver_enter(crt_runtime *rt) { return crt__try_lock(&rt->driver_lock); }
 static void crt__driver_leave(crt_runtime *rt) { crt__unlock(&rt->driver_lock); }
 
+static bool crt__driver_watches(crt_runtime *rt)
+{
+    return crt__atomic_load(&rt->fd_registered, CRT__RELAXED) !=
+           crt__atomic_load(&rt->fd_deregistered, CRT__RELAXED);
+}
 // Waits for events at most timeout_ns, then for timers; inside the driver.
 static int crt__driver_turn(crt_runtime *rt, int64_t timeout_ns)
 {
     int n = 0;
-    // Looking without waiting is free while no descriptor is watched.
-    bool watching = crt__atomic_load(&rt->fd_registered, CRT__RELAXED) !=
-                    crt__atomic_load(&rt->fd_deregistered, CRT__RELAXED);
     if (rt->reactor) {
-        if (timeout_ns != 0 || watching) n = crt__reactor_wait(rt->reactor, rt, timeout_ns);
+        // Looking without waiting is free while no descriptor is watched.
+        if (timeout_ns != 0 || crt__driver_watches(rt)) n = crt__reactor_wait(rt->reactor, rt, timeout_ns);
     } else if (timeout_ns != 0) {
         crt__futex_wait(&rt->no_io_futex, 0, timeout_ns);
         crt__atomic_store(&rt->no_io_futex, 0, CRT__SEQ_CST);
@@ -4994,17 +5003,20 @@ static int crt__drivers_poll(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
     int n = 0;
-    bool entered = crt__driver_enter(rt);
+    // Nothing can be found there without a descriptor and a timer: leave its lock alone.
+    bool empty = !crt__driver_watches(rt) && !crt__wheels_any(rt);
+    bool entered = !empty && crt__driver_enter(rt);
     if (entered) {
         n = crt__driver_turn(rt, 0);
         crt__driver_leave(rt);
     } else if (crt__atomic_load(&w->wheel.next, CRT__RELAXED) != UINT64_MAX) {
         n = (int)crt__wheel_serve(rt, &w->wheel, crt__rt_now(rt));
     }
+    bool several = w->deferred.head && w->deferred.head != w->deferred.tail;
     crt__release_deferred(w);
     // If we got in, nobody waits there. A worker that wanted to, while we were in,
     // has gone to sleep outside; before the next long poll it must take our place.
-    if (w->ring && rt->worker_count > 1 && (n || entered)) crt__notify_one(rt);
+    if (w->ring && rt->worker_count > 1 && (n || entered || several)) crt__notify_one(rt);
     return n;
 }
 
@@ -5269,12 +5281,14 @@ static void crt__worker_loop(crt__worker *w)
     crt_runtime *rt = w->rt;
     crt_cx cx;
     bool from_lifo, aborted = false;
-    uint32_t since = 0;
+    uint32_t since = 0, yielded = 0;
     crt__enter(rt, w, &cx);
     while (!crt__stopping(rt)) {
         crt__worker_maintain(w, &aborted);
         crt_task *t = crt__next_task(w, &from_lifo);
-        if (!t) t = crt__steal(w);
+        // With tasks of its own that only yielded a worker looks around now and then:
+        // looking takes cache lines away from whom it looks at.
+        if (!t && (!w->deferred.head || ++yielded % 8 == 0)) t = crt__steal(w);
         if (!t) t = crt__inject_pop(&rt->background);
         if (!t) {
             if (aborted && crt__alive(rt) == 0) break;
