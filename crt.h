@@ -12979,29 +12979,53 @@ CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *use
 
 // --- broadcast: a ring under one lock
 // Value number i lies at i mod capacity; a receiver remembers the number it wants
-// next. `left[i]` counts the receivers that have yet to see it: with the last of them
-// the value is released, or when the ring comes round to its place.
+// next. With callbacks `left[i]` counts the receivers that have yet to see it: with the
+// last of them the value is released, or when the ring comes round to its place.
+// Without callbacks a receiver copies several values while it has the lock, and hands
+// them out without it; none counts as seen before it is handed out.
+//
+//     receiver     next                copied
+//                   v                    v
+//     copies       [x x x x x x x x x x x]        each x also in the ring, at first
+//
+// Invariant: a value is overwritten only when every receiver has been given it (below
+// `seen`) or none may take it from its copies any more (below `lost`: ask the ring,
+// under the lock). `seen` is a lower bound of all `next`, which only grow: the sender
+// looks at the receivers when the bound does not do. That somebody lags is told half a
+// ring in advance, so that it need not look again at each value.
+//   Orders: none is needed. `next` and `lost` are numbers that publish nothing, and
+//   copies are the receiver's own. A receiver that hands out a copy while it is
+//   overwritten in the ring received before that send; a send that happened before is
+//   seen in `lost`, and a receipt that happened before in `next`, by coherence.
 
 typedef struct crt__broadcast {
-    crt__waitq q;             // waiting receivers; its lock guards the rest
-    crt__waitq closing;       // senders that wait for the last receiver to go
-    uint32_t senders;         // atomic
-    uint32_t receivers, idle; // atomic for readers; idle: 1 while there is none
-    uint32_t refs;            // atomic
     size_t size;
-    uint64_t mask, tail;      // capacity - 1; the number of the next value
+    uint64_t mask;            // capacity - 1
+    uint64_t lost;            // atomic, written under the lock
+    uint32_t ahead, counted;  // values that a receiver may copy; are there callbacks?
     crt_elem_ops ops;
     uint32_t *left;           // after the data
+    uint32_t senders, refs;   // atomic
+    char pad[CRT__CACHE_LINE];   // what follows is written at each send
+    crt__waitq q;             // waiting receivers; its lock guards the rest
+    crt__waitq closing;       // senders that wait for the last receiver to go
+    uint64_t tail, seen;      // the number of the next value
+    crt_broadcast_rx *first;
+    uint32_t receivers, idle; // atomic for readers; idle: 1 while there is none
     max_align_t data[];
 } crt__broadcast;
 struct crt_broadcast_rx {
     crt__broadcast *c;
-    uint64_t next;
+    uint64_t next;            // atomic, written by the receiver
+    uint64_t copied;          // the receiver's
+    crt_broadcast_rx *after, **before;   // among the channel's; under its lock
+    max_align_t copies[];     // value i at i mod `ahead`
 };
+enum { CRT__BROADCAST_AHEAD = 32, CRT__BROADCAST_AHEAD_BYTES = 256 };
 
 CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx **tx)
 {
-    size_t n = 1;
+    size_t n = 1, ahead = CRT__BROADCAST_AHEAD;
     *tx = NULL;
     if (!capacity || capacity > SIZE_MAX / 4 || elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
     while (n < capacity) n *= 2;
@@ -13011,6 +13035,8 @@ CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx
     crt__broadcast *c = CRT_MALLOC(sizeof *c + data + n * sizeof(uint32_t));
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
+    while (ahead && (ahead > n || ahead * elem_size > CRT__BROADCAST_AHEAD_BYTES)) ahead /= 2;
+    c->ahead = (uint32_t)ahead;
     c->size = elem_size;
     c->mask = n - 1;
     c->senders = 1;
@@ -13036,17 +13062,22 @@ static void crt__broadcast_unref(crt__broadcast *c)
 // One receiver fewer has to see value n.
 static void crt__broadcast_seen(crt__broadcast *c, uint64_t n)
 {
+    if (!c->counted) return;
     uint32_t *left = &c->left[n & c->mask];
     if (--*left == 0 && c->ops.drop) c->ops.drop(crt__broadcast_at(c, n), c->ops.user);
 }
 static int crt__broadcast_join(crt__broadcast *c, crt_broadcast_rx **rx)
 {
-    crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r);
+    crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r + c->ahead * c->size);
     if (!r) return CRT_ENOMEM;
     crt__atomic_add(&c->refs, 1, CRT__RELAXED);
     crt__lock(&c->q.lock);
     r->c = c;
-    r->next = c->tail;
+    r->next = r->copied = c->tail;
+    r->after = c->first;
+    r->before = &c->first;
+    if (r->after) r->after->before = &r->after;
+    c->first = r;
     crt__atomic_store(&c->receivers, c->receivers + 1, CRT__RELEASE);
     crt__atomic_store(&c->idle, 0, CRT__RELEASE);
     crt__unlock(&c->q.lock);
@@ -13060,6 +13091,22 @@ CRTDEF int crt_broadcast_resubscribe(const crt_broadcast_rx *of, crt_broadcast_r
 {
     return crt__broadcast_join(of->c, rx);
 }
+// The value that every receiver has been given all before; under the lock.
+static uint64_t crt__broadcast_all_seen(const crt__broadcast *c)
+{
+    uint64_t all = c->tail;
+    for (crt_broadcast_rx *r = c->first; r; r = r->after) all = crt__min(all, crt__atomic_load(&r->next, CRT__RELAXED));
+    return all;
+}
+// The oldest value is about to be overwritten; under the lock.
+static void crt__broadcast_overwrite(crt__broadcast *c)
+{
+    uint64_t oldest = c->tail - (c->mask + 1);
+    if (oldest < c->seen || oldest < c->lost) return;
+    c->seen = crt__broadcast_all_seen(c);
+    if (oldest < c->seen) return;
+    crt__atomic_store(&c->lost, oldest + 1 + (c->mask + 1) / 2, CRT__RELAXED);
+}
 CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
 {
     crt__broadcast *c = (crt__broadcast *)tx;
@@ -13068,11 +13115,15 @@ CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
     crt__lock(&c->q.lock);
     uint32_t n = c->receivers;
     if (n) {
-        uint32_t *left = &c->left[c->tail & c->mask];
         void *at = crt__broadcast_at(c, c->tail);
-        if (*left && c->ops.drop) c->ops.drop(at, c->ops.user);   // somebody lags behind
+        if (c->counted) {
+            uint32_t *left = &c->left[c->tail & c->mask];
+            if (*left && c->ops.drop) c->ops.drop(at, c->ops.user);   // somebody lags behind
+            *left = n;
+        } else if (c->tail > c->mask) {
+            crt__broadcast_overwrite(c);
+        }
         crt__copy(at, elem, c->size);
-        *left = n;
         c->tail++;
         crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     }
@@ -13103,7 +13154,10 @@ CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
     *rx = NULL;
     crt__broadcast *c = r->c;
     crt__lock(&c->q.lock);
-    for (uint64_t i = crt__max(r->next, crt__broadcast_oldest(c)); i < c->tail; i++) crt__broadcast_seen(c, i);
+    if (c->counted)
+        for (uint64_t i = crt__max(r->next, crt__broadcast_oldest(c)); i < c->tail; i++) crt__broadcast_seen(c, i);
+    *r->before = r->after;
+    if (r->after) r->after->before = r->before;
     crt__atomic_store(&c->receivers, c->receivers - 1, CRT__RELEASE);
     bool last = c->receivers == 0;
     if (last) crt__atomic_store(&c->idle, 1, CRT__RELEASE);
@@ -13112,25 +13166,53 @@ CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
     crt__broadcast_unref(c);
     CRT_FREE(r);
 }
+// The next value from the receiver's own copies; or false: ask the ring.
+static inline bool crt__broadcast_hand_out(crt_broadcast_rx *r, void *elem)
+{
+    crt__broadcast *c = r->c;
+    uint64_t n = r->next;
+    if (n == r->copied || n < crt__atomic_load(&c->lost, CRT__RELAXED)) return false;
+    crt__copy(elem, (char *)r->copies + (size_t)(n & (c->ahead - 1)) * c->size, c->size);
+    crt__atomic_store(&r->next, n + 1, CRT__RELAXED);
+    return true;
+}
+// Copies what follows; under the lock.
+static void crt__broadcast_copy_ahead(crt_broadcast_rx *r)
+{
+    crt__broadcast *c = r->c;
+    uint64_t end = crt__min(c->tail, r->next + c->ahead);
+    r->copied = r->next;
+    for (size_t n; r->copied < end; r->copied += n) {   // in pieces: both rings may come round
+        size_t to = (size_t)(r->copied & (c->ahead - 1)), from = (size_t)(r->copied & c->mask);
+        n = crt__min((size_t)(end - r->copied), c->ahead - to);
+        n = crt__min(n, (size_t)(c->mask + 1) - from);
+        crt__copy((char *)r->copies + to * c->size, (char *)c->data + from * c->size, n * c->size);
+    }
+}
 // Under the lock: 0, CRT_ELAGGED, CRT_EEMPTY, CRT_ECLOSED.
 static int crt__broadcast_take(crt_broadcast_rx *r, void *elem, uint64_t *lagged)
 {
     crt__broadcast *c = r->c;
-    if (r->next == c->tail) return crt__atomic_load(&c->senders, CRT__ACQUIRE) ? CRT_EEMPTY : CRT_ECLOSED;
-    uint64_t oldest = crt__broadcast_oldest(c);
-    if (r->next < oldest) {
-        if (lagged) *lagged = oldest - r->next;
-        r->next = oldest;
+    uint64_t n = r->next, oldest = crt__broadcast_oldest(c);
+    if (n == c->tail) return crt__atomic_load(&c->senders, CRT__ACQUIRE) ? CRT_EEMPTY : CRT_ECLOSED;
+    if (n < oldest) {
+        if (lagged) *lagged = oldest - n;
+        crt__atomic_store(&r->next, oldest, CRT__RELAXED);
+        r->copied = oldest;
         return CRT_ELAGGED;
     }
-    crt__copy(elem, crt__broadcast_at(c, r->next), c->size);
+    crt__copy(elem, crt__broadcast_at(c, n), c->size);
     if (c->ops.clone) c->ops.clone(elem, c->ops.user);
-    crt__broadcast_seen(c, r->next++);
+    crt__broadcast_seen(c, n);
+    crt__atomic_store(&r->next, n + 1, CRT__RELAXED);
+    if (c->counted || !c->ahead) r->copied = n + 1;
+    else crt__broadcast_copy_ahead(r);
     return 0;
 }
 CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
 {
     if (!rx) return CRT_EINVAL;
+    if (crt__broadcast_hand_out(rx, elem)) return 0;
     crt__lock(&rx->c->q.lock);
     int r = crt__broadcast_take(rx, elem, lagged);
     crt__unlock(&rx->c->q.lock);
@@ -13143,6 +13225,7 @@ CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem,
     crt__waitq *q = &rx->c->q;
     crt_poll r = crt__waitq_enter(cx, &crt__op_broadcast, q, q);
     if (r < 0) return r;
+    if (crt__broadcast_hand_out(rx, elem)) return 0;
     crt__lock(&q->lock);
     r = crt__broadcast_take(rx, elem, lagged);
     if (r == CRT_EEMPTY) {
@@ -13179,13 +13262,7 @@ CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx)
 {
     crt__broadcast *c = (crt__broadcast *)(uintptr_t)tx;
     crt__lock(&c->q.lock);
-    // Who has seen a value has seen those before it: look for the border by halves.
-    uint64_t first = crt__broadcast_oldest(c), end = c->tail;
-    while (first < end) {
-        uint64_t middle = first + (end - first) / 2;
-        if (c->left[middle & c->mask]) end = middle;
-        else first = middle + 1;
-    }
+    uint64_t first = crt__max(crt__broadcast_all_seen(c), crt__broadcast_oldest(c));
     size_t n = (size_t)(c->tail - first);
     crt__unlock(&c->q.lock);
     return n;
@@ -13193,7 +13270,7 @@ CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx)
 CRTDEF size_t crt_broadcast_rx_len(const crt_broadcast_rx *rx)
 {
     crt__lock(&rx->c->q.lock);
-    size_t n = (size_t)(rx->c->tail - rx->next);
+    size_t n = (size_t)(rx->c->tail - crt__atomic_load(&rx->next, CRT__RELAXED));
     crt__unlock(&rx->c->q.lock);
     return n;
 }
@@ -13222,6 +13299,7 @@ CRTDEF void crt_broadcast_set_ops(crt_broadcast_tx *tx, const crt_elem_ops *ops)
     crt__broadcast *c = (crt__broadcast *)tx;
     crt__lock(&c->q.lock);
     c->ops = *ops;
+    c->counted = ops->clone || ops->drop;
     crt__unlock(&c->q.lock);
 }
 
