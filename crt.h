@@ -12463,57 +12463,78 @@ CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx)
 }
 
 // --- mpsc: a queue of blocks
-// Senders append under a lock; the receiver takes without it. Two counters say it
-// all: `sent`, stored with release after the element is in place, and `taken`, which
-// the receiver counts up by one read-modify-write.
+// A sender claims the place of its element by one CAS on `tail`, writes it there and
+// marks it ready; the receiver takes what is ready, and counts `taken` up. So a message
+// costs two read-modify-writes (one if unbounded), and no lock that somebody may hold.
 //
-//     first (receiver)                      last (senders, under lock)
+//     first (receiver)                      last
 //       v                                     v
-//     [. . x x] -> [x x x x] -> ... -> [x x x .]       room = capacity - (sent -
-//          ^ taken                          ^ sent              taken) - reserved
+//     [. . r r] -> [r r r r] -> ... -> [r c r .]       room = capacity - (tail -
+//          ^ taken                           ^ tail            taken) - reserved
+//
+// What is rare is done under the lock: the first element of each block, waiting for room,
+// permits, the end. SLOW in `tail` says so: while it is set only the holder of the lock
+// claims. Invariants:
+//  * SLOW is set and cleared under the lock. It stays set while a sender waits (nobody
+//    overtakes) and once the channel is closed.
+//  * Without the lock a sender claims place n only if SLOW is clear, n is not the first
+//    of a block, and there is room by `taken_seen` (an old one is too low at worst) and by
+//    `reserved`. That grows only while SLOW is set, and SLOW is then not cleared before
+//    the count of tail has changed (`raised`): who read tail first, then reserved, and
+//    finds tail unchanged in the end has seen no less than there is.
+//  * `last` changes under the lock, when n is the first of a block. Who claims n read
+//    `last` while tail was n already, and still is: it is the block of n.
+//  * The receiver sets PARKED under the lock, by a CAS which fails if anything was claimed.
+//    The sender whose claim clears it wakes the receiver, through the lock.
+// Orders: an element is published by `ready` (release, acquire). A claim is an acquire, for
+// what the holder of the lock wrote before it moved tail or cleared SLOW, and a release:
+// `last` was read before it, so a holder that sees the claim changes `last` after that.
 //
 // Bit 0 of `taken` says that a sender waits. A sender sets it by a read-modify-
 // write and looks again before it queues; the receiver sees it in the very
 // operation that makes room: on one word, no order is left to chance. Room that
-// is made while senders wait goes to them in order (`reserved`), and nobody
-// overtakes them. Each side looks at the other's counter only when what it last saw
-// does not do: the cache line travels once for many elements. Of a waiting sender:
+// is made while senders wait goes to them in order (`reserved`). Of a waiting sender:
 // slot.extra = permits asked for, slot.value = permits still missing (only the head of
 // the queue has collected any).
 
+enum { CRT__BLOCK = 32, CRT__SPARE_BLOCKS = 1 };
+enum { CRT__MPSC_PARKED = 1, CRT__MPSC_SLOW = 2, CRT__MPSC_ONE = 4 };
+
 typedef struct crt__block {
-    struct crt__block *next;
+    struct crt__block *next;     // atomic
+    uint8_t ready[CRT__BLOCK];   // atomic
     max_align_t data[];
 } crt__block;
 
 typedef struct crt__mpsc {
-    crt__waitq q;            // waiting senders; its lock guards what follows
-    uint32_t closed;         // atomic for readers: the receiver takes no more
-    uint32_t spares;
     size_t size, capacity;   // capacity 0: unbounded
     size_t block_mask;       // elements of a block - 1, a power of two less one
-    size_t reserved;
-    uint64_t taken_seen;     // `taken` as senders last had to look at it
-    uint64_t sent;           // atomic
-    crt__block *last, *spare;
-    crt_slot *receiver;      // parked
-    crt__waitq closing;      // senders that wait for it to close
     void (*drop)(void *elem, void *user);
     void *drop_user;
     uint32_t refs, senders;  // atomic
-    uint32_t weak, unused;   // atomic
-    char pad[CRT__CACHE_LINE];
+    uint32_t weak, spares;   // weak: atomic
+    crt__waitq q;            // waiting senders; its lock guards what is not atomic
+    crt__block *spare;
+    crt_slot *receiver;      // parked
+    crt__waitq closing;      // senders that wait for it to close
+    uint32_t closed;         // atomic for readers: the receiver takes no more
+    bool raised;             // reserved grew, and nothing was claimed since
+    char senders_pad[CRT__CACHE_LINE];
+    uint64_t tail;           // atomic: elements claimed x ONE | SLOW | PARKED
+    uint64_t taken_seen;     // atomic: the count of `taken` as a sender last had to look at it
+    size_t reserved;         // atomic, changed under the lock
+    crt__block *last;        // atomic
+    char receiver_pad[CRT__CACHE_LINE];
     uint64_t taken;          // atomic: 2 x count | somebody waits to send
-    crt__block *first;       // the receiver's
-    uint64_t sent_seen;      // the receiver's: `sent` as it last had to look at it
+    crt__block *first;       // atomic; the receiver's once something was sent
 } crt__mpsc;
 
-enum { CRT__SPARE_BLOCKS = 1 };
-
-static size_t crt__mpsc_room(crt__mpsc *c, uint64_t taken)
+static uint64_t crt__mpsc_sent(const crt__mpsc *c) { return crt__atomic_load(&c->tail, CRT__ACQUIRE) / CRT__MPSC_ONE; }
+static uint64_t crt__mpsc_taken(const crt__mpsc *c) { return crt__atomic_load(&c->taken, CRT__RELAXED) / 2; }
+static size_t crt__mpsc_room(const crt__mpsc *c, uint64_t taken)
 {
     if (!c->capacity) return SIZE_MAX;
-    size_t used = (size_t)(c->sent - taken / 2) + c->reserved;
+    size_t used = (size_t)(crt__mpsc_sent(c) - taken / 2) + c->reserved;
     return used < c->capacity ? c->capacity - used : 0;
 }
 static size_t crt__mpsc_block_bytes(const crt__mpsc *c) { return sizeof(crt__block) + (c->block_mask + 1) * c->size; }
@@ -12527,7 +12548,7 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
     c->size = elem_size;
-    c->block_mask = 31;
+    c->block_mask = CRT__BLOCK - 1;
     while (c->block_mask && (c->block_mask + 1) * elem_size > 4096) c->block_mask >>= 1;
     c->capacity = capacity;
     c->refs = 2;
@@ -12536,17 +12557,48 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
     *rx = (crt_mpsc_rx *)c;
     return 0;
 }
+// The lock, and with it the right to claim.
+static void crt__mpsc_enter(crt__mpsc *c)
+{
+    crt__lock(&c->q.lock);
+    if (crt__atomic_load(&c->tail, CRT__ACQUIRE) & CRT__MPSC_SLOW) return;
+    crt__atomic_or(&c->tail, (uint64_t)CRT__MPSC_SLOW, CRT__ACQ_REL);
+    c->raised = false;
+}
+// Lets go of the lock, and of the right to claim unless it has to be asked for.
+static void crt__mpsc_leave(crt__mpsc *c)
+{
+    bool slow = (crt__atomic_load(&c->tail, CRT__RELAXED) & CRT__MPSC_SLOW) != 0;
+    if (slow && !c->q.head && !c->raised && !c->closed)
+        crt__atomic_and(&c->tail, ~(uint64_t)CRT__MPSC_SLOW, CRT__RELEASE);
+    crt__unlock(&c->q.lock);
+}
+// Under the lock.
+static void crt__mpsc_unpark(crt__mpsc *c)
+{
+    c->receiver = NULL;
+    if (crt__atomic_load(&c->tail, CRT__RELAXED) & CRT__MPSC_PARKED)
+        crt__atomic_and(&c->tail, ~(uint64_t)CRT__MPSC_PARKED, CRT__RELAXED);
+}
 static void crt__mpsc_wake_receiver(crt__mpsc *c, crt__list *ready)
 {
     crt_slot *r = c->receiver;
     if (!r) return;
     crt_task *task = r->task;
-    c->receiver = NULL;
+    crt__mpsc_unpark(c);
     crt__atomic_store(&r->state, CRT__SLOT_GRANTED, CRT__RELEASE);
     crt__wake_into(ready, task);
 }
+static void crt__mpsc_wake_now(crt__mpsc *c)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    crt__mpsc_wake_receiver(c, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
 // The block for what is sent next; under the lock. False: no memory.
-static bool crt__mpsc_add_block(crt__mpsc *c)
+static bool crt__mpsc_add_block(crt__mpsc *c, bool first)
 {
     crt__block *b = c->spare;
     if (b) {
@@ -12556,20 +12608,62 @@ static bool crt__mpsc_add_block(crt__mpsc *c)
         return false;
     }
     b->next = NULL;
-    if (c->sent) c->last->next = b;
-    else c->first = b;
-    c->last = b;
+    memset(b->ready, 0, sizeof b->ready);
+    crt__block *before = crt__atomic_load(&c->last, CRT__RELAXED);
+    if (first) crt__atomic_store(&c->first, b, CRT__RELEASE);
+    else crt__atomic_store(&before->next, b, CRT__RELEASE);
+    crt__atomic_store(&c->last, b, CRT__RELAXED);   // published with tail
     return true;
 }
-// Appends under the lock. False: no memory for a block.
-static inline bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
+static inline void crt__mpsc_put(crt__mpsc *c, crt__block *b, size_t i, const void *elem)
 {
-    size_t i = (size_t)c->sent & c->block_mask;
-    if (i == 0 && !crt__mpsc_add_block(c)) return false;
-    crt__copy((char *)c->last->data + i * c->size, elem, c->size);
-    crt__atomic_store(&c->sent, c->sent + 1, CRT__RELEASE);
-    if (c->receiver) crt__mpsc_wake_receiver(c, ready);
+    crt__copy((char *)b->data + i * c->size, elem, c->size);
+    crt__atomic_store(&b->ready[i], 1, CRT__RELEASE);
+}
+// Appends, with the right to claim. False: no memory for a block.
+static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
+{
+    uint64_t word = crt__atomic_load(&c->tail, CRT__RELAXED), n = word / CRT__MPSC_ONE;
+    size_t i = (size_t)n & c->block_mask;
+    if (i == 0 && !crt__mpsc_add_block(c, n == 0)) return false;
+    crt__mpsc_put(c, crt__atomic_load(&c->last, CRT__RELAXED), i, elem);
+    crt__atomic_store(&c->tail, word + CRT__MPSC_ONE, CRT__RELEASE);   // nobody else changes it now
+    c->raised = false;
+    crt__mpsc_wake_receiver(c, ready);
     return true;
+}
+// Sends without the lock, as a rule. False: it has to be asked.
+static inline bool crt__mpsc_send_now(crt__mpsc *c, const void *elem)
+{
+    uint64_t word = crt__atomic_load(&c->tail, CRT__ACQUIRE), n;
+    crt__block *last;
+    do {
+        n = word / CRT__MPSC_ONE;
+        if ((word & CRT__MPSC_SLOW) || !(n & c->block_mask)) return false;
+        if (c->capacity) {
+            size_t reserved = crt__atomic_load(&c->reserved, CRT__RELAXED);
+            if (n - crt__atomic_load(&c->taken_seen, CRT__RELAXED) + reserved >= c->capacity) {
+                uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2;
+                if (n - taken + reserved >= c->capacity) return false;
+                crt__atomic_store(&c->taken_seen, taken, CRT__RELAXED);
+            }
+        }
+        last = crt__atomic_load(&c->last, CRT__RELAXED);
+    } while (!crt__atomic_cas_weak(&c->tail, &word, (word + CRT__MPSC_ONE) & ~(uint64_t)CRT__MPSC_PARKED,
+                                   CRT__ACQ_REL, CRT__ACQUIRE));
+    crt__mpsc_put(c, last, (size_t)n & c->block_mask, elem);
+    if (word & CRT__MPSC_PARKED) crt__mpsc_wake_now(c);
+    return true;
+}
+// Permits, under the lock; more of them only with the right to claim.
+static void crt__mpsc_reserved_add(crt__mpsc *c, size_t n)
+{
+    crt__atomic_store(&c->reserved, c->reserved + n, CRT__RELAXED);
+    if (n) c->raised = true;
+}
+static void crt__mpsc_reserved_sub(crt__mpsc *c, size_t n)
+{
+    crt__atomic_store(&c->reserved, c->reserved - n, CRT__RELAXED);
 }
 // Hands room to the senders that wait; under the lock.
 static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
@@ -12578,21 +12672,19 @@ static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
     for (crt_slot *head; room && (head = c->q.head);) {
         size_t take = crt__min(room, (size_t)head->value);
         room -= take;
-        c->reserved += take;
+        crt__mpsc_reserved_add(c, take);
         head->value -= take;
         if (!head->value) crt__waitq_grant(&c->q, head, CRT__SLOT_GRANTED, ready);
     }
     if (!c->q.head) crt__atomic_and(&c->taken, ~(uint64_t)1, CRT__ACQ_REL);
 }
-// May n elements be sent at once? Under the lock: 0, CRT_ECLOSED, CRT_EFULL.
-static inline int crt__mpsc_permit(crt__mpsc *c, size_t n)
+// May n elements be sent at once? With the right to claim: 0, CRT_ECLOSED, CRT_EFULL.
+static int crt__mpsc_permit(crt__mpsc *c, size_t n)
 {
     if (c->closed) return CRT_ECLOSED;
     if (!n) return 0;
     if (c->q.head) return CRT_EFULL;
-    if (CRT__LIKELY(crt__mpsc_room(c, c->taken_seen) >= n)) return 0;
-    c->taken_seen = crt__atomic_load(&c->taken, CRT__ACQUIRE);
-    return crt__mpsc_room(c, c->taken_seen) >= n ? 0 : CRT_EFULL;
+    return crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE)) >= n ? 0 : CRT_EFULL;
 }
 // Nothing is there: is it over? Under the lock.
 static bool crt__mpsc_over(crt__mpsc *c)
@@ -12602,7 +12694,7 @@ static bool crt__mpsc_over(crt__mpsc *c)
 // Permits go back; the receiver may be waiting for the last of them.
 static void crt__mpsc_give_back(crt__mpsc *c, size_t n, crt__list *ready)
 {
-    c->reserved -= n;
+    crt__mpsc_reserved_sub(c, n);
     crt__mpsc_serve(c, ready);
     if (crt__mpsc_over(c)) crt__mpsc_wake_receiver(c, ready);
 }
@@ -12613,13 +12705,13 @@ static void crt__op_send_cancel(crt_slot *slot)
     crt__lock(&c->q.lock);
     if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&c->q, slot);
     if (slot->state != CRT__SLOT_CLOSED) crt__mpsc_give_back(c, slot->extra - (size_t)slot->value, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
 static const crt__op crt__op_send = {"mpsc send", crt__op_send_cancel};
 
-// Waits for room for n. 0: the lock is held, and the room may be used at once
-// (*reserved: it is counted already). Otherwise the lock is free.
+// Waits for room for n. 0: the lock is held, with the right to claim, and the room may be
+// used at once (*reserved: it is counted already). Otherwise the lock is free.
 static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *reserved)
 {
     crt_slot *slot = cx->slot;
@@ -12628,7 +12720,7 @@ static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *re
     if (!crt__leaf(cx, &crt__op_send, c)) return CRT_UNWIND;
     uint32_t state = slot->op ? crt__atomic_load(&slot->state, CRT__ACQUIRE) : 0;
     if (state == CRT__SLOT_QUEUED || !crt__coop(cx)) return CRT_PENDING;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     slot->op = NULL;
     if (state == CRT__SLOT_GRANTED) return *reserved = true, 0;
     int r = state ? CRT_ECLOSED : crt__mpsc_permit(c, n);
@@ -12638,23 +12730,22 @@ static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *re
         uint64_t taken = crt__atomic_or(&c->taken, 1, CRT__ACQ_REL);
         size_t take = c->q.head ? 0 : crt__min(crt__mpsc_room(c, taken), n);
         if (take == n) return 0;   // the bit stays: the receiver's next look clears it
-        c->reserved += take;
+        crt__mpsc_reserved_add(c, take);
         slot->extra = (uint32_t)n;
         slot->value = n - take;
         crt__waitq_park(cx, &crt__op_send, c, &c->q);
-        crt__unlock(&c->q.lock);
-        return CRT_PENDING;
+        r = (int)CRT_PENDING;
     }
-    if (r) crt__unlock(&c->q.lock);
+    if (r) crt__mpsc_leave(c);
     return r;
 }
 static int crt__mpsc_send_locked(crt__mpsc *c, const void *elem, bool reserved)
 {
     crt__list ready = {NULL, NULL};
     bool ok = crt__mpsc_append(c, elem, &ready);
-    if (reserved && ok) c->reserved--;
+    if (reserved && ok) crt__mpsc_reserved_sub(c, 1);
     else if (reserved) crt__mpsc_give_back(c, 1, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
     return ok ? 0 : CRT_ENOMEM;
 }
@@ -12664,9 +12755,7 @@ CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
     bool reserved;
     if (CRT__LIKELY(c && !cx->slot->op && !cx->unwind)) {   // there is room, as a rule
         if (!crt__coop(cx)) return CRT_PENDING;
-        crt__lock(&c->q.lock);
-        if (CRT__LIKELY(crt__mpsc_permit(c, 1) == 0)) return crt__mpsc_send_locked(c, elem, false);
-        crt__unlock(&c->q.lock);
+        if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
         crt__coop_return(cx);
     }
     crt_poll r = crt__mpsc_wait_room(cx, c, 1, &reserved);
@@ -12679,8 +12768,8 @@ CRTDEF crt_poll crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n)
     if (c && ((c->capacity && n > c->capacity) || n > UINT32_MAX)) return crt__refuse(cx, CRT_EINVAL);
     crt_poll r = crt__mpsc_wait_room(cx, c, n, &reserved);
     if (r) return r;
-    if (!reserved) c->reserved += n;
-    crt__unlock(&c->q.lock);
+    if (!reserved) crt__mpsc_reserved_add(c, n);
+    crt__mpsc_leave(c);
     return 0;
 }
 CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx) { return crt_mpsc_reserve_many(cx, tx, 1); }
@@ -12688,20 +12777,21 @@ CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
+    crt__mpsc_enter(c);
     int r = crt__mpsc_permit(c, 1);
     if (r == 0) return crt__mpsc_send_locked(c, elem, false);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     return r;
 }
 CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c || (c->capacity && n > c->capacity) || n > UINT32_MAX) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     int r = crt__mpsc_permit(c, n);
-    if (r == 0) c->reserved += n;
-    crt__unlock(&c->q.lock);
+    if (r == 0) crt__mpsc_reserved_add(c, n);
+    crt__mpsc_leave(c);
     return r;
 }
 CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx) { return crt_mpsc_try_reserve_many(tx, 1); }
@@ -12709,7 +12799,7 @@ CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     CRT_ASSERT(c->reserved);   // nothing was reserved
     return crt__mpsc_send_locked(c, elem, true);
 }
@@ -12721,15 +12811,15 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
     crt__lock(&c->q.lock);
     CRT_ASSERT(c->reserved);
     crt__mpsc_give_back(c, 1, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
 
 // The receiver goes on to the next block; the emptied one goes back to the senders.
-static void crt__mpsc_next_block(crt__mpsc *c)
+static void crt__mpsc_next_block(crt__mpsc *c, crt__block *next)
 {
-    crt__block *b = c->first;
-    c->first = b->next;
+    crt__block *b = crt__atomic_load(&c->first, CRT__RELAXED);
+    crt__atomic_store(&c->first, next, CRT__RELAXED);
     crt__lock(&c->q.lock);
     bool keep = c->spares < CRT__SPARE_BLOCKS;
     if (keep) {
@@ -12745,71 +12835,86 @@ static void crt__mpsc_serve_now(crt__mpsc *c)
     crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
     crt__mpsc_serve(c, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
-// The element at the front, to the caller or to its end; or false. Receiver only.
+// The element at the front, to the caller or to its end; or false: not ready. Receiver only.
 static inline bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 {
-    uint64_t n = crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
-    if (c->sent_seen == n) {
-        c->sent_seen = crt__atomic_load(&c->sent, CRT__ACQUIRE);
-        if (c->sent_seen == n) return false;
-    }
+    uint64_t n = crt__mpsc_taken(c);
     size_t i = (size_t)n & c->block_mask;
-    if (i == 0 && n) crt__mpsc_next_block(c);
-    char *at = (char *)c->first->data + i * c->size;
+    crt__block *b = crt__atomic_load(&c->first, CRT__ACQUIRE);
+    bool next = i == 0 && n;
+    if (next) b = crt__atomic_load(&b->next, CRT__ACQUIRE);
+    if (!b || !crt__atomic_load(&b->ready[i], CRT__ACQUIRE)) return false;
+    if (next) crt__mpsc_next_block(c, b);
+    char *at = (char *)b->data + i * c->size;
     if (deliver) crt__copy(elem, at, c->size);
     else if (c->drop) c->drop(at, c->drop_user);
     if (!c->capacity) crt__atomic_store(&c->taken, 2 * n + 2, CRT__RELEASE);   // nobody waits for room
     else if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) crt__mpsc_serve_now(c);
     return true;
 }
-// There is more than was taken; under the lock.
-static bool crt__mpsc_more(crt__mpsc *c)
+// As above. What was claimed comes before whatever was sent after it: it is waited for, which
+// takes the copying of one element, unless its sender's thread does not run.
+static bool crt__mpsc_take_claimed(crt__mpsc *c, void *elem, bool deliver)
 {
-    return crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
+    uint32_t nobody = 0;
+    for (int i = 0; !crt__mpsc_take(c, elem, deliver); i++) {
+        if (crt__mpsc_sent(c) == crt__mpsc_taken(c)) return false;
+        if (i < CRT__LOCK_SPINS) crt__cpu_relax();
+        else crt__futex_wait(&nobody, 0, 50000);
+    }
+    return true;
 }
 static void crt__op_recv_cancel(crt_slot *slot)
 {
     crt__mpsc *c = slot->object;
     crt__lock(&c->q.lock);
-    if (c->receiver == slot) c->receiver = NULL;
+    if (c->receiver == slot) crt__mpsc_unpark(c);
     crt__unlock(&c->q.lock);
 }
 static const crt__op crt__op_recv = {"mpsc recv", crt__op_recv_cancel};
 
+// Nothing was there: is it over, or may the receiver park (`slot`)? 0: look again.
+static int crt__mpsc_nothing(crt_cx *cx, crt__mpsc *c, crt_slot *slot)
+{
+    int r = 0;
+    crt__lock(&c->q.lock);
+    uint64_t word = crt__atomic_load(&c->tail, CRT__ACQUIRE);
+    if (word / CRT__MPSC_ONE != crt__mpsc_taken(c)) {
+        r = 0;
+    } else if (crt__mpsc_over(c)) {
+        r = CRT_ECLOSED;
+    } else if (!slot) {
+        r = CRT_EEMPTY;
+    } else if (crt__atomic_cas(&c->tail, &word, word | CRT__MPSC_PARKED, CRT__ACQ_REL, CRT__RELAXED)) {
+        crt__coop_return(cx);
+        crt__slot_park(cx, slot, &crt__op_recv, c);
+        slot->state = CRT__SLOT_QUEUED;
+        c->receiver = slot;
+        r = (int)CRT_PENDING;
+    }
+    crt__unlock(&c->q.lock);
+    return r;
+}
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
     if (!c) return CRT_EINVAL;
-    if (crt__mpsc_take(c, elem, true)) return 0;
-    crt__lock(&c->q.lock);
-    bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
-    crt__unlock(&c->q.lock);
-    if (more) return crt__mpsc_take(c, elem, true) ? 0 : CRT_EEMPTY;
-    return over ? CRT_ECLOSED : CRT_EEMPTY;
+    for (int r = 0; !crt__mpsc_take_claimed(c, elem, true);)
+        if ((r = crt__mpsc_nothing(NULL, c, NULL))) return r;
+    return 0;
 }
 CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
-    crt_slot *slot = cx->slot;
     if (!c) return crt__refuse(cx, CRT_EINVAL);
     crt_poll r = crt__waitq_enter(cx, &crt__op_recv, c, &c->q);
     if (r < 0) return r;
-    for (;;) {
-        if (crt__mpsc_take(c, elem, true)) return 0;
-        crt__lock(&c->q.lock);
-        bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
-        if (!more && !over) {
-            crt__coop_return(cx);
-            crt__slot_park(cx, slot, &crt__op_recv, c);
-            slot->state = CRT__SLOT_QUEUED;
-            c->receiver = slot;
-        }
-        crt__unlock(&c->q.lock);
-        if (!more) return over ? CRT_ECLOSED : CRT_PENDING;
-    }
+    while (!crt__mpsc_take_claimed(c, elem, true))
+        if ((r = crt__mpsc_nothing(cx, c, cx->slot))) return r;
+    return 0;
 }
 CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max)
 {
@@ -12845,7 +12950,7 @@ static void crt__mpsc_unref(crt__mpsc *c)
 {
     if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
     while (crt__mpsc_take(c, NULL, false)) {}
-    if (c->sent) CRT_FREE(c->first);
+    if (c->first) CRT_FREE(c->first);
     for (crt__block *b = c->spare, *after; b; b = after) {
         after = b->next;
         CRT_FREE(b);
@@ -12863,15 +12968,9 @@ CRTDEF crt_mpsc_tx *crt_mpsc_tx_clone(crt_mpsc_tx *tx)
 CRTDEF void crt_mpsc_tx_drop(crt_mpsc_tx **tx)
 {
     crt__mpsc *c = tx ? (crt__mpsc *)*tx : NULL;
-    crt__list ready = {NULL, NULL};
     if (!c) return;
     *tx = NULL;
-    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) {
-        crt__lock(&c->q.lock);
-        crt__mpsc_wake_receiver(c, &ready);
-        crt__unlock(&c->q.lock);
-        crt__submit_list(&ready);
-    }
+    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) crt__mpsc_wake_now(c);
     crt__mpsc_unref(c);
 }
 CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
@@ -12879,14 +12978,14 @@ CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
     crt__mpsc *c = (crt__mpsc *)rx;
     crt__list ready = {NULL, NULL};
     if (!c) return;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     crt__atomic_store(&c->closed, 1, CRT__RELEASE);
     for (crt_slot *head; (head = c->q.head);) {   // what it had collected goes back
-        c->reserved -= head->extra - (size_t)head->value;
+        crt__mpsc_reserved_sub(c, head->extra - (size_t)head->value);
         crt__waitq_grant(&c->q, head, CRT__SLOT_CLOSED, &ready);
     }
     if (!c->reserved) crt__mpsc_wake_receiver(c, &ready);   // else the last permit does
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
     crt__waitq_release_all(&c->closing);
 }
@@ -12896,7 +12995,7 @@ CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx)
     if (!c) return;
     crt_mpsc_rx_close(*rx);
     *rx = NULL;
-    while (crt__mpsc_take(c, NULL, false)) {}   // values that nobody will see are released now
+    while (crt__mpsc_take_claimed(c, NULL, false)) {}   // values that nobody will see are released now
     crt__mpsc_unref(c);
 }
 CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx)
@@ -12916,7 +13015,7 @@ CRTDEF crt_poll crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx)
 CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx)
 {
     const crt__mpsc *c = (const crt__mpsc *)rx;
-    uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2, sent = crt__atomic_load(&c->sent, CRT__ACQUIRE);
+    uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2, sent = crt__mpsc_sent(c);
     return sent > taken ? (size_t)(sent - taken) : 0;
 }
 CRTDEF size_t crt_mpsc_capacity(crt_mpsc_tx *tx)
