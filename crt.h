@@ -2717,14 +2717,17 @@ typedef struct crt__cache {
 } crt__cache;
 
 struct crt__worker {
+    // what thieves read
     crt_runtime *rt;
+    crt__ring *ring;          // multi-thread
     uint32_t index;
     uint32_t park;            // atomic futex word: see >>scheduler
+    char pad[CRT__CACHE_LINE];
+    // the owner's, as a rule
     uint32_t tick;            // atomic: grows with each task polled
     uint32_t lifo_polls;      // LIFO polls in a row
     crt_task *lifo;           // atomic: woken by the task that runs
     crt_task *running;        // atomic: for the dump and the monitor
-    crt__ring *ring;          // multi-thread
     crt__list fifo;           // current thread; pinned tasks on both
     crt__list deferred;       // yielded: run after the drivers
     crt__inject *inbox;       // pinned tasks woken elsewhere; multi-thread
@@ -2746,16 +2749,19 @@ struct crt__worker {
     uint64_t spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
     uint64_t local_schedules, forced_yields, busy_ns, thread_id;
     crt__thread thread;
+    char last_pad[CRT__CACHE_LINE];   // before the next worker
 };
 
 typedef struct crt__reactor crt__reactor;   // the platform header defines it
 
 // Workers that are not parked, and of those the ones that look for work.
 typedef struct crt__idle {
+    char pad[CRT__CACHE_LINE];
     uint32_t word;     // atomic: unparked << 16 | searching
     uint32_t lock;     // over sleepers and worker.sleeping
     uint32_t *sleepers;   // stack of worker numbers
     uint32_t count;       // atomic for readers
+    char last_pad[CRT__CACHE_LINE];
 } crt__idle;
 
 typedef struct crt__pool {
@@ -2787,11 +2793,13 @@ struct crt_runtime {
     uint32_t threads_running; // atomic futex word: threads started for workers
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
+    char inject_pad[CRT__CACHE_LINE];
     crt__inject inject;
     crt__inject urgent, background;   // tasks with a priority
     crt__idle idle;
     // drivers
     uint32_t driver_lock;     // atomic: 1 while a worker is inside
+    char driver_pad[CRT__CACHE_LINE];
     uint32_t monitor_asleep;  // atomic: it waits without a limit
     int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
     uint32_t driver_parked;   // atomic: that worker waits
@@ -4118,6 +4126,12 @@ static uint32_t crt__wheels_serve_all(crt_runtime *rt)
     }
     return fired;
 }
+static bool crt__wheels_any(crt_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (crt__atomic_load(&rt->workers[i].wheel.next, CRT__RELAXED) != UINT64_MAX) return true;
+    return false;
+}
 // The earliest event of all wheels, as an instant; CRT_FOREVER if there is none.
 static crt_instant crt__wheels_next(crt_runtime *rt)
 {
@@ -5040,15 +5054,18 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
 static bool crt__driver_enter(crt_runtime *rt) { return crt__try_lock(&rt->driver_lock); }
 static void crt__driver_leave(crt_runtime *rt) { crt__unlock(&rt->driver_lock); }
 
+static bool crt__driver_watches(crt_runtime *rt)
+{
+    return crt__atomic_load(&rt->fd_registered, CRT__RELAXED) !=
+           crt__atomic_load(&rt->fd_deregistered, CRT__RELAXED);
+}
 // Waits for events at most timeout_ns, then for timers; inside the driver.
 static int crt__driver_turn(crt_runtime *rt, int64_t timeout_ns)
 {
     int n = 0;
-    // Looking without waiting is free while no descriptor is watched.
-    bool watching = crt__atomic_load(&rt->fd_registered, CRT__RELAXED) !=
-                    crt__atomic_load(&rt->fd_deregistered, CRT__RELAXED);
     if (rt->reactor) {
-        if (timeout_ns != 0 || watching) n = crt__reactor_wait(rt->reactor, rt, timeout_ns);
+        // Looking without waiting is free while no descriptor is watched.
+        if (timeout_ns != 0 || crt__driver_watches(rt)) n = crt__reactor_wait(rt->reactor, rt, timeout_ns);
     } else if (timeout_ns != 0) {
         crt__futex_wait(&rt->no_io_futex, 0, timeout_ns);
         crt__atomic_store(&rt->no_io_futex, 0, CRT__SEQ_CST);
@@ -5067,17 +5084,20 @@ static int crt__drivers_poll(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
     int n = 0;
-    bool entered = crt__driver_enter(rt);
+    // Nothing can be found there without a descriptor and a timer: leave its lock alone.
+    bool empty = !crt__driver_watches(rt) && !crt__wheels_any(rt);
+    bool entered = !empty && crt__driver_enter(rt);
     if (entered) {
         n = crt__driver_turn(rt, 0);
         crt__driver_leave(rt);
     } else if (crt__atomic_load(&w->wheel.next, CRT__RELAXED) != UINT64_MAX) {
         n = (int)crt__wheel_serve(rt, &w->wheel, crt__rt_now(rt));
     }
+    bool several = w->deferred.head && w->deferred.head != w->deferred.tail;
     crt__release_deferred(w);
     // If we got in, nobody waits there. A worker that wanted to, while we were in,
     // has gone to sleep outside; before the next long poll it must take our place.
-    if (w->ring && rt->worker_count > 1 && (n || entered)) crt__notify_one(rt);
+    if (w->ring && rt->worker_count > 1 && (n || entered || several)) crt__notify_one(rt);
     return n;
 }
 
@@ -5343,12 +5363,14 @@ static void crt__worker_loop(crt__worker *w)
     crt_runtime *rt = w->rt;
     crt_cx cx;
     bool from_lifo, aborted = false;
-    uint32_t since = 0;
+    uint32_t since = 0, yielded = 0;
     crt__enter(rt, w, &cx);
     while (!crt__stopping(rt)) {
         crt__worker_maintain(w, &aborted);
         crt_task *t = crt__next_task(w, &from_lifo);
-        if (!t) t = crt__steal(w);
+        // With tasks of its own that only yielded a worker looks around now and then:
+        // looking takes cache lines away from whom it looks at.
+        if (!t && (!w->deferred.head || ++yielded % 8 == 0)) t = crt__steal(w);
         if (!t) t = crt__inject_pop(&rt->background);
         if (!t) {
             if (aborted && crt__alive(rt) == 0) break;
@@ -12751,57 +12773,78 @@ CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx)
 }
 
 // --- mpsc: a queue of blocks
-// Senders append under a lock; the receiver takes without it. Two counters say it
-// all: `sent`, stored with release after the element is in place, and `taken`, which
-// the receiver counts up by one read-modify-write.
+// A sender claims the place of its element by one CAS on `tail`, writes it there and
+// marks it ready; the receiver takes what is ready, and counts `taken` up. So a message
+// costs two read-modify-writes (one if unbounded), and no lock that somebody may hold.
 //
-//     first (receiver)                      last (senders, under lock)
+//     first (receiver)                      last
 //       v                                     v
-//     [. . x x] -> [x x x x] -> ... -> [x x x .]       room = capacity - (sent -
-//          ^ taken                          ^ sent              taken) - reserved
+//     [. . r r] -> [r r r r] -> ... -> [r c r .]       room = capacity - (tail -
+//          ^ taken                           ^ tail            taken) - reserved
+//
+// What is rare is done under the lock: the first element of each block, waiting for room,
+// permits, the end. SLOW in `tail` says so: while it is set only the holder of the lock
+// claims. Invariants:
+//  * SLOW is set and cleared under the lock. It stays set while a sender waits (nobody
+//    overtakes) and once the channel is closed.
+//  * Without the lock a sender claims place n only if SLOW is clear, n is not the first
+//    of a block, and there is room by `taken_seen` (an old one is too low at worst) and by
+//    `reserved`. That grows only while SLOW is set, and SLOW is then not cleared before
+//    the count of tail has changed (`raised`): who read tail first, then reserved, and
+//    finds tail unchanged in the end has seen no less than there is.
+//  * `last` changes under the lock, when n is the first of a block. Who claims n read
+//    `last` while tail was n already, and still is: it is the block of n.
+//  * The receiver sets PARKED under the lock, by a CAS which fails if anything was claimed.
+//    The sender whose claim clears it wakes the receiver, through the lock.
+// Orders: an element is published by `ready` (release, acquire). A claim is an acquire, for
+// what the holder of the lock wrote before it moved tail or cleared SLOW, and a release:
+// `last` was read before it, so a holder that sees the claim changes `last` after that.
 //
 // Bit 0 of `taken` says that a sender waits. A sender sets it by a read-modify-
 // write and looks again before it queues; the receiver sees it in the very
 // operation that makes room: on one word, no order is left to chance. Room that
-// is made while senders wait goes to them in order (`reserved`), and nobody
-// overtakes them. Each side looks at the other's counter only when what it last saw
-// does not do: the cache line travels once for many elements. Of a waiting sender:
+// is made while senders wait goes to them in order (`reserved`). Of a waiting sender:
 // slot.extra = permits asked for, slot.value = permits still missing (only the head of
 // the queue has collected any).
 
+enum { CRT__BLOCK = 32, CRT__SPARE_BLOCKS = 1 };
+enum { CRT__MPSC_PARKED = 1, CRT__MPSC_SLOW = 2, CRT__MPSC_ONE = 4 };
+
 typedef struct crt__block {
-    struct crt__block *next;
+    struct crt__block *next;     // atomic
+    uint8_t ready[CRT__BLOCK];   // atomic
     max_align_t data[];
 } crt__block;
 
 typedef struct crt__mpsc {
-    crt__waitq q;            // waiting senders; its lock guards what follows
-    uint32_t closed;         // atomic for readers: the receiver takes no more
-    uint32_t spares;
     size_t size, capacity;   // capacity 0: unbounded
     size_t block_mask;       // elements of a block - 1, a power of two less one
-    size_t reserved;
-    uint64_t taken_seen;     // `taken` as senders last had to look at it
-    uint64_t sent;           // atomic
-    crt__block *last, *spare;
-    crt_slot *receiver;      // parked
-    crt__waitq closing;      // senders that wait for it to close
     void (*drop)(void *elem, void *user);
     void *drop_user;
     uint32_t refs, senders;  // atomic
-    uint32_t weak, unused;   // atomic
-    char pad[CRT__CACHE_LINE];
+    uint32_t weak, spares;   // weak: atomic
+    crt__waitq q;            // waiting senders; its lock guards what is not atomic
+    crt__block *spare;
+    crt_slot *receiver;      // parked
+    crt__waitq closing;      // senders that wait for it to close
+    uint32_t closed;         // atomic for readers: the receiver takes no more
+    bool raised;             // reserved grew, and nothing was claimed since
+    char senders_pad[CRT__CACHE_LINE];
+    uint64_t tail;           // atomic: elements claimed x ONE | SLOW | PARKED
+    uint64_t taken_seen;     // atomic: the count of `taken` as a sender last had to look at it
+    size_t reserved;         // atomic, changed under the lock
+    crt__block *last;        // atomic
+    char receiver_pad[CRT__CACHE_LINE];
     uint64_t taken;          // atomic: 2 x count | somebody waits to send
-    crt__block *first;       // the receiver's
-    uint64_t sent_seen;      // the receiver's: `sent` as it last had to look at it
+    crt__block *first;       // atomic; the receiver's once something was sent
 } crt__mpsc;
 
-enum { CRT__SPARE_BLOCKS = 1 };
-
-static size_t crt__mpsc_room(crt__mpsc *c, uint64_t taken)
+static uint64_t crt__mpsc_sent(const crt__mpsc *c) { return crt__atomic_load(&c->tail, CRT__ACQUIRE) / CRT__MPSC_ONE; }
+static uint64_t crt__mpsc_taken(const crt__mpsc *c) { return crt__atomic_load(&c->taken, CRT__RELAXED) / 2; }
+static size_t crt__mpsc_room(const crt__mpsc *c, uint64_t taken)
 {
     if (!c->capacity) return SIZE_MAX;
-    size_t used = (size_t)(c->sent - taken / 2) + c->reserved;
+    size_t used = (size_t)(crt__mpsc_sent(c) - taken / 2) + c->reserved;
     return used < c->capacity ? c->capacity - used : 0;
 }
 static size_t crt__mpsc_block_bytes(const crt__mpsc *c) { return sizeof(crt__block) + (c->block_mask + 1) * c->size; }
@@ -12815,7 +12858,7 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
     c->size = elem_size;
-    c->block_mask = 31;
+    c->block_mask = CRT__BLOCK - 1;
     while (c->block_mask && (c->block_mask + 1) * elem_size > 4096) c->block_mask >>= 1;
     c->capacity = capacity;
     c->refs = 2;
@@ -12824,17 +12867,48 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
     *rx = (crt_mpsc_rx *)c;
     return 0;
 }
+// The lock, and with it the right to claim.
+static void crt__mpsc_enter(crt__mpsc *c)
+{
+    crt__lock(&c->q.lock);
+    if (crt__atomic_load(&c->tail, CRT__ACQUIRE) & CRT__MPSC_SLOW) return;
+    crt__atomic_or(&c->tail, (uint64_t)CRT__MPSC_SLOW, CRT__ACQ_REL);
+    c->raised = false;
+}
+// Lets go of the lock, and of the right to claim unless it has to be asked for.
+static void crt__mpsc_leave(crt__mpsc *c)
+{
+    bool slow = (crt__atomic_load(&c->tail, CRT__RELAXED) & CRT__MPSC_SLOW) != 0;
+    if (slow && !c->q.head && !c->raised && !c->closed)
+        crt__atomic_and(&c->tail, ~(uint64_t)CRT__MPSC_SLOW, CRT__RELEASE);
+    crt__unlock(&c->q.lock);
+}
+// Under the lock.
+static void crt__mpsc_unpark(crt__mpsc *c)
+{
+    c->receiver = NULL;
+    if (crt__atomic_load(&c->tail, CRT__RELAXED) & CRT__MPSC_PARKED)
+        crt__atomic_and(&c->tail, ~(uint64_t)CRT__MPSC_PARKED, CRT__RELAXED);
+}
 static void crt__mpsc_wake_receiver(crt__mpsc *c, crt__list *ready)
 {
     crt_slot *r = c->receiver;
     if (!r) return;
     crt_task *task = r->task;
-    c->receiver = NULL;
+    crt__mpsc_unpark(c);
     crt__atomic_store(&r->state, CRT__SLOT_GRANTED, CRT__RELEASE);
     crt__wake_into(ready, task);
 }
+static void crt__mpsc_wake_now(crt__mpsc *c)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    crt__mpsc_wake_receiver(c, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
 // The block for what is sent next; under the lock. False: no memory.
-static bool crt__mpsc_add_block(crt__mpsc *c)
+static bool crt__mpsc_add_block(crt__mpsc *c, bool first)
 {
     crt__block *b = c->spare;
     if (b) {
@@ -12844,20 +12918,62 @@ static bool crt__mpsc_add_block(crt__mpsc *c)
         return false;
     }
     b->next = NULL;
-    if (c->sent) c->last->next = b;
-    else c->first = b;
-    c->last = b;
+    memset(b->ready, 0, sizeof b->ready);
+    crt__block *before = crt__atomic_load(&c->last, CRT__RELAXED);
+    if (first) crt__atomic_store(&c->first, b, CRT__RELEASE);
+    else crt__atomic_store(&before->next, b, CRT__RELEASE);
+    crt__atomic_store(&c->last, b, CRT__RELAXED);   // published with tail
     return true;
 }
-// Appends under the lock. False: no memory for a block.
-static inline bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
+static inline void crt__mpsc_put(crt__mpsc *c, crt__block *b, size_t i, const void *elem)
 {
-    size_t i = (size_t)c->sent & c->block_mask;
-    if (i == 0 && !crt__mpsc_add_block(c)) return false;
-    crt__copy((char *)c->last->data + i * c->size, elem, c->size);
-    crt__atomic_store(&c->sent, c->sent + 1, CRT__RELEASE);
-    if (c->receiver) crt__mpsc_wake_receiver(c, ready);
+    crt__copy((char *)b->data + i * c->size, elem, c->size);
+    crt__atomic_store(&b->ready[i], 1, CRT__RELEASE);
+}
+// Appends, with the right to claim. False: no memory for a block.
+static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
+{
+    uint64_t word = crt__atomic_load(&c->tail, CRT__RELAXED), n = word / CRT__MPSC_ONE;
+    size_t i = (size_t)n & c->block_mask;
+    if (i == 0 && !crt__mpsc_add_block(c, n == 0)) return false;
+    crt__mpsc_put(c, crt__atomic_load(&c->last, CRT__RELAXED), i, elem);
+    crt__atomic_store(&c->tail, word + CRT__MPSC_ONE, CRT__RELEASE);   // nobody else changes it now
+    c->raised = false;
+    crt__mpsc_wake_receiver(c, ready);
     return true;
+}
+// Sends without the lock, as a rule. False: it has to be asked.
+static inline bool crt__mpsc_send_now(crt__mpsc *c, const void *elem)
+{
+    uint64_t word = crt__atomic_load(&c->tail, CRT__ACQUIRE), n;
+    crt__block *last;
+    do {
+        n = word / CRT__MPSC_ONE;
+        if ((word & CRT__MPSC_SLOW) || !(n & c->block_mask)) return false;
+        if (c->capacity) {
+            size_t reserved = crt__atomic_load(&c->reserved, CRT__RELAXED);
+            if (n - crt__atomic_load(&c->taken_seen, CRT__RELAXED) + reserved >= c->capacity) {
+                uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2;
+                if (n - taken + reserved >= c->capacity) return false;
+                crt__atomic_store(&c->taken_seen, taken, CRT__RELAXED);
+            }
+        }
+        last = crt__atomic_load(&c->last, CRT__RELAXED);
+    } while (!crt__atomic_cas_weak(&c->tail, &word, (word + CRT__MPSC_ONE) & ~(uint64_t)CRT__MPSC_PARKED,
+                                   CRT__ACQ_REL, CRT__ACQUIRE));
+    crt__mpsc_put(c, last, (size_t)n & c->block_mask, elem);
+    if (word & CRT__MPSC_PARKED) crt__mpsc_wake_now(c);
+    return true;
+}
+// Permits, under the lock; more of them only with the right to claim.
+static void crt__mpsc_reserved_add(crt__mpsc *c, size_t n)
+{
+    crt__atomic_store(&c->reserved, c->reserved + n, CRT__RELAXED);
+    if (n) c->raised = true;
+}
+static void crt__mpsc_reserved_sub(crt__mpsc *c, size_t n)
+{
+    crt__atomic_store(&c->reserved, c->reserved - n, CRT__RELAXED);
 }
 // Hands room to the senders that wait; under the lock.
 static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
@@ -12866,21 +12982,19 @@ static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
     for (crt_slot *head; room && (head = c->q.head);) {
         size_t take = crt__min(room, (size_t)head->value);
         room -= take;
-        c->reserved += take;
+        crt__mpsc_reserved_add(c, take);
         head->value -= take;
         if (!head->value) crt__waitq_grant(&c->q, head, CRT__SLOT_GRANTED, ready);
     }
     if (!c->q.head) crt__atomic_and(&c->taken, ~(uint64_t)1, CRT__ACQ_REL);
 }
-// May n elements be sent at once? Under the lock: 0, CRT_ECLOSED, CRT_EFULL.
-static inline int crt__mpsc_permit(crt__mpsc *c, size_t n)
+// May n elements be sent at once? With the right to claim: 0, CRT_ECLOSED, CRT_EFULL.
+static int crt__mpsc_permit(crt__mpsc *c, size_t n)
 {
     if (c->closed) return CRT_ECLOSED;
     if (!n) return 0;
     if (c->q.head) return CRT_EFULL;
-    if (CRT__LIKELY(crt__mpsc_room(c, c->taken_seen) >= n)) return 0;
-    c->taken_seen = crt__atomic_load(&c->taken, CRT__ACQUIRE);
-    return crt__mpsc_room(c, c->taken_seen) >= n ? 0 : CRT_EFULL;
+    return crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE)) >= n ? 0 : CRT_EFULL;
 }
 // Nothing is there: is it over? Under the lock.
 static bool crt__mpsc_over(crt__mpsc *c)
@@ -12890,7 +13004,7 @@ static bool crt__mpsc_over(crt__mpsc *c)
 // Permits go back; the receiver may be waiting for the last of them.
 static void crt__mpsc_give_back(crt__mpsc *c, size_t n, crt__list *ready)
 {
-    c->reserved -= n;
+    crt__mpsc_reserved_sub(c, n);
     crt__mpsc_serve(c, ready);
     if (crt__mpsc_over(c)) crt__mpsc_wake_receiver(c, ready);
 }
@@ -12901,13 +13015,13 @@ static void crt__op_send_cancel(crt_slot *slot)
     crt__lock(&c->q.lock);
     if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&c->q, slot);
     if (slot->state != CRT__SLOT_CLOSED) crt__mpsc_give_back(c, slot->extra - (size_t)slot->value, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
 static const crt__op crt__op_send = {"mpsc send", crt__op_send_cancel};
 
-// Waits for room for n. 0: the lock is held, and the room may be used at once
-// (*reserved: it is counted already). Otherwise the lock is free.
+// Waits for room for n. 0: the lock is held, with the right to claim, and the room may be
+// used at once (*reserved: it is counted already). Otherwise the lock is free.
 static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *reserved)
 {
     crt_slot *slot = cx->slot;
@@ -12916,7 +13030,7 @@ static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *re
     if (!crt__leaf(cx, &crt__op_send, c)) return CRT_UNWIND;
     uint32_t state = slot->op ? crt__atomic_load(&slot->state, CRT__ACQUIRE) : 0;
     if (state == CRT__SLOT_QUEUED || !crt__coop(cx)) return CRT_PENDING;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     slot->op = NULL;
     if (state == CRT__SLOT_GRANTED) return *reserved = true, 0;
     int r = state ? CRT_ECLOSED : crt__mpsc_permit(c, n);
@@ -12926,23 +13040,22 @@ static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *re
         uint64_t taken = crt__atomic_or(&c->taken, 1, CRT__ACQ_REL);
         size_t take = c->q.head ? 0 : crt__min(crt__mpsc_room(c, taken), n);
         if (take == n) return 0;   // the bit stays: the receiver's next look clears it
-        c->reserved += take;
+        crt__mpsc_reserved_add(c, take);
         slot->extra = (uint32_t)n;
         slot->value = n - take;
         crt__waitq_park(cx, &crt__op_send, c, &c->q);
-        crt__unlock(&c->q.lock);
-        return CRT_PENDING;
+        r = (int)CRT_PENDING;
     }
-    if (r) crt__unlock(&c->q.lock);
+    if (r) crt__mpsc_leave(c);
     return r;
 }
 static int crt__mpsc_send_locked(crt__mpsc *c, const void *elem, bool reserved)
 {
     crt__list ready = {NULL, NULL};
     bool ok = crt__mpsc_append(c, elem, &ready);
-    if (reserved && ok) c->reserved--;
+    if (reserved && ok) crt__mpsc_reserved_sub(c, 1);
     else if (reserved) crt__mpsc_give_back(c, 1, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
     return ok ? 0 : CRT_ENOMEM;
 }
@@ -12952,9 +13065,7 @@ CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
     bool reserved;
     if (CRT__LIKELY(c && !cx->slot->op && !cx->unwind)) {   // there is room, as a rule
         if (!crt__coop(cx)) return CRT_PENDING;
-        crt__lock(&c->q.lock);
-        if (CRT__LIKELY(crt__mpsc_permit(c, 1) == 0)) return crt__mpsc_send_locked(c, elem, false);
-        crt__unlock(&c->q.lock);
+        if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
         crt__coop_return(cx);
     }
     crt_poll r = crt__mpsc_wait_room(cx, c, 1, &reserved);
@@ -12967,8 +13078,8 @@ CRTDEF crt_poll crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n)
     if (c && ((c->capacity && n > c->capacity) || n > UINT32_MAX)) return crt__refuse(cx, CRT_EINVAL);
     crt_poll r = crt__mpsc_wait_room(cx, c, n, &reserved);
     if (r) return r;
-    if (!reserved) c->reserved += n;
-    crt__unlock(&c->q.lock);
+    if (!reserved) crt__mpsc_reserved_add(c, n);
+    crt__mpsc_leave(c);
     return 0;
 }
 CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx) { return crt_mpsc_reserve_many(cx, tx, 1); }
@@ -12976,20 +13087,21 @@ CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
+    crt__mpsc_enter(c);
     int r = crt__mpsc_permit(c, 1);
     if (r == 0) return crt__mpsc_send_locked(c, elem, false);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     return r;
 }
 CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c || (c->capacity && n > c->capacity) || n > UINT32_MAX) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     int r = crt__mpsc_permit(c, n);
-    if (r == 0) c->reserved += n;
-    crt__unlock(&c->q.lock);
+    if (r == 0) crt__mpsc_reserved_add(c, n);
+    crt__mpsc_leave(c);
     return r;
 }
 CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx) { return crt_mpsc_try_reserve_many(tx, 1); }
@@ -12997,7 +13109,7 @@ CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     CRT_ASSERT(c->reserved);   // nothing was reserved
     return crt__mpsc_send_locked(c, elem, true);
 }
@@ -13009,15 +13121,15 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
     crt__lock(&c->q.lock);
     CRT_ASSERT(c->reserved);
     crt__mpsc_give_back(c, 1, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
 
 // The receiver goes on to the next block; the emptied one goes back to the senders.
-static void crt__mpsc_next_block(crt__mpsc *c)
+static void crt__mpsc_next_block(crt__mpsc *c, crt__block *next)
 {
-    crt__block *b = c->first;
-    c->first = b->next;
+    crt__block *b = crt__atomic_load(&c->first, CRT__RELAXED);
+    crt__atomic_store(&c->first, next, CRT__RELAXED);
     crt__lock(&c->q.lock);
     bool keep = c->spares < CRT__SPARE_BLOCKS;
     if (keep) {
@@ -13033,71 +13145,86 @@ static void crt__mpsc_serve_now(crt__mpsc *c)
     crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
     crt__mpsc_serve(c, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
-// The element at the front, to the caller or to its end; or false. Receiver only.
+// The element at the front, to the caller or to its end; or false: not ready. Receiver only.
 static inline bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 {
-    uint64_t n = crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
-    if (c->sent_seen == n) {
-        c->sent_seen = crt__atomic_load(&c->sent, CRT__ACQUIRE);
-        if (c->sent_seen == n) return false;
-    }
+    uint64_t n = crt__mpsc_taken(c);
     size_t i = (size_t)n & c->block_mask;
-    if (i == 0 && n) crt__mpsc_next_block(c);
-    char *at = (char *)c->first->data + i * c->size;
+    crt__block *b = crt__atomic_load(&c->first, CRT__ACQUIRE);
+    bool next = i == 0 && n;
+    if (next) b = crt__atomic_load(&b->next, CRT__ACQUIRE);
+    if (!b || !crt__atomic_load(&b->ready[i], CRT__ACQUIRE)) return false;
+    if (next) crt__mpsc_next_block(c, b);
+    char *at = (char *)b->data + i * c->size;
     if (deliver) crt__copy(elem, at, c->size);
     else if (c->drop) c->drop(at, c->drop_user);
     if (!c->capacity) crt__atomic_store(&c->taken, 2 * n + 2, CRT__RELEASE);   // nobody waits for room
     else if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) crt__mpsc_serve_now(c);
     return true;
 }
-// There is more than was taken; under the lock.
-static bool crt__mpsc_more(crt__mpsc *c)
+// As above. What was claimed comes before whatever was sent after it: it is waited for, which
+// takes the copying of one element, unless its sender's thread does not run.
+static bool crt__mpsc_take_claimed(crt__mpsc *c, void *elem, bool deliver)
 {
-    return crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
+    uint32_t nobody = 0;
+    for (int i = 0; !crt__mpsc_take(c, elem, deliver); i++) {
+        if (crt__mpsc_sent(c) == crt__mpsc_taken(c)) return false;
+        if (i < CRT__LOCK_SPINS) crt__cpu_relax();
+        else crt__futex_wait(&nobody, 0, 50000);
+    }
+    return true;
 }
 static void crt__op_recv_cancel(crt_slot *slot)
 {
     crt__mpsc *c = slot->object;
     crt__lock(&c->q.lock);
-    if (c->receiver == slot) c->receiver = NULL;
+    if (c->receiver == slot) crt__mpsc_unpark(c);
     crt__unlock(&c->q.lock);
 }
 static const crt__op crt__op_recv = {"mpsc recv", crt__op_recv_cancel};
 
+// Nothing was there: is it over, or may the receiver park (`slot`)? 0: look again.
+static int crt__mpsc_nothing(crt_cx *cx, crt__mpsc *c, crt_slot *slot)
+{
+    int r = 0;
+    crt__lock(&c->q.lock);
+    uint64_t word = crt__atomic_load(&c->tail, CRT__ACQUIRE);
+    if (word / CRT__MPSC_ONE != crt__mpsc_taken(c)) {
+        r = 0;
+    } else if (crt__mpsc_over(c)) {
+        r = CRT_ECLOSED;
+    } else if (!slot) {
+        r = CRT_EEMPTY;
+    } else if (crt__atomic_cas(&c->tail, &word, word | CRT__MPSC_PARKED, CRT__ACQ_REL, CRT__RELAXED)) {
+        crt__coop_return(cx);
+        crt__slot_park(cx, slot, &crt__op_recv, c);
+        slot->state = CRT__SLOT_QUEUED;
+        c->receiver = slot;
+        r = (int)CRT_PENDING;
+    }
+    crt__unlock(&c->q.lock);
+    return r;
+}
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
     if (!c) return CRT_EINVAL;
-    if (crt__mpsc_take(c, elem, true)) return 0;
-    crt__lock(&c->q.lock);
-    bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
-    crt__unlock(&c->q.lock);
-    if (more) return crt__mpsc_take(c, elem, true) ? 0 : CRT_EEMPTY;
-    return over ? CRT_ECLOSED : CRT_EEMPTY;
+    for (int r = 0; !crt__mpsc_take_claimed(c, elem, true);)
+        if ((r = crt__mpsc_nothing(NULL, c, NULL))) return r;
+    return 0;
 }
 CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
-    crt_slot *slot = cx->slot;
     if (!c) return crt__refuse(cx, CRT_EINVAL);
     crt_poll r = crt__waitq_enter(cx, &crt__op_recv, c, &c->q);
     if (r < 0) return r;
-    for (;;) {
-        if (crt__mpsc_take(c, elem, true)) return 0;
-        crt__lock(&c->q.lock);
-        bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
-        if (!more && !over) {
-            crt__coop_return(cx);
-            crt__slot_park(cx, slot, &crt__op_recv, c);
-            slot->state = CRT__SLOT_QUEUED;
-            c->receiver = slot;
-        }
-        crt__unlock(&c->q.lock);
-        if (!more) return over ? CRT_ECLOSED : CRT_PENDING;
-    }
+    while (!crt__mpsc_take_claimed(c, elem, true))
+        if ((r = crt__mpsc_nothing(cx, c, cx->slot))) return r;
+    return 0;
 }
 CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max)
 {
@@ -13133,7 +13260,7 @@ static void crt__mpsc_unref(crt__mpsc *c)
 {
     if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
     while (crt__mpsc_take(c, NULL, false)) {}
-    if (c->sent) CRT_FREE(c->first);
+    if (c->first) CRT_FREE(c->first);
     for (crt__block *b = c->spare, *after; b; b = after) {
         after = b->next;
         CRT_FREE(b);
@@ -13151,15 +13278,9 @@ CRTDEF crt_mpsc_tx *crt_mpsc_tx_clone(crt_mpsc_tx *tx)
 CRTDEF void crt_mpsc_tx_drop(crt_mpsc_tx **tx)
 {
     crt__mpsc *c = tx ? (crt__mpsc *)*tx : NULL;
-    crt__list ready = {NULL, NULL};
     if (!c) return;
     *tx = NULL;
-    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) {
-        crt__lock(&c->q.lock);
-        crt__mpsc_wake_receiver(c, &ready);
-        crt__unlock(&c->q.lock);
-        crt__submit_list(&ready);
-    }
+    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) crt__mpsc_wake_now(c);
     crt__mpsc_unref(c);
 }
 CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
@@ -13167,14 +13288,14 @@ CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
     crt__mpsc *c = (crt__mpsc *)rx;
     crt__list ready = {NULL, NULL};
     if (!c) return;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     crt__atomic_store(&c->closed, 1, CRT__RELEASE);
     for (crt_slot *head; (head = c->q.head);) {   // what it had collected goes back
-        c->reserved -= head->extra - (size_t)head->value;
+        crt__mpsc_reserved_sub(c, head->extra - (size_t)head->value);
         crt__waitq_grant(&c->q, head, CRT__SLOT_CLOSED, &ready);
     }
     if (!c->reserved) crt__mpsc_wake_receiver(c, &ready);   // else the last permit does
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
     crt__waitq_release_all(&c->closing);
 }
@@ -13184,7 +13305,7 @@ CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx)
     if (!c) return;
     crt_mpsc_rx_close(*rx);
     *rx = NULL;
-    while (crt__mpsc_take(c, NULL, false)) {}   // values that nobody will see are released now
+    while (crt__mpsc_take_claimed(c, NULL, false)) {}   // values that nobody will see are released now
     crt__mpsc_unref(c);
 }
 CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx)
@@ -13204,7 +13325,7 @@ CRTDEF crt_poll crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx)
 CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx)
 {
     const crt__mpsc *c = (const crt__mpsc *)rx;
-    uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2, sent = crt__atomic_load(&c->sent, CRT__ACQUIRE);
+    uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2, sent = crt__mpsc_sent(c);
     return sent > taken ? (size_t)(sent - taken) : 0;
 }
 CRTDEF size_t crt_mpsc_capacity(crt_mpsc_tx *tx)
@@ -13267,29 +13388,53 @@ CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *use
 
 // --- broadcast: a ring under one lock
 // Value number i lies at i mod capacity; a receiver remembers the number it wants
-// next. `left[i]` counts the receivers that have yet to see it: with the last of them
-// the value is released, or when the ring comes round to its place.
+// next. With callbacks `left[i]` counts the receivers that have yet to see it: with the
+// last of them the value is released, or when the ring comes round to its place.
+// Without callbacks a receiver copies several values while it has the lock, and hands
+// them out without it; none counts as seen before it is handed out.
+//
+//     receiver     next                copied
+//                   v                    v
+//     copies       [x x x x x x x x x x x]        each x also in the ring, at first
+//
+// Invariant: a value is overwritten only when every receiver has been given it (below
+// `seen`) or none may take it from its copies any more (below `lost`: ask the ring,
+// under the lock). `seen` is a lower bound of all `next`, which only grow: the sender
+// looks at the receivers when the bound does not do. That somebody lags is told half a
+// ring in advance, so that it need not look again at each value.
+//   Orders: none is needed. `next` and `lost` are numbers that publish nothing, and
+//   copies are the receiver's own. A receiver that hands out a copy while it is
+//   overwritten in the ring received before that send; a send that happened before is
+//   seen in `lost`, and a receipt that happened before in `next`, by coherence.
 
 typedef struct crt__broadcast {
-    crt__waitq q;             // waiting receivers; its lock guards the rest
-    crt__waitq closing;       // senders that wait for the last receiver to go
-    uint32_t senders;         // atomic
-    uint32_t receivers, idle; // atomic for readers; idle: 1 while there is none
-    uint32_t refs;            // atomic
     size_t size;
-    uint64_t mask, tail;      // capacity - 1; the number of the next value
+    uint64_t mask;            // capacity - 1
+    uint64_t lost;            // atomic, written under the lock
+    uint32_t ahead, counted;  // values that a receiver may copy; are there callbacks?
     crt_elem_ops ops;
     uint32_t *left;           // after the data
+    uint32_t senders, refs;   // atomic
+    char pad[CRT__CACHE_LINE];   // what follows is written at each send
+    crt__waitq q;             // waiting receivers; its lock guards the rest
+    crt__waitq closing;       // senders that wait for the last receiver to go
+    uint64_t tail, seen;      // the number of the next value
+    crt_broadcast_rx *first;
+    uint32_t receivers, idle; // atomic for readers; idle: 1 while there is none
     max_align_t data[];
 } crt__broadcast;
 struct crt_broadcast_rx {
     crt__broadcast *c;
-    uint64_t next;
+    uint64_t next;            // atomic, written by the receiver
+    uint64_t copied;          // the receiver's
+    crt_broadcast_rx *after, **before;   // among the channel's; under its lock
+    max_align_t copies[];     // value i at i mod `ahead`
 };
+enum { CRT__BROADCAST_AHEAD = 32, CRT__BROADCAST_AHEAD_BYTES = 256 };
 
 CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx **tx)
 {
-    size_t n = 1;
+    size_t n = 1, ahead = CRT__BROADCAST_AHEAD;
     *tx = NULL;
     if (!capacity || capacity > SIZE_MAX / 4 || elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
     while (n < capacity) n *= 2;
@@ -13299,6 +13444,8 @@ CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx
     crt__broadcast *c = CRT_MALLOC(sizeof *c + data + n * sizeof(uint32_t));
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
+    while (ahead && (ahead > n || ahead * elem_size > CRT__BROADCAST_AHEAD_BYTES)) ahead /= 2;
+    c->ahead = (uint32_t)ahead;
     c->size = elem_size;
     c->mask = n - 1;
     c->senders = 1;
@@ -13324,17 +13471,22 @@ static void crt__broadcast_unref(crt__broadcast *c)
 // One receiver fewer has to see value n.
 static void crt__broadcast_seen(crt__broadcast *c, uint64_t n)
 {
+    if (!c->counted) return;
     uint32_t *left = &c->left[n & c->mask];
     if (--*left == 0 && c->ops.drop) c->ops.drop(crt__broadcast_at(c, n), c->ops.user);
 }
 static int crt__broadcast_join(crt__broadcast *c, crt_broadcast_rx **rx)
 {
-    crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r);
+    crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r + c->ahead * c->size);
     if (!r) return CRT_ENOMEM;
     crt__atomic_add(&c->refs, 1, CRT__RELAXED);
     crt__lock(&c->q.lock);
     r->c = c;
-    r->next = c->tail;
+    r->next = r->copied = c->tail;
+    r->after = c->first;
+    r->before = &c->first;
+    if (r->after) r->after->before = &r->after;
+    c->first = r;
     crt__atomic_store(&c->receivers, c->receivers + 1, CRT__RELEASE);
     crt__atomic_store(&c->idle, 0, CRT__RELEASE);
     crt__unlock(&c->q.lock);
@@ -13348,6 +13500,22 @@ CRTDEF int crt_broadcast_resubscribe(const crt_broadcast_rx *of, crt_broadcast_r
 {
     return crt__broadcast_join(of->c, rx);
 }
+// The value that every receiver has been given all before; under the lock.
+static uint64_t crt__broadcast_all_seen(const crt__broadcast *c)
+{
+    uint64_t all = c->tail;
+    for (crt_broadcast_rx *r = c->first; r; r = r->after) all = crt__min(all, crt__atomic_load(&r->next, CRT__RELAXED));
+    return all;
+}
+// The oldest value is about to be overwritten; under the lock.
+static void crt__broadcast_overwrite(crt__broadcast *c)
+{
+    uint64_t oldest = c->tail - (c->mask + 1);
+    if (oldest < c->seen || oldest < c->lost) return;
+    c->seen = crt__broadcast_all_seen(c);
+    if (oldest < c->seen) return;
+    crt__atomic_store(&c->lost, oldest + 1 + (c->mask + 1) / 2, CRT__RELAXED);
+}
 CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
 {
     crt__broadcast *c = (crt__broadcast *)tx;
@@ -13356,11 +13524,15 @@ CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
     crt__lock(&c->q.lock);
     uint32_t n = c->receivers;
     if (n) {
-        uint32_t *left = &c->left[c->tail & c->mask];
         void *at = crt__broadcast_at(c, c->tail);
-        if (*left && c->ops.drop) c->ops.drop(at, c->ops.user);   // somebody lags behind
+        if (c->counted) {
+            uint32_t *left = &c->left[c->tail & c->mask];
+            if (*left && c->ops.drop) c->ops.drop(at, c->ops.user);   // somebody lags behind
+            *left = n;
+        } else if (c->tail > c->mask) {
+            crt__broadcast_overwrite(c);
+        }
         crt__copy(at, elem, c->size);
-        *left = n;
         c->tail++;
         crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     }
@@ -13391,7 +13563,10 @@ CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
     *rx = NULL;
     crt__broadcast *c = r->c;
     crt__lock(&c->q.lock);
-    for (uint64_t i = crt__max(r->next, crt__broadcast_oldest(c)); i < c->tail; i++) crt__broadcast_seen(c, i);
+    if (c->counted)
+        for (uint64_t i = crt__max(r->next, crt__broadcast_oldest(c)); i < c->tail; i++) crt__broadcast_seen(c, i);
+    *r->before = r->after;
+    if (r->after) r->after->before = r->before;
     crt__atomic_store(&c->receivers, c->receivers - 1, CRT__RELEASE);
     bool last = c->receivers == 0;
     if (last) crt__atomic_store(&c->idle, 1, CRT__RELEASE);
@@ -13400,25 +13575,53 @@ CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
     crt__broadcast_unref(c);
     CRT_FREE(r);
 }
+// The next value from the receiver's own copies; or false: ask the ring.
+static inline bool crt__broadcast_hand_out(crt_broadcast_rx *r, void *elem)
+{
+    crt__broadcast *c = r->c;
+    uint64_t n = r->next;
+    if (n == r->copied || n < crt__atomic_load(&c->lost, CRT__RELAXED)) return false;
+    crt__copy(elem, (char *)r->copies + (size_t)(n & (c->ahead - 1)) * c->size, c->size);
+    crt__atomic_store(&r->next, n + 1, CRT__RELAXED);
+    return true;
+}
+// Copies what follows; under the lock.
+static void crt__broadcast_copy_ahead(crt_broadcast_rx *r)
+{
+    crt__broadcast *c = r->c;
+    uint64_t end = crt__min(c->tail, r->next + c->ahead);
+    r->copied = r->next;
+    for (size_t n; r->copied < end; r->copied += n) {   // in pieces: both rings may come round
+        size_t to = (size_t)(r->copied & (c->ahead - 1)), from = (size_t)(r->copied & c->mask);
+        n = crt__min((size_t)(end - r->copied), c->ahead - to);
+        n = crt__min(n, (size_t)(c->mask + 1) - from);
+        crt__copy((char *)r->copies + to * c->size, (char *)c->data + from * c->size, n * c->size);
+    }
+}
 // Under the lock: 0, CRT_ELAGGED, CRT_EEMPTY, CRT_ECLOSED.
 static int crt__broadcast_take(crt_broadcast_rx *r, void *elem, uint64_t *lagged)
 {
     crt__broadcast *c = r->c;
-    if (r->next == c->tail) return crt__atomic_load(&c->senders, CRT__ACQUIRE) ? CRT_EEMPTY : CRT_ECLOSED;
-    uint64_t oldest = crt__broadcast_oldest(c);
-    if (r->next < oldest) {
-        if (lagged) *lagged = oldest - r->next;
-        r->next = oldest;
+    uint64_t n = r->next, oldest = crt__broadcast_oldest(c);
+    if (n == c->tail) return crt__atomic_load(&c->senders, CRT__ACQUIRE) ? CRT_EEMPTY : CRT_ECLOSED;
+    if (n < oldest) {
+        if (lagged) *lagged = oldest - n;
+        crt__atomic_store(&r->next, oldest, CRT__RELAXED);
+        r->copied = oldest;
         return CRT_ELAGGED;
     }
-    crt__copy(elem, crt__broadcast_at(c, r->next), c->size);
+    crt__copy(elem, crt__broadcast_at(c, n), c->size);
     if (c->ops.clone) c->ops.clone(elem, c->ops.user);
-    crt__broadcast_seen(c, r->next++);
+    crt__broadcast_seen(c, n);
+    crt__atomic_store(&r->next, n + 1, CRT__RELAXED);
+    if (c->counted || !c->ahead) r->copied = n + 1;
+    else crt__broadcast_copy_ahead(r);
     return 0;
 }
 CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
 {
     if (!rx) return CRT_EINVAL;
+    if (crt__broadcast_hand_out(rx, elem)) return 0;
     crt__lock(&rx->c->q.lock);
     int r = crt__broadcast_take(rx, elem, lagged);
     crt__unlock(&rx->c->q.lock);
@@ -13431,6 +13634,7 @@ CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem,
     crt__waitq *q = &rx->c->q;
     crt_poll r = crt__waitq_enter(cx, &crt__op_broadcast, q, q);
     if (r < 0) return r;
+    if (crt__broadcast_hand_out(rx, elem)) return 0;
     crt__lock(&q->lock);
     r = crt__broadcast_take(rx, elem, lagged);
     if (r == CRT_EEMPTY) {
@@ -13467,13 +13671,7 @@ CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx)
 {
     crt__broadcast *c = (crt__broadcast *)(uintptr_t)tx;
     crt__lock(&c->q.lock);
-    // Who has seen a value has seen those before it: look for the border by halves.
-    uint64_t first = crt__broadcast_oldest(c), end = c->tail;
-    while (first < end) {
-        uint64_t middle = first + (end - first) / 2;
-        if (c->left[middle & c->mask]) end = middle;
-        else first = middle + 1;
-    }
+    uint64_t first = crt__max(crt__broadcast_all_seen(c), crt__broadcast_oldest(c));
     size_t n = (size_t)(c->tail - first);
     crt__unlock(&c->q.lock);
     return n;
@@ -13481,7 +13679,7 @@ CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx)
 CRTDEF size_t crt_broadcast_rx_len(const crt_broadcast_rx *rx)
 {
     crt__lock(&rx->c->q.lock);
-    size_t n = (size_t)(rx->c->tail - rx->next);
+    size_t n = (size_t)(rx->c->tail - crt__atomic_load(&rx->next, CRT__RELAXED));
     crt__unlock(&rx->c->q.lock);
     return n;
 }
@@ -13510,6 +13708,7 @@ CRTDEF void crt_broadcast_set_ops(crt_broadcast_tx *tx, const crt_elem_ops *ops)
     crt__broadcast *c = (crt__broadcast *)tx;
     crt__lock(&c->q.lock);
     c->ops = *ops;
+    c->counted = ops->clone || ops->drop;
     crt__unlock(&c->q.lock);
 }
 
