@@ -209,21 +209,30 @@
 #define CRT_VERSION_PATCH 0
 #define CRT_VERSION "0.1.0"
 
+// CRT__OUTLINE: one copy is enough. CRT__COLD: run seldom (set-up, failure, the end), so
+// compiled for size and kept apart. gcc takes whoever cannot avoid a cold call for cold
+// too, and goes on so up to the user's code: a public function keeps a way around one
+// (tests/size.sh looks). Under -Os the compiler knows better what to inline.
 #if defined(__GNUC__) || defined(__clang__)
 #define CRT__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CRT__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CRT__PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define CRT__UNUSED __attribute__((unused))
+#ifdef __OPTIMIZE_SIZE__
+#define CRT__OUTLINE
+#define CRT__COLD __attribute__((cold))
+#else
+#define CRT__OUTLINE __attribute__((noinline))
 #define CRT__COLD __attribute__((cold, noinline))
-#define CRT__NOINLINE __attribute__((noinline))
+#endif
 #define CRT__INLINE inline __attribute__((always_inline))   // where the callers' constants matter
 #else
 #define CRT__LIKELY(x) (x)
 #define CRT__UNLIKELY(x) (x)
 #define CRT__PRINTF(f, a)
 #define CRT__UNUSED
+#define CRT__OUTLINE
 #define CRT__COLD
-#define CRT__NOINLINE
 #define CRT__INLINE inline
 #endif
 
@@ -2414,6 +2423,20 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 #if defined(CRT_NO_NET) && !defined(CRT_NO_PROCESS)
 #define CRT_NO_PROCESS   // the pipes of a process are streams
 #endif
+#ifdef CRT_STATIC   // crt_close chooses among them all, so a static one has to be there
+#ifdef CRT_NO_NET
+CRTDEF void crt_stream_close(crt_stream **s) { *s = NULL; }
+CRTDEF void crt_listener_close(crt_listener **l) { *l = NULL; }
+CRTDEF void crt_udp_close(crt_udp **u) { *u = NULL; }
+#endif
+#ifdef CRT_NO_FS
+CRTDEF void crt_file_close(crt_file **f) { *f = NULL; }
+CRTDEF void crt_dir_close(crt_dir **d) { *d = NULL; }
+#endif
+#ifdef CRT_NO_PROCESS
+CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
+#endif
+#endif
 #ifndef CRT_ASSERT
 #include <assert.h>
 #define CRT_ASSERT(c) assert(c)
@@ -2532,7 +2555,7 @@ static int64_t crt__clock(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack)
+static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack)
 {
     pthread_attr_t attr;
     sigset_t all, old;
@@ -2968,7 +2991,7 @@ static size_t crt__chunk_bytes(const crt__chunk *chunk)
 }
 
 // A new chunk: small at first (a quiet program stays small), then up to 64 KiB.
-static crt__chunk *crt__chunk_new(crt_runtime *rt, uint32_t class_, size_t stride, uint32_t n)
+static CRT__COLD crt__chunk *crt__chunk_new(crt_runtime *rt, uint32_t class_, size_t stride, uint32_t n)
 {
     crt__chunk shape = {rt, NULL, NULL, class_, (uint32_t)stride, n, 0};
     crt__chunk *chunk = crt__alloc(rt, crt__chunk_bytes(&shape));
@@ -3236,7 +3259,7 @@ static void *crt__ext_find(crt_task *t, uint32_t kind)
         if (e->kind == kind) return e;
     return NULL;
 }
-static void *crt__ext_add(crt_task *t, uint32_t kind, size_t size)
+static CRT__OUTLINE void *crt__ext_add(crt_task *t, uint32_t kind, size_t size)
 {
     crt__ext *e = crt__alloc_zero(t->home->rt, size);
     if (!e) return NULL;
@@ -3247,7 +3270,7 @@ static void *crt__ext_add(crt_task *t, uint32_t kind, size_t size)
 }
 // Whole by now: dumps may look.
 static void crt__ext_publish(crt_task *t, void *e) { crt__atomic_store(&t->ext, (crt__ext *)e, CRT__RELEASE); }
-static void crt__ext_add_text(crt_task *t, uint32_t kind, const char *text, size_t most)
+static CRT__COLD void crt__ext_add_text(crt_task *t, uint32_t kind, const char *text, size_t most)
 {
     size_t n = strlen(text);
     if (n > most) n = most;
@@ -3488,6 +3511,17 @@ CRTDEF bool crt_waker_will_wake(const crt_waker *w, const crt_cx *cx)
 
 // --- leaves: what every operation that parks does first and last
 
+static CRT__COLD void crt__leaf_moved(crt_cx *cx, const crt__op *op)
+{
+#ifdef CRT_DEBUG
+    crt__say(cx->rt, CRT_LOG_WARN,
+             "task %llu: %s was polled where %s is parked: an operand of CRT_AWAIT moved "
+             "between two polls",
+             (unsigned long long)cx->task->id, op->name, cx->slot->op->name);
+#endif
+    (void)op;
+    crt__slot_cancel(cx->slot);
+}
 // A cancellation that waits to be delivered is taken here: the node in the slot
 // is unlinked and the operation returns CRT_UNWIND. A slot that is parked on
 // something else belongs to a wait that was given up by hand: unlink that too.
@@ -3499,15 +3533,7 @@ static inline bool crt__leaf(crt_cx *cx, const crt__op *op, const void *object)
         crt__slot_cancel(slot);
         return false;
     }
-    if (CRT__UNLIKELY(slot->op && (slot->op != op || slot->object != object))) {
-#ifdef CRT_DEBUG
-        crt__say(cx->rt, CRT_LOG_WARN,
-                 "task %llu: %s was polled where %s is parked: an operand of CRT_AWAIT moved "
-                 "between two polls",
-                 (unsigned long long)cx->task->id, op->name, slot->op->name);
-#endif
-        crt__slot_cancel(slot);
-    }
+    if (CRT__UNLIKELY(slot->op && (slot->op != op || slot->object != object))) crt__leaf_moved(cx, op);
     return true;
 }
 static inline void crt__slot_park(crt_cx *cx, crt_slot *slot, const crt__op *op, void *object)
@@ -3539,7 +3565,10 @@ CRTDEF bool crt_take_unwind(crt_cx *cx)
     return was;
 }
 // The result of an operation that cannot begin; a cancellation comes first.
-static crt_poll crt__refuse(crt_cx *cx, crt_poll why) { return crt_take_unwind(cx) ? CRT_UNWIND : why; }
+static CRT__COLD crt_poll crt__refuse(crt_cx *cx, crt_poll why)
+{
+    return crt_take_unwind(cx) ? CRT_UNWIND : why;
+}
 
 // --- a word in which one task may wait
 // 0, that task (with a reference), or how it ended, a number below CRT__WORD_TASK.
@@ -3836,7 +3865,7 @@ static crt_task *crt__inject_take(crt__inject *q)
     crt__atomic_sub(&q->length, 1, CRT__RELEASE);
     return head;
 }
-static CRT__NOINLINE crt_task *crt__inject_pop_some(crt__inject *q)
+static CRT__OUTLINE crt_task *crt__inject_pop_some(crt__inject *q)
 {
     crt__lock(&q->lock);
     crt_task *t = crt__inject_take(q);
@@ -4818,7 +4847,7 @@ static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
     if (crt__atomic_xchg(&rt->monitor_asleep, 0, CRT__SEQ_CST)) crt__driver_kick(rt);
 }
 // Queues what does not go where others go. False: this one does.
-static CRT__NOINLINE bool crt__submit_special(crt_task *t)
+static CRT__OUTLINE bool crt__submit_special(crt_task *t)
 {
     crt_runtime *rt = t->home->rt;
     if (t->flags & CRT__TASK_THREAD) crt__thread_task_wake(t);
@@ -4829,7 +4858,7 @@ static CRT__NOINLINE bool crt__submit_special(crt_task *t)
 }
 // On its own worker a task woken by the running one goes to the LIFO slot, where it
 // finds the caches warm; the one it displaces goes to the back and may be stolen.
-static CRT__NOINLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, crt_task *t)
+static CRT__OUTLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, crt_task *t)
 {
     if (!w->lifo_off && crt__tls.in_task) {
         t = crt__atomic_xchg(&w->lifo, t, CRT__SEQ_CST);
@@ -4864,7 +4893,7 @@ static crt_task *crt__take_pinned(crt__worker *w)
     return crt__list_pop(&w->fifo);
 }
 // A share of the injection queue: the first to run, the rest into the ring.
-static CRT__NOINLINE crt_task *crt__take_share(crt__worker *w, size_t length, bool one)
+static CRT__OUTLINE crt_task *crt__take_share(crt__worker *w, size_t length, bool one)
 {
     crt_runtime *rt = w->rt;
     if (!crt__try_lock(&rt->inject.lock)) return NULL;
@@ -4901,7 +4930,7 @@ static crt_task *crt__take_lifo(crt__worker *w)
 }
 // What comes before a worker's own queue: urgent tasks always, the shared queues now and
 // then.
-static CRT__NOINLINE crt_task *crt__next_shared(crt__worker *w)
+static CRT__OUTLINE crt_task *crt__next_shared(crt__worker *w)
 {
     crt_task *t = crt__inject_pop(&w->rt->urgent);
     if (t || w->until_inject) return t;
@@ -4958,12 +4987,12 @@ static void crt__end_task(crt_task *t, crt_poll r)
         crt__atomic_sub(&t->home->rt->workers[t->flags >> CRT__TASK_WORKER_SHIFT].pinned_live, 1, CRT__RELEASE);
     crt__task_complete(t, r, 0);
 }
-static void crt__wake_all(crt_runtime *rt)
+static CRT__COLD void crt__wake_all(crt_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
 }
 // A task has ended outside a worker; perhaps it was the last that they wait for.
-static void crt__count_remote_end(crt_runtime *rt)
+static CRT__COLD void crt__count_remote_end(crt_runtime *rt)
 {
     crt__atomic_add(&rt->remote_completed, 1, CRT__SEQ_CST);
     if (crt__atomic_load(&rt->closing, CRT__SEQ_CST)) crt__wake_all(rt);
@@ -5341,7 +5370,7 @@ static void crt__worker_maintain(crt__worker *w, bool *aborted)
 
 // Time is up: every task that is queued is polled once more, so that each gets its
 // unwind. False: the worker was handed over meanwhile.
-static bool crt__last_round(crt__worker *w, crt_cx *cx)
+static CRT__COLD bool crt__last_round(crt__worker *w, crt_cx *cx)
 {
     crt_runtime *rt = w->rt;
     bool from_lifo;
@@ -5420,7 +5449,7 @@ static void crt__thread_end(crt_runtime *rt)
 static void crt__finish_shutdown(crt_runtime *rt);
 
 // A worker's loop has ended for good; the last one out tidies up.
-static void crt__worker_done(crt_runtime *rt)
+static CRT__COLD void crt__worker_done(crt_runtime *rt)
 {
     // Wake the others: nothing is alive, they may go too.
     crt__wake_all(rt);
@@ -5444,7 +5473,7 @@ static void *crt__worker_main(void *arg)
 
 // --- current thread: whoever calls drives
 
-static void crt__root_done(crt_runtime *rt)
+static CRT__COLD void crt__root_done(crt_runtime *rt)
 {
     if (crt__is_multi(rt)) return;
     crt__atomic_add(&rt->driving, 2, CRT__SEQ_CST);
@@ -5585,7 +5614,7 @@ static void crt__job_ended(crt_runtime *rt)
         crt__unpark(&rt->workers[0]);   // time may run on
 }
 // Ends a claimed job without running it.
-static void crt__job_abandon(crt_task *t)
+static CRT__COLD void crt__job_abandon(crt_task *t)
 {
     crt_runtime *rt = t->home->rt;
     t->flags |= CRT__TASK_WAS_CANCELLED;
@@ -5593,7 +5622,7 @@ static void crt__job_abandon(crt_task *t)
     crt__job_ended(rt);
 }
 // False: it has begun, or ended.
-static bool crt__job_cancel(crt_task *t)
+static CRT__COLD bool crt__job_cancel(crt_task *t)
 {
     if (!crt__job_claim(t)) return false;
     crt__job_abandon(t);
@@ -5609,7 +5638,7 @@ static bool crt__pool_enter(crt_runtime *rt)
     return false;
 }
 // One more thread, unless one is starting or there are enough. 0 or -errno.
-static int crt__pool_grow(crt_runtime *rt)
+static CRT__COLD int crt__pool_grow(crt_runtime *rt)
 {
     crt__pool *p = &rt->pool;
     uint32_t most = (uint32_t)rt->config.max_blocking_threads;
@@ -5649,7 +5678,7 @@ static intptr_t crt__takeover(void *arg);
 static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg);
 
 // Cancels what is queued.
-static void crt__pool_drain(crt_runtime *rt)
+static CRT__COLD void crt__pool_drain(crt_runtime *rt)
 {
     while (crt__inject_length(&rt->pool.queue)) {
         crt_task *t = crt__inject_pop(&rt->pool.queue);
@@ -5907,7 +5936,7 @@ static bool crt__gate(crt_runtime *rt)
         if (crt__atomic_cas_weak(&rt->remote_spawned, &n, n + 2, CRT__SEQ_CST, CRT__RELAXED)) return true;
     return false;
 }
-static int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int error)
+static CRT__COLD int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int error)
 {
     if (!w) crt__count_remote_end(rt);
     return error;
@@ -6036,7 +6065,7 @@ typedef struct crt__call {
     crt_join_handle *job;
 } crt__call;
 
-static void crt__call_unref(crt__call *c)
+static CRT__OUTLINE void crt__call_unref(crt__call *c)
 {
     if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
     c->clean(c);
@@ -6116,7 +6145,7 @@ static void crt__lookup_leave(crt_runtime *rt);
 #endif
 // A job of the pool that will never run (shutdown, no thread to be had): if it was a
 // call, whoever waits for it hears so.
-static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg)
+static CRT__COLD void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg)
 {
     int e = crt__atomic_load(&rt->closing, CRT__ACQUIRE) ? CRT_ESHUTDOWN : -EAGAIN;
 #ifndef CRT_NO_NET
@@ -6435,7 +6464,7 @@ static void crt__sock_unref(crt__sock *s)
     if (crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) == 1) crt__sock_retire(s, false);
 }
 #endif
-static void crt__sock_shutdown_all(crt_runtime *rt)
+static CRT__COLD void crt__sock_shutdown_all(crt_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->sock_count; i++) {
         crt__sock *s = crt__sock_at(rt, i);
@@ -6546,7 +6575,7 @@ static crt_poll crt__io_resume(crt_cx *cx)
     slot->op = NULL;
     return CRT_ECLOSED;
 }
-static crt_poll crt__no_driver(crt_cx *cx, const char *what)
+static CRT__COLD crt_poll crt__no_driver(crt_cx *cx, const char *what)
 {
     crt__say(cx->rt, CRT_LOG_ERROR, "%s needs CRT_DRIVER_IO in crt_config.drivers; this runtime has none", what);
     return CRT_ENODRIVER;
@@ -6716,7 +6745,7 @@ static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
 // Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
 // progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
 // of an echo, the second poll is handed CRT_PENDING for n.
-static CRT__NOINLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how,
+static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how,
                                                void *buf, size_t n, bool all)
 {
     crt_slot *slot = cx->slot;
@@ -6934,7 +6963,7 @@ static bool crt__parse_scope(const char *s, uint32_t *scope)
     return *s && n <= UINT32_MAX && (!*at || *scope);
 }
 // `host` is "::1" or "fe80::1%eth0".
-static int crt__parse_ipv6(char *host, int port, crt_addr *a)
+static CRT__COLD int crt__parse_ipv6(char *host, int port, crt_addr *a)
 {
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)a->u.bytes;
     uint32_t scope = 0;
@@ -7036,7 +7065,7 @@ CRTDEF const void *crt_addr_sockaddr(const crt_addr *a, size_t *len)
     if (len) *len = a->len;
     return a->u.bytes;
 }
-static int crt__format_unix(const crt_addr *a, char *buf, size_t n)
+static CRT__COLD int crt__format_unix(const crt_addr *a, char *buf, size_t n)
 {
     const char *path;
     size_t k = crt__unix_name(a, &path);
@@ -7067,19 +7096,19 @@ CRTDEF int crt_addr_format(const crt_addr *a, char *buf, size_t n)
 // --- options
 
 static crt__fd crt__fd_of(const void *handle) { return handle ? ((const crt__sock *)handle)->fd : CRT_EINVAL; }
-static int crt__set_option(crt__fd fd, int level, int name, int value)
+static CRT__OUTLINE int crt__set_option(crt__fd fd, int level, int name, int value)
 {
     if (fd < 0) return CRT_EINVAL;
     return setsockopt((int)fd, level, name, &value, sizeof value) ? -errno : 0;
 }
-static int crt__get_option(crt__fd fd, int level, int name)
+static CRT__OUTLINE int crt__get_option(crt__fd fd, int level, int name)
 {
     int value = 0;
     socklen_t n = sizeof value;
     if (fd < 0) return CRT_EINVAL;
     return getsockopt((int)fd, level, name, &value, &n) ? -errno : value;
 }
-static int crt__fd_family(crt__fd fd)
+static CRT__OUTLINE int crt__fd_family(crt__fd fd)
 {
     struct sockaddr_storage name;
     socklen_t n = sizeof name;
@@ -7088,7 +7117,7 @@ static int crt__fd_family(crt__fd fd)
 }
 // An option of IPv4 and its twin of IPv6. A socket of IPv6 gets both: its peer may be
 // a mapped IPv4 address.
-static int crt__set_ip_option(crt__fd fd, int name4, int name6, int value)
+static CRT__OUTLINE int crt__set_ip_option(crt__fd fd, int name4, int name6, int value)
 {
     int family = crt__fd_family(fd);
     if (family < 0) return family;
@@ -7097,26 +7126,26 @@ static int crt__set_ip_option(crt__fd fd, int name4, int name6, int value)
     (void)crt__set_option(fd, IPPROTO_IP, name4, value);
     return crt__set_option(fd, IPPROTO_IPV6, name6, value);
 }
-static int crt__get_ip_option(crt__fd fd, int name4, int name6)
+static CRT__OUTLINE int crt__get_ip_option(crt__fd fd, int name4, int name6)
 {
     int family = crt__fd_family(fd);
     if (family < 0) return family;
     if (family == AF_INET) return crt__get_option(fd, IPPROTO_IP, name4);
     return family == AF_INET6 ? crt__get_option(fd, IPPROTO_IPV6, name6) : -EOPNOTSUPP;
 }
-static int crt__set_ttl(crt__fd fd, int ttl)
+static CRT__OUTLINE int crt__set_ttl(crt__fd fd, int ttl)
 {
     return ttl < 1 || ttl > 255 ? CRT_EINVAL : crt__set_ip_option(fd, IP_TTL, IPV6_UNICAST_HOPS, ttl);
 }
-static int crt__set_tos(crt__fd fd, int tos)
+static CRT__OUTLINE int crt__set_tos(crt__fd fd, int tos)
 {
     return tos < 0 || tos > 255 ? CRT_EINVAL : crt__set_ip_option(fd, IP_TOS, IPV6_TCLASS, tos);
 }
-static int crt__set_buffer(crt__fd fd, int name, int bytes)
+static CRT__OUTLINE int crt__set_buffer(crt__fd fd, int name, int bytes)
 {
     return bytes < 1 ? CRT_EINVAL : crt__set_option(fd, SOL_SOCKET, name, bytes);
 }
-static int crt__set_linger(crt__fd fd, int seconds)
+static CRT__OUTLINE int crt__set_linger(crt__fd fd, int seconds)
 {
     struct linger l = {seconds >= 0, seconds >= 0 ? seconds : 0};
     if (fd < 0) return CRT_EINVAL;
@@ -7136,7 +7165,7 @@ static int crt__set_linger(crt__fd fd, int seconds)
 #define CRT__TCP_KEEPINTVL (-1)
 #define CRT__TCP_KEEPCNT (-1)
 #endif
-static int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
+static CRT__OUTLINE int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
 {
     if (!k || k->idle < 0 || k->interval < 0 || k->count < 0) return CRT_EINVAL;
     int e = 0;
@@ -7152,11 +7181,11 @@ typedef struct crt__options {
     int send_buffer, recv_buffer, ttl, tos;
     unsigned mode;   // of the file that a Unix socket will have
 } crt__options;
-static bool crt__options_bad(const crt__options *o)
+static CRT__COLD bool crt__options_bad(const crt__options *o)
 {
     return o->send_buffer < 0 || o->recv_buffer < 0 || o->ttl < 0 || o->ttl > 255 || o->tos < 0 || o->tos > 255;
 }
-static int crt__options_set(crt__fd fd, int family, const crt__options *o)
+static CRT__COLD int crt__options_set(crt__fd fd, int family, const crt__options *o)
 {
     int e = 0;
     if (o->send_buffer) e = crt__set_buffer(fd, SO_SNDBUF, o->send_buffer);
@@ -7177,7 +7206,7 @@ static int crt__options_set(crt__fd fd, int family, const crt__options *o)
 // --- listening
 
 // A socket with its options, bound to `a`. The descriptor or an error.
-static int crt__socket_bound(int type, crt_addr *a, const crt__options *o)
+static CRT__COLD int crt__socket_bound(int type, crt_addr *a, const crt__options *o)
 {
     int fd = crt__socket(crt__family(a), type);
     if (fd < 0) return fd;
@@ -7202,7 +7231,7 @@ static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
 // The same for a Unix socket and the file that goes with it. The file begins with no
 // more permissions than wanted (Linux takes them from the socket, less the umask), and
 // then gets those of the umask too.
-static int crt__unix_bound(int type, const char *path, const crt__options *o, bool unlink_stale)
+static CRT__COLD int crt__unix_bound(int type, const char *path, const crt__options *o, bool unlink_stale)
 {
     crt_addr a;
     if (crt_addr_unix(path, &a) || o->mode > 07777) return CRT_EINVAL;
@@ -7215,7 +7244,7 @@ static int crt__unix_bound(int type, const char *path, const crt__options *o, bo
     crt__fd_close(fd);
     return e;
 }
-static int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_listener **l)
+static CRT__COLD int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_listener **l)
 {
     crt__sock *s;
     if (fd < 0) return fd;
@@ -7230,7 +7259,7 @@ static int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_list
     *l = (crt_listener *)s;
     return 0;
 }
-static crt__options crt__listen_options(const crt_listen_desc *d)
+static CRT__COLD crt__options crt__listen_options(const crt_listen_desc *d)
 {
     crt__options o = {!d->no_reuseaddr, d->reuseport, d->v6only, false,  d->send_buffer,
                       d->recv_buffer,   d->ttl,       d->tos,    d->mode};
@@ -7270,7 +7299,7 @@ static bool crt__accept_must_pause(int e)
 }
 static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__timer_cancel};
 
-static crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
+static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
 {
     crt_runtime *rt = cx->rt;
     crt_slot *slot = cx->slot;
@@ -7379,7 +7408,7 @@ typedef struct crt__resolve {
     crt_addr addr[CRT__RESOLVE_MOST];
 } crt__resolve;
 
-static intptr_t crt__resolve_run(crt__resolve *r)
+static CRT__COLD intptr_t crt__resolve_run(crt__resolve *r)
 {
     struct addrinfo hints, *list = NULL;
     memset(&hints, 0, sizeof hints);
@@ -7395,7 +7424,7 @@ static intptr_t crt__resolve_run(crt__resolve *r)
 static void crt__nothing_to_clean(crt__call *call) { (void)call; }
 
 // A lookup of "host:port", not yet started. 0, CRT_EINVAL, CRT_ENOMEM.
-static int crt__resolve_new(const char *text, crt__resolve **out)
+static CRT__COLD int crt__resolve_new(const char *text, crt__resolve **out)
 {
     const char *colon = text ? strrchr(text, ':') : NULL;
     size_t n = colon ? (size_t)(colon - text) : 0;
@@ -7405,12 +7434,12 @@ static int crt__resolve_new(const char *text, crt__resolve **out)
     crt__resolve *r = crt__call_new(sizeof *r, NULL, crt__nothing_to_clean);
     if (!r) return CRT_ENOMEM;
     memcpy(r->host, text, n);
-    snprintf(r->port, sizeof r->port, "%d", crt__parse_port(colon + 1));
+    snprintf(r->port, sizeof r->port, "%u", (unsigned)(uint16_t)crt__parse_port(colon + 1));
     *out = r;
     return 0;
 }
 // Through the gate: true. Otherwise it is in the queue.
-static bool crt__lookup_enter(crt__resolve *r)
+static CRT__COLD bool crt__lookup_enter(crt__resolve *r)
 {
     crt_runtime *rt = r->rt;
     crt__lock(&rt->lookup_lock);
@@ -7440,7 +7469,7 @@ static bool crt__lookup_unqueue(crt__resolve *r)
     return true;
 }
 // A lookup has ended: the first that waits takes its place.
-static void crt__lookup_leave(crt_runtime *rt)
+static CRT__COLD void crt__lookup_leave(crt_runtime *rt)
 {
     for (;;) {
         crt__lock(&rt->lookup_lock);
@@ -7454,7 +7483,7 @@ static void crt__lookup_leave(crt_runtime *rt)
         crt__call_finish(&r->call);
     }
 }
-static intptr_t crt__lookup_main(void *arg)
+static CRT__COLD intptr_t crt__lookup_main(void *arg)
 {
     crt__resolve *r = arg;
     if (crt__atomic_load(&r->call.refs, CRT__ACQUIRE) > 1) r->call.result = crt__resolve_run(r);   // still wanted
@@ -7462,7 +7491,7 @@ static intptr_t crt__lookup_main(void *arg)
     crt__call_finish(&r->call);
     return 0;
 }
-static void crt__op_resolve_cancel(crt_slot *slot)
+static CRT__COLD void crt__op_resolve_cancel(crt_slot *slot)
 {
     crt__resolve *r = slot->object;
     uintptr_t me = (uintptr_t)slot->task;
@@ -7476,7 +7505,7 @@ static void crt__op_resolve_cancel(crt_slot *slot)
 static const crt__op crt__op_resolve = {"resolve", crt__op_resolve_cancel};
 
 // Starts the lookup and parks. CRT_PENDING, or an error, with the record gone.
-static crt_poll crt__lookup_start(crt_cx *cx, crt__resolve *r)
+static CRT__COLD crt_poll crt__lookup_start(crt_cx *cx, crt__resolve *r)
 {
     crt__task_ref(cx->task);
     r->rt = cx->rt;
@@ -7592,17 +7621,17 @@ static void crt__attempt_end(crt__attempt *a)
     if (a->sock) crt__sock_unref(a->sock);
     a->sock = NULL;
 }
-static void crt__race_free(crt__race *race)
+static CRT__COLD void crt__race_free(crt__race *race)
 {
     crt__slot_cancel(&race->timer);
     for (uint32_t i = 0; i < race->begun; i++) crt__attempt_end(&race->attempt[i]);
     if (race->names) crt__call_unref(&race->names->call);
     CRT_FREE(race);
 }
-static void crt__op_connect_cancel(crt_slot *slot) { crt__race_free(slot->object); }
+static CRT__COLD void crt__op_connect_cancel(crt_slot *slot) { crt__race_free(slot->object); }
 static const crt__op crt__op_connect = {"connect", crt__op_connect_cancel};
 
-static int crt__connect_desc_check(crt_cx *cx, crt__race *race)
+static CRT__COLD int crt__connect_desc_check(crt_cx *cx, crt__race *race)
 {
     crt_connect_desc *d = &race->desc;
     crt__options o = {d->reuseaddr, d->reuseport, false, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos, 0};
@@ -7635,7 +7664,7 @@ static void crt__race_order(crt__race *race)
     }
 }
 // A record for "host:port". 0, or an error, with nothing kept.
-static int crt__race_new(crt_cx *cx, const char *addr, const crt_connect_desc *desc, crt__race **out)
+static CRT__COLD int crt__race_new(crt_cx *cx, const char *addr, const crt_connect_desc *desc, crt__race **out)
 {
     crt_addr one;
     bool numeric = !crt_addr_parse(addr, &one);
@@ -7755,7 +7784,7 @@ static crt_poll crt__race_step(crt_cx *cx, crt__race *race, crt_stream **out)
     if (next != CRT_FOREVER && !crt__timer_start(cx, &race->timer, next, now)) cx->deferred = 1;   // due already
     return CRT_PENDING;
 }
-static crt_poll crt__race_poll(crt_cx *cx, crt__race *race, crt_stream **out)
+static CRT__COLD crt_poll crt__race_poll(crt_cx *cx, crt__race *race, crt_stream **out)
 {
     if (!race->count && !race->error) {
         crt_poll r = crt__race_lookup(cx, race);
@@ -7880,7 +7909,7 @@ CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
 enum { CRT__AS_STREAM, CRT__AS_LISTENER, CRT__AS_DATAGRAMS };
 
 // The flags of a record for such a descriptor, or an error.
-static int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
+static CRT__COLD int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
 {
     struct stat st;
     if (fstat((int)fd, &st)) return -errno;
@@ -7987,7 +8016,7 @@ CRTDEF int crt_stream_set_nodelay(crt_stream *s, bool on)
     return crt__set_option(crt__fd_of(s), IPPROTO_TCP, TCP_NODELAY, on);
 }
 // On Unix the flags of a socket come as 1 or as the option's own bit.
-static int crt__get_flag(crt__fd fd, int level, int name)
+static CRT__OUTLINE int crt__get_flag(crt__fd fd, int level, int name)
 {
     int value = crt__get_option(fd, level, name);
     return value < 0 ? value : value != 0;
@@ -8063,7 +8092,7 @@ CRTDEF int crt_stream_get_quickack(const crt_stream *s)
 CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on) { return (void)on, s ? -ENOPROTOOPT : CRT_EINVAL; }
 CRTDEF int crt_stream_get_quickack(const crt_stream *s) { return s ? -ENOPROTOOPT : CRT_EINVAL; }
 #endif
-static int crt__take_error(crt__fd fd)
+static CRT__OUTLINE int crt__take_error(crt__fd fd)
 {
     int e = crt__get_option(fd, SOL_SOCKET, SO_ERROR);
     return e > 0 ? -e : e;
@@ -8188,7 +8217,7 @@ static const crt__op crt__op_udp_readable = {"udp readable", crt__io_cancel};
 static const crt__op crt__op_udp_writable = {"udp writable", crt__io_cancel};
 static const crt__op crt__op_udp_pause = {"udp send (the receiver is full)", crt__timer_cancel};
 
-static int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
+static CRT__OUTLINE int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
 {
     crt__sock *s;
     if (fd < 0) return fd;
@@ -8199,7 +8228,7 @@ static int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
     return 0;
 }
 static const crt_udp_desc crt__udp_defaults;
-static crt__options crt__udp_options(const crt_udp_desc *d)
+static CRT__COLD crt__options crt__udp_options(const crt_udp_desc *d)
 {
     crt__options o = {d->reuseaddr,   d->reuseport,   d->v6only, d->broadcast,
                       d->send_buffer, d->recv_buffer, d->ttl,    d->tos, d->mode};
@@ -8279,7 +8308,7 @@ static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t le
     m->flags = h->msg_flags & MSG_TRUNC ? CRT_UDP_TRUNCATED : 0;
 }
 // Where the system has no call for several: one by one.
-static intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
+static CRT__COLD intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
 {
     struct msghdr h;
     struct iovec piece;
@@ -8342,7 +8371,7 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
 }
 // A Unix socket that names its receiver is writable, and yet the receiver may be full:
 // no event tells when it no longer is. 0: try again now.
-static crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
+static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
 {
     crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(cx->rt);
@@ -8732,7 +8761,7 @@ static crt__mock_step *crt__mock_current(crt__mock *m)
     while (m->at < m->count && m->steps[m->at].done) m->at++;
     return m->at < m->count ? &m->steps[m->at] : NULL;
 }
-static crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
+static CRT__COLD crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
 {
     crt__mock_clock *self = frame;
     crt__mock *m = self->m;
@@ -8754,7 +8783,7 @@ static crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 // A step has been done: the next may be a wait, which begins now. Lets go of the lock.
-static void crt__mock_step_on(crt__mock *m)
+static CRT__COLD void crt__mock_step_on(crt__mock *m)
 {
     crt__mock_step *next = crt__mock_current(m);
     bool wait = next && next->step.kind == CRT__MOCK_WAIT && !m->waits && !m->error;
@@ -8775,7 +8804,7 @@ static void crt__mock_step_on(crt__mock *m)
     }
     crt__sock_event(m->rt, m->token, CRT__READABLE | CRT__WRITABLE);
 }
-static crt_poll crt__mock_recv(crt__sock *s, void *buf, size_t n, bool peek)
+static CRT__COLD crt_poll crt__mock_recv(crt__sock *s, void *buf, size_t n, bool peek)
 {
     crt__mock *m = (crt__mock *)s->u.soft;
     crt__lock(&m->lock);
@@ -8824,7 +8853,7 @@ static const char *crt__quote(char *out, size_t room, const void *data, size_t n
     return out;
 }
 // What was written is not what step x says; NULL: no step says anything.
-static void crt__mock_complain(crt__mock *m, const crt__mock_step *x, const void *buf, size_t n)
+static CRT__COLD void crt__mock_complain(crt__mock *m, const crt__mock_step *x, const void *buf, size_t n)
 {
     char want[160], came[160];
     size_t same = 0;
@@ -8838,7 +8867,7 @@ static void crt__mock_complain(crt__mock *m, const crt__mock_step *x, const void
     crt__say(m->rt, CRT_LOG_ERROR, "mock %s: step %zu of %zu expected the write %s, but %s came; byte %zu differs",
              m->name, (size_t)(x - m->steps) + 1, m->count, want, came, same);
 }
-static crt_poll crt__mock_send(crt__sock *s, const void *buf, size_t n)
+static CRT__COLD crt_poll crt__mock_send(crt__sock *s, const void *buf, size_t n)
 {
     crt__mock *m = (crt__mock *)s->u.soft;
     crt_poll k = CRT_EAGAIN;
@@ -8871,7 +8900,7 @@ static crt_poll crt__mock_send(crt__sock *s, const void *buf, size_t n)
     if (wrong) crt__mock_complain(m, x == end ? NULL : x, buf, n);
     return k;
 }
-static int crt__mock_shutdown(crt__sock *s, int how)
+static CRT__COLD int crt__mock_shutdown(crt__sock *s, int how)
 {
     crt__mock *m = (crt__mock *)s->u.soft;
     crt__lock(&m->lock);
@@ -8892,7 +8921,7 @@ static int crt__mock_count(crt__mock *m, crt__mock_step **next)
     }
     return n;
 }
-static void crt__mock_close(crt__sock *s)
+static CRT__COLD void crt__mock_close(crt__sock *s)
 {
     static const char *const names[] = {"", "read", "write", "read error", "write error"};
     crt__mock *m = (crt__mock *)s->u.soft;
@@ -8916,7 +8945,7 @@ static void crt__mock_close(crt__sock *s)
 static const crt__soft_ops crt__mock_ops = {crt__mock_recv, crt__mock_send, crt__mock_shutdown, crt__mock_close,
                                             false};
 
-static bool crt__mock_allows(const crt_mock_step *x)
+static CRT__COLD bool crt__mock_allows(const crt_mock_step *x)
 {
     switch (x->kind) {
     case CRT__MOCK_READ:
@@ -9292,7 +9321,7 @@ CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t 
 // --- copies: the buffers hang in a slot of the struct, which is listed in the task
 // while a copy runs, so that they are freed also with a task that is ended by force
 
-static void crt__op_memory_cancel(crt_slot *slot) { CRT_FREE(slot->object); }
+static CRT__COLD void crt__op_memory_cancel(crt_slot *slot) { CRT_FREE(slot->object); }
 static const crt__op crt__op_memory = {"copy", crt__op_memory_cancel};
 
 enum { CRT__COPY_LARGE = 65536, CRT__COPY_PATIENCE = 4 };
@@ -9586,7 +9615,7 @@ static void crt__stdio_transfer(crt__stdio *io)
     crt__unlock(&io->lock);
     if (!in) crt__futex_wake(&io->drained, INT_MAX);
 }
-static void *crt__stdio_main(void *arg)
+static CRT__COLD void *crt__stdio_main(void *arg)
 {
     static const char *const names[] = {"crt-stdin", "crt-stdout", "crt-stderr"};
     crt__stdio *io = arg;
@@ -9614,7 +9643,7 @@ static void *crt__stdio_main(void *arg)
     return NULL;
 }
 // exit() waits for what is left, unless this is a child that has no such thread.
-static void crt__stdio_at_exit(void)
+static CRT__COLD void crt__stdio_at_exit(void)
 {
     for (int i = 1; i < 3; i++) {
         crt__stdio *io = &crt__stdios[i];
@@ -9629,7 +9658,7 @@ static void crt__stdio_at_exit(void)
     }
 }
 // The thread, woken or begun. Under the lock. 0 or an error.
-static int crt__stdio_start(crt__stdio *io)
+static CRT__COLD int crt__stdio_start(crt__stdio *io)
 {
     crt__thread thread;
     if (io->running && io->pid == getpid()) {
@@ -9657,7 +9686,7 @@ static crt_poll crt__stdio_error(crt__stdio *io)
     io->error = 0;
     return e;
 }
-static crt_poll crt__stdio_recv(crt__sock *s, void *buf, size_t n, bool peek)
+static CRT__COLD crt_poll crt__stdio_recv(crt__sock *s, void *buf, size_t n, bool peek)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
     crt__stdio *io = end->io;
@@ -9684,7 +9713,7 @@ static crt_poll crt__stdio_recv(crt__sock *s, void *buf, size_t n, bool peek)
     crt__unlock(&io->lock);
     return k;
 }
-static crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t n)
+static CRT__COLD crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t n)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
     crt__stdio *io = end->io;
@@ -9704,7 +9733,7 @@ static crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t n)
     crt__unlock(&io->lock);
     return k;
 }
-static int crt__stdio_shutdown(crt__sock *s, int how)
+static CRT__COLD int crt__stdio_shutdown(crt__sock *s, int how)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
     if ((how == SHUT_RD) != (crt__stdio_fd(end->io) == 0)) return -EBADF;
@@ -9714,7 +9743,7 @@ static int crt__stdio_shutdown(crt__sock *s, int how)
     crt__unlock(&end->io->lock);
     return 0;
 }
-static void crt__stdio_close(crt__sock *s)
+static CRT__COLD void crt__stdio_close(crt__sock *s)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft, **p;
     crt__stdio *io = end->io;
@@ -9728,7 +9757,7 @@ static void crt__stdio_close(crt__sock *s)
 static const crt__soft_ops crt__stdio_ops = {crt__stdio_recv, crt__stdio_send, crt__stdio_shutdown, crt__stdio_close,
                                              false};
 
-static int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
+static CRT__OUTLINE int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
 {
     crt__stdio *io = &crt__stdios[fd];
     *out = NULL;
@@ -9874,7 +9903,7 @@ static crt_task *crt__turn_release(crt_file *f)
     return slot && crt__task_notify(slot->task) ? slot->task : NULL;
 }
 // Lets go of the turn, if the call has it.
-static void crt__turn_leave(crt__fs *c)
+static CRT__COLD void crt__turn_leave(crt__fs *c)
 {
     crt_task *woken = NULL;
     crt__lock(&c->file->lock);
@@ -9890,7 +9919,7 @@ static crt_poll crt__turn_park(crt_cx *cx, crt_file *f, size_t n)
     cx->slot->value = n;
     return CRT_PENDING;
 }
-static void crt__op_turn_cancel(crt_slot *slot)
+static CRT__COLD void crt__op_turn_cancel(crt_slot *slot)
 {
     crt_file *f = slot->object;
     crt__lock(&f->lock);
@@ -9901,7 +9930,7 @@ static void crt__op_turn_cancel(crt_slot *slot)
 static const crt__op crt__op_turn = {"file (a cancelled call is under way)", crt__op_turn_cancel};
 
 // 0: `c` has the turn. CRT_EBUSY. CRT_PENDING: the owner was dropped and will end.
-static crt_poll crt__turn_take(crt_cx *cx, crt_file *f, crt__fs *c)
+static CRT__COLD crt_poll crt__turn_take(crt_cx *cx, crt_file *f, crt__fs *c)
 {
     crt_poll r = 0;
     crt__lock(&f->lock);
@@ -9945,7 +9974,7 @@ static crt_poll crt__turn_enter(crt_cx *cx, crt_file **f, size_t *n, bool starte
 
 // Under the lock: what a call at the position did that nobody waits for any more. True:
 // the bytes that it read stay.
-static bool crt__fs_settle(crt__fs *c, crt_task **woken)
+static CRT__COLD bool crt__fs_settle(crt__fs *c, crt_task **woken)
 {
     crt_file *f = c->file;
     if (!c->turn) return false;
@@ -9964,7 +9993,7 @@ static bool crt__fs_settle(crt__fs *c, crt_task **woken)
 }
 // The end of the job (then it has finished) or of the wait (then it is dropped). What
 // is kept lets go of the file, which has it.
-static void crt__fs_end(crt__fs *c, bool finished)
+static CRT__COLD void crt__fs_end(crt__fs *c, bool finished)
 {
     crt_file *f = c->file;
     crt_task *woken = NULL;
@@ -9978,7 +10007,7 @@ static void crt__fs_end(crt__fs *c, bool finished)
     if (woken) crt__submit(woken);
     if (kept) crt__file_unref(f);
 }
-static void crt__op_file_cancel(crt_slot *slot)
+static CRT__COLD void crt__op_file_cancel(crt_slot *slot)
 {
     crt__fs *c = slot->object;
     if (c->file) crt__fs_end(c, false);
@@ -9988,7 +10017,7 @@ static const crt__op crt__op_file = {"file", crt__op_file_cancel};
 
 // --- calls
 
-static void crt__fs_clean(crt__call *call)
+static CRT__COLD void crt__fs_clean(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (c->temp == CRT__TEMP_FILE) unlink(c->out);
@@ -9999,13 +10028,13 @@ static void crt__fs_clean(crt__call *call)
     crt__turn_leave(c);   // it has never begun
     crt__file_unref(c->file);
 }
-static crt__fs *crt__fs_new(size_t bytes, intptr_t (*run)(crt__call *))
+static CRT__COLD crt__fs *crt__fs_new(size_t bytes, intptr_t (*run)(crt__call *))
 {
     return bytes > SIZE_MAX / 2 ? NULL : crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);
 }
 // The task is done with a call. It lets go of the file itself: the job may still be on
 // its way out, and a descriptor that is closed has to be closed.
-static void crt__fs_drop(crt__fs *c)
+static CRT__OUTLINE void crt__fs_drop(crt__fs *c)
 {
     crt_file *f = c->file;
     if (f) {
@@ -10048,7 +10077,8 @@ static crt_poll crt__fs_call(crt_cx *cx, intptr_t (*run)(crt__call *), const cha
     return crt__call_start(cx, &crt__op_file, &c->call);
 }
 // One that gives nothing but its result.
-static crt_poll crt__fs_do(crt_cx *cx, intptr_t (*run)(crt__call *), const char *a, const char *b, uint32_t arg)
+static CRT__OUTLINE crt_poll crt__fs_do(crt_cx *cx, intptr_t (*run)(crt__call *), const char *a,
+                                        const char *b, uint32_t arg)
 {
     crt__fs *c;
     crt_poll r = crt__fs_call(cx, run, a, b, NULL, 0, arg, &c);
@@ -10119,7 +10149,7 @@ static int crt__open_flags(const crt_fs_open_desc *d)
     if (d->no_follow) flags |= O_NOFOLLOW;
     return flags | O_CLOEXEC | O_NOCTTY;
 }
-static intptr_t crt__fs_open_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_open_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int flags;
@@ -10171,7 +10201,7 @@ static intptr_t crt__move_seek(crt__fs *c)
     memcpy(c->bytes, &to, sizeof to);
     return (intptr_t)c->n;
 }
-static intptr_t crt__file_move_run(crt__call *call)
+static CRT__COLD intptr_t crt__file_move_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     size_t k = 0;
@@ -10219,8 +10249,8 @@ static crt__fs *crt__move_new(crt_file *f, size_t whole, size_t done, int64_t of
     return c;
 }
 // Takes over the reference to f.
-static crt_poll crt__move_begin(crt_cx *cx, crt_file *f, void *in, const void *out, size_t n, int64_t offset,
-                                uint32_t how, uint32_t arg)
+static CRT__COLD crt_poll crt__move_begin(crt_cx *cx, crt_file *f, void *in, const void *out, size_t n,
+                                          int64_t offset, uint32_t how, uint32_t arg)
 {
     crt__fs *c = crt__move_new(f, n, 0, offset, how, arg);
     if (!c) return crt__file_unref(f), CRT_ENOMEM;
@@ -10255,7 +10285,7 @@ static crt_poll crt__move_on(crt_cx *cx, crt__fs *c, const void *out)
     if (out) memcpy(next->bytes, (const char *)out + next->done, next->n);
     return crt__call_start(cx, &crt__op_file, &next->call);
 }
-static crt_poll crt__move_taken(crt_cx *cx, crt__fs *c, void *in, const void *out)
+static CRT__COLD crt_poll crt__move_taken(crt_cx *cx, crt__fs *c, void *in, const void *out)
 {
     crt_poll r = c->call.result;
     if (r >= 0) {
@@ -10324,7 +10354,7 @@ CRTDEF crt_poll crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whenc
 
 // --- the rest on open files
 
-static intptr_t crt__file_sync_run(crt__call *call)
+static CRT__COLD intptr_t crt__file_sync_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
 #ifdef __APPLE__   // there, fsync leaves it in the drive's cache
@@ -10334,12 +10364,12 @@ static intptr_t crt__file_sync_run(crt__call *call)
     return (c->arg ? fdatasync(c->file->fd) : fsync(c->file->fd)) ? -errno : 0;
 #endif
 }
-static intptr_t crt__file_length_run(crt__call *call)
+static CRT__COLD intptr_t crt__file_length_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     return ftruncate(c->file->fd, (off_t)c->offset) ? -errno : 0;
 }
-static intptr_t crt__file_mode_run(crt__call *call)
+static CRT__COLD intptr_t crt__file_mode_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     return fchmod(c->file->fd, (mode_t)c->arg) ? -errno : 0;
@@ -10376,7 +10406,7 @@ static uint32_t crt__kind_of(mode_t mode)
          : S_ISBLK(mode) ? CRT_FS_BLOCK : CRT_FS_OTHER;
 }
 enum { CRT__STAT_OPEN, CRT__STAT_FOLLOW, CRT__STAT_LINK };
-static intptr_t crt__fs_stat_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_stat_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     struct stat st;
@@ -10488,7 +10518,7 @@ static int crt__make_dir(const char *path, mode_t mode)
     return -e;
 }
 // Cuts the path at its last slashes until something can be made, then puts them back.
-static intptr_t crt__fs_create_dir_all_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_create_dir_all_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     char *path = c->bytes;   // the copy of the path
@@ -10561,7 +10591,7 @@ static int crt__level_step(crt__level **top)
     if (e == -ENOTDIR) e = unlinkat(at, d->d_name, 0) ? -errno : 0;
     return e == -ENOENT ? 0 : e;
 }
-static intptr_t crt__fs_remove_all_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_remove_all_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     crt__level *top = NULL;
@@ -10616,7 +10646,7 @@ static intptr_t crt__copy_open(crt__call *call, int from, int to)
     }
     return 0;
 }
-static intptr_t crt__fs_copy_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_copy_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int from = open(c->a, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);   // a FIFO must not hold it up
@@ -10649,7 +10679,7 @@ static char *crt__text(const char *from, size_t n)
     text[n] = 0;
     return text;
 }
-static intptr_t crt__fs_read_link_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_read_link_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     for (size_t room = 256;; room *= 2) {
@@ -10664,7 +10694,7 @@ static intptr_t crt__fs_read_link_run(crt__call *call)
         c->out = NULL;
     }
 }
-static intptr_t crt__fs_canonical_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_canonical_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     char *real = realpath(c->a, NULL);
@@ -10673,7 +10703,7 @@ static intptr_t crt__fs_canonical_run(crt__call *call)
     free(real);   // the C library's, not CRT_MALLOC's
     return c->out ? 0 : CRT_ENOMEM;
 }
-static crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call *), const char *path, char **text)
+static CRT__OUTLINE crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call *), const char *path, char **text)
 {
     crt__fs *c;
     *text = NULL;
@@ -10712,7 +10742,7 @@ static bool crt__temp_template(crt__fs *c)
     c->out = name;
     return true;
 }
-static intptr_t crt__fs_temp_file_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_temp_file_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
@@ -10721,7 +10751,7 @@ static intptr_t crt__fs_temp_file_run(crt__call *call)
     else if (fd >= 0) c->temp = CRT__TEMP_FILE;   // removed in the end, unless its name is handed out
     return crt__fs_made(c, fd);
 }
-static intptr_t crt__fs_temp_dir_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_temp_dir_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
@@ -10752,7 +10782,7 @@ CRTDEF crt_poll crt_fs_temp_dir(crt_cx *cx, const char *dir, char **path)
 
 // --- directories
 
-static intptr_t crt__fs_read_dir_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_read_dir_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     crt_dir *d = CRT_MALLOC(sizeof *d);
@@ -10796,7 +10826,7 @@ static uint32_t crt__entry_kind(int dir, const struct dirent *d)
     }
 }
 // Fills the batch. An error is told only when there is nothing before it to hand out.
-static intptr_t crt__dir_next_run(crt__call *call)
+static CRT__COLD intptr_t crt__dir_next_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     crt_dir *d = c->file->dir;
@@ -10883,7 +10913,7 @@ static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
     ((char *)c->out)[c->out_n] = 0;
     return 0;
 }
-static intptr_t crt__fs_read_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_read_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int fd = open(c->a, O_RDONLY | O_CLOEXEC);
@@ -10894,7 +10924,7 @@ static intptr_t crt__fs_read_run(crt__call *call)
     crt__fd_close(fd);
     return r;
 }
-static intptr_t crt__fs_write_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_write_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     intptr_t r = 0;
@@ -11005,7 +11035,7 @@ static void crt__signal_wake(crt_runtime *rt)
     crt__submit_list(&ready);
     if (child) crt__process_sweep();
 }
-static void crt__op_signal_cancel(crt_slot *slot)
+static CRT__COLD void crt__op_signal_cancel(crt_slot *slot)
 {
     crt__lock(&crt__signals.lock);
     if (slot->state == CRT__WAIT_QUEUED) crt__signal_unlink(slot);
@@ -11014,7 +11044,7 @@ static void crt__op_signal_cancel(crt_slot *slot)
 static const crt__op crt__op_signal = {"signal", crt__op_signal_cancel};
 
 // Under the signal lock. 0 or an error.
-static int crt__signal_install(crt_runtime *rt, int sig)
+static CRT__COLD int crt__signal_install(crt_runtime *rt, int sig)
 {
     if (!crt__signals.ready) {
         int e = crt__pipe(crt__signals.pipe, true);
@@ -11046,7 +11076,7 @@ static bool crt__signal_allowed(int sig)
            sig != SIGILL && sig != SIGFPE && sig != SIGBUS;
 }
 // What this task has seen of a signal; from its first call on.
-static crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
+static CRT__COLD crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
 {
     for (crt__ext *e = t->ext; e; e = e->next)
         if (e->kind == CRT__EXT_SIGNAL && ((crt__ext_signal *)(void *)e)->sig == sig)
@@ -11141,7 +11171,7 @@ static struct {
 CRTDEF bool crt_exit_ok(const crt_exit_status *status) { return !status->signal && !status->code; }
 
 // Under the lock. 1: it has ended, 0: not yet, or -ECHILD.
-static int crt__process_reap(crt_process *p)
+static CRT__COLD int crt__process_reap(crt_process *p)
 {
     siginfo_t info;
     memset(&info, 0, sizeof info);
@@ -11189,7 +11219,7 @@ static void crt__process_free(crt_process *p)
     if (rt) crt__rt_unref(rt);
 }
 // Reaps what has ended of the children that nobody has a handle of.
-static void crt__process_sweep(void)
+static CRT__COLD void crt__process_sweep(void)
 {
     crt_process *gone = NULL;
     crt__lock(&crt__children.lock);
@@ -11238,7 +11268,7 @@ static bool crt__process_orphan(crt_runtime *rt)
     return true;
 }
 // The runtime has ended: nobody looks at its reactor any more.
-static void crt__process_end_all(crt_runtime *rt)
+static CRT__COLD void crt__process_end_all(crt_runtime *rt)
 {
     int64_t until = crt__clock() + CRT_SEC(1);
     uint32_t never = 0;
@@ -11312,7 +11342,7 @@ CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status)
     crt__unlock(&crt__children.lock);
     return r;
 }
-static crt_stream *crt__process_take(crt_process *p, int i)
+static CRT__OUTLINE crt_stream *crt__process_take(crt_process *p, int i)
 {
     return p ? crt__atomic_xchg(&p->io[i], NULL, CRT__ACQ_REL) : NULL;
 }
@@ -11329,7 +11359,7 @@ CRTDEF crt_stream *crt_process_take_stderr(crt_process *p) { return crt__process
 static const crt__op crt__op_process = {"process", crt__io_cancel};
 
 // Without a pidfd: asked first, then looked at, so that no end is missed between.
-static crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
+static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
     crt__process_close_stdin(p);
     for (;;) {
@@ -11508,7 +11538,7 @@ static void crt__start_watch(crt__start *c)
 }
 // What was not handed out: at once when the start has failed, so that nothing is open
 // any more when the task hears of it.
-static void crt__start_clean(crt__call *call)
+static CRT__COLD void crt__start_clean(crt__call *call)
 {
     crt__start *c = (crt__start *)call;
     crt_process *p = c->p;
@@ -11524,7 +11554,7 @@ static void crt__start_clean(crt__call *call)
         crt__process_free(p);
     }
 }
-static intptr_t crt__start_run(crt__call *call)
+static CRT__COLD intptr_t crt__start_run(crt__call *call)
 {
     crt__start *c = (crt__start *)call;
     int e = crt__start_pipes(c);
@@ -11613,7 +11643,7 @@ static void crt__layout_tries(crt__layout *k, const char *program, const char *p
 typedef struct crt__layout_marks {
     size_t env, tries, dir;
 } crt__layout_marks;
-static crt__layout_marks crt__layout_all(crt__layout *k, const crt_process_desc *d)
+static CRT__COLD crt__layout_marks crt__layout_all(crt__layout *k, const crt_process_desc *d)
 {
     crt__layout_marks m;
     for (const char *const *a = d->argv; *a; a++) crt__layout_add(k, *a, strlen(*a), NULL);
@@ -11668,7 +11698,7 @@ static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
 }
 // Looks at all numbers before it opens anything, which might get one that is not open.
 // Streams come last: nothing can fail after one has been taken.
-static int crt__start_fds(crt__start *c, const crt_process_desc *d)
+static CRT__COLD int crt__start_fds(crt__start *c, const crt_process_desc *d)
 {
     const crt_stdio *io[3] = {&d->in, &d->out, &d->err};
     int e = 0;
@@ -11686,7 +11716,7 @@ static int crt__start_fds(crt__start *c, const crt_process_desc *d)
     return e;
 }
 // All that the job needs. 0, or an error, and nothing is left.
-static int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
+static CRT__COLD int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
 {
     crt__layout k = {NULL, NULL, 0, 0};
     *out = NULL;
@@ -11751,7 +11781,7 @@ CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_
 
 // --- output
 
-static crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
+static CRT__COLD crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
 {
     CRT_BEGIN(f, cx);
     if (f->from) {   // a child that does not read to the end has its reasons
@@ -11774,7 +11804,7 @@ static crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
         crt_stream_close(&f->stream);
     CRT_END;
 }
-static void crt__output_begin(crt_output *o)
+static CRT__COLD void crt__output_begin(crt_output *o)
 {
     size_t usual = (size_t)8 << 20;
     crt__collect none;
@@ -11790,7 +11820,7 @@ static void crt__output_begin(crt_output *o)
     // Without input there is nothing to say on a pipe that was asked for.
     if (!o->input) crt_stream_close(&o->crt__in.stream);
 }
-static crt_poll crt__output_run(crt_output *o, crt_cx *cx)
+static CRT__OUTLINE crt_poll crt__output_run(crt_output *o, crt_cx *cx)
 {
     CRT_BEGIN(o, cx);
     CRT_AWAIT(o->crt__r = crt_process_spawn(cx, &o->crt__desc, &o->crt__p));
@@ -14581,7 +14611,7 @@ static void crt__map_remove(crt_join_map *map, crt__member *m)
     map->crt__len--;
 }
 // Room for one more: as many buckets as members.
-static int crt__map_grow(crt_join_map *map)
+static CRT__COLD int crt__map_grow(crt_join_map *map)
 {
     if (map->crt__len < map->crt__size) return 0;
     crt_join_map bigger = *map;
@@ -14600,7 +14630,7 @@ static int crt__map_grow(crt_join_map *map)
     return 0;
 }
 // A task whose place another one takes: aborted, and its result dropped.
-static void crt__map_forget(crt_join_map *map, crt__member *m)
+static CRT__COLD void crt__map_forget(crt_join_map *map, crt__member *m)
 {
     crt__crew *c = map->crt__set.crt__tasks;
     crt_task *t = crt__member_task(m);
@@ -14905,7 +14935,7 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
 
 // The next task that has not been freed, with a reference; drops that of `t`.
 // Chunks may come and go in between: the reference keeps the place.
-static crt_task *crt__walk(crt_runtime *rt, crt_task *t)
+static CRT__COLD crt_task *crt__walk(crt_runtime *rt, crt_task *t)
 {
     crt_task *found = NULL;
     crt__lock(&rt->slab_lock);
@@ -14918,7 +14948,7 @@ static crt_task *crt__walk(crt_runtime *rt, crt_task *t)
     if (t) crt__task_unref(t, 1);
     return found;
 }
-static void crt__abort_all(crt_runtime *rt)
+static CRT__COLD void crt__abort_all(crt_runtime *rt)
 {
     crt__atomic_fence(CRT__SEQ_CST);   // `closing` was written before; crt__spawn_task has the other half
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
@@ -14933,7 +14963,7 @@ static const char *crt__state_name(uint32_t s)
 }
 // A task that sits idle cannot begin to run before it is notified: claim it for the
 // moment of the look, as if it ran. What it waits for, into text.
-static void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s, char *text, size_t n)
+static CRT__COLD void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s, char *text, size_t n)
 {
     text[0] = 0;
     if (!crt__sits_idle(s) || !crt__atomic_cas(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) return;
@@ -14981,7 +15011,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         crt__log_to(&(config)->log, CRT_LOG_ERROR, "crt_config.%s: %s", field, why);       \
         return CRT_EINVAL;                                                                 \
     }
-static int crt__config_check(const crt_config *c)
+static CRT__OUTLINE int crt__config_check(const crt_config *c)
 {
     CRT__BAD(c, c->flavor != CRT_MULTI_THREAD && c->flavor != CRT_CURRENT_THREAD, "flavor",
              "must be CRT_MULTI_THREAD or CRT_CURRENT_THREAD")
@@ -15010,7 +15040,7 @@ static int crt__config_check(const crt_config *c)
     return 0;
 }
 // Defaults. 0, or CRT_EINVAL for a bad CRT_WORKER_THREADS.
-static int crt__config_resolve(crt_config *c)
+static CRT__COLD int crt__config_resolve(crt_config *c)
 {
     if (c->flavor == CRT_CURRENT_THREAD) c->worker_threads = 1;
     if (!c->worker_threads) {
@@ -15042,7 +15072,7 @@ static int crt__config_resolve(crt_config *c)
 }
 
 // Memory, the last of it. Nobody else knows the runtime any more.
-static void crt__rt_free(crt_runtime *rt)
+static CRT__COLD void crt__rt_free(crt_runtime *rt)
 {
     crt_allocator a = rt->config.allocator;
     for (crt__chunk *c = rt->chunks, *after; c; c = after) {
@@ -15063,7 +15093,7 @@ static void crt__rt_free(crt_runtime *rt)
 }
 // From now on each task that somebody still has a handle or waker of holds a
 // reference, and the runtime none of its own.
-static void crt__rt_bury(crt_runtime *rt)
+static CRT__COLD void crt__rt_bury(crt_runtime *rt)
 {
     uint32_t orphans = 0;
     crt__lock(&rt->slab_lock);
@@ -15096,7 +15126,7 @@ static void crt__rt_unref(crt_runtime *rt)
     if (n == 1) crt__rt_free(rt);
 }
 
-static int crt__workers_new(crt_runtime *rt)
+static CRT__COLD int crt__workers_new(crt_runtime *rt)
 {
     uint32_t n = rt->worker_count;
     rt->workers = crt__alloc_zero(rt, n * sizeof *rt->workers);
@@ -15121,7 +15151,7 @@ static int crt__workers_new(crt_runtime *rt)
     }
     return 0;
 }
-static int crt__workers_start(crt_runtime *rt)
+static CRT__COLD int crt__workers_start(crt_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt__worker *w = &rt->workers[i];
@@ -15140,26 +15170,22 @@ static int crt__workers_start(crt_runtime *rt)
     return 0;
 }
 
-CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
+static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
 {
-    static const crt_config none;
-    crt_config c = config ? *config : none;
-    *out = NULL;
-    int e = crt__config_check(&c);
-    if (!e) e = crt__config_resolve(&c);
+    int e = crt__config_resolve(c);
     if (e) return e;
-    crt_runtime *rt = c.allocator.alloc_fn ? c.allocator.alloc_fn(sizeof *rt, c.allocator.user_data)
-                                           : CRT_MALLOC(sizeof *rt);
+    crt_runtime *rt = c->allocator.alloc_fn ? c->allocator.alloc_fn(sizeof *rt, c->allocator.user_data)
+                                            : CRT_MALLOC(sizeof *rt);
     if (!rt) return CRT_ENOMEM;
     memset(rt, 0, sizeof *rt);
     rt->bytes = sizeof *rt;
     rt->refs = 2;   // the user's and its own
-    rt->config = c;
-    snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c.thread_name);
+    rt->config = *c;
+    snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c->thread_name);
     rt->config.thread_name = rt->thread_name;
-    rt->worker_count = (uint32_t)c.worker_threads;
+    rt->worker_count = (uint32_t)c->worker_threads;
     rt->clock_base = crt__clock();
-    rt->clock_paused = c.start_paused;
+    rt->clock_paused = c->start_paused;
     rt->unfinished = 1;
     crt__inject_init(&rt->inject);
     crt__inject_init(&rt->urgent);
@@ -15167,7 +15193,7 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
     crt__inject_init(&rt->pool.queue);
     crt__idle_init(rt);
     e = crt__workers_new(rt);
-    if (!e && (c.drivers & CRT_DRIVER_IO)) rt->reactor = crt__reactor_new(rt, c.max_io_events, &e);
+    if (!e && (c->drivers & CRT_DRIVER_IO)) rt->reactor = crt__reactor_new(rt, c->max_io_events, &e);
     if (rt->reactor) e = 0;
     if (!e && !crt__is_multi(rt)) rt->workers[0].park = CRT__PARKED_DRIVER;   // nobody drives yet
     if (!e && crt__is_multi(rt)) e = crt__workers_start(rt);
@@ -15179,6 +15205,14 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
     }
     *out = rt;
     return 0;
+}
+CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
+{
+    static const crt_config none;
+    crt_config c = config ? *config : none;
+    *out = NULL;
+    int e = crt__config_check(&c);
+    return e ? e : crt__rt_new(&c, out);
 }
 CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return &rt->config; }
 
@@ -15369,7 +15403,7 @@ CRTDEF void crt_handle_drop(crt_handle **h)
 //  5. queued jobs are cancelled, pool threads end; running ones have until the
 //     deadline and are left to themselves after it.
 
-static void crt__begin_shutdown(crt_runtime *rt)
+static CRT__COLD void crt__begin_shutdown(crt_runtime *rt)
 {
     crt__atomic_or(&rt->remote_spawned, 1, CRT__SEQ_CST);
     if (crt__atomic_xchg(&rt->closing, 1, CRT__SEQ_CST)) return;
@@ -15441,7 +15475,7 @@ static int crt__end_adopted(crt_runtime *rt)
 // that is neither is on its way into the injection queue, whose pusher will see
 // `ended` and end it (crt__end_queued), or is being polled by a thread that has
 // given its worker away, which will see `ended` too.
-static int crt__end_leftovers(crt_runtime *rt)
+static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
     crt__lock(&rt->walk_lock);
@@ -15475,7 +15509,7 @@ static CRT__COLD void crt__end_queued(crt_runtime *rt)
         }
 }
 // Runs once, when the last worker has left its loop, or the driving thread is done.
-static void crt__finish_shutdown(crt_runtime *rt)
+static CRT__COLD void crt__finish_shutdown(crt_runtime *rt)
 {
     uint32_t left = (uint32_t)crt__end_leftovers(rt);
     crt__sock_shutdown_all(rt);
@@ -15504,7 +15538,7 @@ static void crt__stop_workers(crt_runtime *rt)
     crt__atomic_store(&rt->stop, 1, CRT__SEQ_CST);
     crt__wake_all(rt);
 }
-static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
+static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
 {
     crt__pool *p = &rt->pool;
     crt__atomic_store(&p->stop, 1, CRT__SEQ_CST);
@@ -15523,7 +15557,7 @@ static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     if (jobs) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", jobs, jobs == 1 ? "" : "s");
     return (int)jobs;
 }
-static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
+static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
 {
     uint32_t n = crt__wait_zero(&rt->unfinished, deadline);
     if (n) {   // time is up: they stop after the poll they are in
@@ -15548,7 +15582,7 @@ static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool backgro
 // Current thread: drives what is left itself. A thread in crt_block_on may be
 // driving: its root has been cancelled, so it leaves soon, or at the deadline
 // unless it is stuck in a poll.
-static int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
+static CRT__COLD int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
 {
     int64_t until = deadline;
     while (!crt__drive_begin(rt)) {

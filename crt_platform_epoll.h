@@ -111,7 +111,7 @@ static int crt__cgroup_limit(int most)
     fclose(f);
     return most;
 }
-static int crt__cpu_count(void)
+static CRT__COLD int crt__cpu_count(void)
 {
     cpu_set_t set;
     int n = 0;
@@ -366,7 +366,7 @@ static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *erro
     crt__reactor_free(rt, r);
     return NULL;
 }
-static void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
+static CRT__COLD void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
 {
     if (r->wake >= 0) close(r->wake);
     if (r->epoll >= 0) close(r->epoll);
