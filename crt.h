@@ -226,6 +226,7 @@
 #define CRT__COLD __attribute__((cold, noinline))
 #endif
 #define CRT__INLINE inline __attribute__((always_inline))   // where the callers' constants matter
+#define CRT__PREFETCH(p) __builtin_prefetch(p)
 #else
 #define CRT__LIKELY(x) (x)
 #define CRT__UNLIKELY(x) (x)
@@ -234,6 +235,7 @@
 #define CRT__OUTLINE
 #define CRT__COLD
 #define CRT__INLINE inline
+#define CRT__PREFETCH(p) ((void)(p))
 #endif
 
 #ifndef CRTDEF
@@ -2846,6 +2848,7 @@ struct crt_runtime {
     uint32_t sock_lock;
     uint32_t sock_count;      // records carved from the table so far
     struct crt__sock *sock_table[20];   // atomic: 64, 128, 256, ... records
+    void *sock_memory[20];              // where they lie in
     struct crt__sock *sock_free;
     uint32_t lookup_lock, lookups;       // under that lock: names being looked up now
     struct crt__resolve *lookup_first, *lookup_last;   // and those that wait
@@ -4554,6 +4557,8 @@ static void crt__reactor_free(crt_runtime *rt, crt__reactor *r);
 
 static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
+// The event with this token comes next: its record is fetched meanwhile.
+static inline void crt__io_expect(crt_runtime *rt, uint64_t token);
 #ifndef CRT_NO_PROCESS
 static void crt__process_sweep(void);
 static void crt__process_end_all(crt_runtime *rt);
@@ -4561,7 +4566,7 @@ static void crt__process_end_all(crt_runtime *rt);
 #define crt__process_sweep() ((void)0)
 #define crt__process_end_all(rt) ((void)(rt))
 #endif
-enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
+enum { CRT__SIGNAL_TOKEN = 0x7fffffff, CRT__TOKENS = 0x70000000 };   // from there on, others than records'
 
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
@@ -6236,12 +6241,12 @@ typedef struct crt__sock {
     union {
         struct crt__sock *next_free;   // while it is nobody's
         crt__soft *soft;               // CRT__IO_SOFT; fd is -1
+        crt_instant complained;        // atomic; a listener: when its back-off was logged
     } u;
     uint32_t index, flags;
     uint32_t pause_ms;             // atomic; accept: back-off while out of descriptors
     uint32_t child;                // atomic: a pidfd
-    crt_instant complained;        // atomic; and when that was logged
-} crt__sock;
+} crt__sock;                       // a cache line, where pointers have 64 bits
 enum {
     CRT__SOCK_NODELAY = 1,   // accepted streams get TCP_NODELAY
     CRT__SOCK_FILE = 2,      // no socket (a pipe, a terminal): read and write, not recv and send
@@ -6300,6 +6305,16 @@ static inline uint64_t crt__ready_now(crt__sock *s)
     return crt__unspent(s, crt__atomic_load(&s->ready, CRT__ACQUIRE));
 }
 #ifndef CRT_NO_NET
+static size_t crt__sock_table_bytes(uint32_t count) { return count * sizeof(crt__sock) + CRT__CACHE_LINE; }
+// Records begin where a cache line does.
+static CRT__COLD void crt__sock_table_new(crt_runtime *rt, uint32_t table, uint32_t count)
+{
+    char *memory = crt__alloc_zero(rt, crt__sock_table_bytes(count));
+    if (!memory) return;
+    rt->sock_memory[table] = memory;
+    memory += CRT__CACHE_LINE - (uintptr_t)memory % CRT__CACHE_LINE;
+    crt__atomic_store(&rt->sock_table[table], (crt__sock *)(void *)memory, CRT__RELEASE);
+}
 static crt__sock *crt__sock_alloc(crt_runtime *rt)
 {
     crt__sock *s = NULL;
@@ -6310,8 +6325,7 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
         uint32_t index = rt->sock_count;
         uint32_t table = 25 - (uint32_t)__builtin_clz(index + 64), size = 64u << table;
         if (table < 20) {
-            if (!rt->sock_table[table])
-                crt__atomic_store(&rt->sock_table[table], crt__alloc_zero(rt, size * sizeof *s), CRT__RELEASE);
+            if (!rt->sock_table[table]) crt__sock_table_new(rt, table, size);
             if (rt->sock_table[table]) {
                 rt->sock_count++;
                 s = crt__sock_at(rt, index);
@@ -6360,7 +6374,7 @@ static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t r
     s->rt = rt;
     s->fd = fd;
     s->flags = s->pause_ms = 0;
-    s->complained = 0;
+    s->u.complained = 0;
     crt__atomic_store(&s->spent, 0, CRT__RELAXED);
     crt__atomic_store(&s->refs, 1, CRT__RELAXED);
     crt__ready_set(s, ready);
@@ -6434,6 +6448,10 @@ static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
     crt__sock_wake_unlock(s, old | tick << 16 | ready, ready, CRT__WAIT_WOKEN);
     if (CRT__UNLIKELY(crt__atomic_load(&s->child, CRT__RELAXED))) crt__process_sweep();
     return true;
+}
+static inline void crt__io_expect(crt_runtime *rt, uint64_t token)
+{
+    if ((uint32_t)token < CRT__TOKENS) CRT__PREFETCH(crt__sock_at(rt, (uint32_t)token));
 }
 // Called by the reactor for each event.
 static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
@@ -7306,11 +7324,11 @@ static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
     crt_instant now = crt__rt_now(rt);
     if (!crt__has_time(rt)) return -e;
     uint32_t ms = crt__atomic_load(&s->pause_ms, CRT__RELAXED);   // several tasks may accept
-    int64_t said = crt__atomic_load(&s->complained, CRT__RELAXED);
+    int64_t said = crt__atomic_load(&s->u.complained, CRT__RELAXED);
     ms = ms ? crt__min(ms * 2, 1000) : 10;
     crt__atomic_store(&s->pause_ms, ms, CRT__RELAXED);
     if (!said || now - said >= CRT_SEC(1)) {
-        crt__atomic_store(&s->complained, now, CRT__RELAXED);
+        crt__atomic_store(&s->u.complained, now, CRT__RELAXED);
         crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
                  strerror(e), ms);
     }
@@ -15079,7 +15097,7 @@ static CRT__COLD void crt__rt_free(crt_runtime *rt)
         after = c->next;
         if (c->class_ != CRT__CLASS_STORAGE) crt__free(rt, c, crt__chunk_bytes(c));
     }
-    for (uint32_t i = 0; i < 20; i++) crt__free(rt, rt->sock_table[i], (size_t)(64u << i) * sizeof(crt__sock));
+    for (uint32_t i = 0; i < 20; i++) crt__free(rt, rt->sock_memory[i], crt__sock_table_bytes(64u << i));
     if (rt->signal_registered) crt__fd_close((crt__fd)rt->signal_registered - 1);
     if (rt->reactor) crt__reactor_free(rt, rt->reactor);
     for (uint32_t i = 0; rt->workers && i < rt->worker_count; i++) {

@@ -436,6 +436,7 @@ static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_n
     int n = crt__epoll_wait(r, timeout_ns), events = 0;
     for (int i = 0; i < n; i++) {
         uint64_t token = r->events[i].data.u64;
+        if (i + 1 < n) crt__io_expect(rt, r->events[i + 1].data.u64);
         if (token == CRT__WAKE_TOKEN) continue;
         events++;
         if (token == CRT__SIGNAL_TOKEN) crt__signal_wake(rt);
