@@ -3137,34 +3137,35 @@ static void crt__task_release(crt_task *t)
 // ---------------------------------------------------------------------------
 //
 //   state   31 ............. 7 |  6  |   5   |    4    |  3   |   2    |   1    |  0
-//           references         | OFF |UNWOUND|CANCELLED| JOIN |COMPLETE|NOTIFIED|RUNNING
+//           references         | OFF |UNWOUND|CANCELLED| JOIN |COMPLETE|NOTIFIED|ACTIVE
 //
-//             spawn             poll starts            poll returns CRT_PENDING
-//   (nothing) -----> NOTIFIED -------------> RUNNING --------------------------> idle
-//                       ^                    |  ^ | wake: + NOTIFIED              |
-//                       |  poll returned     |  | '-> RUNNING|NOTIFIED            |
-//                       '--------------------+--+------'                          |
-//                       ^                    |                                    |
-//                       '-- wake, abort -----|------------------------------------'
-//                                            '-- returned a result --> COMPLETE
+//   (nothing) -- spawn --> ACTIVE: queued, then polled ---- a result --> COMPLETE
+//                          ^  |  ^                   |
+//          wake (of idle)  |  |  | wake: + NOTIFIED  | abort (of idle)
+//                          |  v  |                   v
+//                          idle  '-> ACTIVE|NOTIFIED, or NOTIFIED: queued, to be polled
 //
 // Invariants.
-//  * NOTIFIED and not RUNNING means: in exactly one queue, or on its way there.
-//    Whoever sets NOTIFIED on an idle task puts it there; nobody else may.
-//  * RUNNING belongs to one thread. A task that yielded keeps RUNNING while it
-//    waits in its worker's deferred list: wakes then only set NOTIFIED.
+//  * ACTIVE or NOTIFIED (and not COMPLETE) means: the task is in exactly one queue, or on
+//    its way there, or being polled. Whoever wakes an idle task puts it there; nobody else.
+//  * NOTIFIED: woken since it was queued. The worker that begins a poll clears it, and with
+//    it has seen all that its wakers wrote; if it is not set, beginning a poll needs no
+//    read-modify-write. What a poll's end finds set goes back to the queue.
+//  * A poll belongs to one thread. A task that yielded keeps ACTIVE while it waits in its
+//    worker's deferred list.
 //  * One reference is the runtime's, from spawn to COMPLETE; one the join
 //    handle's (JOIN set); one for each waker and each registered joiner. A queue
 //    entry needs none: a task in a queue cannot complete before it is taken out.
 //  * Cancellation is delivered once: UNWOUND is set when it is.
 // Orders. Every change is a read-modify-write with acq_rel, also a wake of a task
-// that is NOTIFIED already: the waker's writes must reach the poll that follows.
+// that is NOTIFIED already: the waker's writes must reach the poll that follows. The first
+// wake reaches it by way of the queue.
 //
 // The join word: 0, a waiting task (with a reference), a waiting thread (bit 1),
 // or CRT__JOIN_DONE (bit 0), which is stored after the result and read with acquire before it.
 
 enum {
-    CRT__RUNNING = 1,
+    CRT__ACTIVE = 1,
     CRT__NOTIFIED = 2,
     CRT__COMPLETE = 4,
     CRT__JOIN = 8,
@@ -3207,13 +3208,13 @@ typedef struct crt__ext_text {
     char text[];
 } crt__ext_text;
 
-static inline bool crt__sits_idle(uint32_t state)
-{
-    return (state & (CRT__RUNNING | CRT__NOTIFIED | CRT__COMPLETE)) == 0;
-}
-
 // A job of the blocking pool has no poll function.
 static inline bool crt__is_job(const crt_task *t) { return t->fn == NULL; }
+
+static inline bool crt__sits_idle(uint32_t state)
+{
+    return (state & (CRT__ACTIVE | CRT__NOTIFIED | CRT__COMPLETE)) == 0;
+}
 
 static crt__member *crt__member_of(crt_task *t) { return (crt__member *)(void *)(t + 1); }
 static void *crt__task_frame(crt_task *t)
@@ -3247,11 +3248,11 @@ static void crt__task_init(crt_task *t, crt__worker *w, crt_fn fn, const void *f
     else if (frame) memcpy(crt__task_frame(t), frame, size);
     else memset(crt__task_frame(t), 0, size);
 }
-// NOTIFIED, to be submitted. The state comes last: a walk over the chunks sees a
-// whole task or none.
+// To be submitted. The state comes last: a walk over the chunks sees a whole task or
+// none. A job is NOTIFIED until somebody claims it (>>blocking).
 static void crt__task_publish(crt_task *t, bool join, uint32_t more_refs)
 {
-    uint32_t state = CRT__NOTIFIED | CRT__REF;
+    uint32_t state = (crt__is_job(t) ? CRT__NOTIFIED : CRT__ACTIVE) | CRT__REF;
     if (join) state += CRT__JOIN + CRT__REF;
     crt__atomic_store(&t->state, state + more_refs * CRT__REF, CRT__RELEASE);
 }
@@ -3321,7 +3322,17 @@ static bool crt__task_try_ref(crt_task *t)
 // Until that is done the task cannot end, so the caller needs no reference.
 static inline bool crt__task_notify(crt_task *t)
 {
-    return crt__sits_idle(crt__atomic_or(&t->state, CRT__NOTIFIED, CRT__ACQ_REL));
+    uint32_t s = crt__atomic_load(&t->state, CRT__RELAXED);
+    while (!crt__atomic_cas_weak(&t->state, &s, s | (crt__sits_idle(s) ? CRT__ACTIVE : CRT__NOTIFIED), CRT__ACQ_REL,
+                                 CRT__RELAXED)) {}
+    return crt__sits_idle(s);
+}
+// Begins a poll: what has woken the task is behind it. The state.
+static inline uint32_t crt__task_begin(crt_task *t)
+{
+    uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+    if (CRT__LIKELY(!(s & CRT__NOTIFIED))) return s;
+    return crt__atomic_sub(&t->state, s & CRT__ACTIVE ? CRT__NOTIFIED : CRT__NOTIFIED - CRT__ACTIVE, CRT__ACQ_REL);
 }
 static void crt__task_wake(crt_task *t)
 {
@@ -3434,7 +3445,7 @@ static bool crt__task_failed(const crt_task *t)
            (!(t->flags & CRT__TASK_WAS_CANCELLED) && t->u.result < 0);
 }
 
-// Stores the outcome and tells the joiner. The caller owns RUNNING and gives up
+// Stores the outcome and tells the joiner. The caller owns ACTIVE and gives up
 // the runtime's reference (and `more`) with the same instruction that completes it.
 static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
 {
@@ -3464,11 +3475,11 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
     bool root = (flags & CRT__TASK_ROOT) != 0;
     uint32_t gone = 1 + more, old;
     if (CRT__UNLIKELY(failed && joined)) {   // the handle may have been detached meanwhile
-        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__RUNNING, CRT__ACQ_REL);
+        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__ACTIVE, CRT__ACQ_REL);
         if (!(old & CRT__JOIN) && !(t->flags & CRT__TASK_SEEN)) crt__report_failure(t);
         crt__task_unref(t, gone);
     } else {
-        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__RUNNING - CRT__REF * gone, CRT__ACQ_REL);
+        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__ACTIVE - CRT__REF * gone, CRT__ACQ_REL);
         if (old / CRT__REF == gone) crt__task_free(t);
     }
     if (CRT__UNLIKELY(root)) crt__root_done(rt);
@@ -4854,10 +4865,9 @@ static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
 // Queues what does not go where others go. False: this one does.
 static CRT__OUTLINE bool crt__submit_special(crt_task *t)
 {
-    crt_runtime *rt = t->home->rt;
-    if (t->flags & CRT__TASK_THREAD) crt__thread_task_wake(t);
-    else if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(rt)) crt__submit_pinned(t);
-    else if (t->flags & CRT__TASK_PRIORITY) crt__submit_remote(rt, t);
+    if (t->flags & CRT__TASK_THREAD) crt__thread_task_wake(t);   // which has no runtime
+    else if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(t->home->rt)) crt__submit_pinned(t);
+    else if (t->flags & CRT__TASK_PRIORITY) crt__submit_remote(t->home->rt, t);
     else return false;
     return true;
 }
@@ -5018,7 +5028,7 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
     } else if (parks) {
         crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
         if (cx->deferred) crt__task_notify(t);
-        state = crt__atomic_and(&t->state, ~(uint32_t)(CRT__RUNNING | CRT__OFF), CRT__ACQ_REL);
+        state = crt__atomic_and(&t->state, ~(uint32_t)(CRT__ACTIVE | CRT__OFF), CRT__ACQ_REL);
     } else if (in_scope) {   // while its opener is still there
         crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
     }
@@ -5036,9 +5046,7 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
 static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
 {
     crt_runtime *rt = w->rt;
-    uint32_t s = crt__atomic_load(&t->state, CRT__RELAXED);
-    if (!(s & CRT__RUNNING))   // else it yielded, and kept RUNNING meanwhile
-        s = crt__atomic_sub(&t->state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+    uint32_t s = crt__task_begin(t);
     cx->task = t;
     cx->slot = &t->u.slot;
     cx->site = NULL;
@@ -5067,10 +5075,10 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
         crt__tls.in_task = 0;
         if (cx->deferred) {
             if (cx->deferred == 2) crt__count(&w->forced_yields, 1);
-            crt__list_push(&w->deferred, t);   // still RUNNING
+            crt__list_push(&w->deferred, t);   // still ACTIVE
             return;
         }
-        s = crt__atomic_sub(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+        s = crt__atomic_sub(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
         if (s & CRT__NOTIFIED) {   // woken while it ran: to the back
             if (!(t->flags & CRT__TASK_PINNED)) crt__push_back(w, t);
             else crt__submit(t);
@@ -5602,12 +5610,12 @@ typedef struct crt__job {
 
 static void *crt__pool_main(void *arg);
 
-// Takes a job that has not begun. The winner owns RUNNING and must complete it.
+// Takes a job that has not begun. The winner owns ACTIVE and must complete it.
 static bool crt__job_claim(crt_task *t)
 {
     uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
-    while ((s & (CRT__NOTIFIED | CRT__RUNNING | CRT__COMPLETE)) == CRT__NOTIFIED)
-        if (crt__atomic_cas_weak(&t->state, &s, (s & ~(uint32_t)CRT__NOTIFIED) | CRT__RUNNING,
+    while ((s & (CRT__NOTIFIED | CRT__ACTIVE | CRT__COMPLETE)) == CRT__NOTIFIED)
+        if (crt__atomic_cas_weak(&t->state, &s, (s & ~(uint32_t)CRT__NOTIFIED) | CRT__ACTIVE,
                                  CRT__ACQ_REL, CRT__ACQUIRE))
             return true;
     return false;
@@ -12000,9 +12008,9 @@ static crt_poll crt__wait_flag(crt_cx *cx, const crt__op *op, crt__waitq *q, con
 }
 
 // --- waiting from a plain thread
-// A stand-in for a task on the thread's stack: RUNNING while the thread polls, so
+// A stand-in for a task on the thread's stack: ACTIVE while the thread polls, so
 // wakers only mark it, idle while it sleeps, so that exactly one of them submits
-// it, which here means waking the thread. It goes out of scope RUNNING, and once
+// it, which here means waking the thread. It goes out of scope ACTIVE, and once
 // nobody holds a reference: then nobody touches it any more.
 
 typedef struct crt__thread_task {
@@ -12031,17 +12039,17 @@ static int crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, crt__call_of *call)
     if (crt__tls.in_task) return CRT_ENESTED;
     memset(&me, 0, sizeof me);
     memset(&cx, 0, sizeof cx);
-    me.task.state = CRT__REF | CRT__RUNNING;
+    me.task.state = CRT__REF | CRT__ACTIVE;
     me.task.flags = CRT__TASK_THREAD;
     cx.task = &me.task;
     cx.slot = &me.task.u.slot;
     cx.unconstrained = 1;
     while ((r = poll_fn(&cx, &call)) == CRT_PENDING) {
-        uint32_t s = crt__atomic_sub(&me.task.state, CRT__RUNNING, CRT__ACQ_REL);
+        uint32_t s = crt__atomic_sub(&me.task.state, CRT__ACTIVE, CRT__ACQ_REL);
         if (!(s & CRT__NOTIFIED))
             while (!crt__atomic_load(&me.word, CRT__ACQUIRE)) crt__futex_wait(&me.word, 0, -1);
         crt__atomic_store(&me.word, 0, CRT__RELAXED);
-        crt__atomic_sub(&me.task.state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+        (void)crt__task_begin(&me.task);
     }
     while (crt__atomic_load(&me.task.state, CRT__ACQUIRE) / CRT__REF != 1) crt__cpu_relax();   // a waker on its way out
     return (int)r;
@@ -14972,31 +14980,32 @@ static CRT__COLD void crt__abort_all(crt_runtime *rt)
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
         if (!crt__is_job(t)) crt_abort((crt_join_handle *)t);
 }
-static const char *crt__state_name(uint32_t s)
+static CRT__COLD const char *crt__state_name(crt_runtime *rt, crt_task *t, uint32_t s)
 {
-    if (s & CRT__COMPLETE) return "completed";
-    if (s & CRT__RUNNING) return "running";
-    if (s & CRT__NOTIFIED) return "scheduled";
-    return "idle";
+    if (crt__sits_idle(s)) return "idle";
+    if (s & CRT__OFF) return "running";
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (crt__atomic_load(&rt->workers[i].running, CRT__RELAXED) == t) return "running";
+    return "scheduled";
 }
 // A task that sits idle cannot begin to run before it is notified: claim it for the
 // moment of the look, as if it ran. What it waits for, into text.
 static CRT__COLD void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s, char *text, size_t n)
 {
     text[0] = 0;
-    if (!crt__sits_idle(s) || !crt__atomic_cas(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+    if (!crt__sits_idle(s) || !crt__atomic_cas(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) return;
     const crt__op *op = t->u.slot.op;
     const crt_site *site = crt__atomic_load(&t->site, CRT__RELAXED);
     const char *what = op ? op->name : t->groups ? "select" : "a waker";
     if (site) snprintf(text, n, " at %s:%u in %s, waits for %s", site->file, site->line, site->func, what);
     else snprintf(text, n, ", waits for %s", what);
-    s = crt__atomic_sub(&t->state, CRT__RUNNING, CRT__SEQ_CST);
+    s = crt__atomic_sub(&t->state, CRT__ACTIVE, CRT__SEQ_CST);
     if (s & CRT__NOTIFIED) {
         crt__submit(t);
     } else if (CRT__UNLIKELY(crt__atomic_load(&rt->ended, CRT__SEQ_CST))) {
         // A shutdown's end passed by while we had it: then it is ours to end.
-        s &= ~(uint32_t)CRT__RUNNING;
-        if (!crt__atomic_cas(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+        s &= ~(uint32_t)CRT__ACTIVE;
+        if (!crt__atomic_cas(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) return;
         crt__end_task(t, CRT_UNWIND);
         crt__count_remote_end(rt);
     }
@@ -15012,7 +15021,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         const char *name = crt__task_name_of(t), *quote = name ? "\"" : "";
         crt__dump_parked(rt, t, s, parked, sizeof parked);
         fprintf(out, "task %llu%s%s%s%s %s%s%s\n", (unsigned long long)t->id, name ? " " : "", quote,
-                name ? name : "", quote, s & CRT__CANCELLED ? "cancelling, " : "", crt__state_name(s), parked);
+                name ? name : "", quote, s & CRT__CANCELLED ? "cancelling, " : "", crt__state_name(rt, t, s), parked);
         n++;
     }
     return n;
@@ -15439,7 +15448,7 @@ static void crt__name_leftover(crt_runtime *rt, crt_task *t)
 }
 static void crt__adopt(crt_task *t)
 {
-    crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+    crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
     t->flags |= CRT__TASK_ADOPTED | CRT__TASK_NO_SITE;
 }
 static void crt__adopt_queue(crt__inject *q)
@@ -15488,7 +15497,7 @@ static int crt__end_adopted(crt_runtime *rt)
     return n;
 }
 // Ends tasks that did not end by themselves; no worker loop runs any more. They are
-// adopted first: made RUNNING, as if they were being polled, so that wakes leave
+// adopted first: made ACTIVE, as if they were being polled, so that wakes leave
 // them alone. An idle task is taken where it is, a queued one out of its queue. One
 // that is neither is on its way into the injection queue, whose pusher will see
 // `ended` and end it (crt__end_queued), or is being polled by a thread that has
@@ -15504,7 +15513,7 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
         left += (s & CRT__OFF) && !(s & CRT__COMPLETE);
         while (crt__sits_idle(s)) {
-            if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
+            if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
             t->flags |= CRT__TASK_ADOPTED;
             break;
         }
@@ -15520,7 +15529,7 @@ static CRT__COLD void crt__end_queued(crt_runtime *rt)
     crt__inject *queues[] = {&rt->inject, &rt->urgent, &rt->background};
     for (int i = 0; i < 3; i++)
         for (crt_task *t; (t = crt__inject_pop(queues[i]));) {
-            crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+            crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
             t->flags |= CRT__TASK_LATE;
             crt__end_task(t, CRT_UNWIND);
             crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
