@@ -1,13 +1,14 @@
 // A closed-loop echo load generator: one thread, epoll, loopback only.
 //
-//   loadgen port=P [conns=50] [msg=64] [depth=1] [secs=3] [warm=0.5] [pid=SERVER] [idle=SECONDS]
+//   loadgen port=P [conns=50] [msg=64] [depth=1] [secs=3] [warm=0.5] [pid=SERVER] [idle=SECONDS] [requests=N]
 //
 // Each connection keeps `depth` messages of `msg` bytes outstanding; one that has come back is replaced
 // at once. Every byte is compared with what was sent. Latency runs from handing a message to the
 // socket to its last byte coming back. With the server's pid, its CPU time per request is reported: on
 // a noisy machine the user-mode part is the steadiest figure that there is, as the kernel's part and
 // the throughput are mostly TCP's. idle=S instead: connect, one round trip each, sit S seconds, report
-// how much memory each connection cost the server.
+// how much memory each connection cost the server (its own: pages of its file are not counted). requests=N
+// ends after N messages, however long they take, so that what they cost can be counted.
 //
 // One line: echo conns=,msg=,depth= requests seconds then key=value pairs.
 #include <arpa/inet.h>
@@ -107,11 +108,11 @@ static long status_field(const char *path, const char *key)
     return value;
 }
 
-static double server_rss(void)
+static double server_memory(const char *key)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/status", server_pid);
-    return server_pid ? (double)status_field(path, "VmRSS:") * 1024 : 0;
+    return server_pid ? (double)status_field(path, key) * 1024 : 0;
 }
 
 static cost server_cost(void)
@@ -256,6 +257,7 @@ int main(int argc, char **argv)
     conns = (size_t)option("conns", 50);
     message = (size_t)option("msg", 64);
     depth = (size_t)option("depth", 1);
+    size_t fixed = (size_t)option("requests", 0);
     server_pid = (int)option("pid", 0);
     if (port <= 0 || !conns || !message || !depth) die("usage: see the top of loadgen.c");
 
@@ -269,7 +271,7 @@ int main(int argc, char **argv)
     int ep = epoll_create1(EPOLL_CLOEXEC);
     conn *all = calloc(conns, sizeof *all);
     if (ep < 0 || !all) die("no memory");
-    double rss = server_rss();
+    double anon = server_memory("RssAnon:");
     size_t first_trips = 0;
     uint64_t start = now_ns(CLOCK_MONOTONIC);
 
@@ -286,12 +288,17 @@ int main(int argc, char **argv)
         double up = (double)(now_ns(CLOCK_MONOTONIC) - start) * 1e-9;
         nanosleep(&(struct timespec){ (time_t)idle, (long)((idle - (double)(time_t)idle) * 1e9) }, NULL);
         printf("idle conns=%zu,msg=%zu connect_s=%.3f server_rss_kib=%.0f bytes_per_conn=%.0f\n", conns, message, up,
-               server_rss() / 1024, (server_rss() - rss) / (double)conns);
+               server_memory("VmRSS:") / 1024, (server_memory("RssAnon:") - anon) / (double)conns);
         return 0;
     }
 
     for (size_t i = 0; i < conns; i++) conn_send(&all[i], depth);
     uint64_t end = now_ns(CLOCK_MONOTONIC) + (uint64_t)(warm * 1e9), requests = 0;
+    if (fixed) {
+        while (requests < fixed) requests += turn(ep, requests + conns * depth < fixed, &first_trips);
+        printf("counted conns=%zu,msg=%zu,depth=%zu %llu\n", conns, message, depth, (unsigned long long)requests);
+        return 0;
+    }
     while (now_ns(CLOCK_MONOTONIC) < end) turn(ep, true, &first_trips);
 
     memset(histogram, 0, sizeof histogram);
@@ -312,7 +319,7 @@ int main(int argc, char **argv)
            conns, message, depth, (unsigned long long)requests, seconds, (double)requests / seconds, quantile_us(0.5),
            quantile_us(0.9), quantile_us(0.99), quantile_us(0.999), (double)slowest / 1e3,
            (after.user - before.user) * per, (after.cpu - before.cpu) * per,
-           (double)(after.switches - before.switches) / (double)requests, server_rss() / 1024,
+           (double)(after.switches - before.switches) / (double)requests, server_memory("VmRSS:") / 1024,
            (double)own * 1e-9 / seconds);
     return 0;
 }
