@@ -973,10 +973,12 @@ fn idle(o: &'static Opt) {
     let rt = o.runtime();
     rt.spawn(std::future::pending::<()>());
     std::thread::spawn(move || {
+        now(); // so that nothing of it is new when it counts
         std::thread::sleep(ms(300)); // until it has settled
         let (woken, cpu) = now();
         std::thread::sleep(Duration::from_secs_f64(o.secs()));
-        let (woken, cpu) = (now().0 - woken, now().1 - cpu);
+        let (woken_later, cpu_later) = now();
+        let (woken, cpu) = (woken_later - woken, cpu_later - cpu);
         let (woken, cpu) = (woken / o.secs(), cpu.max(0.0) / o.secs() * 1e6);
         print(o, "-", 1, &[NO_TIME], format!("wakeups_per_s={woken:.2} cpu_us_per_s={cpu:.0}"));
         std::process::exit(0);
