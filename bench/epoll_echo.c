@@ -138,7 +138,7 @@ int main(int argc, char **argv)
 {
     const char *name = take_args(argc, argv);
     http = !strcmp(name, "serve_http");
-    if (!http && strcmp(name, "serve_echo")) return NO_COUNTERPART;
+    if ((!http && strcmp(name, "serve_echo")) || opt_num("spin", 0)) return NO_COUNTERPART;
     prepare_to_serve();
     int listener = listen_on((uint16_t)opt_num("port", 0));
     int ep = epoll_create1(EPOLL_CLOEXEC);

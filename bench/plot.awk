@@ -46,7 +46,7 @@ function draw_targets(    i, y, x, share, unit) {
 
 function shown(i) {
     if (against[i] == "limit") return sprintf("%s, at most %s", short(figure[i]), limit[i])
-    return sprintf("%.2f of %s, at most %s", figure[i], against[i], limit[i])
+    return sprintf("%.3f of %s, at most %s", figure[i], against[i], limit[i])
 }
 
 # For each server workload a block of bars, one for each peer, on a scale of its own.

@@ -7,9 +7,9 @@
 #   bench/run.sh mt1          as full, with the multi-thread runtimes of one worker as well
 #   bench/run.sh NAME...      all cases of these workloads or groups, e.g. bench/run.sh mutex echo counts
 #
-# Environment: ROUNDS, SECS (seconds for each run), PEERS ("crt tokio epoll": only these), CC, CXX, CFLAGS,
-# OUT (the report), BUILD (a directory), NOISE=1 (a second column of crt itself: its ratios are what this machine
-# makes out of nothing).
+# Environment: ROUNDS, SECS (seconds for each run), ECHO_SECS (for each load on a server), PEERS ("crt tokio epoll":
+# only these), CC, CXX, CFLAGS, OUT (the report), BUILD (a directory), NOISE=1 (a second column of crt itself: its
+# ratios are what this machine makes out of nothing).
 #
 # The last column holds crt against the peer that is best at that workload, and names it.
 #
@@ -21,8 +21,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 names=$*
 mode=${1:-full}
 case $mode in
-quick) ROUNDS=${ROUNDS:-3} SECS=${SECS:-0.04} echo_secs=0.4 wrk_secs=1 settings="warm=1 miniter=2" ;;
-*)     ROUNDS=${ROUNDS:-3} SECS=${SECS:-0.2} echo_secs=2 wrk_secs=2 settings= ;;
+quick) ROUNDS=${ROUNDS:-3} SECS=${SECS:-0.04} ECHO_SECS=${ECHO_SECS:-0.4} wrk_secs=1 settings="warm=1 miniter=2" ;;
+*)     ROUNDS=${ROUNDS:-3} SECS=${SECS:-0.2} ECHO_SECS=${ECHO_SECS:-2} wrk_secs=2 settings= ;;
 esac
 . "$here/build.sh"
 . "$here/counts.sh"
@@ -274,13 +274,13 @@ serve() { # peer, workload, rt, arguments...
     start_server "$served" "$serves" rt="$rt" "$@"
 }
 
-# Three rows for one line of rps=, p99_us=, srv_user_us=, srv_cpu_us=; for the bad neighbour only the middle one.
+# Three rows for one line of rps=, p99_us=, srv_user_us=, srv_cpu_us=; for the bad neighbour two of latency.
 server_rows() { # label
     awk -v group="$group" -v peer="$peer" -v round="$round" -v label="$1" -v OFS='\t' '{
         for (i = 1; i <= NF; i++) if (split($i, kv, "=") == 2) v[kv[1]] = kv[2]
         if ("bytes_per_conn" in v) { print group, label " (bytes per idle connection)", peer, round, v["bytes_per_conn"], ""; exit }
         print group, label " (p99 us)", peer, round, v["p99_us"], ""
-        if (label ~ /spin=/) exit
+        if (label ~ /spin=/) { print group, label " (slowest us)", peer, round, v["max_us"], ""; exit }
         print group, label " (ns between requests)", peer, round, 1e9 / v["rps"], v["srv_cpu_us"] * 1000
         print group, label " (server user ns)", peer, round, v["srv_user_us"] * 1000, ""
     }' >>"$raw"
@@ -290,7 +290,7 @@ measure_echo() { # peer, round, rt, arguments...
     peer=$1 round=$2 rt=$3
     shift 3
     serve "$peer" serve_echo "$rt" "$@" || return
-    line=$(timeout 60 $load "$BUILD/loadgen" port="$port" pid="$server" secs="$echo_secs" warm=0.3 "$@" 2>>"$log")
+    line=$(timeout 60 $load "$BUILD/loadgen" port="$port" pid="$server" secs="$ECHO_SECS" warm=0.3 "$@" 2>>"$log")
     stop_server
     [ -n "$line" ] || { note "$peer echo $rt $*: no result, see $log"; return; }
     echo "$line" | server_rows "echo $rt,$(echo "$*" | tr ' ' ,)"
