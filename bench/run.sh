@@ -190,8 +190,8 @@ s chan_bytes ct kind=watch
 q empty mt2
 q empty ct
 [idle]
-q idle mt2
-- idle ct
+q idle mt2 secs=1
+- idle ct secs=1
 [echo in one program]
 q echo_pairs mt2
 - echo_pairs ct
