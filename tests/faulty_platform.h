@@ -12,7 +12,8 @@
 // if there is something to do. Reported events may be doubled, be spurious, or be late
 // ones of a descriptor that has gone.
 
-#ifndef CRT_PLATFORM_KQUEUE
+#if defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)
+#define FAULT_EPOLL
 #include <sys/epoll.h>
 #endif
 
@@ -98,11 +99,11 @@ static void fault__rearm(crt__fd fd)
     int e = errno;
     crt__reactor *r = __atomic_load_n(&fault__watched[fd].reactor, __ATOMIC_ACQUIRE);
     uint64_t token = __atomic_load_n(&fault__watched[fd].token, __ATOMIC_ACQUIRE);
-#ifdef CRT_PLATFORM_KQUEUE   // what is added again is looked at again
-    (void)fault__true_add(r, fd, token);
-#else
+#ifdef FAULT_EPOLL
     struct epoll_event event = {EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, {.u64 = token}};
     (void)epoll_ctl((int)crt__reactor_fd(r), EPOLL_CTL_MOD, (int)fd, &event);
+#else   // kqueue looks again at what is added again
+    (void)fault__true_add(r, fd, token);
 #endif
     errno = e;
 }
