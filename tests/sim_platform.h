@@ -112,6 +112,7 @@ static struct {
     int64_t slack;           // what sim_expect allows
     bool race, whole_ms;     // see above; no epoll_pwait2
     sim_object object[SIM_OBJECTS];
+    int used;                      // of these: the first so many
     sim_event event[SIM_EVENTS];   // a heap
     int events;
     uint64_t numbered;
@@ -252,6 +253,7 @@ static int sim_new(int kind)   // its index, or -1 and errno
         o->kind = kind;
         o->generation = generation;
         o->peer = o->epoll = -1;
+        if (i >= sim.used) sim.used = i + 1;
         o->room = kind == SIM_EVENTFD ? 0 : 1 + (int)sim_below((uint64_t)sim.room);
         return i;
     }
@@ -302,7 +304,7 @@ static void sim_tell_reset(sim_object *o)   // to the peer
 }
 static sim_object *sim_listener(int port)
 {
-    for (int i = 0; i < SIM_OBJECTS; i++)
+    for (int i = 0; i < sim.used; i++)
         if (sim.object[i].kind == SIM_LISTENER && sim.object[i].port == port) return &sim.object[i];
     return NULL;
 }
@@ -556,7 +558,7 @@ SIM_API int sim_close(int fd)
         if (o->arrived || o->under_way || o->linger_reset) sim_tell_reset(o);
         else sim_shutdown(fd, SHUT_WR);
     }
-    for (int i = 0; o->kind == SIM_CONNECTING && i < SIM_OBJECTS; i++) {   // what the listener has of it
+    for (int i = 0; o->kind == SIM_CONNECTING && i < sim.used; i++) {   // what the listener has of it
         sim_object *half = &sim.object[i];
         if (half->kind == SIM_STREAM && half->peer == sim_index(o) && half->peer_generation == o->generation)
             sim_schedule(sim.now + sim_travel(), SIM_RST, i);
@@ -758,9 +760,9 @@ SIM_API int sim_epoll_ctl(int epoll, int op, int fd, struct epoll_event *e)
 static int sim_tell(sim_object *ep, struct epoll_event *events, int most)
 {
     int index = sim_index(ep), n = 0;
-    int from = (int)sim_below(SIM_OBJECTS), step = sim_below(2) ? 1 : SIM_OBJECTS - 1;
+    int from = (int)sim_below((uint64_t)sim.used), step = sim_below(2) ? 1 : sim.used - 1;
     if (sim_fault()) most = 1 + (int)sim_below((uint64_t)most);
-    for (int i = 0, k = from; i < SIM_OBJECTS && n < most; i++, k = (k + step) % SIM_OBJECTS) {
+    for (int i = 0, k = from; i < sim.used && n < most; i++, k = (k + step) % sim.used) {
         sim_object *o = &sim.object[k];
         if (o->kind == SIM_FREE || o->epoll != index || !o->ready || o->ready_at > sim.now) continue;
         o->ready = false;
@@ -787,7 +789,7 @@ static int sim_tell(sim_object *ep, struct epoll_event *events, int most)
 static int64_t sim_next_edge(int epoll)
 {
     int64_t next = INT64_MAX;
-    for (int i = 0; i < SIM_OBJECTS; i++) {
+    for (int i = 0; i < sim.used; i++) {
         sim_object *o = &sim.object[i];
         if (o->kind != SIM_FREE && (epoll < 0 || o->epoll == epoll) && o->ready && o->ready_at < next) next = o->ready_at;
     }
@@ -903,7 +905,7 @@ SIM_API void sim_mfree(void *p)
 // what the simulation knows of crt
 // ---------------------------------------------------------------------------
 
-enum { SIM_NODES = 3, SIM_EXPECTED = 256 };
+enum { SIM_NODES = 3, SIM_EXPECTED = 64 };
 static crt_runtime *sim_node[SIM_NODES];   // set by the test
 static int sim_nodes;
 static struct {
@@ -1003,7 +1005,7 @@ static void sim_look(int epoll, bool told)
         crt_runtime *rt = sim_node[i];
         if (!rt || rt->reactor->epoll != SIM_FD + epoll) continue;
         int watched = 0;
-        for (int k = 0; k < SIM_OBJECTS; k++)
+        for (int k = 0; k < sim.used; k++)
             watched += sim.object[k].kind != SIM_FREE && sim.object[k].epoll == epoll && sim.object[k].kind != SIM_EVENTFD;
         if ((uint64_t)watched != rt->fd_registered - rt->fd_deregistered)
             sim_fail("the kernel watches %d descriptors, the runtime %d", watched, (int)(rt->fd_registered - rt->fd_deregistered));

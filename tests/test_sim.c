@@ -4,7 +4,7 @@
 // world: how far apart things are, how small the buffers, how much goes wrong, whether
 // crt's clock is real or virtual, one runtime or three that are driven turn by turn.
 //
-//   test_sim                      300 seeds
+//   test_sim                      1000 seeds
 //   SEEDS=100000 test_sim         more
 //   SEED=17 test_sim              that one; TRACE=file writes down what happened
 //   HASHES=1 test_sim             a line for each seed: the same for every compiler
@@ -319,7 +319,7 @@ static crt_poll echo_client_run(client *self, crt_cx *cx)
         self->reading = crt_stream_clone(self->s);
         self->sent = self->got = 0;
         for (self->i = 0; self->i < world.messages && self->r >= 0; self->i++) {
-            self->n = 1 + (uint32_t)below(sizeof self->out);
+            self->n = 1 + (uint32_t)below(sim.room < 64 ? 100 : sizeof self->out);
             for (uint32_t i = 0; i < self->n; i++) self->out[i] = pattern(self->id + self->round * 100, self->sent + i);
             self->sent += self->n;
             self->expect = sim_expect(now() + CRT_SEC(30), "an echo");
@@ -739,7 +739,7 @@ static uint64_t run(uint64_t seed)
     return sim.hash;
 }
 
-static uint64_t first_seed = 1, seeds = 300, total_calls, total_steps, total_injected, combined = 0xcbf29ce484222325u;
+static uint64_t first_seed = 1, seeds = 1000, total_calls, total_steps, total_injected, combined = 0xcbf29ce484222325u;
 static bool print_hashes;
 static void cluster(void)
 {
@@ -750,7 +750,8 @@ static void cluster(void)
         total_calls += sim.calls;
         total_steps += sim.steps;
         total_injected += sim.injected;
-        if (print_hashes) printf("seed %llu hash %016llx at %lld us\n", (unsigned long long)seed, (unsigned long long)hash, (long long)sim.now / 1000);
+        if (print_hashes) printf("seed %llu hash %016llx at %lld us, %llu waits\n", (unsigned long long)seed, (unsigned long long)hash,
+                                 (long long)sim.now / 1000, (unsigned long long)sim.steps);
     }
 }
 static void the_same_seed_gives_the_same_trace(void)
