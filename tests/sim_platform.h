@@ -848,6 +848,10 @@ SIM_API long sim_syscall(long number, ...)
         return sim_wait((int)a[0], (struct epoll_event *)a[1], (int)a[2], t[0] * 1000000000 + t[1]);
     }
 #endif
+#ifdef SYS_recvfrom
+    if (number == SYS_recvfrom) return sim_recv((int)a[0], (void *)a[1], (size_t)a[2], (int)a[3]);
+    if (number == SYS_sendto) return sim_send((int)a[0], (void *)a[1], (size_t)a[2], (int)a[3]);
+#endif
     if (number == SYS_gettid) return 1;
     if (number == SYS_futex) {
         if ((a[1] & 127) == FUTEX_WAIT) sim_fail("the only thread goes to sleep");
