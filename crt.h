@@ -15392,12 +15392,13 @@ static bool crt__virtual_idle(crt_runtime *rt)
 {
     if (!crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return false;
     if (crt__atomic_load(&rt->pool.outstanding, CRT__ACQUIRE)) return false;   // it may wake somebody
-    if (crt__atomic_load(&rt->workers[0].park, CRT__SEQ_CST) == CRT__NOTIFIED_PARK) return false;
     if (crt__driver_enter(rt)) {   // events first
         int n = crt__driver_turn(rt, 0);
         crt__driver_leave(rt);
         if (n) return true;
     }
+    // Last, so that what another thread has woken by now runs at the time it was woken.
+    if (crt__atomic_load(&rt->workers[0].park, CRT__SEQ_CST) == CRT__NOTIFIED_PARK) return false;
     crt__wheel_refresh(&rt->workers[0].wheel);
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return false;
