@@ -226,7 +226,7 @@
 #define CRT__COLD __attribute__((cold, noinline))
 #endif
 #define CRT__INLINE inline __attribute__((always_inline))   // where the callers' constants matter
-#define CRT__PREFETCH(p) __builtin_prefetch(p)
+#define CRT__PREFETCH(p) __builtin_prefetch((p), 1)   // to be written to; any address will do
 #else
 #define CRT__LIKELY(x) (x)
 #define CRT__UNLIKELY(x) (x)
@@ -3047,6 +3047,13 @@ static void crt__depot_put(crt_runtime *rt, uint32_t class_, crt_task *list, uin
     list->ext = (crt__ext *)(void *)rt->depot[class_];
     rt->depot[class_] = list;
 }
+// Fetches a task that is needed soon: where many are alive it has left the caches.
+static inline void crt__task_prefetch(const crt_task *t)
+{
+    CRT__PREFETCH(t);
+    CRT__PREFETCH((const char *)t + CRT__CACHE_LINE);
+    CRT__PREFETCH((const char *)t + 2 * CRT__CACHE_LINE);
+}
 
 // A task with room for `size` bytes of frame, state 0. `w` may be NULL.
 static crt_task *crt__task_alloc(crt_runtime *rt, crt__worker *w, size_t size)
@@ -3076,6 +3083,7 @@ static crt_task *crt__task_alloc(crt_runtime *rt, crt__worker *w, size_t size)
         t = cache->list;
         cache->list = t->next;
         cache->count--;
+        crt__task_prefetch(cache->list);   // the next spawn's
     } else {
         t = crt__depot_take(rt, class_, 1, &n);
         if (!t) return NULL;
@@ -4981,7 +4989,10 @@ static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
         }
     }
     if (w->ring) return crt__next_from_ring(w, from_lifo);
-    return CRT__LIKELY(w->fifo.head != NULL) ? crt__list_pop(&w->fifo) : crt__take_injected(w, false);
+    if (CRT__UNLIKELY(!w->fifo.head)) return crt__take_injected(w, false);
+    crt_task *t = crt__list_pop(&w->fifo);
+    crt__task_prefetch(w->fifo.head);
+    return t;
 }
 static bool crt__has_local(crt__worker *w)
 {
