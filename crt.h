@@ -4865,7 +4865,9 @@ static void crt__submit_pinned(crt_task *t)
     crt__rt_unref(rt);
 }
 // Somebody waits in the driver for as long as it takes, and now there is a task in
-// a LIFO slot: let it wait watchfully. Happens once in each busy period.
+// a LIFO slot: let it wait watchfully. Happens once in each busy period. It says
+// that it sleeps, then reads the idle word; a worker that it does not find awake there enters
+// itself after that, and sees it when it fills its slot.
 static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
 {
     if (crt__atomic_xchg(&rt->monitor_asleep, 0, CRT__SEQ_CST)) crt__driver_kick(rt);
@@ -4884,9 +4886,12 @@ static CRT__OUTLINE bool crt__submit_special(crt_task *t)
 static CRT__OUTLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, crt_task *t)
 {
     if (!w->lifo_off && crt__tls.in_task) {
-        t = crt__atomic_xchg(&w->lifo, t, CRT__SEQ_CST);
+        // Into an empty slot by a store: nobody else fills it.
+        crt_task *before = crt__atomic_load(&w->lifo, CRT__RELAXED);
+        if (before) before = crt__atomic_xchg(&w->lifo, t, CRT__ACQ_REL);
+        else crt__atomic_store(&w->lifo, t, CRT__RELEASE);
         if (CRT__UNLIKELY(crt__atomic_load(&rt->monitor_asleep, CRT__SEQ_CST))) crt__monitor_wake(rt);
-        if (!t) return;
+        if (!(t = before)) return;
     }
     if (!crt__ring_push(w->ring, &rt->inject, t)) crt__count(&w->overflows, 1);
     if (crt__tls.in_task && rt->worker_count > 1) crt__notify_one(rt);   // the drivers' turn tells once, at its end
@@ -5278,6 +5283,15 @@ static bool crt__anything_to_do(crt__worker *w)
         if (crt__ring_length(rt->workers[i].ring)) return true;
     return crt__atomic_load(&rt->closing, CRT__SEQ_CST) && crt__alive(rt) == 0;
 }
+// The end of a search that found nothing, of a worker that stays awake: who made work
+// meanwhile has woken nobody, relying on us.
+static void crt__search_give_up(crt__worker *w)
+{
+    if (!w->searching) return;
+    w->searching = false;
+    crt__atomic_sub(&w->rt->idle.word, 1, CRT__SEQ_CST);
+    if (crt__anything_to_do(w)) crt__notify_one(w->rt);
+}
 // What a worker that has work does now and then.
 static void crt__in_passing(crt__worker *w)
 {
@@ -5292,6 +5306,7 @@ static void crt__worker_park(crt__worker *w)
     crt_runtime *rt = w->rt;
     int64_t watch = 1000000;
     if (w->deferred.head) {   // yielded tasks only: look at the drivers and go on
+        crt__search_give_up(w);
         crt__in_passing(w);
         return;
     }
