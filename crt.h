@@ -83,8 +83,9 @@
 //     No option changes the layout of a public struct.
 //
 // LINKING
-//     Linux: -pthread. Kernel 2.6.27 or newer; 5.3 to wait for children without SIGCHLD,
-//     5.11 for time-outs finer than 1 ms.
+//     -pthread; macOS needs nothing.
+//     Linux 2.6.27 or newer; 5.3 to wait for children without SIGCHLD, 5.11 for time-outs
+//     finer than 1 ms. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
@@ -1641,7 +1642,7 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
 CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **s);
 // Who connected, listened or made the pair at the other end, as it was then.
 typedef struct crt_peer_cred {
-    int64_t pid;
+    int64_t pid;   // -1: the system does not tell
     uint32_t uid, gid;
 } crt_peer_cred;
 // 0, CRT_EINVAL, -errno. A socket that is no Unix socket: -EOPNOTSUPP.
@@ -1851,7 +1852,8 @@ CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd);
 CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd);
 // The same for any of several reasons: which of them hold (a hang-up or an error is
 // reported whether asked for or not). CRT_FD_PRIORITY: urgent data, and what POLLPRI
-// means for the descriptor (a changed file of sysfs, say).
+// means for the descriptor (a changed file of sysfs, say); -EOPNOTSUPP on FreeBSD and
+// NetBSD, whose kqueue does not tell of it.
 enum { CRT_FD_READ = 1, CRT_FD_WRITE = 2, CRT_FD_PRIORITY = 4, CRT_FD_ERROR = 8, CRT_FD_HANGUP = 16 };
 CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons);
 
@@ -11187,9 +11189,10 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 // set without the C library, which would set them for the parent's threads. An error
 // comes back through a pipe that a successful execve closes.
 //
-// All children are in one list. The reactor tells of an end through the pidfd (or all
-// hear SIGCHLD). A child whose handle is gone stays in the list, and each such event,
-// spawn and close sweeps it: no thread, no task and no memory is needed to reap it.
+// All children are in one list. The reactor tells of an end through the pidfd or
+// EVFILT_PROC (or all hear SIGCHLD). A child whose handle is gone stays in the list, and
+// each such event, spawn and close sweeps it: no thread, no task and no memory is needed
+// to reap it.
 // Under the lock: what has been reaped, so that no signal goes to a number that is
 // another's by now.
 

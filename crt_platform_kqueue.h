@@ -717,6 +717,16 @@ static uint32_t crt__child_event(crt__reactor *r, int pid, uint64_t token)
 
 // --- descriptors
 
+static void crt__reactor_remove(crt__reactor *r, crt__fd fd)
+{
+    struct kevent c[2];
+    int e = errno;
+    if (fd & CRT__CHILD) return;
+    c[0] = crt__kqueue_change(fd, EVFILT_READ, EV_DELETE | EV_RECEIPT, 0);
+    c[1] = crt__kqueue_change(fd, EVFILT_WRITE, EV_DELETE | EV_RECEIPT, 0);
+    (void)crt__kqueue_apply(r, c, 2);   // what it has not got: ENOENT
+    errno = e;
+}
 // A filter that could not be added: what is known about its half. 0 if nothing is.
 // Old systems say EPIPE of a pipe whose other end is closed.
 static uint32_t crt__kqueue_refused(int error, uint32_t closed) { return error == -EPIPE ? closed : 0; }
@@ -753,16 +763,6 @@ static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token
     (void)r, (void)fd, (void)token;
     return -EOPNOTSUPP;
 #endif
-}
-static void crt__reactor_remove(crt__reactor *r, crt__fd fd)
-{
-    struct kevent c[2];
-    int e = errno;
-    if (fd & CRT__CHILD) return;
-    c[0] = crt__kqueue_change(fd, EVFILT_READ, EV_DELETE | EV_RECEIPT, 0);
-    c[1] = crt__kqueue_change(fd, EVFILT_WRITE, EV_DELETE | EV_RECEIPT, 0);
-    (void)crt__kqueue_apply(r, c, 2);   // what it has not got: ENOENT
-    errno = e;
 }
 
 // --- waiting

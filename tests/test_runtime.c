@@ -142,15 +142,19 @@ static void a_bad_value_is_refused_and_named(void)
 }
 static void defaults_are_filled_in(void)
 {
-    cpu_set_t set;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     unsetenv("CRT_WORKER_THREADS");
+#ifdef __linux__
+    cpu_set_t set;
     CHECK_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+    cpus = CPU_COUNT(&set);
+#endif
     for (int flavor = 0; flavor < 2; flavor++) {
         crt_runtime *rt = runtime(&(crt_config){.flavor = flavor});
         const crt_config *c = crt_runtime_config(rt);
         CHECK_EQ(c->flavor, flavor);
         if (flavor == CRT_CURRENT_THREAD) CHECK_EQ(c->worker_threads, 1);
-        else CHECK(c->worker_threads >= 1 && c->worker_threads <= CPU_COUNT(&set));
+        else CHECK(c->worker_threads >= 1 && c->worker_threads <= cpus);
         CHECK_EQ(c->max_blocking_threads, 512);
         CHECK_EQ(c->thread_keep_alive, CRT_SEC(10));
         CHECK_EQ(c->thread_stack_size, 0);
@@ -228,6 +232,7 @@ static void the_environment_sets_the_number_of_workers(void)
     crt_runtime_drop(&rt);
     unsetenv("CRT_WORKER_THREADS");
 }
+#if defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)
 static void the_affinity_mask_limits_the_number_of_workers(void)
 {
     cpu_set_t all, one;
@@ -244,18 +249,23 @@ static void the_affinity_mask_limits_the_number_of_workers(void)
     crt_runtime_drop(&rt);
     sched_setaffinity(0, sizeof all, &all);
 }
+#endif
 static crt_poll thread_look_run(void *f, crt_cx *cx)
 {
     frame *self = f;
     char name[32] = "";
-    pthread_attr_t attr;
     size_t size = 0;
     CRT_BEGIN(self, cx);
     pthread_getname_np(pthread_self(), name, sizeof name);
     CHECK(!strcmp(name, "spinner"));
+#ifdef __APPLE__
+    size = pthread_get_stacksize_np(pthread_self());
+#else
+    pthread_attr_t attr;
     CHECK_EQ(pthread_getattr_np(pthread_self(), &attr), 0);
     pthread_attr_getstacksize(&attr, &size);
     pthread_attr_destroy(&attr);
+#endif
     CHECK(size >= 24 << 20);   // the C library's own is less
     CRT_END;
 }
@@ -1497,7 +1507,9 @@ int main(int argc, char **argv)
     TEST(defaults_are_filled_in);
     TEST(given_values_are_kept);
     TEST(the_environment_sets_the_number_of_workers);
+#if defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)
     TEST(the_affinity_mask_limits_the_number_of_workers);
+#endif
     TEST(threads_have_the_name_and_the_stack_asked_for);
     TEST(the_log_gets_its_data_and_its_level);
     TEST(every_hook_is_called);
