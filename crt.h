@@ -4084,6 +4084,14 @@ static bool crt__wheel_insert(crt__wheel *w, crt_slot *t)
     if (begins < w->next) crt__atomic_store(&w->next, begins, CRT__SEQ_CST);
     return true;
 }
+// The wheel says that a deadline is past. It is not, by the clock, if that has stepped back
+// since the wheel was served: then it is due as soon as the clock is there again.
+static CRT__COLD bool crt__wheel_insert_ahead(crt__wheel *w, crt_slot *t, crt_instant left)
+{
+    if (left <= 0) return false;
+    t->value = w->elapsed + 1;
+    return crt__wheel_insert(w, t);
+}
 // `next` may name a timer that was cancelled since: look again.
 static void crt__wheel_refresh(crt__wheel *w)
 {
@@ -4226,6 +4234,7 @@ static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_ins
     // A wheel that nobody served for a while: nothing lies between, so move on.
     if (tick > wheel->elapsed && tick < before) wheel->elapsed = tick;
     bool queued = crt__wheel_insert(wheel, slot);
+    if (CRT__UNLIKELY(!queued)) queued = crt__wheel_insert_ahead(wheel, slot, at - crt__rt_now(cx->rt));
     bool earlier = wheel->next < before;
     crt__unlock(&wheel->lock);
     if (!queued) slot->op = NULL;
@@ -4388,7 +4397,7 @@ static bool crt__delay_link(crt_delay_queue *q, crt_delay *d, crt_instant at, cr
         return false;
     }
     if (tick > w->elapsed && tick < before) w->elapsed = tick;
-    if (crt__wheel_insert(w, t)) return w->next < before;
+    if (crt__wheel_insert(w, t) || crt__wheel_insert_ahead(w, t, at - now)) return w->next < before;
     crt__delay_fire(t);
     return true;
 }
