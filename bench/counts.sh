@@ -1,6 +1,6 @@
 # Sourced by run.sh and check.sh: what an operation costs in things that do not wobble. A program is run twice, with
 # few and with more iterations; the difference, divided by the operations in between, leaves start and end out.
-# shellcheck shell=sh disable=SC2086,SC2154
+# shellcheck shell=sh disable=SC2034,SC2046,SC2086,SC2154
 
 # What to count, one thread only, as several take turns as they like: workload, rt, arguments.
 count_cases() {
