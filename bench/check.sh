@@ -34,6 +34,7 @@ fi
 now=$BUILD/counts.tsv
 printf '# %s; per operation: workload, what, count\n' "$compiler" >"$now"
 count_cases | while read -r one; do
+    case $one in *conns=50*) continue ;; esac   # how many are ready at once is up to the machine
     case " $* " in "  " | *" ${one%% *} "*) ;; *) continue ;; esac
     for tool in $tools; do
         got=$(count_per_op $tool crt $one </dev/null)
