@@ -2,8 +2,7 @@
 # few and with more iterations; the difference, divided by the operations in between, leaves start and end out.
 # shellcheck shell=sh disable=SC2034,SC2046,SC2086,SC2154
 
-# What to count: workload, rt, arguments. One worker only, as several take turns as they like; and of mt1 only what
-# does not depend on how far the worker is when the thread of block_on looks.
+# What to count: workload, rt, arguments. One worker only, as several take turns as they like.
 count_cases() {
     cat <<'END'
 spawn_many_local ct n=10000
