@@ -2597,12 +2597,13 @@ static CRT__COLD void crt__nap(void)
 #endif
 static CRT__COLD void crt__lock_slow(uint32_t *lock)
 {
-    for (int i = 0; i < CRT__LOCK_SPINS; i++) {
+    // Less and less often: each look takes the line away from whoever wants to let go.
+    for (int i = 0, pause = 1; i < CRT__LOCK_SPINS; i += pause, pause = crt__min(2 * pause, 16)) {
         uint32_t free_ = 0;
         if (crt__atomic_load(lock, CRT__RELAXED) == 0 &&
             crt__atomic_cas_weak(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED))
             return;
-        crt__cpu_relax();
+        for (int k = 0; k < pause; k++) crt__cpu_relax();
     }
     while (crt__atomic_xchg(lock, 2, CRT__ACQUIRE) != 0) crt__futex_wait(lock, 2, -1);
 }
@@ -2803,14 +2804,15 @@ typedef struct crt__pool {
     uint32_t outstanding;               // atomic: jobs queued or running
 } crt__pool;
 
+// Apart from each other, by a line of padding: what every worker reads at every poll
+// and hardly anybody writes; what calls from outside write; each lock with what it is
+// over. bench/scale.c counts what a line costs that two of these share.
 struct crt_runtime {
-    uint32_t refs;            // atomic
+    // read at every poll
     uint32_t closing;         // atomic: no new tasks
     uint32_t stop;            // atomic: workers leave their loop
     uint32_t dead;            // under slab_lock: only orphans are left
     uint32_t burying, buried; // atomic: somebody sees to that; has done so
-    size_t remote_spawned;    // atomic: 2 x tasks spawned from outside, bit 0 closed
-    uint64_t remote_completed;   // atomic
     crt_config config;
     char thread_name[32];
     crt__worker *workers;
@@ -2820,24 +2822,33 @@ struct crt_runtime {
     uint32_t threads_running; // atomic futex word: threads started for workers
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
-    char inject_pad[CRT__CACHE_LINE];
-    crt__inject inject;
-    crt__inject urgent, background;   // tasks with a priority
-    crt__idle idle;
-    // drivers
-    uint32_t driver_lock;     // atomic: 1 while a worker is inside
-    char driver_pad[CRT__CACHE_LINE];
-    uint32_t monitor_asleep;  // atomic: it waits without a limit
-    int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
-    uint32_t driver_parked;   // atomic: that worker waits
-    int64_t driver_until;     // atomic: instant at which it will wake by itself
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
-    uint32_t no_io_futex;     // stands in for the reactor's wake-up
-    uint32_t signal_registered;
     int64_t clock_base;       // atomic
     int64_t clock_offset;     // virtual clock: instant = offset while paused
     uint32_t clock_paused;    // atomic
+    uint32_t signal_registered;
+    // calls from outside
+    char remote_pad[CRT__CACHE_LINE];
+    uint32_t refs;            // atomic
+    size_t remote_spawned;    // atomic: 2 x tasks spawned from outside, bit 0 closed
+    uint64_t remote_completed;   // atomic
+    uint64_t remote_schedules;   // atomic
+    char inject_pad[CRT__CACHE_LINE];
+    crt__inject inject;
+    crt__inject urgent, background;   // tasks with a priority
+    char idle_pad[CRT__CACHE_LINE];
+    crt__idle idle;
+    // drivers
+    char driver_pad[CRT__CACHE_LINE];
+    uint32_t driver_lock;     // atomic: 1 while a worker is inside
+    int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
+    uint32_t driver_parked;   // atomic: that worker waits
+    int64_t driver_until;     // atomic: instant at which it will wake by itself
+    uint32_t no_io_futex;     // stands in for the reactor's wake-up
+    char monitor_pad[CRT__CACHE_LINE];
+    uint32_t monitor_asleep;  // atomic: it waits without a limit; read by each wake into a LIFO slot
     // memory
+    char slab_pad[CRT__CACHE_LINE];
     uint32_t slab_lock;
     uint32_t walk_lock;       // the end of a shutdown against polls without a worker
     uint32_t ended;           // atomic, written under walk_lock: leftovers were adopted
@@ -2845,8 +2856,10 @@ struct crt_runtime {
     crt_task *depot[CRT__CLASSES];
     crt__chunk *open_chunk[CRT__CLASSES];
     uint64_t bytes;           // atomic
+    char pool_pad[CRT__CACHE_LINE];
     crt__pool pool;
     // sockets
+    char sock_pad[CRT__CACHE_LINE];
     uint32_t sock_lock;
     uint32_t sock_count;      // records carved from the table so far
     struct crt__sock *sock_table[20];   // atomic: 64, 128, 256, ... records
@@ -2855,7 +2868,6 @@ struct crt_runtime {
     uint32_t lookup_lock, lookups;       // under that lock: names being looked up now
     struct crt__resolve *lookup_first, *lookup_last;   // and those that wait
     uint64_t fd_registered, fd_deregistered, io_ready;   // atomic
-    uint64_t remote_schedules;   // atomic
     uint64_t failures;        // atomic: unjoined failures seen
 };
 
