@@ -13275,11 +13275,10 @@ static inline bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 // takes the copying of one element, unless its sender's thread does not run.
 static bool crt__mpsc_take_claimed(crt__mpsc *c, void *elem, bool deliver)
 {
-    uint32_t nobody = 0;
     for (int i = 0; !crt__mpsc_take(c, elem, deliver); i++) {
         if (crt__mpsc_sent(c) == crt__mpsc_taken(c)) return false;
         if (i < CRT__LOCK_SPINS) crt__cpu_relax();
-        else crt__futex_wait(&nobody, 0, 50000);
+        else crt__nap();
     }
     return true;
 }
