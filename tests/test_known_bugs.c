@@ -163,6 +163,7 @@ static void *writes_for_a_while(void *fd)
     }
     return NULL;
 }
+static pthread_t writer;
 static crt_poll dup_run(void *frame, crt_cx *cx)
 {
     root *self = frame;
@@ -173,15 +174,14 @@ static crt_poll dup_run(void *frame, crt_cx *cx)
     self->twin = dup(pair[0]);
     self->fd = pair[1];
     crt_close(&self->a);   // its description lives on, in the twin
-    pthread_t writer;
     crt_runtime_metrics m;
     CHECK_EQ(pthread_create(&writer, NULL, writes_for_a_while, (void *)self->fd), 0);
-    pthread_detach(writer);
     CHECK_EQ(crt_metrics(cx->rt, &m), 0);
     self->token = m.worker_park_count + m.worker_noop_count;
     CRT_AWAIT(crt_sleep(cx, CRT_MS(60)));
     CHECK_EQ(crt_metrics(cx->rt, &m), 0);
     CHECK(m.worker_park_count + m.worker_noop_count - self->token < 12);   // 20 if the driver heard of it
+    pthread_join(writer, NULL);
     close(self->twin);
     close((int)self->fd);
     CRT_END;
@@ -385,18 +385,18 @@ static crt_poll wrong_thread_run(void *frame, crt_cx *cx)
 }
 static void tokio_3929_an_abort_cleans_up_on_the_right_thread(crt_runtime *rt) { run(rt, wrong_thread_run); }
 
-// A cleanup that opens something and waits for it, while the runtime ends.
+// A cleanup that opens something and waits for it, while the runtime ends. The task is ended
+// by force in that wait: what it opened lies where it can be closed afterwards.
+static crt_stream *late_a, *late_b;
 static crt_poll late_run(void *frame, crt_cx *cx)
 {
     root *self = frame;
     CRT_BEGIN(self, cx);
     CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
     CRT_FINALLY
-        self->r = crt_stream_pair(cx, &self->a, &self->b);
+        self->r = crt_stream_pair(cx, &late_a, &late_b);
         CHECK(self->r == 0 || self->r == CRT_ESHUTDOWN);
-        if (self->r == 0) CRT_AWAIT(self->n = crt_read(cx, self->a, self->buf, 1));   // nobody writes
-        crt_close(&self->a);
-        crt_close(&self->b);
+        if (self->r == 0) CRT_AWAIT(self->n = crt_read(cx, late_a, self->buf, 1));   // nobody writes
     CRT_END;
 }
 static void tokio_2924_a_resource_registered_during_shutdown(void)
@@ -409,6 +409,8 @@ static void tokio_2924_a_resource_registered_during_shutdown(void)
         CHECK_EQ(crt_handle_spawn(h, late_run, &(root){.i = 0}), 0);
         if (!kind) CHECK(crt_runtime_turn(rt, 0) == 1);
         CHECK(crt_runtime_shutdown(rt, CRT_MS(30)) <= 1);   // returns, and says what it left
+        crt_close(&late_a);
+        crt_close(&late_b);
         crt_handle_drop(&h);
         crt_runtime_drop(&rt);
     }

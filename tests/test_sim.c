@@ -248,6 +248,7 @@ static crt_poll server_run(void *frame, crt_cx *cx)
         }
         if (self->r < 0) {
             allowed("accept", self->r);
+            if (self->r == -EMFILE || self->r == -ENFILE || self->r == -ENOBUFS) sim_fail("accept does not wait for descriptors");
             CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
             continue;
         }
