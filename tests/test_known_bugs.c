@@ -35,7 +35,10 @@
 //   tokio 7494        a spurious wake of a pidfd                              tokio_7494_..., here
 
 // A clock that steps, and a look at what epoll is asked.
+#if defined(__linux__) && !defined(CRT_PLATFORM_HEADER) && !defined(CRT_PLATFORM_KQUEUE)
+#define KNOWN_EPOLL 1
 #include <sys/epoll.h>
+#endif
 #include <time.h>
 static long long clock_step;   // ns; atomic
 static int known_clock_gettime(clockid_t id, struct timespec *t)
@@ -46,14 +49,16 @@ static int known_clock_gettime(clockid_t id, struct timespec *t)
     t->tv_nsec = (long)(now % 1000000000);
     return r;
 }
+#ifdef KNOWN_EPOLL
 static int asked_ms, ask_only;
 static int known_epoll_wait(int epoll, struct epoll_event *events, int most, int ms)
 {
     asked_ms = ms;
     return ask_only ? 0 : epoll_wait(epoll, events, most, ms);
 }
-#define clock_gettime known_clock_gettime
 #define epoll_wait known_epoll_wait
+#endif
+#define clock_gettime known_clock_gettime
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
@@ -169,7 +174,7 @@ static crt_poll dup_run(void *frame, crt_cx *cx)
     root *self = frame;
     CRT_BEGIN(self, cx);
     int pair[2];
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | TEST_CLOEXEC, 0, pair), 0);
     CHECK_EQ(crt_stream_from_fd(cx, pair[0], CRT_FD_OWN, &self->a), 0);
     self->twin = dup(pair[0]);
     self->fd = pair[1];
@@ -217,7 +222,10 @@ static void go_22606_a_failed_reactor_is_no_descriptor(void)
             if (e == 0) crt_runtime_drop(&rt);
             CHECK_EQ(fd_count(), before);
         }
+#ifdef KNOWN_EPOLL
     CHECK_EQ(built, 2);   // with room for both
+#endif
+    CHECK(built < 6);
 }
 
 // ---- clocks
@@ -263,6 +271,7 @@ static void rust_86470_the_clock_steps_back(crt_runtime *rt) { run(rt, stepping_
 
 static void mio_a_timeout_over_24_days_is_no_other_one(void)
 {
+#ifdef KNOWN_EPOLL
     crt_runtime *rt;
     crt_config c = {.flavor = CRT_CURRENT_THREAD};
     CHECK_EQ(crt_runtime_new(&c, &rt), 0);
@@ -278,6 +287,7 @@ static void mio_a_timeout_over_24_days_is_no_other_one(void)
     }
     ask_only = 0;
     crt_runtime_drop(&rt);
+#endif
 }
 
 // ---- who gets a turn
