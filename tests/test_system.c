@@ -131,11 +131,9 @@ static void disturbed(int kind, int first, int second)
 {
     int status = -1, times = 0;
     fflush(NULL);
+    signal(SIGUSR1, SIG_IGN);   // the child's, until it has a handler
     pid_t child = fork();
-    if (child == 0) {
-        signal(SIGUSR1, SIG_IGN);   // until it has a handler
-        _exit(works(kind));
-    }
+    if (child == 0) _exit(works(kind));
     CHECK(child > 0);
     test_pause_us(2000);
     while (waitpid(child, &status, WNOHANG) == 0) {
