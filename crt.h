@@ -168,7 +168,9 @@
 //     change between two polls on the multi-thread flavour. Handles, join handles,
 //     wakers, streams and everything under >>api sync and >>api channels may be used
 //     from any thread, in a task or not; what waits without a task is called _blocking_.
-//     Signals are blocked in crt's own threads. After fork() only exec is safe.
+//     Signals are blocked in crt's own threads. After fork() only exec is safe: in the
+//     child crt_block_on, crt_runtime_turn and crt_runtime_shutdown of the parent's runtime
+//     give CRT_ENOCONTEXT, and crt_runtime_drop only sets the pointer to NULL.
 //
 // MEMORY
 //     crt_runtime_new allocates the workers; tasks and sockets come from chunks
@@ -2579,6 +2581,7 @@ static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *),
 static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
 static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
 static crt__thread crt__thread_self(void) { return pthread_self(); }
+static int64_t crt__process_number(void) { return getpid(); }
 
 // Sleeps for some 50 us, for whoever has to let a thread go on that was interrupted.
 #ifndef crt__nap   // models have their own
@@ -2820,6 +2823,7 @@ struct crt_runtime {
     uint32_t threads_alive;   // atomic: workers whose loop has not ended
     uint32_t unfinished;      // atomic futex word: 1 until the last of them has tidied up
     uint32_t threads_running; // atomic futex word: threads started for workers
+    int64_t process;          // that built it; its children by fork() have none of its threads
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
@@ -15260,6 +15264,7 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c->thread_name);
     rt->config.thread_name = rt->thread_name;
     rt->worker_count = (uint32_t)c->worker_threads;
+    rt->process = crt__process_number();
     rt->clock_base = crt__clock();
     rt->clock_paused = c->start_paused;
     rt->unfinished = 1;
@@ -15294,11 +15299,20 @@ CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return &rt-
 
 // --- driving
 
+// The threads that it counts on are not here: waiting for them would never end, and its
+// descriptors are the parent's too.
+static CRT__COLD bool crt__is_forked(crt_runtime *rt, const char *what)
+{
+    if (!rt->process || rt->process == crt__process_number()) return false;
+    crt__say(rt, CRT_LOG_ERROR, "%s after fork(): the runtime belongs to the parent; in the child only exec is safe", what);
+    return true;
+}
 CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)
 {
     crt_join_handle *join;
     intptr_t result = 0;
     if (!rt || !fn) return CRT_EINVAL;
+    if (crt__is_forked(rt, "crt_block_on")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task) {
         crt__say(rt, CRT_LOG_ERROR, "crt_block_on inside a task would block its worker; await the function instead");
         return CRT_ENESTED;
@@ -15345,6 +15359,7 @@ static void crt__reactor_wake_clear(crt_runtime *rt)
 CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
 {
     if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
+    if (crt__is_forked(rt, "crt_runtime_turn")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task) return CRT_ENESTED;
     if (crt__atomic_load(&rt->ended, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
     if (!crt__drive_begin(rt)) return CRT_EBUSY;
@@ -15682,6 +15697,7 @@ static CRT__COLD int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
 {
     if (!rt || timeout < 0) return CRT_EINVAL;
+    if (crt__is_forked(rt, "crt_runtime_shutdown")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task || crt__tls.rt == rt) {   // also a hook, or a blocking job
         crt__say(rt, CRT_LOG_ERROR, "crt_runtime_shutdown inside the runtime would wait for itself");
         return CRT_ENESTED;
@@ -15704,9 +15720,10 @@ CRTDEF void crt_runtime_drop(crt_runtime **rt)
 {
     crt_runtime *old = rt ? *rt : NULL;
     if (!old) return;
-    if (crt_runtime_shutdown(old, CRT_FOREVER) == CRT_ENESTED) return;
+    int e = crt_runtime_shutdown(old, CRT_FOREVER);
+    if (e == CRT_ENESTED) return;
     *rt = NULL;
-    crt__rt_unref(old);
+    if (e != CRT_ENOCONTEXT) crt__rt_unref(old);
 }
 
 // --- main
