@@ -13,7 +13,7 @@ HEADERS  = crt.h crt_platform_epoll.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos size bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
 
 all: examples
 
@@ -28,6 +28,11 @@ help:
 	@echo "make apps         the larger examples, driven by curl, nc and redis-cli (what is missing is skipped)"
 	@echo "make redis-bench  mini_redis beside redis-server under redis-benchmark"
 	@echo "make fuzz-redis   random bytes against mini_redis under ASan+UBSan: SECONDS=60"
+	@echo "make sim          a cluster in a simulated kernel, SEEDS=10000 of them, and planted mistakes"
+	@echo "make fuzz         libFuzzer, SECONDS=60 for each TARGET (all)"
+	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll"
+	@echo "make macos        everything compiled and linked for macOS (needs zig)"
+	@echo "make size         bytes and seconds of the implementation"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
 	@echo "make lint         the two compiler checks that find locals lost over an await"
 	@echo "make bench        crt beside Tokio, Go, libuv, Boost.Asio and bare epoll: table, targets, plots (ROUNDS=3)"
@@ -89,8 +94,25 @@ redis-bench:
 fuzz-redis:
 	B=$(B) sh tests/fuzz_redis.sh $(SECONDS)
 
+# A cluster in a simulated kernel, then the proof that it can fail: make sim SEEDS=100000
+SEEDS ?= 10000
+sim:
+	B=$(B) sh tests/sim.sh $(SEEDS)
+# libFuzzer, so many seconds for each target: make fuzz SECONDS=10 TARGET=wheel
+TARGET ?= all
+fuzz:
+	B=$(B) sh tests/fuzz.sh $(TARGET) $(SECONDS)
+
+# The suite over crt_platform_kqueue.h, on a kqueue made of epoll; a build for macOS (needs zig).
+kqueue:
+	sh tests/kqueue.sh
+macos:
+	sh tests/macos.sh
+
 warnings:
 	sh tests/warnings.sh
+size:
+	CC=$(CC) sh tests/size.sh
 
 # A local that is set before an await and read after it is lost. Two compilers see
 # most of it: clang by its flow analysis, gcc because the switch jumps over the
