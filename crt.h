@@ -12714,7 +12714,9 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 // compilers that see such a NULL do not see that n is 0.)
 static inline void crt__copy(void *to, const void *from, size_t n)
 {
-    if (n && to && from) memcpy(to, from, n);
+    if (!to || !from) return;
+    if (n == 8) memcpy(to, from, 8);   // a number or a pointer: two instructions, not a call
+    else if (n) memcpy(to, from, n);
 }
 enum { CRT__ELEM_MOST = 1 << 20 };
 
