@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: MIT-0 OR Unlicense (both texts are at the end)
 //
 // Stackless coroutine tasks with explicit polls and wakers, current-thread and
-// work-stealing schedulers, an epoll reactor, a hierarchical timing wheel, a
+// work-stealing schedulers, reactors on epoll and kqueue, a hierarchical timing wheel, a
 // blocking pool, sockets, files, processes, signals. C11, nothing but libc and the OS.
 //
 // DO THIS
-//     Put crt.h and crt_platform_epoll.h beside your sources. In ONE .c file:
+//     Put crt.h and your system's crt_platform_*.h beside your sources. In ONE .c file:
 //         #define CRT_IMPLEMENTATION
 //         #include "crt.h"
 //     before any other include, or compile that file with -D_GNU_SOURCE. Every
@@ -75,6 +75,8 @@
 //       CRT_NO_FS               leave out files.
 //       CRT_NO_PROCESS          leave out child processes.
 //       CRT_NO_NET              leave out sockets, streams, and processes: their pipes are streams.
+//       CRT_LIBC_SOCKETS        Linux: recv and send by the C library, which a preloaded library
+//                               may replace, and not by the kernel directly.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
 //     In every file alike:
@@ -15787,7 +15789,7 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 // ---------------------------------------------------------------------------
 // >>changelog
 // ---------------------------------------------------------------------------
-// 0.1.0  the core: coroutines, tasks, both schedulers, epoll, timers, blocking
+// 0.1.0  the core: coroutines, tasks, both schedulers, epoll and kqueue, timers, blocking
 //        pool, signals, TCP; files and directories; child processes.
 //        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel
 //        token; oneshot, mpsc, broadcast, watch; scopes, join sets
