@@ -6865,14 +6865,16 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     crt_slot *slot = cx->slot;
     const uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
     const uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
-    size_t done = 0;
+    uint64_t seen;
+    size_t done = 0, asked;
+    intptr_t k;
     if (CRT__UNLIKELY(!s || !buf || !n || n > UINT32_MAX)) goto general;
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
     if (slot->op) {
         if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
         if (CRT__UNLIKELY(crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__WAIT_WOKEN)) goto general;
     }
-    uint64_t seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
+    seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
     if (slot->op) {
         if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
         n = (size_t)(slot->value >> 32);   // as it was asked for at first
@@ -6887,9 +6889,9 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     if (CRT__UNLIKELY(s->flags & (CRT__SOCK_FILE | CRT__SOCK_WHOLE))) goto general;
     cx->budget--;
     slot->state = 0;
-    size_t asked = n - done;
-    char *at = (char *)buf + done;
-    intptr_t k = how & CRT__OUT ? crt__sock_send(s->fd, at, asked) : crt__sock_recv(s->fd, at, asked);
+    asked = n - done;
+    if (how & CRT__OUT) k = crt__sock_send(s->fd, (char *)buf + done, asked);
+    else k = crt__sock_recv(s->fd, (char *)buf + done, asked);
     if (CRT__LIKELY(all ? k == (intptr_t)asked : k > 0)) {
         slot->op = NULL;
         if ((size_t)k < asked) {
@@ -12714,7 +12716,7 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 
 // Elements of no bytes may come without a buffer: NULL. (That is asked for twice, since
 // compilers that see such a NULL do not see that n is 0.)
-static inline void crt__copy(void *to, const void *from, size_t n)
+static CRT__OUTLINE void crt__copy(void *to, const void *from, size_t n)
 {
     if (!to || !from) return;
     if (n == 8) memcpy(to, from, 8);   // a number or a pointer: two instructions, not a call
@@ -14633,7 +14635,7 @@ CRTDEF void crt_join_set_abort_all(crt_join_set *set)
 }
 CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set)
 {
-    crt__member *m;
+    crt__member *m = NULL;
     crt_poll r;
     if (!cx->slot->op && !cx->unwind) crt_join_set_abort_all(set);
     while ((r = crt__join_set_wait(cx, set->crt__tasks, &m)) == 0) (void)crt__join_set_tell(set, m, NULL, NULL);
@@ -14791,7 +14793,7 @@ static void crt__map_clear(crt_join_map *map)
 }
 CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map)
 {
-    crt__member *m;
+    crt__member *m = NULL;
     crt_poll r;
     if (!cx->slot->op && !cx->unwind) crt_join_map_abort_all(map);
     // Each leaves the table as it goes: the wait may be given up halfway.
