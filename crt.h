@@ -6367,8 +6367,8 @@ static inline uint64_t crt__ready_now(crt__sock *s)
 {
     return crt__unspent(s, crt__atomic_load(&s->ready, CRT__ACQUIRE));
 }
-#ifndef CRT_NO_NET
 static size_t crt__sock_table_bytes(uint32_t count) { return count * sizeof(crt__sock) + CRT__CACHE_LINE; }
+#ifndef CRT_NO_NET
 // Records begin where a cache line does.
 static CRT__COLD void crt__sock_table_new(crt_runtime *rt, uint32_t table, uint32_t count)
 {
