@@ -6367,8 +6367,8 @@ static inline uint64_t crt__ready_now(crt__sock *s)
 {
     return crt__unspent(s, crt__atomic_load(&s->ready, CRT__ACQUIRE));
 }
-#ifndef CRT_NO_NET
 static size_t crt__sock_table_bytes(uint32_t count) { return count * sizeof(crt__sock) + CRT__CACHE_LINE; }
+#ifndef CRT_NO_NET
 // Records begin where a cache line does.
 static CRT__COLD void crt__sock_table_new(crt_runtime *rt, uint32_t table, uint32_t count)
 {
@@ -15310,7 +15310,7 @@ CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return &rt-
 static CRT__COLD bool crt__is_forked(crt_runtime *rt, const char *what)
 {
     if (!rt->process || rt->process == crt__process_number()) return false;
-    crt__say(rt, CRT_LOG_ERROR, "%s after fork(): the runtime belongs to the parent; in the child only exec is safe", what);
+    crt__say(rt, CRT_LOG_ERROR, "%s after fork(): the runtime is the parent's; in the child only exec is safe", what);
     return true;
 }
 CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)
