@@ -3070,9 +3070,8 @@ static void crt__depot_put(crt_runtime *rt, uint32_t class_, crt_task *list, uin
 // Fetches a task that is needed soon: where many are alive it has left the caches.
 static inline void crt__task_prefetch(const crt_task *t)
 {
-    CRT__PREFETCH(t);
-    CRT__PREFETCH((const char *)t + CRT__CACHE_LINE);
-    CRT__PREFETCH((const char *)t + 2 * CRT__CACHE_LINE);
+    for (uintptr_t i = 0; i < 3; i++)   // t may be NULL
+        CRT__PREFETCH((const void *)((uintptr_t)t + i * CRT__CACHE_LINE));
 }
 
 // A task with room for `size` bytes of frame, state 0. `w` may be NULL.
