@@ -185,6 +185,9 @@
 #if defined(CRT_IMPLEMENTATION) && defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE   // accept4, pipe2, CPU_COUNT; before the first system header
 #endif
+#if defined(CRT_IMPLEMENTATION) && defined(_WIN32) && !defined(_WIN32_WINNT)
+#define _WIN32_WINNT 0x0A00   // Windows 10; before the first system header
+#endif
 #ifndef CRT_H
 #define CRT_H
 
@@ -208,7 +211,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define CRT__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CRT__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#if defined(__MINGW_PRINTF_FORMAT)
+#define CRT__PRINTF(f, a) __attribute__((format(__MINGW_PRINTF_FORMAT, f, a)))
+#else
 #define CRT__PRINTF(f, a) __attribute__((format(printf, f, a)))
+#endif
 #define CRT__UNUSED __attribute__((unused))
 #define CRT__COLD __attribute__((cold, noinline))
 #define CRT__NOINLINE __attribute__((noinline))
@@ -2484,8 +2491,21 @@ static uint32_t crt__fence_word;
 // platform header, which is included further down under >>reactor.
 
 #if defined(_WIN32)
-#error "crt_platform_iocp.h has not landed yet: this version runs on Linux"
+#if defined(_WINSOCKAPI_) && !defined(_WINSOCK2API_)
+#error "where CRT_IMPLEMENTATION is defined, include crt.h before windows.h"
 #endif
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <windows.h>
+#include <signal.h>
+typedef HANDLE crt__thread;
+#else
 #if defined(__GLIBC__) && !defined(__USE_GNU)
 // A system header came before crt.h, without the names that crt needs.
 #error "where CRT_IMPLEMENTATION is defined, include crt.h first or compile with -D_GNU_SOURCE"
@@ -2498,10 +2518,10 @@ static uint32_t crt__fence_word;
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
+typedef pthread_t crt__thread;
+#endif
 
 #define CRT__TLS _Thread_local
-
-typedef pthread_t crt__thread;
 
 // Blocks while *addr == expected, until woken, or timeout_ns have passed (< 0:
 // no limit). 0, or nonzero on time-out. May return early: check again.
@@ -2516,6 +2536,15 @@ static uint64_t crt__thread_number(void);
 static void crt__thread_set_name(const char *name);
 
 // Monotonic nanoseconds.
+static int64_t crt__clock(void);
+// A thread that takes no signals; stack 0: the system's usual size. 0 or -errno. It ends
+// with fn, and then one join or detach is due, by the handle or by what self gave in it.
+static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack);
+static void crt__thread_join(crt__thread thread);
+static void crt__thread_detach(crt__thread thread);
+static crt__thread crt__thread_self(void);
+
+#ifndef _WIN32
 static int64_t crt__clock(void)
 {
     struct timespec t;
@@ -2543,6 +2572,7 @@ static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg
 static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
 static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
 static crt__thread crt__thread_self(void) { return pthread_self(); }
+#endif
 
 // A lock of four bytes: 0 free, 1 held, 2 held with sleepers. Held for a few
 // instructions, never over a callback. All-zero is ready.
@@ -4558,6 +4588,8 @@ static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t le
 #include CRT_PLATFORM_HEADER
 #elif defined(__linux__)
 #include "crt_platform_epoll.h"
+#elif defined(_WIN32)
+#include "crt_platform_iocp.h"
 #else
 #error "no platform header for this system; define CRT_PLATFORM_HEADER \"mine.h\""
 #endif
