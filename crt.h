@@ -184,6 +184,10 @@
 
 #if defined(CRT_IMPLEMENTATION) && defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE   // accept4, pipe2, CPU_COUNT; before the first system header
+#elif defined(CRT_IMPLEMENTATION) && defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
+#define _DARWIN_C_SOURCE
+#elif defined(CRT_IMPLEMENTATION) && defined(__NetBSD__) && !defined(_NETBSD_SOURCE)
+#define _NETBSD_SOURCE
 #endif
 #if defined(CRT_IMPLEMENTATION) && defined(_WIN32) && !defined(_WIN32_WINNT)
 #define _WIN32_WINNT 0x0A00   // Windows 10; before the first system header
@@ -2535,7 +2539,7 @@ static int crt__cpu_count(void);
 static uint64_t crt__thread_number(void);
 static void crt__thread_set_name(const char *name);
 
-// Monotonic nanoseconds.
+// Monotonic nanoseconds; they do not count while the machine sleeps.
 static int64_t crt__clock(void);
 // A thread that takes no signals; stack 0: the system's usual size. 0 or -errno. It ends
 // with fn, and then one join or detach is due, by the handle or by what self gave in it.
@@ -2545,10 +2549,15 @@ static void crt__thread_detach(crt__thread thread);
 static crt__thread crt__thread_self(void);
 
 #ifndef _WIN32
+#ifdef __APPLE__
+#define CRT__CLOCK CLOCK_UPTIME_RAW   // there, CLOCK_MONOTONIC does, in whole microseconds
+#else
+#define CRT__CLOCK CLOCK_MONOTONIC
+#endif
 static int64_t crt__clock(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CRT__CLOCK, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -2558,7 +2567,7 @@ static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg
     sigset_t all, old;
     int e = pthread_attr_init(&attr);
     if (e) return -e;
-    if (stack) e = pthread_attr_setstacksize(&attr, stack);
+    if (stack) e = pthread_attr_setstacksize(&attr, (stack + 16383) / 16384 * 16384);   // whole pages
     if (!e) {
         // Signals are for the program's own threads, not for ours.
         sigfillset(&all);
@@ -4507,6 +4516,8 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
 };
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
+// The same for CRT__PRIORITY, where that is not part of the above. 0 or -errno.
+CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token);
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
 CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd);
@@ -4534,6 +4545,11 @@ enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
 static void crt__fd_close(crt__fd fd);
 CRT__UNUSED static bool crt__would_block(int e);
+// Close-on-exec, and non-blocking if so wanted. 0 or -errno.
+static int crt__pipe(int fd[2], bool nonblocking);
+// Whether a write to a pipe without a reader raises SIGPIPE, where that is the
+// descriptor's affair; elsewhere crt__fd_writev sees to it, and crt's threads block it.
+CRT__UNUSED static void crt__fd_set_sigpipe(crt__fd fd, bool raise);
 #ifndef CRT_NO_FS
 // Moves bytes from one file to another inside the kernel, both at their positions: how
 // many (at most some), 0 at the end, or -1 if it cannot.
@@ -4541,7 +4557,8 @@ static intptr_t crt__file_copy_some(int from, int to);
 #endif
 
 #ifndef CRT_NO_PROCESS
-// A descriptor that becomes readable when the child has ended; close-on-exec; -errno.
+// What stands for a child, to be watched and closed as a descriptor: it becomes readable
+// when the child has ended. Close-on-exec; -errno.
 static crt__fd crt__pidfd_open(int pid);
 // In a child on its way to execve, where nothing but system calls may be made: marks all
 // descriptors from `first` on close-on-exec; ids of this thread alone. -1 and errno.
@@ -4560,8 +4577,16 @@ static int crt__child_set_uid(uint32_t uid);
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#if defined(__APPLE__) || !defined(MSG_NOSIGNAL)
+#define CRT__NOSIGNAL 0   // an option of the socket instead: crt__socket, crt__accept
+#else
+#define CRT__NOSIGNAL MSG_NOSIGNAL
+#endif
 static int crt__socket(int family, int type);
+static int crt__socket_pair(int type, int fd[2]);   // of AF_UNIX. 0 or -errno
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n);
+// A duplicate to be watched; may say -EPERM of a plain file, for which the reactor says
+// so elsewhere.
 static int crt__dup(crt__fd fd);
 // Makes a foreign descriptor non-blocking (or blocking again) and close-on-exec. The
 // flags it had, or -errno.
@@ -4575,6 +4600,11 @@ static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int coun
 static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count);
 static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count);
 static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred);
+// Where IPv4 multicast leaves from; by index, 0: the system's choice. 0 or -errno.
+static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex);
+#ifndef MCAST_JOIN_GROUP
+static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifindex, bool join);
+#endif
 // At most CRT__DATAGRAMS of them: how many, or -1 and errno; ENOSYS: it has no such call.
 enum { CRT__DATAGRAMS = 64 };
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
@@ -4583,13 +4613,20 @@ static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_
 static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t len, bool out);
 #endif
 
-// Which header fulfils the contract.
+// Which header fulfils the contract. CRT_PLATFORM_KQUEUE: where something else than the
+// system itself has kqueue (tests/kqueue_shim, on Linux).
+#if defined(CRT_PLATFORM_KQUEUE) || defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || \
+    defined(__NetBSD__)
+#define CRT__SYSTEM_HEADER "crt_platform_kqueue.h"
+#elif defined(__linux__)
+#define CRT__SYSTEM_HEADER "crt_platform_epoll.h"
+#elif defined(_WIN32)
+#define CRT__SYSTEM_HEADER "crt_platform_iocp.h"
+#endif
 #if defined(CRT_PLATFORM_HEADER)
 #include CRT_PLATFORM_HEADER
-#elif defined(__linux__)
-#include "crt_platform_epoll.h"
-#elif defined(_WIN32)
-#include "crt_platform_iocp.h"
+#elif defined(CRT__SYSTEM_HEADER)
+#include CRT__SYSTEM_HEADER
 #else
 #error "no platform header for this system; define CRT_PLATFORM_HEADER \"mine.h\""
 #endif
@@ -6789,6 +6826,19 @@ static const struct sockaddr_in6 *crt__in6(const crt_addr *a)
     return (const struct sockaddr_in6 *)(const void *)a->u.bytes;
 }
 enum { CRT__UNIX_PATH = offsetof(struct sockaddr_un, sun_path) };
+#ifdef __linux__
+enum { CRT__UNIX_ABSTRACT = 1 };   // names that are no files, and begin with a NUL
+#else
+enum { CRT__UNIX_ABSTRACT = 0 };
+#endif
+// The name of a Unix socket, and its length. Systems differ in whether the length of the
+// address counts the NUL, or what is behind it.
+static size_t crt__unix_name(const crt_addr *a, const char **name)
+{
+    size_t k = a->len > CRT__UNIX_PATH ? crt__min(a->len, sizeof a->u.bytes) - CRT__UNIX_PATH : 0;
+    *name = (const char *)a->u.bytes + CRT__UNIX_PATH;
+    return k && CRT__UNIX_ABSTRACT && !**name ? k : strnlen(*name, k);
+}
 
 // A scope of IPv6, a number or the name of an interface. False: neither.
 static bool crt__parse_scope(const char *s, uint32_t *scope)
@@ -6854,6 +6904,7 @@ CRTDEF int crt_addr_unix(const char *path, crt_addr *a)
     memset(a, 0, sizeof *a);
     size_t n = path ? strlen(path) : 0;
     if (!n || n >= sizeof un->sun_path || !strcmp(path, "@")) return CRT_EINVAL;
+    if (path[0] == '@' && !CRT__UNIX_ABSTRACT) return CRT_EINVAL;
     un->sun_family = AF_UNIX;
     memcpy(un->sun_path, path, n);
     bool abstract = path[0] == '@';
@@ -6876,7 +6927,11 @@ CRTDEF bool crt_addr_equal(const crt_addr *a, const crt_addr *b)
     if (crt__family(a) == AF_INET6)
         return crt__in6(a)->sin6_scope_id == crt__in6(b)->sin6_scope_id &&
                !memcmp(&crt__in6(a)->sin6_addr, &crt__in6(b)->sin6_addr, sizeof(struct in6_addr));
-    return a->len == b->len && !memcmp(a->u.bytes, b->u.bytes, crt__min(a->len, sizeof a->u.bytes));
+    if (crt__family(a) != AF_UNIX)
+        return a->len == b->len && !memcmp(a->u.bytes, b->u.bytes, crt__min(a->len, sizeof a->u.bytes));
+    const char *one, *other;
+    size_t n = crt__unix_name(a, &one);
+    return n == crt__unix_name(b, &other) && !memcmp(one, other, n);
 }
 CRTDEF int crt_addr_from_sockaddr(crt_addr *a, const void *sockaddr, size_t len)
 {
@@ -6899,11 +6954,9 @@ CRTDEF const void *crt_addr_sockaddr(const crt_addr *a, size_t *len)
 }
 static int crt__format_unix(const crt_addr *a, char *buf, size_t n)
 {
-    const char *path = (const char *)a->u.bytes + CRT__UNIX_PATH;
-    size_t k = a->len > CRT__UNIX_PATH ? crt__min(a->len, sizeof a->u.bytes) - CRT__UNIX_PATH : 0;
+    const char *path;
+    size_t k = crt__unix_name(a, &path);
     if (!k) return snprintf(buf, n, "unnamed");
-    bool abstract = !path[0];
-    if (!abstract) k = strnlen(path, k);
     if (n <= k) return CRT_EINVAL;
     for (size_t i = 0; i < k; i++) buf[i] = path[i] ? path[i] : '@';
     buf[k] = 0;
@@ -6987,16 +7040,25 @@ static int crt__set_linger(crt__fd fd, int seconds)
 }
 #if defined(TCP_KEEPIDLE)
 #define CRT__TCP_KEEPIDLE TCP_KEEPIDLE
-#else
+#elif defined(TCP_KEEPALIVE)
 #define CRT__TCP_KEEPIDLE TCP_KEEPALIVE
+#else
+#define CRT__TCP_KEEPIDLE (-1)   // OpenBSD has them for the whole system only: -ENOPROTOOPT
+#endif
+#ifdef TCP_KEEPINTVL
+#define CRT__TCP_KEEPINTVL TCP_KEEPINTVL
+#define CRT__TCP_KEEPCNT TCP_KEEPCNT
+#else
+#define CRT__TCP_KEEPINTVL (-1)
+#define CRT__TCP_KEEPCNT (-1)
 #endif
 static int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
 {
     if (!k || k->idle < 0 || k->interval < 0 || k->count < 0) return CRT_EINVAL;
     int e = 0;
     if (k->idle) e = crt__set_option(fd, IPPROTO_TCP, CRT__TCP_KEEPIDLE, k->idle);
-    if (!e && k->interval) e = crt__set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, k->interval);
-    if (!e && k->count) e = crt__set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, k->count);
+    if (!e && k->interval) e = crt__set_option(fd, IPPROTO_TCP, CRT__TCP_KEEPINTVL, k->interval);
+    if (!e && k->count) e = crt__set_option(fd, IPPROTO_TCP, CRT__TCP_KEEPCNT, k->count);
     return e ? e : crt__set_option(fd, SOL_SOCKET, SO_KEEPALIVE, k->on);
 }
 
@@ -7713,7 +7775,8 @@ CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
     int fd[2];
     *a = *b = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_stream_pair");
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd)) return -errno;
+    int e = crt__socket_pair(SOCK_STREAM, fd);
+    if (e) return e;
     return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, 0, (crt__sock **)(void *)a, (crt__sock **)(void *)b);
 }
 CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
@@ -7721,7 +7784,9 @@ CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
     int fd[2];
     *rx = *tx = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_pipe");
-    if (pipe2(fd, O_NONBLOCK | O_CLOEXEC)) return -errno;
+    int e = crt__pipe(fd, true);
+    if (e) return e;
+    crt__fd_set_sigpipe(fd[1], false);
     return crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx,
                              (crt__sock **)(void *)tx);
 }
@@ -7863,8 +7928,8 @@ CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
     if (on < 0) return on;
     k->on = on != 0;
     k->idle = crt__get_option(fd, IPPROTO_TCP, CRT__TCP_KEEPIDLE);
-    k->interval = crt__get_option(fd, IPPROTO_TCP, TCP_KEEPINTVL);
-    k->count = crt__get_option(fd, IPPROTO_TCP, TCP_KEEPCNT);
+    k->interval = crt__get_option(fd, IPPROTO_TCP, CRT__TCP_KEEPINTVL);
+    k->count = crt__get_option(fd, IPPROTO_TCP, CRT__TCP_KEEPCNT);
     return crt__min(0, crt__min(k->idle, crt__min(k->interval, k->count)));
 }
 CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds) { return crt__set_linger(crt__fd_of(s), seconds); }
@@ -8000,6 +8065,8 @@ CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
         int twin = crt__dup(fd);
         if (twin < 0) return twin;
         if ((r = crt__sock_new(cx->rt, twin, 0, &s)) != 0) return r;
+        if (reasons & CRT_FD_PRIORITY) r = crt__reactor_add_priority(cx->rt->reactor, twin, crt__sock_token(s));
+        if (r) return crt__sock_unref(s), r;
         if ((now = crt__fd_reasons_now(twin, reasons)) != 0) {
             crt__sock_unref(s);
             return now;
@@ -8102,7 +8169,8 @@ CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b)
     int fd[2];
     *a = *b = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_unix_dgram_pair");
-    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd)) return -errno;
+    int e = crt__socket_pair(SOCK_DGRAM, fd);
+    if (e) return e;
     return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, CRT__SOCK_UNIX, (crt__sock **)(void *)a,
                              (crt__sock **)(void *)b);
 }
@@ -8133,7 +8201,7 @@ static intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_msg *msgs, s
     struct iovec piece;
     for (size_t i = 0; i < count; i++) {
         crt__datagram_header(&h, &piece, &msgs[i], out);
-        intptr_t k = out ? sendmsg((int)fd, &h, MSG_NOSIGNAL) : recvmsg((int)fd, &h, 0);
+        intptr_t k = out ? sendmsg((int)fd, &h, CRT__NOSIGNAL) : recvmsg((int)fd, &h, 0);
         if (k < 0) return i ? (intptr_t)i : k;
         crt__datagram_done(&h, &msgs[i], (size_t)k, out);
     }
@@ -8150,7 +8218,7 @@ static intptr_t crt__datagram(crt__fd fd, uint32_t how, void *buf, size_t n, crt
 {
     socklen_t len = sizeof a->u.bytes;
     if (how & CRT__PIECES) return crt__datagrams(fd, (how & CRT__OUT) != 0, buf, n);
-    if (how & CRT__OUT) return sendto((int)fd, buf, n, MSG_NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? a->len : 0);
+    if (how & CRT__OUT) return sendto((int)fd, buf, n, CRT__NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? a->len : 0);
     int flags = how & CRT__PEEK ? MSG_PEEK : 0;
     if (!a) return recv((int)fd, buf, n, flags);
     memset(a, 0, sizeof *a);
@@ -8338,25 +8406,31 @@ CRTDEF int crt_udp_take_error(crt_udp *u) { return crt__take_error(crt__fd_of(u)
 
 // --- multicast, by the calls that are the same for IPv4 and IPv6 (RFC 3678)
 
-static int crt__udp_membership(crt_udp *u, const crt_addr *group, uint32_t ifindex, int name)
+#ifdef MCAST_JOIN_GROUP
+static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifindex, bool join)
 {
     struct group_req q;
     memset(&q, 0, sizeof q);
-    if (!u || !group || group->len > sizeof q.gr_group) return CRT_EINVAL;
-    int family = crt__family(group);
-    if (family != AF_INET && family != AF_INET6) return CRT_EINVAL;
     q.gr_interface = ifindex;
     memcpy(&q.gr_group, group->u.bytes, group->len);
-    int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
-    return setsockopt((int)crt__fd_of(u), level, name, &q, sizeof q) ? -errno : 0;
+    int level = crt__family(group) == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+    return setsockopt((int)fd, level, join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP, &q, sizeof q) ? -errno : 0;
+}
+#endif
+static int crt__udp_membership(crt_udp *u, const crt_addr *group, uint32_t ifindex, bool join)
+{
+    if (!u || !group || group->len > sizeof(struct sockaddr_storage)) return CRT_EINVAL;
+    int family = crt__family(group);
+    if (family != AF_INET && family != AF_INET6) return CRT_EINVAL;
+    return crt__sock_membership(crt__fd_of(u), group, ifindex, join);
 }
 CRTDEF int crt_udp_join(crt_udp *u, const crt_addr *group, uint32_t ifindex)
 {
-    return crt__udp_membership(u, group, ifindex, MCAST_JOIN_GROUP);
+    return crt__udp_membership(u, group, ifindex, true);
 }
 CRTDEF int crt_udp_leave(crt_udp *u, const crt_addr *group, uint32_t ifindex)
 {
-    return crt__udp_membership(u, group, ifindex, MCAST_LEAVE_GROUP);
+    return crt__udp_membership(u, group, ifindex, false);
 }
 CRTDEF int crt_udp_set_multicast_loop(crt_udp *u, bool on)
 {
@@ -8379,14 +8453,11 @@ CRTDEF int crt_udp_set_multicast_interface(crt_udp *u, uint32_t ifindex)
 {
     crt__fd fd = crt__fd_of(u);
     int family = crt__fd_family(fd);
-    struct ip_mreqn q;
-    memset(&q, 0, sizeof q);
-    q.imr_ifindex = (int)ifindex;
     if (family < 0) return family;
     if (ifindex > INT_MAX) return CRT_EINVAL;
     if (family == AF_INET6) return crt__set_option(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)ifindex);
     if (family != AF_INET) return -EOPNOTSUPP;
-    return setsockopt((int)fd, IPPROTO_IP, IP_MULTICAST_IF, &q, sizeof q) ? -errno : 0;
+    return crt__sock_multicast_interface(fd, ifindex);
 }
 CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getsockname); }
 CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getpeername); }
@@ -9481,7 +9552,9 @@ static int crt__stdio_start(crt__stdio *io)
         return 0;
     }
     if (io->running) io->count = 0;   // after fork: those bytes are the parent's to write
-    if (pipe2(io->wake, O_NONBLOCK | O_CLOEXEC)) return -errno;
+    int e = crt__pipe(io->wake, true);
+    if (e) return e;
+    crt__fd_set_sigpipe(crt__stdio_fd(io), false);
     if (crt__stdio_fd(io) && !io->at_exit) io->at_exit = !atexit(crt__stdio_at_exit);
     io->pid = getpid();
     io->running = !crt__thread_start(&thread, crt__stdio_main, io, 0);
@@ -9937,6 +10010,7 @@ static intptr_t crt__fs_made(crt__fs *c, int fd)
     f->refs = 1;
     f->fd = fd;
     f->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+    if (!f->seekable) crt__fd_set_sigpipe(fd, false);   // a FIFO, perhaps
     c->made = f;
     return 0;
 }
@@ -10168,7 +10242,12 @@ CRTDEF crt_poll crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whenc
 static intptr_t crt__file_sync_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
+#ifdef __APPLE__   // there, fsync leaves it in the drive's cache
+    if (!fcntl(c->file->fd, F_FULLFSYNC)) return 0;
+    return fsync(c->file->fd) ? -errno : 0;
+#else
     return (c->arg ? fdatasync(c->file->fd) : fsync(c->file->fd)) ? -errno : 0;
+#endif
 }
 static intptr_t crt__file_length_run(crt__call *call)
 {
@@ -10192,6 +10271,12 @@ CRTDEF crt_poll crt_file_set_mode(crt_cx *cx, crt_file *f, uint32_t mode)
 }
 
 // --- what a file is
+
+#ifdef __APPLE__
+#define CRT__ST_TIME(which) st_##which##timespec
+#else
+#define CRT__ST_TIME(which) st_##which##tim
+#endif
 
 static int64_t crt__ns(struct timespec t)
 {
@@ -10218,9 +10303,9 @@ static intptr_t crt__fs_stat_run(crt__call *call)
     c->st.dev = st.st_dev;
     c->st.nlink = st.st_nlink;
     c->st.allocated = (uint64_t)st.st_blocks * 512;
-    c->st.atime_ns = crt__ns(st.st_atim);
-    c->st.mtime_ns = crt__ns(st.st_mtim);
-    c->st.ctime_ns = crt__ns(st.st_ctim);
+    c->st.atime_ns = crt__ns(st.CRT__ST_TIME(a));
+    c->st.mtime_ns = crt__ns(st.CRT__ST_TIME(m));
+    c->st.ctime_ns = crt__ns(st.CRT__ST_TIME(c));
     c->st.kind = crt__kind_of(st.st_mode);
     c->st.mode = st.st_mode & 07777;
     c->st.uid = st.st_uid;
@@ -10775,7 +10860,11 @@ CRTDEF crt_poll crt_fs_write_file(crt_cx *cx, const char *path, const void *data
 // and wakes all who wait for it, in any runtime. A task remembers the last number
 // that it saw, so it misses nothing between two calls; several at once are one.
 
+#ifdef __FreeBSD__
+enum { CRT__SIGNALS = 127 };   // real-time signals go up to 126 there
+#else
 enum { CRT__SIGNALS = 65 };
+#endif
 static struct {
     uint32_t lock;                      // over all but `raised`
     bool ready, installed[CRT__SIGNALS];
@@ -10843,7 +10932,8 @@ static const crt__op crt__op_signal = {"signal", crt__op_signal_cancel};
 static int crt__signal_install(crt_runtime *rt, int sig)
 {
     if (!crt__signals.ready) {
-        if (pipe2(crt__signals.pipe, O_NONBLOCK | O_CLOEXEC)) return -errno;
+        int e = crt__pipe(crt__signals.pipe, true);
+        if (e) return e;
         crt__signals.ready = true;
     }
     if (!rt->signal_registered) {   // watch the pipe from this runtime too
@@ -10938,6 +11028,15 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 
 #ifndef CRT_NO_PROCESS
 #include <sys/wait.h>
+#ifdef __APPLE__
+#include <crt_externs.h>
+#define CRT__ENVIRON (*_NSGetEnviron())   // a shared library has no environ there
+#else
+#ifndef __linux__
+extern char **environ;
+#endif
+#define CRT__ENVIRON environ
+#endif
 
 struct crt_process {
     crt_process *next, *prev;
@@ -11240,6 +11339,10 @@ static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
     _exit(127);
 }
 // A frame of its own, which is not left while the child is on it.
+#ifdef __APPLE__   // calls vfork deprecated, in favour of what cannot do all of the above
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wdeprecated-declarations"
+#endif
 static __attribute__((noinline)) int crt__child_start(crt__start *c, int report)
 {
     sigset_t all, old;
@@ -11251,6 +11354,9 @@ static __attribute__((noinline)) int crt__child_start(crt__start *c, int report)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return pid < 0 ? -e : pid;
 }
+#ifdef __APPLE__
+#pragma clang diagnostic pop
+#endif
 static void crt__start_close_child(crt__start *c)
 {
     for (int i = 0; i < c->count; i++) crt__fd_close(c->fd[i].from);
@@ -11261,7 +11367,8 @@ static int crt__start_pipes(crt__start *c)
     for (int i = 0; i < 3; i++) {
         int fd[2];
         if (!c->wants_pipe[i]) continue;
-        if (pipe2(fd, O_CLOEXEC)) return -errno;
+        int e = crt__pipe(fd, false);
+        if (e) return e;
         c->pipe[i] = fd[i == 0];
         c->fd[c->count++] = (crt__spawn_fd){fd[i != 0], i, -1};
     }
@@ -11270,8 +11377,8 @@ static int crt__start_pipes(crt__start *c)
 // A pid, or -errno: also what the child could not do, after which it is gone.
 static int crt__start_child(crt__start *c)
 {
-    int report[2], failed = 0;
-    if (pipe2(report, O_CLOEXEC)) return -errno;
+    int report[2], failed = 0, e = crt__pipe(report, false);
+    if (e) return e;
     int pid = crt__child_start(c, report[1]);
     crt__fd_close(report[1]);
     if (pid > 0) {
@@ -11293,6 +11400,7 @@ static int crt__start_stream(crt__start *c, int i)
     c->pipe[i] = -1;
     if (fd < 0) return 0;
     (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    crt__fd_set_sigpipe(fd, false);
     int e = crt__sock_new(c->rt, fd, 0, &s);
     if (!e) s->flags = CRT__SOCK_FILE | CRT__SOCK_WHOLE;
     c->p->io[i] = (crt_stream *)s;
@@ -11381,7 +11489,7 @@ static const char *crt__env_says(const char *const *env, const char *name, size_
 }
 static void crt__layout_env(crt__layout *k, const crt_process_desc *d)
 {
-    for (char **e = d->env_clear ? NULL : environ; e && *e; e++)
+    for (char **e = d->env_clear ? NULL : CRT__ENVIRON; e && *e; e++)
         if (!crt__env_says(d->env, *e, crt__env_name(*e))) crt__layout_add(k, *e, strlen(*e), NULL);
     for (const char *const *e = d->env; e && *e; e++)
         if (strchr(*e, '=') && crt__env_says(d->env, *e, crt__env_name(*e)) == *e)
@@ -11447,6 +11555,7 @@ static int crt__start_add_stream(crt__start *c, crt_stream **at, int as)
     int e = crt__start_add_fd(c, s->fd, as);
     int flags = fcntl((int)s->fd, F_GETFL);
     if (!e && flags >= 0) (void)fcntl((int)s->fd, F_SETFL, flags & ~O_NONBLOCK);
+    if (!e) crt__fd_set_sigpipe(s->fd, true);
     if (!e) crt_stream_close(at);
     return e;
 }

@@ -121,6 +121,11 @@ static void crt__fd_close(crt__fd fd)
     errno = e;
 }
 static bool crt__would_block(int e) { return e == EAGAIN || e == EWOULDBLOCK; }
+static int crt__pipe(int fd[2], bool nonblocking)
+{
+    return pipe2(fd, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0)) ? -errno : 0;
+}
+static void crt__fd_set_sigpipe(crt__fd fd, bool raise) { (void)fd, (void)raise; }
 
 #ifndef CRT_NO_FS
 // copy_file_range shares blocks or copies on the server where the file system can, but
@@ -211,6 +216,10 @@ static int crt__socket(int family, int type)
     int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
 }
+static int crt__socket_pair(int type, int fd[2])
+{
+    return socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) ? -errno : 0;
+}
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 {
     int made = accept4((int)fd, sa, n, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -282,6 +291,13 @@ static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred)
     cred->gid = c.gid;
     return 0;
 }
+static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex)
+{
+    struct ip_mreqn q;
+    memset(&q, 0, sizeof q);
+    q.imr_ifindex = (int)ifindex;
+    return setsockopt((int)fd, IPPROTO_IP, IP_MULTICAST_IF, &q, sizeof q) ? -errno : 0;
+}
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 {
     return crt__sock_many(fd, msgs, count, false);
@@ -334,6 +350,11 @@ static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token)
 {
     struct epoll_event e = {EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, {.u64 = token}};
     return epoll_ctl(r->epoll, EPOLL_CTL_ADD, (int)fd, &e) ? -errno : 0;
+}
+static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token)
+{
+    (void)r, (void)fd, (void)token;
+    return 0;
 }
 static void crt__reactor_remove(crt__reactor *r, crt__fd fd)
 {

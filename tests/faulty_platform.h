@@ -26,7 +26,7 @@
 #define crt__reactor_wait fault__true_wait
 #define crt__io_event fault__event
 static void fault__event(crt_runtime *rt, uint64_t token, uint32_t ready);
-#include "crt_platform_epoll.h"
+#include CRT__SYSTEM_HEADER
 #undef crt__sock_recv
 #undef crt__sock_send
 #undef crt__sock_peek

@@ -591,6 +591,7 @@ static inline int model_thread_create(pthread_t *thread, void *(*fn)(void *), vo
 #pragma GCC diagnostic ignored "-Wunused-function"
 #define crt__reactor model_real_reactor
 #define crt__reactor_add model_real_add
+#define crt__reactor_add_priority model_real_add_priority
 #define crt__reactor_remove model_real_remove
 #define crt__reactor_wait model_real_wait
 #define crt__reactor_wake model_real_wake
@@ -602,9 +603,10 @@ static inline int model_thread_create(pthread_t *thread, void *(*fn)(void *), vo
 #define crt__sock_send model_real_send
 typedef struct model_real_reactor model_real_reactor;
 static void model_real_free(crt_runtime *runtime, model_real_reactor *r);
-#include "crt_platform_epoll.h"
+#include CRT__SYSTEM_HEADER
 #undef crt__reactor
 #undef crt__reactor_add
+#undef crt__reactor_add_priority
 #undef crt__reactor_remove
 #undef crt__reactor_wait
 #undef crt__reactor_wake
@@ -630,6 +632,10 @@ static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token)
 {
     (void)r, (void)fd, (void)token;
     return 0;
+}
+static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token)
+{
+    return crt__reactor_add(r, fd, token);
 }
 static void crt__reactor_remove(crt__reactor *r, crt__fd fd) { (void)r, (void)fd; }
 static int crt__reactor_wait(crt__reactor *r, crt_runtime *runtime, int64_t timeout_ns)

@@ -7,7 +7,7 @@
 static int no_pidfd, no_pidfd_asked;   // atomic
 
 #define crt__pidfd_open true_pidfd_open
-#include "crt_platform_epoll.h"
+#include CRT__SYSTEM_HEADER
 #undef crt__pidfd_open
 static crt__fd crt__pidfd_open(int pid)
 {
