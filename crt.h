@@ -4514,13 +4514,23 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
     CRT__PRIORITY = 64,      // urgent data, or what POLLPRI means for the descriptor
     CRT__IO_SOFT = 256       // no descriptor: see crt__soft; not waited for
 };
+#if !defined(_WIN32) || !defined(CRT_NO_NET)
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
 // The same for CRT__PRIORITY, where that is not part of the above. 0 or -errno.
 CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token);
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
-CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd);
+CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token);
+// A task is about to wait for one of `bits`, none of which is set. For a reactor that has
+// to be asked anew each time; where descriptors are watched for good it is a macro that
+// does nothing, and so defined in crt.h.
+#ifdef _WIN32
+CRT__UNUSED static void crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits);
+#else
+#define crt__reactor_want(r, token, bits) ((void)0)
+#endif
+#endif
 // Waits for events, at most timeout_ns (< 0: for ever, 0: not at all), and calls
 // crt__io_event for each. How many; interruptions count as 0 events.
 static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_ns);
@@ -4530,8 +4540,10 @@ static crt__fd crt__reactor_fd(crt__reactor *r);
 static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *error);
 static void crt__reactor_free(crt_runtime *rt, crt__reactor *r);
 
-static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
+CRT__UNUSED static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
+CRT__UNUSED static void crt__signal_set(int sig);   // it was raised; the platform then sees to the wake-up
+CRT__UNUSED static bool crt__signal_is_hooked(int sig);
 #ifndef CRT_NO_PROCESS
 static void crt__process_sweep(void);
 static void crt__process_end_all(crt_runtime *rt);
@@ -4545,11 +4557,13 @@ enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
 static void crt__fd_close(crt__fd fd);
 CRT__UNUSED static bool crt__would_block(int e);
+#ifndef _WIN32
 // Close-on-exec, and non-blocking if so wanted. 0 or -errno.
 static int crt__pipe(int fd[2], bool nonblocking);
 // Whether a write to a pipe without a reader raises SIGPIPE, where that is the
 // descriptor's affair; elsewhere crt__fd_writev sees to it, and crt's threads block it.
 CRT__UNUSED static void crt__fd_set_sigpipe(crt__fd fd, bool raise);
+#endif
 #ifndef CRT_NO_FS
 // Moves bytes from one file to another inside the kernel, both at their positions: how
 // many (at most some), 0 at the end, or -1 if it cannot.
@@ -6357,7 +6371,7 @@ static void crt__sock_retire(crt__sock *s, bool keep)
     if (soft) {
         s->u.soft->ops->close(s);
     } else {
-        crt__reactor_remove(rt->reactor, s->fd);
+        crt__reactor_remove(rt->reactor, s->fd, crt__sock_token(s));
         crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
     }
     // A new generation: events of the old one miss from here on.
@@ -10867,8 +10881,9 @@ enum { CRT__SIGNALS = 65 };
 #endif
 static struct {
     uint32_t lock;                      // over all but `raised`
-    bool ready, installed[CRT__SIGNALS];
+    bool ready;
     int pipe[2];
+    uint8_t installed[CRT__SIGNALS];    // atomic for who does not have the lock
     uint32_t raised[CRT__SIGNALS];      // atomic: set by the handler
     uint64_t count[CRT__SIGNALS];
     crt_slot *waiters;                  // slot.extra: signal, slot.value: count seen
@@ -10880,14 +10895,55 @@ typedef struct crt__ext_signal {
     uint64_t seen;
 } crt__ext_signal;
 
+static void crt__signal_set(int sig) { crt__atomic_store(&crt__signals.raised[sig], 1, CRT__SEQ_CST); }
+static bool crt__signal_is_hooked(int sig) { return crt__atomic_load(&crt__signals.installed[sig], CRT__ACQUIRE) != 0; }
+#ifndef _WIN32
 static void crt__signal_handler(int sig)
 {
     int e = errno;
-    crt__atomic_store(&crt__signals.raised[sig], 1, CRT__SEQ_CST);
+    crt__signal_set(sig);
     ssize_t n = write(crt__signals.pipe[1], "", 1);   // full: a byte is there already
     (void)n;
     errno = e;
 }
+// Takes the bytes out of the pipe.
+static void crt__signal_drain(void)
+{
+    char drain[64];
+    while (read(crt__signals.pipe[0], drain, sizeof drain) > 0) {}
+}
+// This runtime watches the pipe from now on. 0 or an error.
+static int crt__signal_subscribe(crt_runtime *rt)
+{
+    if (!crt__signals.ready) {
+        int e = crt__pipe(crt__signals.pipe, true);
+        if (e) return e;
+        crt__signals.ready = true;
+    }
+    if (rt->signal_registered) return 0;
+    int twin = fcntl(crt__signals.pipe[0], F_DUPFD_CLOEXEC, 0);
+    if (twin < 0) return -errno;
+    int e = crt__reactor_add(rt->reactor, twin, CRT__SIGNAL_TOKEN);
+    if (e) return close(twin), e;
+    rt->signal_registered = (uint32_t)twin + 1;
+    crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
+    return 0;
+}
+static int crt__signal_hook(int sig)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = crt__signal_handler;
+    sa.sa_flags = SA_RESTART;
+    sigemptyset(&sa.sa_mask);
+    return sigaction(sig, &sa, NULL) ? -errno : 0;
+}
+static bool crt__signal_allowed(int sig)
+{
+    return sig > 0 && sig < CRT__SIGNALS && sig != SIGKILL && sig != SIGSTOP && sig != SIGSEGV &&
+           sig != SIGILL && sig != SIGFPE && sig != SIGBUS;
+}
+#endif
 static void crt__signal_unlink(crt_slot *slot)
 {
     if (slot->prev) slot->prev->next = slot->next;
@@ -10899,15 +10955,16 @@ static void crt__signal_wake(crt_runtime *rt)
 {
     crt__list ready = {NULL, NULL};
     bool child = false;
-    char drain[64];
     (void)rt;
-    while (read(crt__signals.pipe[0], drain, sizeof drain) > 0) {}
+    crt__signal_drain();
     crt__lock(&crt__signals.lock);
     for (int sig = 1; sig < CRT__SIGNALS; sig++) {
         if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) continue;
         if (!crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST)) continue;
         crt__signals.count[sig]++;
+#ifdef SIGCHLD
         if (sig == SIGCHLD) child = true;
+#endif
         for (crt_slot *s = crt__signals.waiters, *after; s; s = after) {
             after = s->next;
             if (s->extra != (uint32_t)sig) continue;
@@ -10931,34 +10988,11 @@ static const crt__op crt__op_signal = {"signal", crt__op_signal_cancel};
 // Under the signal lock. 0 or an error.
 static int crt__signal_install(crt_runtime *rt, int sig)
 {
-    if (!crt__signals.ready) {
-        int e = crt__pipe(crt__signals.pipe, true);
-        if (e) return e;
-        crt__signals.ready = true;
-    }
-    if (!rt->signal_registered) {   // watch the pipe from this runtime too
-        int twin = fcntl(crt__signals.pipe[0], F_DUPFD_CLOEXEC, 0);
-        if (twin < 0) return -errno;
-        int e = crt__reactor_add(rt->reactor, twin, CRT__SIGNAL_TOKEN);
-        if (e) return close(twin), e;
-        rt->signal_registered = (uint32_t)twin + 1;
-        crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
-    }
-    if (!crt__signals.installed[sig]) {
-        struct sigaction sa;
-        memset(&sa, 0, sizeof sa);
-        sa.sa_handler = crt__signal_handler;
-        sa.sa_flags = SA_RESTART;
-        sigemptyset(&sa.sa_mask);
-        if (sigaction(sig, &sa, NULL)) return -errno;
-        crt__signals.installed[sig] = true;
-    }
-    return 0;
-}
-static bool crt__signal_allowed(int sig)
-{
-    return sig > 0 && sig < CRT__SIGNALS && sig != SIGKILL && sig != SIGSTOP && sig != SIGSEGV &&
-           sig != SIGILL && sig != SIGFPE && sig != SIGBUS;
+    int e = crt__signal_subscribe(rt);
+    if (e || crt__signals.installed[sig]) return e;
+    e = crt__signal_hook(sig);
+    if (!e) crt__atomic_store(&crt__signals.installed[sig], 1, CRT__RELEASE);
+    return e;
 }
 // What this task has seen of a signal; from its first call on.
 static crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
