@@ -140,17 +140,32 @@ static void a_bad_value_is_refused_and_named(void)
     bad("allocator", &(crt_config){.allocator = {count_alloc, NULL, NULL}});
     bad("allocator", &(crt_config){.allocator = {NULL, count_free, NULL}});
 }
-static void defaults_are_filled_in(void)
+#ifdef _WIN32   // no sched_getaffinity; names and stacks of threads are not looked at
+static int cpus_allowed(void) { return crt__cpu_count(); }
+static void setenv(const char *name, const char *value, int replace)
+{
+    char both[256];
+    snprintf(both, sizeof both, "%s=%s", name, value);
+    CHECK(replace && !_putenv(both));
+}
+static void unsetenv(const char *name) { setenv(name, "", 1); }
+#else
+static int cpus_allowed(void)
 {
     cpu_set_t set;
-    unsetenv("CRT_WORKER_THREADS");
     CHECK_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+    return CPU_COUNT(&set);
+}
+#endif
+static void defaults_are_filled_in(void)
+{
+    unsetenv("CRT_WORKER_THREADS");
     for (int flavor = 0; flavor < 2; flavor++) {
         crt_runtime *rt = runtime(&(crt_config){.flavor = flavor});
         const crt_config *c = crt_runtime_config(rt);
         CHECK_EQ(c->flavor, flavor);
         if (flavor == CRT_CURRENT_THREAD) CHECK_EQ(c->worker_threads, 1);
-        else CHECK(c->worker_threads >= 1 && c->worker_threads <= CPU_COUNT(&set));
+        else CHECK(c->worker_threads >= 1 && c->worker_threads <= cpus_allowed());
         CHECK_EQ(c->max_blocking_threads, 512);
         CHECK_EQ(c->thread_keep_alive, CRT_SEC(10));
         CHECK_EQ(c->thread_stack_size, 0);
@@ -230,6 +245,15 @@ static void the_environment_sets_the_number_of_workers(void)
 }
 static void the_affinity_mask_limits_the_number_of_workers(void)
 {
+#ifdef _WIN32
+    DWORD_PTR all, system;
+    CHECK(GetProcessAffinityMask(GetCurrentProcess(), &all, &system));
+    if (!SetProcessAffinityMask(GetCurrentProcess(), all & (~all + 1))) return;
+    crt_runtime *rt = runtime(NULL);
+    CHECK_EQ(crt_runtime_config(rt)->worker_threads, 1);
+    crt_runtime_drop(&rt);
+    (void)SetProcessAffinityMask(GetCurrentProcess(), all);
+#else
     cpu_set_t all, one;
     CHECK_EQ(sched_getaffinity(0, sizeof all, &all), 0);
     CPU_ZERO(&one);
@@ -243,7 +267,9 @@ static void the_affinity_mask_limits_the_number_of_workers(void)
     CHECK_EQ(crt_runtime_config(rt)->worker_threads, 1);
     crt_runtime_drop(&rt);
     sched_setaffinity(0, sizeof all, &all);
+#endif
 }
+#ifndef _WIN32   // winpthreads knows only names and stacks that it gave itself
 static crt_poll thread_look_run(void *f, crt_cx *cx)
 {
     frame *self = f;
@@ -266,6 +292,7 @@ static void threads_have_the_name_and_the_stack_asked_for(void)
     CHECK_EQ(crt_block_on(rt, thread_look_run, &f), 0);
     crt_runtime_drop(&rt);
 }
+#endif
 static int log_lines, log_worst;   // atomic
 static void counting_log(int level, const char *message, void *user)
 {
@@ -1498,7 +1525,9 @@ int main(int argc, char **argv)
     TEST(given_values_are_kept);
     TEST(the_environment_sets_the_number_of_workers);
     TEST(the_affinity_mask_limits_the_number_of_workers);
+#ifndef _WIN32
     TEST(threads_have_the_name_and_the_stack_asked_for);
+#endif
     TEST(the_log_gets_its_data_and_its_level);
     TEST(every_hook_is_called);
     TEST_ON_EACH_WITH(block_on_returns_what_the_task_does, LOGGED);

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Builds the tests and examples for Windows with mingw-w64 and runs them under wine:
+#     sh tests/wine.sh [name...]        B=dir: where to build; WINEPREFIX=dir: which wine
+# One line for each program, then their sum. What passes here has been shown for wine:
+# Windows itself differs in places (tests/README.md lists what wine cannot show).
+cd "$(dirname "$0")/.." || exit 1
+B=${B:-.build}/wine
+CC=${MINGW_CC:-$(command -v x86_64-w64-mingw32-gcc-win32 || command -v x86_64-w64-mingw32-gcc)}
+WINE=${WINE:-$(command -v wine64 || command -v wine || ls /usr/lib/wine/wine64 2>/dev/null)}
+SERVER=$(command -v wineserver || ls /usr/lib/wine/wineserver64 /usr/lib/wine/wineserver 2>/dev/null | head -n 1)
+if [ -z "$CC" ] || [ -z "$WINE" ] || [ -z "$SERVER" ]; then
+    echo "wine: skipped, needs mingw-w64 and wine (apt-get install gcc-mingw-w64-x86-64-win32 wine64 wine)"
+    exit 0
+fi
+mkdir -p "$B"
+export WINEDEBUG=-all
+export WINEPREFIX="${WINEPREFIX:-$(cd "$B" && pwd)/prefix}"
+if [ ! -f "$WINEPREFIX/system.reg" ]; then
+    mkdir -p "$WINEPREFIX"
+    timeout 120 "$WINE" wineboot -i >/dev/null 2>&1 </dev/null
+fi
+# One server for all: begun and ended for each program, it now and then loses one.
+"$SERVER" -p 600 >/dev/null 2>&1
+WARN="-Wall -Wextra -Wshadow -Wundef -Wno-missing-field-initializers"
+LIBS="-static -lws2_32 -lsynchronization -lpthread"
+
+# What speaks of epoll, ELF or a processor's stack by name, and so has nothing to say here.
+NOT_HERE=" test_explore test_faults test_socket_faults "
+names=$*
+if [ -z "$names" ]; then
+    for f in tests/test_*.c; do
+        name=$(basename "$f" .c)
+        case "$NOT_HERE" in *" $name "*) ;; *) names="$names $name" ;; esac
+    done
+fi
+passed=0; failed=0; begun=$(date +%s)
+for name in $names; do
+    t0=$(date +%s)
+    # shellcheck disable=SC2086   # lists of flags
+    if ! "$CC" -std=c11 -D_GNU_SOURCE -O1 -g $WARN ${FLAGS:-} -I. -Itests "tests/$name.c" -o "$B/$name.exe" $LIBS 2>"$B/$name.log"; then
+        printf '%-24s does not compile\n' "$name"
+        head -n 5 "$B/$name.log"
+        failed=$((failed + 1))
+        continue
+    fi
+    # Into a file: what wine begins in the background keeps a pipe open.
+    timeout -k 2 "${TEST_TIMEOUT:-180}" "$WINE" "$B/$name.exe" >"$B/$name.out" 2>&1 </dev/null
+    out=$(tr -d '\r' <"$B/$name.out")
+    line=$(printf '%s\n' "$out" | grep -E '^[0-9]+ passed, [0-9]+ failed$' | tail -n 1)
+    p=${line%% passed*}; f=${line#*, }; f=${f%% failed*}
+    if [ -z "$line" ]; then p=0; f=1; fi
+    printf '%-24s %5s passed %3s failed  %3ds\n' "$name" "$p" "$f" $(($(date +%s) - t0))
+    [ "$f" = 0 ] || printf '%s\n' "$out" | tail -n "${LINES_SHOWN:-20}"
+    [ ! -s "$B/$name.log" ] || head -n 5 "$B/$name.log"
+    passed=$((passed + p)); failed=$((failed + f))
+done
+echo "took $(($(date +%s) - begun)) s"
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
