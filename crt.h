@@ -4522,13 +4522,13 @@ CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, ui
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
 CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token);
-// A task is about to wait for one of `bits`, none of which is set. For a reactor that has
-// to be asked anew each time; where descriptors are watched for good it is a macro that
-// does nothing, and so defined in crt.h.
+// A task is about to wait for one of `bits`, none of which is set: for a reactor that has
+// to be asked each time. False: it cannot. Called under the record's lock, also for
+// records that have no descriptor. Where descriptors are watched for good it is nothing.
 #ifdef _WIN32
-CRT__UNUSED static void crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits);
+CRT__UNUSED static bool crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits);
 #else
-#define crt__reactor_want(r, token, bits) ((void)0)
+#define crt__reactor_want(r, token, bits) true
 #endif
 #endif
 // Waits for events, at most timeout_ns (< 0: for ever, 0: not at all), and calls
@@ -4552,6 +4552,30 @@ static void crt__process_end_all(crt_runtime *rt);
 #define crt__process_end_all(rt) ((void)(rt))
 #endif
 enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
+
+// A stream without a descriptor of its own is a record of >>io too, whose readiness is
+// kept by whoever is at its other end (>>streams; the pipes of Windows). The operations
+// of >>io meet the difference only where they would call the system; each of these gives
+// bytes, CRT_EAGAIN or an error.
+struct crt__sock;
+typedef struct crt__soft_ops {
+    crt_poll (*recv)(struct crt__sock *s, void *buf, size_t n, bool peek);   // 0 at the end
+    crt_poll (*send)(struct crt__sock *s, const void *buf, size_t n);
+    int (*shutdown)(struct crt__sock *s, int how);   // 0 or an error
+    void (*close)(struct crt__sock *s);              // the last handle is gone
+    // A short transfer means that the next would be told CRT_EAGAIN, and an error or
+    // the end is told again when asked again: as many pieces at once as there are.
+    bool pieces;
+} crt__soft_ops;
+typedef struct crt__soft {   // begins what such a stream is made of
+    const crt__soft_ops *ops;
+} crt__soft;
+#ifndef CRT_NO_NET
+static struct crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t ready);   // NULL: no memory
+CRT__UNUSED static crt__soft *crt__soft_of(struct crt__sock *s);
+static uint64_t crt__sock_token(struct crt__sock *s);
+static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
+#endif
 
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
@@ -4582,6 +4606,15 @@ static int crt__child_set_uid(uint32_t uid);
 #endif
 
 #ifndef CRT_NO_NET
+#ifdef _WIN32
+#include <afunix.h>
+// What POSIX has and Windows has not, by other names: the same calls, results and errno.
+typedef struct crt__iovec {
+    void *iov_base;
+    size_t iov_len;
+} crt__iovec;
+enum { CRT__SHUT_RD, CRT__SHUT_WR };
+#else
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netdb.h>
@@ -4591,6 +4624,22 @@ static int crt__child_set_uid(uint32_t uid);
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+typedef struct iovec crt__iovec;
+#define CRT__SHUT_RD SHUT_RD
+#define CRT__SHUT_WR SHUT_WR
+#define crt__os_bind bind
+#define crt__os_listen listen
+#define crt__os_connect connect
+#define crt__os_shutdown shutdown
+#define crt__os_setsockopt setsockopt
+#define crt__os_getsockopt getsockopt
+#define crt__os_getsockname getsockname
+#define crt__os_getpeername getpeername
+#define crt__os_sendto sendto
+#define crt__os_recvfrom recvfrom
+#define crt__os_if_index if_nametoindex
+#define crt__net_begin() 0   // what has to come before the first call that is not on a socket
+#endif
 #if defined(__APPLE__) || !defined(MSG_NOSIGNAL)
 #define CRT__NOSIGNAL 0   // an option of the socket instead: crt__socket, crt__accept
 #else
@@ -4609,10 +4658,10 @@ static void crt__fd_restore(crt__fd fd, int flags);
 static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n);
 static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n);
 static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n);
-static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count);
+static intptr_t crt__sock_sendv(crt__fd fd, const crt__iovec *pieces, int count);
 // Of any descriptor; the second for those that are not sockets.
-static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count);
-static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count);
+static intptr_t crt__fd_readv(crt__fd fd, const crt__iovec *pieces, int count);
+static intptr_t crt__fd_writev(crt__fd fd, const crt__iovec *pieces, int count);
 static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred);
 // Where IPv4 multicast leaves from; by index, 0: the system's choice. 0 or -errno.
 static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex);
@@ -4623,8 +4672,10 @@ static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifin
 enum { CRT__DATAGRAMS = 64 };
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
 static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
+#ifndef _WIN32
 static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_msg *m, bool out);
 static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t len, bool out);
+#endif
 #endif
 
 // Which header fulfils the contract. CRT_PLATFORM_KQUEUE: where something else than the
@@ -4843,9 +4894,9 @@ static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
 // Queues what does not go where others go. False: this one does.
 static CRT__NOINLINE bool crt__submit_special(crt_task *t)
 {
+    if (t->flags & CRT__TASK_THREAD) return crt__thread_task_wake(t), true;   // it has no home
     crt_runtime *rt = t->home->rt;
-    if (t->flags & CRT__TASK_THREAD) crt__thread_task_wake(t);
-    else if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(rt)) crt__submit_pinned(t);
+    if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(rt)) crt__submit_pinned(t);
     else if (t->flags & CRT__TASK_PRIORITY) crt__submit_remote(rt, t);
     else return false;
     return true;
@@ -6184,23 +6235,8 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // edge. A task that waits checks `ready` again under the lock of the record; an
 // event sets `ready` first and then takes that lock: one of them sees the other.
 
-// A stream without a descriptor is such a record too, whose readiness is kept by
-// whoever is at its other end (>>streams). The operations below meet the difference
-// only where they would call the system; each gives bytes, CRT_EAGAIN or an error.
-struct crt__sock;
-typedef struct crt__soft_ops {
-    crt_poll (*recv)(struct crt__sock *s, void *buf, size_t n, bool peek);   // 0 at the end
-    crt_poll (*send)(struct crt__sock *s, const void *buf, size_t n);
-    int (*shutdown)(struct crt__sock *s, int how);   // 0 or an error
-    void (*close)(struct crt__sock *s);              // the last handle is gone
-    // A short transfer means that the next would be told CRT_EAGAIN, and an error or
-    // the end is told again when asked again: as many pieces at once as there are.
-    bool pieces;
-} crt__soft_ops;
-typedef struct crt__soft {   // begins what such a stream is made of
-    const crt__soft_ops *ops;
-} crt__soft;
-
+// The operations below meet a stream without a descriptor (crt__soft) only where they
+// would call the system.
 typedef struct crt__sock {
     uint64_t ready;      // atomic
     uint32_t lock;       // over waiters
@@ -6269,6 +6305,7 @@ static void crt__sock_unalloc(crt_runtime *rt, crt__sock *s)
     rt->sock_free = s;
     crt__unlock(&rt->sock_lock);
 }
+static crt__soft *crt__soft_of(crt__sock *s) { return s->u.soft; }
 static bool crt__sock_is_soft(crt__sock *s) { return crt__atomic_load(&s->ready, CRT__RELAXED) & CRT__IO_SOFT; }
 static void crt__sock_release(crt__sock *s)
 {
@@ -6453,6 +6490,11 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
         crt__unlock(&s->lock);
         return 0;
     }
+    if (!crt__reactor_want(s->rt->reactor, (ready >> 32) << 32 | s->index, bits)) {
+        crt__atomic_or(&s->ready, CRT__IO_ERROR, CRT__SEQ_CST);   // the operation itself will say what it is
+        crt__unlock(&s->lock);
+        return 0;
+    }
     crt_slot *first = s->waiters;
     crt__slot_park(cx, slot, op, s);
     slot->state = CRT__WAIT_QUEUED;
@@ -6494,9 +6536,9 @@ static inline void *crt__unconst(const void *p) { return (void *)(uintptr_t)p; }
 // of n crt_iovec.
 enum { CRT__IN = 0, CRT__OUT = 1, CRT__PIECES = 2, CRT__PEEK = 4 };
 enum { CRT__PIECES_MOST = 1024, CRT__PIECES_AT_ONCE = 32 };
-_Static_assert(sizeof(crt_iovec) == sizeof(struct iovec) &&
-                   offsetof(crt_iovec, base) == offsetof(struct iovec, iov_base) &&
-                   offsetof(crt_iovec, len) == offsetof(struct iovec, iov_len),
+_Static_assert(sizeof(crt_iovec) == sizeof(crt__iovec) &&
+                   offsetof(crt_iovec, base) == offsetof(crt__iovec, iov_base) &&
+                   offsetof(crt_iovec, len) == offsetof(crt__iovec, iov_len),
                "crt_iovec is the system's struct iovec");
 
 // The bytes of all pieces; SIZE_MAX if they are not acceptable.
@@ -6511,7 +6553,7 @@ static size_t crt__pieces_total(const crt_iovec *pieces, size_t count)
     return total;
 }
 // What is left of the pieces after `done` bytes, as far as it fits. How many.
-static int crt__pieces_after(const crt_iovec *pieces, size_t count, size_t done, struct iovec *left)
+static int crt__pieces_after(const crt_iovec *pieces, size_t count, size_t done, crt__iovec *left)
 {
     int k = 0;
     for (size_t i = 0; i < count && k < CRT__PIECES_AT_ONCE; i++) {
@@ -6527,8 +6569,8 @@ static int crt__pieces_after(const crt_iovec *pieces, size_t count, size_t done,
 static CRT__COLD intptr_t crt__io_call_pieces(crt__sock *s, uint32_t how, void *buf, size_t n,
                                               size_t done, size_t *asked)
 {
-    struct iovec some[CRT__PIECES_AT_ONCE];
-    const struct iovec *pieces = some;
+    crt__iovec some[CRT__PIECES_AT_ONCE];
+    const crt__iovec *pieces = some;
     int count = 1;
     if (!(how & CRT__PIECES)) {
         some[0].iov_base = (char *)buf + done;
@@ -6560,7 +6602,7 @@ static crt_poll crt__soft_try(crt__sock *s, uint64_t seen, uint32_t how, void *b
 {
     const crt__soft_ops *ops = s->u.soft->ops;
     uint32_t bits = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
-    struct iovec some[CRT__PIECES_AT_ONCE];
+    crt__iovec some[CRT__PIECES_AT_ONCE];
     int count = 1;
     some[0].iov_base = (char *)buf + done;
     some[0].iov_len = n - done;
@@ -6860,7 +6902,7 @@ static bool crt__parse_scope(const char *s, uint32_t *scope)
     uint64_t n = 0;
     const char *at = s;
     for (; *at >= '0' && *at <= '9' && n <= UINT32_MAX; at++) n = n * 10 + (uint64_t)(*at - '0');
-    *scope = *at ? if_nametoindex(s) : (uint32_t)n;
+    *scope = *at ? crt__os_if_index(s) : (uint32_t)n;
     return *s && n <= UINT32_MAX && (!*at || *scope);
 }
 // `host` is "::1" or "fe80::1%eth0".
@@ -7000,21 +7042,21 @@ static crt__fd crt__fd_of(const void *handle) { return handle ? ((const crt__soc
 static int crt__set_option(crt__fd fd, int level, int name, int value)
 {
     if (fd < 0) return CRT_EINVAL;
-    return setsockopt((int)fd, level, name, &value, sizeof value) ? -errno : 0;
+    return crt__os_setsockopt((int)fd, level, name, &value, sizeof value) ? -errno : 0;
 }
 static int crt__get_option(crt__fd fd, int level, int name)
 {
     int value = 0;
     socklen_t n = sizeof value;
     if (fd < 0) return CRT_EINVAL;
-    return getsockopt((int)fd, level, name, &value, &n) ? -errno : value;
+    return crt__os_getsockopt((int)fd, level, name, &value, &n) ? -errno : value;
 }
 static int crt__fd_family(crt__fd fd)
 {
     struct sockaddr_storage name;
     socklen_t n = sizeof name;
     if (fd < 0) return CRT_EINVAL;
-    return getsockname((int)fd, (struct sockaddr *)&name, &n) ? -errno : name.ss_family;
+    return crt__os_getsockname((int)fd, (struct sockaddr *)&name, &n) ? -errno : name.ss_family;
 }
 // An option of IPv4 and its twin of IPv6. A socket of IPv6 gets both: its peer may be
 // a mapped IPv4 address.
@@ -7048,9 +7090,13 @@ static int crt__set_buffer(crt__fd fd, int name, int bytes)
 }
 static int crt__set_linger(crt__fd fd, int seconds)
 {
+#ifdef _WIN32
+    struct linger l = {seconds >= 0, (unsigned short)crt__max(crt__min(seconds, 65535), 0)};
+#else
     struct linger l = {seconds >= 0, seconds >= 0 ? seconds : 0};
+#endif
     if (fd < 0) return CRT_EINVAL;
-    return setsockopt((int)fd, SOL_SOCKET, SO_LINGER, &l, sizeof l) ? -errno : 0;
+    return crt__os_setsockopt((int)fd, SOL_SOCKET, SO_LINGER, &l, sizeof l) ? -errno : 0;
 }
 #if defined(TCP_KEEPIDLE)
 #define CRT__TCP_KEEPIDLE TCP_KEEPIDLE
@@ -7076,6 +7122,16 @@ static int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
     return e ? e : crt__set_option(fd, SOL_SOCKET, SO_KEEPALIVE, k->on);
 }
 
+// An address that was in use a moment ago may be bound. That is so on Windows anyway for
+// streams, and its option of that name would let two programs listen on one port.
+static int crt__sock_reuse(crt__fd fd)
+{
+#ifdef _WIN32
+    if (crt__get_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM) return 0;
+#endif
+    return crt__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+}
+
 // What the descs have in common, in the order of the calls. 0: leave it alone.
 typedef struct crt__options {
     bool reuseaddr, reuseport, v6only, broadcast;
@@ -7091,10 +7147,16 @@ static int crt__options_set(crt__fd fd, int family, const crt__options *o)
     int e = 0;
     if (o->send_buffer) e = crt__set_buffer(fd, SO_SNDBUF, o->send_buffer);
     if (!e && o->recv_buffer) e = crt__set_buffer(fd, SO_RCVBUF, o->recv_buffer);
+#ifndef _WIN32
     if (!e && family == AF_UNIX && o->mode) (void)fchmod((int)fd, (mode_t)o->mode);
+#endif
     if (e || family == AF_UNIX) return e;
-    if (o->reuseaddr) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (o->reuseaddr) e = crt__sock_reuse(fd);
+#ifdef SO_REUSEPORT
     if (!e && o->reuseport) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+#else
+    if (!e && o->reuseport) e = -ENOPROTOOPT;
+#endif
     if (!e && o->v6only) e = crt__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     // Off is the promise, whatever the system's default is; where it cannot be, it cannot.
     else if (!e && family == AF_INET6) (void)crt__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
@@ -7112,20 +7174,28 @@ static int crt__socket_bound(int type, crt_addr *a, const crt__options *o)
     int fd = crt__socket(crt__family(a), type);
     if (fd < 0) return fd;
     int e = crt__options_set(fd, crt__family(a), o);
-    if (!e && bind(fd, crt__sockaddr(a), a->len)) e = -errno;
+    if (!e && crt__os_bind(fd, crt__sockaddr(a), (socklen_t)a->len)) e = -errno;
     if (!e) return fd;
     crt__fd_close(fd);
     return e;
 }
+#ifndef _WIN32
+static bool crt__is_socket_file(const char *path)
+{
+    struct stat st;
+    return !lstat(path, &st) && S_ISSOCK(st.st_mode);
+}
+#define crt__os_unlink unlink
+#define crt__os_chmod chmod
+#endif
 // Is `path` a socket file whose socket is gone? Asking a server that lives costs it
 // one connection that ends at once.
 static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
 {
-    struct stat st;
-    if (lstat(path, &st) || !S_ISSOCK(st.st_mode)) return false;
+    if (!crt__is_socket_file(path)) return false;
     int fd = crt__socket(AF_UNIX, type);
     if (fd < 0) return false;
-    bool stale = connect(fd, crt__sockaddr(a), a->len) && errno == ECONNREFUSED;
+    bool stale = crt__os_connect(fd, crt__sockaddr(a), (socklen_t)a->len) && errno == ECONNREFUSED;
     crt__fd_close(fd);
     return stale;
 }
@@ -7137,11 +7207,11 @@ static int crt__unix_bound(int type, const char *path, const crt__options *o, bo
     crt_addr a;
     if (crt_addr_unix(path, &a) || o->mode > 07777) return CRT_EINVAL;
     if (path[0] == '@') return crt__socket_bound(type, &a, o);
-    if (unlink_stale && crt__unix_is_stale(type, path, &a)) (void)unlink(path);
+    if (unlink_stale && crt__unix_is_stale(type, path, &a)) (void)crt__os_unlink(path);
     int fd = crt__socket_bound(type, &a, o);
-    if (fd < 0 || !o->mode || !chmod(path, (mode_t)o->mode)) return fd;
+    if (fd < 0 || !o->mode || !crt__os_chmod(path, (mode_t)o->mode)) return fd;
     int e = -errno;
-    (void)unlink(path);
+    (void)crt__os_unlink(path);
     crt__fd_close(fd);
     return e;
 }
@@ -7149,7 +7219,7 @@ static int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_list
 {
     crt__sock *s;
     if (fd < 0) return fd;
-    if (listen(fd, backlog ? backlog : 1024)) {
+    if (crt__os_listen(fd, backlog ? backlog : 1024)) {
         int e = -errno;
         crt__fd_close(fd);
         return e;
@@ -7237,7 +7307,7 @@ static int crt__accept_one(crt_runtime *rt, crt__sock *s, crt_stream **out, crt_
         int fd = crt__accept(s->fd, crt__sockaddr(&from), &n);
         if (fd >= 0) {
             if (crt__atomic_load(&s->pause_ms, CRT__RELAXED)) crt__atomic_store(&s->pause_ms, 0, CRT__RELAXED);
-            from.len = n;
+            from.len = (uint32_t)n;
             if (peer) *peer = from;
             if (s->flags & CRT__SOCK_NODELAY) (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
             int e = crt__sock_attach(rt, made, fd, CRT__WRITABLE, &made);
@@ -7315,8 +7385,13 @@ static intptr_t crt__resolve_run(crt__resolve *r)
     memset(&hints, 0, sizeof hints);
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV;
-    int e = getaddrinfo(r->host, r->port, &hints, &list);
-    if (e) return e == EAI_MEMORY ? CRT_ENOMEM : e == EAI_SYSTEM ? -errno : CRT_ENOTFOUND;
+    int e = crt__net_begin();
+    if (e) return e;
+    e = getaddrinfo(r->host, r->port, &hints, &list);
+#ifdef EAI_SYSTEM
+    if (e == EAI_SYSTEM) return -errno;
+#endif
+    if (e) return e == EAI_MEMORY ? CRT_ENOMEM : CRT_ENOTFOUND;
     for (struct addrinfo *a = list; a && r->count < CRT__RESOLVE_MOST; a = a->ai_next)
         if (!crt_addr_from_sockaddr(&r->addr[r->count], a->ai_addr, a->ai_addrlen)) r->count++;
     freeaddrinfo(list);
@@ -7458,17 +7533,17 @@ static int crt__connect_result(crt__sock *s)   // 1: connected, 0: not yet, or -
     int e = 0;
     socklen_t n = sizeof e;
     struct sockaddr_storage peer;
-    if (getsockopt((int)s->fd, SOL_SOCKET, SO_ERROR, &e, &n)) return -errno;
+    if (crt__os_getsockopt((int)s->fd, SOL_SOCKET, SO_ERROR, &e, &n)) return -errno;
     if (e) return -e;
     n = sizeof peer;
-    if (!getpeername((int)s->fd, (struct sockaddr *)&peer, &n)) return 1;
+    if (!crt__os_getpeername((int)s->fd, (struct sockaddr *)&peer, &n)) return 1;
     return errno == ENOTCONN ? 0 : -errno;
 }
 // Connects fd. On failure it is closed. 0: under way, or an error.
 static int crt__connect_begin(crt_cx *cx, int fd, crt_addr *a, crt__sock **out)
 {
     int e = 0;
-    if (connect(fd, crt__sockaddr(a), a->len)) e = errno;
+    if (crt__os_connect(fd, crt__sockaddr(a), (socklen_t)a->len)) e = errno;
     if (e && e != EINPROGRESS && e != EINTR) {   // interrupted, it goes on all the same
         crt__fd_close(fd);
         return -e;
@@ -7622,7 +7697,7 @@ static int crt__attempt_open(crt__race *race, crt_addr *to)
         // The port is chosen by connect, which knows the peer: many more are free.
         if (!crt_addr_port(&race->local)) (void)crt__set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 #endif
-        if (bind(fd, crt__sockaddr(&race->local), race->local.len)) e = -errno;
+        if (crt__os_bind(fd, crt__sockaddr(&race->local), (socklen_t)race->local.len)) e = -errno;
     }
     if (!e) return fd;
     crt__fd_close(fd);
@@ -7795,14 +7870,18 @@ CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
 }
 CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
 {
-    int fd[2];
     *rx = *tx = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_pipe");
+#ifdef _WIN32
+    return crt__win_pipe(cx->rt, rx, tx);
+#else
+    int fd[2];
     int e = crt__pipe(fd, true);
     if (e) return e;
     crt__fd_set_sigpipe(fd[1], false);
     return crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx,
                              (crt__sock **)(void *)tx);
+#endif
 }
 
 // --- foreign descriptors
@@ -7812,6 +7891,7 @@ enum { CRT__AS_STREAM, CRT__AS_LISTENER, CRT__AS_DATAGRAMS };
 // The flags of a record for such a descriptor, or an error.
 static int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
 {
+#ifndef _WIN32
     struct stat st;
     if (fstat((int)fd, &st)) return -errno;
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
@@ -7820,6 +7900,9 @@ static int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
         return -EPERM;
     }
     if (!S_ISSOCK(st.st_mode)) return as == CRT__AS_STREAM ? CRT__SOCK_FILE | CRT__SOCK_WHOLE : -ENOTSOCK;
+#else
+    (void)cx;   // what is no socket is refused below
+#endif
     int type = crt__get_option(fd, SOL_SOCKET, SO_TYPE);
     bool packets = type == SOCK_SEQPACKET, listens = crt__get_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
     if (type < 0) return type;
@@ -7888,10 +7971,10 @@ static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
     if (!s) return CRT_EINVAL;
     if (crt__sock_is_soft((crt__sock *)s)) return ((crt__sock *)s)->u.soft->ops->shutdown((crt__sock *)s, how);
     if (((crt__sock *)s)->flags & CRT__SOCK_FILE) return 0;
-    return shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN ? -errno : 0;
+    return crt__os_shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN ? -errno : 0;
 }
-CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, SHUT_WR); }
-CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, SHUT_RD); }
+CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_WR); }
+CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_RD); }
 CRTDEF crt_stream *crt_stream_clone(crt_stream *s)
 {
     if (s) crt__atomic_add(&((crt__sock *)s)->refs, 1, CRT__RELAXED);
@@ -7953,7 +8036,7 @@ CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds)
     socklen_t n = sizeof l;
     *seconds = -1;
     if (!s) return CRT_EINVAL;
-    if (getsockopt((int)crt__fd_of(s), SOL_SOCKET, SO_LINGER, &l, &n)) return -errno;
+    if (crt__os_getsockopt((int)crt__fd_of(s), SOL_SOCKET, SO_LINGER, &l, &n)) return -errno;
     if (l.l_onoff) *seconds = l.l_linger;
     return 0;
 }
@@ -8008,7 +8091,7 @@ CRTDEF int crt_listener_get_ttl(const crt_listener *l)
 CRTDEF int crt_listener_set_backlog(crt_listener *l, int backlog)
 {
     if (!l || backlog < 1) return CRT_EINVAL;
-    return listen((int)crt__fd_of(l), backlog) ? -errno : 0;
+    return crt__os_listen((int)crt__fd_of(l), backlog) ? -errno : 0;
 }
 CRTDEF int crt_listener_get_v6only(const crt_listener *l)
 {
@@ -8021,14 +8104,14 @@ static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *,
     memset(a, 0, sizeof *a);
     if (fd < 0) return CRT_EINVAL;
     if (get((int)fd, crt__sockaddr(a), &n)) return -errno;
-    a->len = n;
+    a->len = (uint32_t)n;
     return 0;
 }
-CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, getpeername); }
-CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, getsockname); }
+CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, crt__os_getpeername); }
+CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, crt__os_getsockname); }
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
 {
-    return crt__name(crt__fd_of(l), a, getsockname);
+    return crt__name(crt__fd_of(l), a, crt__os_getsockname);
 }
 CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
 {
@@ -8051,6 +8134,7 @@ static int crt__fd_reasons(uint64_t ready)
            (ready & CRT__WRITE_CLOSED ? CRT_FD_HANGUP : 0);
 }
 // What of it holds now.
+#ifndef _WIN32
 static int crt__fd_reasons_now(crt__fd fd, int reasons)
 {
     struct pollfd p = {(int)fd, 0, 0};
@@ -8062,6 +8146,7 @@ static int crt__fd_reasons_now(crt__fd fd, int reasons)
            (p.revents & POLLPRI ? CRT_FD_PRIORITY : 0) | (p.revents & POLLERR ? CRT_FD_ERROR : 0) |
            (p.revents & POLLHUP ? CRT_FD_HANGUP : 0);
 }
+#endif
 CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
 {
     crt_slot *slot = cx->slot;
@@ -8189,6 +8274,7 @@ CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b)
                              (crt__sock **)(void *)b);
 }
 
+#ifndef _WIN32
 static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_msg *m, bool out)
 {
     memset(h, 0, sizeof *h);
@@ -8221,23 +8307,27 @@ static intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_msg *msgs, s
     }
     return (intptr_t)count;
 }
+#endif
 // One call for all: a second would use up the error that came after the first.
 static intptr_t crt__datagrams(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
 {
     count = crt__min(count, CRT__DATAGRAMS);
     intptr_t k = out ? crt__sock_send_many(fd, msgs, count) : crt__sock_recv_many(fd, msgs, count);
-    return k < 0 && errno == ENOSYS ? crt__datagrams_singly(fd, out, msgs, count) : k;
+#ifndef _WIN32
+    if (k < 0 && errno == ENOSYS) return crt__datagrams_singly(fd, out, msgs, count);
+#endif
+    return k;
 }
 static intptr_t crt__datagram(crt__fd fd, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     socklen_t len = sizeof a->u.bytes;
     if (how & CRT__PIECES) return crt__datagrams(fd, (how & CRT__OUT) != 0, buf, n);
-    if (how & CRT__OUT) return sendto((int)fd, buf, n, CRT__NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? a->len : 0);
+    if (how & CRT__OUT) return crt__os_sendto((int)fd, buf, n, CRT__NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? (socklen_t)a->len : 0);
     int flags = how & CRT__PEEK ? MSG_PEEK : 0;
-    if (!a) return recv((int)fd, buf, n, flags);
+    if (!a) return crt__os_recvfrom((int)fd, buf, n, flags, NULL, NULL);
     memset(a, 0, sizeof *a);
-    intptr_t k = recvfrom((int)fd, buf, n, flags, crt__sockaddr(a), &len);
-    a->len = k < 0 ? 0 : len;
+    intptr_t k = crt__os_recvfrom((int)fd, buf, n, flags, crt__sockaddr(a), &len);
+    a->len = k < 0 ? 0 : (uint32_t)len;
     return k;
 }
 // A Unix socket without a name is reported as no address at all.
@@ -8393,15 +8483,21 @@ CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!u || !to) return CRT_EINVAL;
     crt_addr a = *to;
-    return connect((int)crt__fd_of(u), crt__sockaddr(&a), a.len) ? -errno : 0;
+    return crt__os_connect((int)crt__fd_of(u), crt__sockaddr(&a), (socklen_t)a.len) ? -errno : 0;
 }
 CRTDEF int crt_udp_disconnect(crt_udp *u)
 {
-    struct sockaddr nobody;
-    memset(&nobody, 0, sizeof nobody);
-    nobody.sa_family = AF_UNSPEC;
+    crt_addr nobody;
     if (!u) return CRT_EINVAL;
-    return connect((int)crt__fd_of(u), &nobody, sizeof nobody) ? -errno : 0;
+    memset(&nobody, 0, sizeof nobody);
+#ifdef _WIN32   // the address that is all zero, of the socket's own family
+    crt__sockaddr(&nobody)->sa_family = (ADDRESS_FAMILY)crt__fd_family(crt__fd_of(u));
+    int size = crt__family(&nobody) == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+#else
+    crt__sockaddr(&nobody)->sa_family = AF_UNSPEC;
+    socklen_t size = sizeof(struct sockaddr);
+#endif
+    return crt__os_connect((int)crt__fd_of(u), crt__sockaddr(&nobody), size) ? -errno : 0;
 }
 CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on)
 {
@@ -8428,7 +8524,7 @@ static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifin
     q.gr_interface = ifindex;
     memcpy(&q.gr_group, group->u.bytes, group->len);
     int level = crt__family(group) == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
-    return setsockopt((int)fd, level, join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP, &q, sizeof q) ? -errno : 0;
+    return crt__os_setsockopt((int)fd, level, join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP, &q, sizeof q) ? -errno : 0;
 }
 #endif
 static int crt__udp_membership(crt_udp *u, const crt_addr *group, uint32_t ifindex, bool join)
@@ -8473,8 +8569,8 @@ CRTDEF int crt_udp_set_multicast_interface(crt_udp *u, uint32_t ifindex)
     if (family != AF_INET) return -EOPNOTSUPP;
     return crt__sock_multicast_interface(fd, ifindex);
 }
-CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getsockname); }
-CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getpeername); }
+CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, crt__os_getsockname); }
+CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, crt__os_getpeername); }
 CRTDEF void crt_udp_close(crt_udp **u) { crt_stream_close((crt_stream **)(void *)u); }
 #endif   // CRT_NO_NET
 
@@ -8573,10 +8669,10 @@ static int crt__duplex_shutdown(crt__sock *s, int how)
 {
     int me;
     crt__duplex *d = crt__duplex_of(s, &me);
-    int reader = how == SHUT_RD ? me : !me;
+    int reader = how == CRT__SHUT_RD ? me : !me;
     crt__lock(&d->lock);
     d->lane[reader].ended = true;
-    if (how == SHUT_RD) d->lane[me].broken = true;
+    if (how == CRT__SHUT_RD) d->lane[me].broken = true;
     crt__unlock(&d->lock);
     crt__sock_event(d->rt, d->token[reader], CRT__READABLE | CRT__READ_CLOSED);
     crt__sock_event(d->rt, d->token[!reader], CRT__WRITABLE | CRT__WRITE_CLOSED);
@@ -8804,7 +8900,7 @@ static int crt__mock_shutdown(crt__sock *s, int how)
 {
     crt__mock *m = (crt__mock *)s->u.soft;
     crt__lock(&m->lock);
-    if (how == SHUT_RD) m->deaf = true;
+    if (how == CRT__SHUT_RD) m->deaf = true;
     else m->ended = true;
     crt__unlock(&m->lock);
     crt__sock_event(m->rt, m->token, CRT__READABLE | CRT__WRITABLE);
@@ -9445,6 +9541,48 @@ CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f,
 // listed in it; the thread reports to all of them. The thread waits in poll(), for its
 // descriptor when there is something to do, and always for the pipe that wakes it.
 
+// What the thread waits with (Windows: in its platform header).
+#ifndef _WIN32
+typedef struct crt__stdio_wake {
+    int pipe[2];
+} crt__stdio_wake;
+static int crt__stdio_wake_new(crt__stdio_wake *w, int fd)
+{
+    int e = crt__pipe(w->pipe, true);
+    if (!e) crt__fd_set_sigpipe(fd, false);
+    return e;
+}
+static void crt__stdio_wake_free(crt__stdio_wake *w)
+{
+    crt__fd_close(w->pipe[0]);
+    crt__fd_close(w->pipe[1]);
+}
+static void crt__stdio_wake_up(crt__stdio_wake *w)
+{
+    ssize_t n = write(w->pipe[1], "", 1);   // full: it is awake anyway
+    (void)n;
+}
+// Waits for a wake-up, and (busy) until the stream can go on: true.
+static bool crt__stdio_wait(crt__stdio_wake *w, int fd, bool busy)
+{
+    struct pollfd p[2] = {{w->pipe[0], POLLIN, 0}, {fd, fd ? POLLOUT : POLLIN, 0}};
+    char drain[16];
+    if (poll(p, busy ? 2 : 1, -1) < 0) return false;
+    if (p[0].revents) {
+        ssize_t n = read(w->pipe[0], drain, sizeof drain);
+        (void)n;
+    }
+    return busy && p[1].revents;
+}
+static intptr_t crt__stdio_move(crt__stdio_wake *w, int fd, void *buf, size_t n)
+{
+    (void)w;
+    return fd ? write(fd, buf, n) : read(fd, buf, n);
+}
+static int crt__stdio_pid(void) { return (int)getpid(); }
+static bool crt__stdio_exists(int fd) { return fcntl(fd, F_GETFD) >= 0; }
+#endif
+
 enum { CRT__STDIO_BUFFER = 16384 };
 typedef struct crt__stdio_end {
     crt__soft soft;
@@ -9457,13 +9595,13 @@ typedef struct crt__stdio_end {
 typedef struct crt__stdio {
     uint32_t lock;
     int error;                // to be told
-    int wake[2];
+    crt__stdio_wake wake;
     bool running, ended;      // the thread is there; in: end of input, to be told
     bool at_exit;
     size_t wanted;            // in: bytes asked for
     size_t head, count;       // a ring
     uint32_t drained;         // atomic futex word: grows when nothing is left to be written
-    pid_t pid;                // whose thread it is: a child of fork has none
+    int pid;                  // whose thread it is: a child of fork has none
     crt__stdio_end *ends;
     unsigned char data[CRT__STDIO_BUFFER];
 } crt__stdio;
@@ -9475,11 +9613,6 @@ static int crt__stdio_fd(const crt__stdio *io) { return (int)(io - crt__stdios);
 static void crt__stdio_tell(crt__stdio *io, uint32_t bits)
 {
     for (crt__stdio_end *e = io->ends; e; e = e->next) crt__sock_event(e->rt, e->token, bits);
-}
-static void crt__stdio_kick(crt__stdio *io)
-{
-    ssize_t n = write(io->wake[1], "", 1);   // full: it is awake anyway
-    (void)n;
 }
 static bool crt__stdio_busy(const crt__stdio *io)
 {
@@ -9494,7 +9627,7 @@ static void crt__stdio_transfer(crt__stdio *io)
     size_t n = in ? crt__min(io->wanted, sizeof io->data) : crt__min(io->count, sizeof io->data - io->head);
     unsigned char *at = io->data + (in ? 0 : io->head);
     crt__unlock(&io->lock);
-    ssize_t k = in ? read(fd, at, n) : write(fd, at, n);
+    intptr_t k = crt__stdio_move(&io->wake, fd, at, n);
     int e = k < 0 ? errno : 0;
     if (e == EINTR || crt__would_block(e)) return;   // poll() again
     crt__lock(&io->lock);
@@ -9522,23 +9655,15 @@ static void *crt__stdio_main(void *arg)
     int fd = crt__stdio_fd(io);
     crt__thread_set_name(names[fd]);
     for (;;) {
-        struct pollfd p[2] = {{io->wake[0], POLLIN, 0}, {fd, fd ? POLLOUT : POLLIN, 0}};
         crt__lock(&io->lock);
         bool busy = crt__stdio_busy(io);
         if (!io->ends && (!busy || fd == 0)) break;
         crt__unlock(&io->lock);
-        if (poll(p, busy ? 2 : 1, -1) < 0) continue;
-        char drain[16];
-        if (p[0].revents) {
-            ssize_t n = read(io->wake[0], drain, sizeof drain);
-            (void)n;
-        }
-        if (busy && p[1].revents) crt__stdio_transfer(io);
+        if (crt__stdio_wait(&io->wake, fd, busy)) crt__stdio_transfer(io);
     }
     io->running = false;
     io->wanted = 0;
-    crt__fd_close(io->wake[0]);
-    crt__fd_close(io->wake[1]);
+    crt__stdio_wake_free(&io->wake);
     crt__unlock(&io->lock);
     return NULL;
 }
@@ -9550,7 +9675,7 @@ static void crt__stdio_at_exit(void)
         for (;;) {
             uint32_t seen = crt__atomic_load(&io->drained, CRT__ACQUIRE);
             crt__lock(&io->lock);
-            bool left = io->running && io->count && io->pid == getpid();
+            bool left = io->running && io->count && io->pid == crt__stdio_pid();
             crt__unlock(&io->lock);
             if (!left) break;
             crt__futex_wait(&io->drained, seen, -1);
@@ -9561,23 +9686,21 @@ static void crt__stdio_at_exit(void)
 static int crt__stdio_start(crt__stdio *io)
 {
     crt__thread thread;
-    if (io->running && io->pid == getpid()) {
-        crt__stdio_kick(io);
+    if (io->running && io->pid == crt__stdio_pid()) {
+        crt__stdio_wake_up(&io->wake);
         return 0;
     }
     if (io->running) io->count = 0;   // after fork: those bytes are the parent's to write
-    int e = crt__pipe(io->wake, true);
+    int e = crt__stdio_wake_new(&io->wake, crt__stdio_fd(io));
     if (e) return e;
-    crt__fd_set_sigpipe(crt__stdio_fd(io), false);
     if (crt__stdio_fd(io) && !io->at_exit) io->at_exit = !atexit(crt__stdio_at_exit);
-    io->pid = getpid();
+    io->pid = crt__stdio_pid();
     io->running = !crt__thread_start(&thread, crt__stdio_main, io, 0);
     if (io->running) {
         crt__thread_detach(thread);
         return 0;
     }
-    crt__fd_close(io->wake[0]);
-    crt__fd_close(io->wake[1]);
+    crt__stdio_wake_free(&io->wake);
     return CRT_ENOMEM;   // not the system's EAGAIN, which would mean "wait"
 }
 static crt_poll crt__stdio_error(crt__stdio *io)
@@ -9636,10 +9759,10 @@ static crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t n)
 static int crt__stdio_shutdown(crt__sock *s, int how)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
-    if ((how == SHUT_RD) != (crt__stdio_fd(end->io) == 0)) return -EBADF;
+    if ((how == CRT__SHUT_RD) != (crt__stdio_fd(end->io) == 0)) return -EBADF;
     crt__lock(&end->io->lock);
     end->ended = true;
-    crt__sock_event(end->rt, end->token, how == SHUT_RD ? CRT__READABLE : CRT__WRITABLE);
+    crt__sock_event(end->rt, end->token, how == CRT__SHUT_RD ? CRT__READABLE : CRT__WRITABLE);
     crt__unlock(&end->io->lock);
     return 0;
 }
@@ -9650,7 +9773,7 @@ static void crt__stdio_close(crt__sock *s)
     crt__lock(&io->lock);
     for (p = &io->ends; *p != end;) p = &(*p)->next;
     *p = end->next;
-    if (!io->ends && io->running) crt__stdio_kick(io);   // it ends
+    if (!io->ends && io->running) crt__stdio_wake_up(&io->wake);   // it ends
     crt__unlock(&io->lock);
     crt__free(end->rt, end, sizeof *end);
 }
@@ -9661,7 +9784,7 @@ static int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
 {
     crt__stdio *io = &crt__stdios[fd];
     *out = NULL;
-    if (fcntl(fd, F_GETFD) < 0) return -errno;
+    if (!crt__stdio_exists(fd)) return -EBADF;
     crt__stdio_end *end = crt__alloc_zero(cx->rt, sizeof *end);
     if (!end) return CRT_ENOMEM;
     end->soft.ops = &crt__stdio_ops;

@@ -231,8 +231,9 @@ struct crt__reactor {
     crt_runtime *rt;
     int max_events;
     uint32_t woken;   // atomic: a wake-up is in the port
-    uint32_t lock;    // over the growing of the table
+    uint32_t lock;    // over the growing of the table, and closing
     crt__afd_block *block[CRT__AFD_BLOCKS];   // atomic: 64, 128, 256, ... records
+    struct crt__win_pipe_end *closing;   // under `lock`; see pipes
     bool watches;     // in the list below
     crt__reactor *next, *prev;
     OVERLAPPED_ENTRY entries[];
@@ -360,18 +361,29 @@ static int crt__net_begin(void)
     crt__unlock(&crt__afd.lock);
     return e;
 }
-// Which of `events` hold now; 0 also if it cannot be told.
-static ULONG crt__afd_now(HANDLE socket, ULONG events)
+// Which of `events` hold, waiting at most `ms`; 0 also if it cannot be told.
+static ULONG crt__afd_look(HANDLE device, HANDLE socket, ULONG events, int ms)
 {
     crt__afd_info info;
     IO_STATUS_BLOCK status;
     memset(&info, 0, sizeof info);
+    info.timeout.QuadPart = -(int64_t)ms * 10000;   // negative: from now on
     info.count = 1;
     info.handle = socket;
     info.events = events;
-    LONG e = crt__afd.control(crt__afd.device, NULL, NULL, NULL, &status, CRT__AFD_IOCTL, &info, sizeof info, &info,
+    LONG e = crt__afd.control(device, NULL, NULL, NULL, &status, CRT__AFD_IOCTL, &info, sizeof info, &info,
                               sizeof info);
     return e == 0 && info.count ? info.events : 0;
+}
+static ULONG crt__afd_now(HANDLE socket, ULONG events) { return crt__afd_look(crt__afd.device, socket, events, 0); }
+// For what is bound to come soon. On a handle of its own: who waits holds it up.
+static ULONG crt__afd_wait(HANDLE socket, ULONG events)
+{
+    HANDLE device;
+    if (crt__afd_open(true, &device)) return 0;
+    ULONG got = crt__afd_look(device, socket, events, 2000);
+    CloseHandle(device);
+    return got;
 }
 // The handle that AFD knows: a layered service provider gives out its own.
 static HANDLE crt__afd_base(SOCKET s)
@@ -490,12 +502,12 @@ static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token)
     }
     crt__unlock(&record->lock);
 }
-static void crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits)
+static bool crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits)
 {
     static const uint32_t of[CRT__AFD_WAYS] = {CRT__READABLE, CRT__WRITABLE, CRT__PRIORITY};
-    crt__afd_record *record = crt__afd_at(r, token);
+    crt__afd_record *record = r ? crt__afd_at(r, token) : NULL;
     bool failed = false;
-    if (!record) return;   // nothing that AFD knows
+    if (!record) return true;   // it has no socket
     crt__lock(&record->lock);
     for (uint32_t i = 0; i < CRT__AFD_WAYS && record->socket && record->token == token; i++) {
         crt__afd_ask *ask = &record->ask[i];
@@ -504,7 +516,7 @@ static void crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits)
         else if (ask->token != token) ask->wanted = true;
     }
     crt__unlock(&record->lock);
-    if (failed) crt__io_event(r->rt, token, bits | CRT__IO_ERROR);   // the operation itself will say what it is
+    return !failed;
 }
 static uint32_t crt__afd_ready(ULONG events)
 {
@@ -565,6 +577,12 @@ static void crt__afd_end(crt__reactor *r)
 #define crt__afd_end(r) ((void)(r))
 #endif
 
+#ifndef CRT_NO_NET
+static void crt__pipes_end(crt__reactor *r);
+#else
+#define crt__pipes_end(r) ((void)(r))
+#endif
+
 static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *error)
 {
     crt__reactor *r = NULL;
@@ -588,6 +606,7 @@ static void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
         if (r->next) r->next->prev = r->prev;
     }
     crt__unlock(&crt__signal_watchers.lock);
+    crt__pipes_end(r);
     crt__afd_end(r);
     CloseHandle(r->port);
     crt__free(rt, r, crt__reactor_bytes(r->max_events));
@@ -615,6 +634,672 @@ static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_n
     }
     return events;
 }
+
+// ---------------------------------------------------------------------------
+// paths
+// ---------------------------------------------------------------------------
+
+// UTF-8 as UTF-16, to be freed; NULL and errno.
+CRT__UNUSED static wchar_t *crt__win_wide(const char *text)
+{
+    int n = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text, -1, NULL, 0);
+    if (n <= 0) return (void)crt__win_failed(), NULL;
+    wchar_t *wide = CRT_MALLOC((size_t)n * sizeof *wide);
+    if (!wide) return errno = ENOMEM, NULL;
+    MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text, -1, wide, n);
+    return wide;
+}
+// The same the other way.
+CRT__UNUSED static char *crt__win_narrow(const wchar_t *wide)
+{
+    int n = WideCharToMultiByte(CP_UTF8, 0, wide, -1, NULL, 0, NULL, NULL);
+    char *text = n > 0 ? CRT_MALLOC((size_t)n) : NULL;
+    if (!text) return errno = n > 0 ? ENOMEM : EILSEQ, NULL;
+    WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, n, NULL, NULL);
+    return text;
+}
+// A path for the system: a long one gets the form that may be long. To be freed; NULL and
+// errno.
+CRT__UNUSED static wchar_t *crt__win_path(const char *path)
+{
+    static const wchar_t local[] = L"\\\\?\\", shared[] = L"\\\\?\\UNC\\";
+    if (!*path) return errno = ENOENT, NULL;
+    wchar_t *wide = crt__win_wide(path);
+    if (!wide || wcslen(wide) < 240 || !wcsncmp(wide, local, 4)) return wide;
+    DWORD room = GetFullPathNameW(wide, 0, NULL, NULL) + 8;
+    wchar_t *whole = CRT_MALLOC(room * sizeof *whole);
+    DWORD n = whole ? GetFullPathNameW(wide, room - 8, whole + 8, NULL) : 0;
+    CRT_FREE(wide);
+    if (!whole) return errno = ENOMEM, NULL;
+    if (!n || n > room - 8) return (void)crt__win_failed(), CRT_FREE(whole), NULL;
+    bool unc = whole[8] == L'\\' && whole[9] == L'\\';
+    const wchar_t *head = unc ? shared : local;
+    size_t skip = unc ? 10 : 8, k = wcslen(head);
+    memcpy(whole, head, k * sizeof *whole);
+    memmove(whole + k, whole + skip, (n + 9 - skip) * sizeof *whole);
+    return whole;
+}
+// For calls on one path that give true or an error.
+#define CRT__WIN_ON_PATH(path, wide, call)                                                 \
+    wchar_t *wide = crt__win_path(path);                                                   \
+    if (!wide) return -1;                                                                  \
+    int r = (call) ? 0 : crt__win_failed();                                                \
+    CRT_FREE(wide);                                                                        \
+    return r
+CRT__UNUSED static int crt__os_unlink(const char *path)
+{
+    CRT__WIN_ON_PATH(path, wide, DeleteFileW(wide));
+}
+
+// ---------------------------------------------------------------------------
+// standard streams
+// ---------------------------------------------------------------------------
+// A console speaks UTF-16: half characters wait here for the rest. What is no console may
+// hold the thread up in a call, which a wake-up cuts short.
+
+#ifndef CRT_NO_NET
+typedef struct crt__stdio_wake {
+    HANDLE event;
+    HANDLE thread;       // atomic: the one that waits, once it does
+    char tail[4];        // to the console: bytes of a character that is not whole
+    DWORD tail_n;
+    wchar_t half;        // from the console: the first of two
+} crt__stdio_wake;
+
+static HANDLE crt__stdio_handle(int fd)
+{
+    static const DWORD of[] = {STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE};
+    return GetStdHandle(of[fd]);
+}
+static bool crt__stdio_exists(int fd)
+{
+    HANDLE h = crt__stdio_handle(fd);
+    return h && h != INVALID_HANDLE_VALUE;
+}
+static int crt__stdio_pid(void) { return 0; }   // processes do not fork here
+static int crt__stdio_wake_new(crt__stdio_wake *w, int fd)
+{
+    (void)fd;
+    memset(w, 0, sizeof *w);
+    w->event = CreateEventW(NULL, FALSE, FALSE, NULL);
+    return w->event ? 0 : -crt__win_error(GetLastError());
+}
+static void crt__stdio_wake_free(crt__stdio_wake *w)
+{
+    if (w->thread) CloseHandle(w->thread);
+    CloseHandle(w->event);
+    w->thread = w->event = NULL;
+}
+static void crt__stdio_wake_up(crt__stdio_wake *w)
+{
+    HANDLE thread = crt__atomic_load(&w->thread, CRT__ACQUIRE);
+    SetEvent(w->event);
+    if (thread) (void)CancelSynchronousIo(thread);
+}
+static bool crt__stdio_wait(crt__stdio_wake *w, int fd, bool busy)
+{
+    (void)fd;
+    if (!w->thread) {
+        HANDLE me = NULL, all = GetCurrentProcess();
+        (void)DuplicateHandle(all, GetCurrentThread(), all, &me, 0, FALSE, DUPLICATE_SAME_ACCESS);
+        crt__atomic_store(&w->thread, me, CRT__RELEASE);
+    }
+    if (!busy) WaitForSingleObject(w->event, INFINITE);
+    return busy;
+}
+// How many bytes of `text` are whole characters.
+static DWORD crt__utf8_whole(const char *text, DWORD n)
+{
+    DWORD back = 0;
+    while (back < 3 && back < n && ((unsigned char)text[n - 1 - back] & 0xc0) == 0x80) back++;
+    if (back == n) return n;
+    unsigned char lead = (unsigned char)text[n - 1 - back];
+    DWORD wants = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+    return wants > back + 1 ? n - 1 - back : n;
+}
+static bool crt__console_put(HANDLE h, const char *text, DWORD n)
+{
+    wchar_t wide[512];
+    DWORD done;
+    int k = n ? MultiByteToWideChar(CP_UTF8, 0, text, (int)n, wide, 512) : 0;
+    return !k || WriteConsoleW(h, wide, (DWORD)k, &done, NULL);
+}
+static intptr_t crt__console_write(crt__stdio_wake *w, HANDLE h, const char *text, size_t size)
+{
+    char some[512];
+    DWORD n = (DWORD)crt__min(size, sizeof some - sizeof w->tail);
+    memcpy(some, w->tail, w->tail_n);
+    memcpy(some + w->tail_n, text, n);
+    DWORD whole = crt__utf8_whole(some, w->tail_n + n);
+    if (!crt__console_put(h, some, whole)) return crt__win_failed();
+    w->tail_n = w->tail_n + n - whole;
+    memcpy(w->tail, some + whole, w->tail_n);
+    return (intptr_t)n;
+}
+static intptr_t crt__console_read(crt__stdio_wake *w, HANDLE h, char *text, size_t size)
+{
+    wchar_t wide[512];
+    DWORD n = 0, kept = w->half ? 1 : 0;
+    DWORD room = (DWORD)crt__min(size / 3, 510);   // a unit of UTF-16 is three bytes at most
+    char few[16];
+    wide[0] = w->half;
+    if (!ReadConsoleW(h, wide + kept, crt__max(room, 1), &n, NULL)) return crt__win_failed();
+    if (!n && GetLastError() == ERROR_OPERATION_ABORTED) return errno = EINTR, -1;   // Ctrl-C
+    if (n && wide[kept] == 0x1a) return 0;   // Ctrl-Z at the beginning of a line
+    n += kept;
+    w->half = 0;
+    if (n && wide[n - 1] >= 0xd800 && wide[n - 1] <= 0xdbff) w->half = wide[--n];
+    if (!n) return errno = EINTR, -1;
+    if (room) return WideCharToMultiByte(CP_UTF8, 0, wide, (int)n, text, (int)crt__min(size, INT_MAX), NULL, NULL);
+    // Less room than a character may need.
+    int k = WideCharToMultiByte(CP_UTF8, 0, wide, (int)n, few, sizeof few, NULL, NULL);
+    if ((size_t)k > size) return errno = EINVAL, -1;
+    memcpy(text, few, (size_t)k);
+    return k;
+}
+static intptr_t crt__stdio_move(crt__stdio_wake *w, int fd, void *buf, size_t n)
+{
+    HANDLE h = crt__stdio_handle(fd);
+    DWORD mode, k = 0, some = (DWORD)crt__min(n, (size_t)1 << 20);
+    intptr_t r;
+    if (GetConsoleMode(h, &mode))
+        r = fd ? crt__console_write(w, h, buf, n) : crt__console_read(w, h, buf, n);
+    else if (fd ? WriteFile(h, buf, some, &k, NULL) : ReadFile(h, buf, some, &k, NULL)) r = (intptr_t)k;
+    else r = crt__win_failed();
+    if (r < 0 && errno == ECANCELED) errno = EINTR;
+    if (r < 0 && errno == EPIPE && !fd) r = 0;   // who wrote is gone: the end
+    return r;
+}
+
+// ---------------------------------------------------------------------------
+// pipes
+// ---------------------------------------------------------------------------
+// Named pipes, as streams without a socket (crt__soft): a request for each direction, on
+// a buffer of the pipe's own, whose completion comes through the port. What was written
+// is on its way when the stream is closed: the record lives until that request has ended.
+
+enum { CRT__PIPE_BUFFER = 16384 };
+typedef struct crt__win_pipe_end {
+    crt__soft soft;
+    crt__port_call call;
+    crt_runtime *rt;
+    HANDLE handle;
+    uint64_t token;
+    struct crt__win_pipe_end *next, *prev;   // of the reactor: those that are closed but not done
+    uint32_t lock;            // over what follows
+    bool writes, busy, closed;
+    int error;                // sticky; reading: 1 is the end
+    size_t head, count;       // reading: what is there. Writing: count is on its way
+    char data[CRT__PIPE_BUFFER];
+} crt__win_pipe_end;
+
+static crt__win_pipe_end *crt__pipe_end_of(struct crt__sock *s) { return (crt__win_pipe_end *)(void *)crt__soft_of(s); }
+static void crt__pipe_end_free(crt__win_pipe_end *p)
+{
+    crt_runtime *rt = p->rt;
+    CloseHandle(p->handle);
+    crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
+    crt__free(rt, p, sizeof *p);
+}
+static int crt__pipe_error(DWORD e) { return e == ERROR_IO_PENDING ? 0 : -crt__win_error(e); }
+// Under the lock. 0, or what was wrong at once: then there is no completion.
+static int crt__pipe_begin(crt__win_pipe_end *p)
+{
+    memset(&p->call.overlapped, 0, sizeof p->call.overlapped);
+    BOOL ok = p->writes ? WriteFile(p->handle, p->data, (DWORD)p->count, NULL, &p->call.overlapped)
+                        : ReadFile(p->handle, p->data, sizeof p->data, NULL, &p->call.overlapped);
+    int e = ok ? 0 : crt__pipe_error(GetLastError());
+    p->busy = !e;
+    return e;
+}
+static void crt__pipe_unlist(crt__reactor *r, crt__win_pipe_end *p)
+{
+    crt__lock(&r->lock);
+    if (p->prev) p->prev->next = p->next;
+    else r->closing = p->next;
+    if (p->next) p->next->prev = p->prev;
+    crt__unlock(&r->lock);
+}
+static void crt__pipe_done(crt__port_call *call, crt_runtime *rt)
+{
+    crt__win_pipe_end *p = crt__container(call, crt__win_pipe_end, call);
+    DWORD n = 0, e = 0;
+    if (!GetOverlappedResult(p->handle, &call->overlapped, &n, FALSE)) e = GetLastError();
+    crt__lock(&p->lock);
+    p->busy = false;
+    if (p->writes) {
+        if (e) p->error = -crt__win_error(e);
+    } else if (e) {
+        p->error = e == ERROR_BROKEN_PIPE || e == ERROR_PIPE_NOT_CONNECTED ? 1 : -crt__win_error(e);
+    } else {   // a message of no bytes is nothing
+        p->head = 0;
+        p->count = n;
+    }
+    bool closed = p->closed;
+    uint64_t token = p->token;
+    bool writes = p->writes;
+    crt__unlock(&p->lock);
+    if (closed) {
+        crt__pipe_unlist(rt->reactor, p);
+        crt__pipe_end_free(p);
+    } else {
+        (void)crt__sock_event(rt, token, writes ? CRT__WRITABLE : CRT__READABLE);
+    }
+}
+static crt_poll crt__pipe_recv(struct crt__sock *s, void *buf, size_t n, bool peek)
+{
+    crt__win_pipe_end *p = crt__pipe_end_of(s);
+    crt_poll k = CRT_EAGAIN;
+    if (p->writes) return -EBADF;
+    crt__lock(&p->lock);
+    if (!p->busy && !p->count && !p->error) {
+        int e = crt__pipe_begin(p);
+        if (e) p->error = e == -EPIPE ? 1 : e;
+    }
+    if (!p->busy && p->count) {
+        k = (crt_poll)crt__min(n, p->count);
+        memcpy(buf, p->data + p->head, (size_t)k);
+        if (!peek) {
+            p->head += (size_t)k;
+            p->count -= (size_t)k;
+        }
+    } else if (p->error) {
+        k = p->error == 1 ? 0 : p->error;
+    }
+    crt__unlock(&p->lock);
+    return k;
+}
+static crt_poll crt__pipe_send(struct crt__sock *s, const void *buf, size_t n)
+{
+    crt__win_pipe_end *p = crt__pipe_end_of(s);
+    crt_poll k = CRT_EAGAIN;
+    if (!p->writes) return -EBADF;
+    crt__lock(&p->lock);
+    if (p->error) {
+        k = p->error;
+    } else if (!p->busy) {
+        p->count = crt__min(n, sizeof p->data);
+        memcpy(p->data, buf, p->count);
+        int e = crt__pipe_begin(p);
+        if (e) p->error = e;
+        k = e ? e : (crt_poll)p->count;
+    }
+    crt__unlock(&p->lock);
+    return k;
+}
+static int crt__pipe_shutdown(struct crt__sock *s, int how) { return (void)s, (void)how, 0; }
+static void crt__pipe_close(struct crt__sock *s)
+{
+    crt__win_pipe_end *p = crt__pipe_end_of(s);
+    crt__reactor *r = p->rt->reactor;
+    crt__lock(&p->lock);
+    bool busy = p->busy;
+    if (busy) {
+        crt__lock(&r->lock);
+        p->next = r->closing;
+        p->prev = NULL;
+        if (p->next) p->next->prev = p;
+        r->closing = p;
+        crt__unlock(&r->lock);
+        if (!p->writes) (void)CancelIoEx(p->handle, &p->call.overlapped);
+    }
+    p->closed = true;
+    crt__unlock(&p->lock);
+    if (!busy) crt__pipe_end_free(p);
+}
+static const crt__soft_ops crt__pipe_ops = {crt__pipe_recv, crt__pipe_send, crt__pipe_shutdown, crt__pipe_close, false};
+
+// A stream for our end of a pipe. The handle is the stream's, or closed. 0 or an error.
+static int crt__win_pipe_stream(crt_runtime *rt, HANDLE handle, bool writes, crt_stream **out)
+{
+    crt__win_pipe_end *p = crt__alloc_zero(rt, sizeof *p);
+    int e = CRT_ENOMEM;
+    if (p && !CreateIoCompletionPort(handle, rt->reactor->port, CRT__KEY_CALL, 0)) {
+        e = -crt__win_error(GetLastError());
+        crt__free(rt, p, sizeof *p);
+        p = NULL;
+    }
+    if (!p) return CloseHandle(handle), e;
+    (void)SetFileCompletionNotificationModes(handle, FILE_SKIP_SET_EVENT_ON_HANDLE);
+    p->soft.ops = &crt__pipe_ops;
+    p->call.done = crt__pipe_done;
+    p->rt = rt;
+    p->handle = handle;
+    p->writes = writes;
+    crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
+    struct crt__sock *s = crt__soft_attach(rt, &p->soft, writes ? CRT__WRITABLE | CRT__READ_CLOSED : CRT__READABLE | CRT__WRITE_CLOSED);
+    if (!s) return crt__pipe_end_free(p), CRT_ENOMEM;
+    p->token = crt__sock_token(s);
+    *out = (crt_stream *)s;
+    return 0;
+}
+// Two ends; `ours` is for requests, `theirs` too if so wanted, else for a child. The pipe
+// has no name that a stranger could guess, nor may another process connect to it first.
+static int crt__win_pipe_handles(bool ours_writes, bool both, HANDLE *ours, HANDLE *theirs)
+{
+    static uint32_t count;   // atomic
+    wchar_t name[96];
+    SECURITY_ATTRIBUTES inherit = {sizeof inherit, NULL, !both};
+    swprintf(name, 96, L"\\\\.\\pipe\\crt-%lx-%x-%llx", GetCurrentProcessId(), crt__atomic_add(&count, 1, CRT__RELAXED),
+             (unsigned long long)crt__clock());
+    DWORD access = ours_writes ? PIPE_ACCESS_OUTBOUND : PIPE_ACCESS_INBOUND;
+    *ours = CreateNamedPipeW(name, access | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+                             PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, 65536,
+                             65536, 0, NULL);
+    if (*ours == INVALID_HANDLE_VALUE) return -crt__win_error(GetLastError());
+    *theirs = CreateFileW(name, ours_writes ? GENERIC_READ | FILE_WRITE_ATTRIBUTES : GENERIC_WRITE | FILE_READ_ATTRIBUTES, 0,
+                          &inherit, OPEN_EXISTING, both ? FILE_FLAG_OVERLAPPED : 0, NULL);
+    if (*theirs != INVALID_HANDLE_VALUE) return 0;
+    int e = -crt__win_error(GetLastError());
+    CloseHandle(*ours);
+    return e;
+}
+static int crt__win_pipe(crt_runtime *rt, crt_stream **rx, crt_stream **tx)
+{
+    HANDLE in, out;
+    int e = crt__win_pipe_handles(false, true, &in, &out);
+    if (e) return e;
+    if ((e = crt__win_pipe_stream(rt, in, false, rx))) return CloseHandle(out), e;
+    if ((e = crt__win_pipe_stream(rt, out, true, tx))) crt_stream_close(rx);
+    return e;
+}
+// The runtime is gone: nobody takes completions out of the port any more but this.
+static void crt__pipes_end(crt__reactor *r)
+{
+    ULONG n;
+    for (crt__win_pipe_end *p = r->closing; p; p = p->next) (void)CancelIoEx(p->handle, &p->call.overlapped);
+    while (r->closing && GetQueuedCompletionStatusEx(r->port, r->entries, (ULONG)r->max_events, &n, 1000, FALSE))
+        for (ULONG i = 0; i < n; i++) {
+            void *of = r->entries[i].lpOverlapped;
+            if (r->entries[i].lpCompletionKey == CRT__KEY_CALL) ((crt__port_call *)of)->done(of, r->rt);
+            else if (r->entries[i].lpCompletionKey == CRT__KEY_AFD) ((crt__afd_ask *)of)->asked = false;
+        }
+}
+#endif
+
+// ---------------------------------------------------------------------------
+// sockets
+// ---------------------------------------------------------------------------
+
+#ifndef CRT_NO_NET
+// Windows makes a file of a Unix socket, as others do.
+static bool crt__is_socket_file(const char *path)
+{
+    wchar_t *wide = crt__win_path(path);
+    if (!wide) return false;
+    DWORD attributes = GetFileAttributesW(wide);
+    CRT_FREE(wide);
+    return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_REPARSE_POINT);
+}
+static int crt__os_chmod(const char *path, int mode) { return (void)path, (void)mode, errno = ENOTSUP, -1; }
+#ifndef TCP_KEEPIDLE
+#define TCP_KEEPIDLE 3
+#endif
+#ifndef TCP_KEEPCNT
+#define TCP_KEEPCNT 16
+#define TCP_KEEPINTVL 17
+#endif
+
+// Errors of Winsock go to errno. -1
+static int crt__sock_failed(void)
+{
+    int e = WSAGetLastError();
+    errno = CRT__LIKELY(e == WSAEWOULDBLOCK) ? EAGAIN : crt__win_error((DWORD)e);
+    return -1;
+}
+static int crt__sock_result(int r) { return CRT__LIKELY(r != SOCKET_ERROR) ? r : crt__sock_failed(); }
+static int crt__os_bind(int fd, const struct sockaddr *a, socklen_t n)
+{
+    return crt__sock_result(bind((SOCKET)fd, a, n));
+}
+static int crt__os_listen(int fd, int backlog) { return crt__sock_result(listen((SOCKET)fd, backlog)); }
+static int crt__os_connect(int fd, const struct sockaddr *a, socklen_t n)
+{
+    int r = crt__sock_result(connect((SOCKET)fd, a, n));
+    if (r < 0 && errno == EAGAIN) errno = EINPROGRESS;
+    return r;
+}
+static int crt__os_shutdown(int fd, int how) { return crt__sock_result(shutdown((SOCKET)fd, how)); }
+static int crt__os_setsockopt(int fd, int level, int name, const void *value, socklen_t n)
+{
+    return crt__sock_result(setsockopt((SOCKET)fd, level, name, value, n));
+}
+static int crt__os_getsockopt(int fd, int level, int name, void *value, socklen_t *n)
+{
+    socklen_t room = *n;
+    memset(value, 0, (size_t)room);   // some options fill a part
+    int r = crt__sock_result(getsockopt((SOCKET)fd, level, name, value, n));
+    if (r == 0 && level == SOL_SOCKET && name == SO_ERROR && room == sizeof(int)) {
+        DWORD e;
+        memcpy(&e, value, sizeof e);
+        int mapped = crt__win_error(e);
+        memcpy(value, &mapped, sizeof mapped);
+    }
+    return r;
+}
+static int crt__os_getsockname(int fd, struct sockaddr *a, socklen_t *n)
+{
+    return crt__sock_result(getsockname((SOCKET)fd, a, n));
+}
+static int crt__os_getpeername(int fd, struct sockaddr *a, socklen_t *n)
+{
+    return crt__sock_result(getpeername((SOCKET)fd, a, n));
+}
+static uint32_t crt__os_if_index(const char *name)
+{
+    typedef ULONG(WINAPI * find)(const char *);
+    find f = (find)crt__win_find(L"iphlpapi.dll", "if_nametoindex");
+    return f ? f(name) : 0;
+}
+static ULONG crt__sock_size(size_t n) { return n > INT_MAX ? INT_MAX : (ULONG)n; }
+
+// A datagram that is longer than the room for it is cut, and that is no error.
+static intptr_t crt__sock_recvfrom(crt__fd fd, void *buf, size_t n, int flags, struct sockaddr *a, socklen_t *an,
+                                   bool *cut)
+{
+    int k = recvfrom((SOCKET)fd, buf, (int)crt__sock_size(n), flags, a, an);
+    *cut = k < 0 && WSAGetLastError() == WSAEMSGSIZE;
+    return *cut ? (intptr_t)n : crt__sock_result(k);
+}
+static intptr_t crt__os_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *a, socklen_t *an)
+{
+    bool cut;
+    return crt__sock_recvfrom(fd, buf, n, flags, a, an, &cut);
+}
+static intptr_t crt__os_sendto(int fd, const void *buf, size_t n, int flags, const struct sockaddr *a, socklen_t an)
+{
+    if (n > INT_MAX) return errno = EMSGSIZE, -1;
+    return crt__sock_result(sendto((SOCKET)fd, buf, (int)n, flags, a, an));
+}
+static int crt__nonblocking(SOCKET s)
+{
+    u_long on = 1;
+    if (ioctlsocket(s, (long)FIONBIO, &on)) return -crt__win_error((DWORD)WSAGetLastError());
+    (void)SetHandleInformation((HANDLE)s, HANDLE_FLAG_INHERIT, 0);
+    return 0;
+}
+// Takes over s: the descriptor, or -errno.
+static int crt__sock_prepared(SOCKET s)
+{
+    if (s == INVALID_SOCKET) return crt__sock_failed(), -errno;
+    int e = s > INT_MAX ? -EMFILE : crt__nonblocking(s);
+    if (!e) return (int)s;
+    closesocket(s);
+    return e;
+}
+static int crt__socket(int family, int type)
+{
+    const DWORD flags = WSA_FLAG_OVERLAPPED | 0x80;   // WSA_FLAG_NO_HANDLE_INHERIT
+    SOCKET s = WSASocketW(family, type, 0, NULL, 0, flags);
+    if (s != INVALID_SOCKET && type == SOCK_DGRAM) {
+        // Or a datagram that nobody took would make the next receive fail.
+        BOOL off = FALSE;
+        DWORD n;
+        const DWORD connreset = 0x9800000C;   // SIO_UDP_CONNRESET
+        (void)WSAIoctl(s, connreset, &off, sizeof off, NULL, 0, &n, NULL, NULL);
+    }
+    return crt__sock_prepared(s);
+}
+static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
+{
+    return crt__sock_prepared(accept((SOCKET)fd, sa, n));
+}
+static int crt__dup(crt__fd fd)
+{
+    WSAPROTOCOL_INFOW info;
+    if (WSADuplicateSocketW((SOCKET)fd, GetCurrentProcessId(), &info)) return crt__sock_failed(), -errno;
+    return crt__sock_prepared(WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, &info, 0,
+                                         WSA_FLAG_OVERLAPPED));
+}
+// Whether it was non-blocking cannot be asked: it goes back as blocking, which is usual.
+static int crt__fd_prepare(crt__fd fd) { return crt__nonblocking((SOCKET)fd); }
+static void crt__fd_restore(crt__fd fd, int flags)
+{
+    u_long off = 0;
+    (void)flags;
+    (void)ioctlsocket((SOCKET)fd, (long)FIONBIO, &off);
+}
+// The end of a stream that was in truth cut off: some (wine) do not say so themselves.
+static CRT__COLD intptr_t crt__sock_end(crt__fd fd)
+{
+    if (!(crt__afd_now((HANDLE)fd, CRT__AFD_ABORT) & CRT__AFD_ABORT)) return 0;
+    errno = ECONNRESET;
+    return -1;
+}
+static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n)
+{
+    int k = recv((SOCKET)fd, buf, (int)crt__sock_size(n), 0);
+    if (CRT__LIKELY(k > 0)) return k;
+    return k < 0 ? crt__sock_failed() : n ? crt__sock_end(fd) : 0;
+}
+static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
+{
+    return crt__sock_result(send((SOCKET)fd, buf, (int)crt__sock_size(n), 0));
+}
+static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n)
+{
+    int k = recv((SOCKET)fd, buf, (int)crt__sock_size(n), MSG_PEEK);
+    return k < 0 ? crt__sock_failed() : k || !n ? k : crt__sock_end(fd);
+}
+enum { CRT__WIN_PIECES = 32 };
+static DWORD crt__sock_pieces(WSABUF *to, const crt__iovec *pieces, int count)
+{
+    DWORD n = (DWORD)crt__min(count, CRT__WIN_PIECES);
+    for (DWORD i = 0; i < n; i++) {
+        to[i].buf = pieces[i].iov_base;
+        to[i].len = crt__sock_size(pieces[i].iov_len);
+    }
+    return n;
+}
+static intptr_t crt__sock_sendv(crt__fd fd, const crt__iovec *pieces, int count)
+{
+    WSABUF some[CRT__WIN_PIECES];
+    DWORD n = crt__sock_pieces(some, pieces, count), sent = 0;
+    return WSASend((SOCKET)fd, some, n, &sent, 0, NULL, NULL) ? crt__sock_failed() : (intptr_t)sent;
+}
+static intptr_t crt__fd_readv(crt__fd fd, const crt__iovec *pieces, int count)
+{
+    WSABUF some[CRT__WIN_PIECES];
+    DWORD n = crt__sock_pieces(some, pieces, count), got = 0, flags = 0;
+    if (WSARecv((SOCKET)fd, some, n, &got, &flags, NULL, NULL)) return crt__sock_failed();
+    return got ? (intptr_t)got : crt__sock_end(fd);
+}
+// All that is no socket is a stream of another kind (crt__soft_ops).
+static intptr_t crt__fd_writev(crt__fd fd, const crt__iovec *pieces, int count)
+{
+    return crt__sock_sendv(fd, pieces, count);
+}
+static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        crt_udp_msg *m = &msgs[i];
+        socklen_t n = sizeof m->addr.u.bytes;
+        bool cut;
+        memset(&m->addr, 0, sizeof m->addr);
+        intptr_t k = crt__sock_recvfrom(fd, m->buf, m->size, 0, (struct sockaddr *)(void *)m->addr.u.bytes, &n, &cut);
+        if (k < 0) return i ? (intptr_t)i : k;
+        m->len = (size_t)k;
+        m->addr.len = (uint32_t)n;
+        m->flags = cut ? CRT_UDP_TRUNCATED : 0;
+    }
+    return (intptr_t)count;
+}
+static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        crt_udp_msg *m = &msgs[i];
+        const struct sockaddr *a = m->addr.len ? (const struct sockaddr *)(const void *)m->addr.u.bytes : NULL;
+        intptr_t k = crt__os_sendto((int)fd, m->buf, m->size, 0, a, (socklen_t)m->addr.len);
+        if (k < 0) return i ? (intptr_t)i : k;
+        m->len = (size_t)k;
+    }
+    return (intptr_t)count;
+}
+// Users have no numbers here.
+static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred)
+{
+    const DWORD getpeerpid = 0x58000100;   // SIO_AF_UNIX_GETPEERPID
+    ULONG pid = 0;
+    DWORD n;
+    if (WSAIoctl((SOCKET)fd, getpeerpid, NULL, 0, &pid, sizeof pid, &n, NULL, NULL)) return crt__sock_failed(), -errno;
+    memset(cred, 0xff, sizeof *cred);
+    cred->pid = (int)pid;
+    return 0;
+}
+static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex)
+{
+    DWORD index = htonl(ifindex);   // a number below 2^24 in place of an address
+    if (ifindex >> 24) return CRT_EINVAL;
+    return crt__os_setsockopt((int)fd, IPPROTO_IP, IP_MULTICAST_IF, &index, sizeof index) ? -errno : 0;
+}
+// Two sockets connected to each other over the loopback; a stranger who connects first
+// is seen by its address and sent away.
+static int crt__socket_pair_try(int listener, int fd[2])
+{
+    struct sockaddr_in a, mine, peer;
+    socklen_t n = sizeof a, m = sizeof mine, p = sizeof peer;
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (crt__os_bind(listener, (struct sockaddr *)&a, n) || crt__os_listen(listener, 1) ||
+        crt__os_getsockname(listener, (struct sockaddr *)&a, &n))
+        return -errno;
+    if ((fd[0] = crt__socket(AF_INET, SOCK_STREAM)) < 0) return fd[0];
+    if (crt__os_connect(fd[0], (struct sockaddr *)&a, n) && errno != EINPROGRESS) return -errno;
+    (void)crt__afd_wait((HANDLE)(intptr_t)listener, CRT__AFD_ACCEPT);
+    if ((fd[1] = crt__accept(listener, (struct sockaddr *)&peer, &p)) < 0) return fd[1];
+    (void)crt__afd_wait((HANDLE)(intptr_t)fd[0], CRT__AFD_SEND | CRT__AFD_CONNECT_FAIL);
+    if (crt__os_getsockname(fd[0], (struct sockaddr *)&mine, &m)) return -errno;
+    return mine.sin_port == peer.sin_port && peer.sin_addr.s_addr == a.sin_addr.s_addr ? 0 : -ECONNABORTED;
+}
+static int crt__socket_pair(int type, int fd[2])
+{
+    fd[0] = fd[1] = -1;
+    if (type != SOCK_STREAM) return -EOPNOTSUPP;   // datagrams have no Unix sockets here
+    int listener = crt__socket(AF_INET, SOCK_STREAM);
+    if (listener < 0) return listener;
+    int e = crt__socket_pair_try(listener, fd);
+    crt__fd_close(listener);
+    BOOL on = TRUE;
+    for (int i = 0; i < 2; i++) {
+        if (fd[i] < 0) continue;
+        if (e) crt__fd_close(fd[i]);
+        else (void)crt__os_setsockopt(fd[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    return e;
+}
+static int crt__fd_reasons_now(crt__fd fd, int reasons)
+{
+    ULONG ask = CRT__AFD_ABORT | CRT__AFD_CONNECT_FAIL;
+    if (reasons & CRT_FD_READ) ask |= CRT__AFD_RECEIVE | CRT__AFD_ACCEPT | CRT__AFD_DISCONNECT;
+    if (reasons & CRT_FD_WRITE) ask |= CRT__AFD_SEND;
+    if (reasons & CRT_FD_PRIORITY) ask |= CRT__AFD_URGENT;
+    uint32_t is = crt__afd_ready(crt__afd_now(crt__afd_base((SOCKET)fd), ask));
+    return (is & CRT__READABLE ? reasons & CRT_FD_READ : 0) | (is & CRT__WRITABLE ? reasons & CRT_FD_WRITE : 0) |
+           (is & CRT__PRIORITY ? CRT_FD_PRIORITY : 0) | (is & CRT__IO_ERROR ? CRT_FD_ERROR : 0) |
+           (is & CRT__WRITE_CLOSED ? CRT_FD_HANGUP : 0);
+}
+#endif
 
 // ---------------------------------------------------------------------------
 // signals
