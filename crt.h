@@ -4577,6 +4577,10 @@ static uint64_t crt__sock_token(struct crt__sock *s);
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 #endif
 
+#ifndef _WIN32
+#define crt__os_unlink unlink
+#endif
+
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
 static void crt__fd_close(crt__fd fd);
@@ -7185,8 +7189,6 @@ static bool crt__is_socket_file(const char *path)
     struct stat st;
     return !lstat(path, &st) && S_ISSOCK(st.st_mode);
 }
-#define crt__os_unlink unlink
-#define crt__os_chmod chmod
 #endif
 // Is `path` a socket file whose socket is gone? Asking a server that lives costs it
 // one connection that ends at once.
@@ -7209,7 +7211,12 @@ static int crt__unix_bound(int type, const char *path, const crt__options *o, bo
     if (path[0] == '@') return crt__socket_bound(type, &a, o);
     if (unlink_stale && crt__unix_is_stale(type, path, &a)) (void)crt__os_unlink(path);
     int fd = crt__socket_bound(type, &a, o);
-    if (fd < 0 || !o->mode || !crt__os_chmod(path, (mode_t)o->mode)) return fd;
+#ifdef _WIN32
+    errno = ENOTSUP;   // the files of sockets have no modes here
+    if (fd < 0 || !o->mode) return fd;
+#else
+    if (fd < 0 || !o->mode || !chmod(path, (mode_t)o->mode)) return fd;
+#endif
     int e = -errno;
     (void)crt__os_unlink(path);
     crt__fd_close(fd);
@@ -9855,9 +9862,33 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
 // that cannot be done (a pipe), the bytes are kept for the next read.
 
 #ifndef CRT_NO_FS
+// The calls of POSIX, or what the platform header has in their place, with the same
+// results and errno. A descriptor of a file is an int everywhere.
+#ifndef _WIN32
 #include <dirent.h>
+#define crt__os_open open
+#define crt__os_close close
+#define crt__os_read read
+#define crt__os_write write
+#define crt__os_ftruncate ftruncate
+#define crt__os_fchmod fchmod
+#define crt__os_chmod chmod
+#define crt__os_mkdir mkdir
+#define crt__os_rmdir rmdir
+#define crt__os_rename rename
+#define crt__os_link link
+#define crt__os_symlink symlink
+#define crt__os_mkostemp mkostemp
+#define crt__os_mkdtemp mkdtemp
+#define crt__os_seek(f, offset, whence) lseek((f)->fd, (off_t)(offset), whence)
+#define CRT__IS_SLASH(c) ((c) == '/')
+// Never inherited, never our terminal; a FIFO does not hold the open up.
+enum { CRT__O_QUIET = O_CLOEXEC | O_NOCTTY, CRT__O_NOFOLLOW = O_NOFOLLOW, CRT__O_NONBLOCK = O_NONBLOCK };
+enum { CRT__NAME_ROOM = 256 };
+typedef DIR crt__os_dir;
+#endif
 
-enum { CRT__FILE_MOST = 2 << 20, CRT__DIR_BATCH = 32, CRT__NAME_ROOM = 256 };
+enum { CRT__FILE_MOST = 2 << 20, CRT__DIR_BATCH = 32 };
 enum { CRT__AT_POSITION = -1 };
 enum { CRT__MOVE_READ = 1, CRT__MOVE_ALL = 2, CRT__MOVE_SEEK = 4 };
 enum { CRT__TEMP_FILE = 1, CRT__TEMP_DIR = 2 };
@@ -9886,6 +9917,9 @@ struct crt_file {
     uint32_t lock;      // over what follows
     int fd;
     bool seekable;
+#ifdef _WIN32
+    int64_t position;   // the system's moves with each transfer, wherever that was
+#endif
     crt__fs *owner;     // has the turn
     crt_slot *waiter;   // waits for the end of an owner that was dropped
     crt__fs *kept;      // bytes that were read for nobody
@@ -9893,18 +9927,83 @@ struct crt_file {
 };
 struct crt_dir {   // all but `file`: belongs to who has the turn
     crt_file file;
-    DIR *stream;
+    crt__os_dir *stream;
     uint32_t at, count;   // next entry of the batch to be handed out; how many it has
     crt_fs_dirent entry[CRT__DIR_BATCH];
     char name[CRT__DIR_BATCH][CRT__NAME_ROOM];
 };
 
+// --- what a file is, and a directory: the parts that differ
+
+#ifndef _WIN32
+#ifdef __APPLE__
+#define CRT__ST_TIME(which) st_##which##timespec
+#else
+#define CRT__ST_TIME(which) st_##which##tim
+#endif
+
+static int64_t crt__ns(struct timespec t)
+{
+    const int64_t most = INT64_MAX / 1000000000 - 1;   // the year 2262
+    int64_t s = (int64_t)t.tv_sec;
+    return (s > most ? most : s < -most ? -most : s) * 1000000000 + t.tv_nsec;
+}
+static uint32_t crt__kind_of(mode_t mode)
+{
+    return S_ISREG(mode) ? CRT_FS_FILE : S_ISDIR(mode) ? CRT_FS_DIR : S_ISLNK(mode) ? CRT_FS_SYMLINK
+         : S_ISFIFO(mode) ? CRT_FS_FIFO : S_ISSOCK(mode) ? CRT_FS_SOCKET : S_ISCHR(mode) ? CRT_FS_CHAR
+         : S_ISBLK(mode) ? CRT_FS_BLOCK : CRT_FS_OTHER;
+}
+static void crt__stat_give(const struct stat *st, crt_fs_stat *out)
+{
+    out->size = (uint64_t)st->st_size;
+    out->ino = st->st_ino;
+    out->dev = (uint64_t)st->st_dev;
+    out->nlink = st->st_nlink;
+    out->allocated = (uint64_t)st->st_blocks * 512;
+    out->atime_ns = crt__ns(st->CRT__ST_TIME(a));
+    out->mtime_ns = crt__ns(st->CRT__ST_TIME(m));
+    out->ctime_ns = crt__ns(st->CRT__ST_TIME(c));
+    out->kind = crt__kind_of(st->st_mode);
+    out->mode = st->st_mode & 07777;
+    out->uid = st->st_uid;
+    out->gid = st->st_gid;
+}
+// 0, or -1 and errno.
+static int crt__os_fstat(int fd, crt_fs_stat *out)
+{
+    struct stat st;
+    if (fstat(fd, &st)) return -1;
+    crt__stat_give(&st, out);
+    return 0;
+}
+static int crt__os_stat(const char *path, bool follow, crt_fs_stat *out)
+{
+    struct stat st;
+    if (follow ? stat(path, &st) : lstat(path, &st)) return -1;
+    crt__stat_give(&st, out);
+    return 0;
+}
+static int crt__os_fsync(int fd, bool data_only)
+{
+#ifdef __APPLE__   // there, fsync leaves it in the drive's cache
+    return (void)data_only, fcntl(fd, F_FULLFSYNC) ? fsync(fd) : 0;
+#else
+    return data_only ? fdatasync(fd) : fsync(fd);
+#endif
+}
+#define crt__os_opendir opendir
+#define crt__os_dirfd dirfd
+static void crt__os_closedir(crt__os_dir *d) { closedir(d); }
+static void crt__file_fd_close(int fd) { crt__fd_close(fd); }
+#endif
+
 static void crt__file_unref(crt_file *f)
 {
     if (crt__atomic_sub(&f->refs, 1, CRT__ACQ_REL) != 1) return;
     if (f->kept) crt__call_unref(&f->kept->call);
-    if (f->dir) closedir(f->dir->stream);
-    else crt__fd_close(f->fd);
+    if (f->dir) crt__os_closedir(f->dir->stream);
+    else crt__file_fd_close(f->fd);
     CRT_FREE(f);   // the first member of its directory
 }
 static crt_file *crt__file_ref(crt_file *f)
@@ -10005,7 +10104,7 @@ static bool crt__fs_settle(crt__fs *c, crt_task **woken)
     *woken = crt__turn_release(f);
     if (!c->moved || f->kept) return false;
     if (f->seekable) {
-        (void)lseek(f->fd, -(off_t)c->moved, SEEK_CUR);
+        (void)crt__os_seek(f, -(int64_t)c->moved, SEEK_CUR);
         return false;
     }
     c->n = c->moved;
@@ -10043,8 +10142,8 @@ static const crt__op crt__op_file = {"file", crt__op_file_cancel};
 static void crt__fs_clean(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    if (c->temp == CRT__TEMP_FILE) unlink(c->out);
-    if (c->temp == CRT__TEMP_DIR) rmdir(c->out);
+    if (c->temp == CRT__TEMP_FILE) crt__os_unlink(c->out);
+    if (c->temp == CRT__TEMP_DIR) crt__os_rmdir(c->out);
     if (c->made) crt__file_unref(c->made);
     if (c->out) CRT_FREE(c->out);
     if (!c->file) return;
@@ -10142,12 +10241,14 @@ static intptr_t crt__fs_made(crt__fs *c, int fd)
 {
     crt_file *f = fd < 0 ? NULL : CRT_MALLOC(sizeof *f);
     if (fd < 0) return -errno;
-    if (!f) return crt__fd_close(fd), CRT_ENOMEM;
+    if (!f) return crt__file_fd_close(fd), CRT_ENOMEM;
     memset(f, 0, sizeof *f);
     f->refs = 1;
     f->fd = fd;
-    f->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+    f->seekable = crt__os_seek(f, 0, SEEK_CUR) >= 0;
+#ifndef _WIN32
     if (!f->seekable) crt__fd_set_sigpipe(fd, false);   // a FIFO, perhaps
+#endif
     c->made = f;
     return 0;
 }
@@ -10168,15 +10269,15 @@ static int crt__open_flags(const crt_fs_open_desc *d)
     if (d->truncate) flags |= O_TRUNC;
     if (d->create || d->create_new) flags |= O_CREAT;
     if (d->create_new) flags |= O_EXCL;
-    if (d->no_follow) flags |= O_NOFOLLOW;
-    return flags | O_CLOEXEC | O_NOCTTY;
+    if (d->no_follow) flags |= CRT__O_NOFOLLOW;
+    return flags | CRT__O_QUIET;
 }
 static intptr_t crt__fs_open_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int flags;
     memcpy(&flags, c->data, sizeof flags);
-    return crt__fs_made(c, open(c->a, flags, (mode_t)c->arg));
+    return crt__fs_made(c, crt__os_open(c->a, flags, c->arg));
 }
 CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f)
 {
@@ -10207,10 +10308,16 @@ static intptr_t crt__move_once(crt__fs *c, size_t k)
 {
     int fd = c->file->fd;
     char *p = c->bytes + k;
+#ifdef _WIN32
+    int64_t at = c->offset < 0 ? -1 : c->offset + (int64_t)k;
+    int64_t *position = c->file->seekable ? &c->file->position : NULL;
+    return crt__win_file_move(fd, (c->how & CRT__MOVE_READ) != 0, p, c->n - k, at, position);
+#else
     off_t at = (off_t)(c->offset + (int64_t)k);
     if (c->how & CRT__MOVE_READ)
         return c->offset < 0 ? read(fd, p, c->n - k) : pread(fd, p, c->n - k, at);
     return c->offset < 0 ? write(fd, p, c->n - k) : pwrite(fd, p, c->n - k, at);
+#endif
 }
 // A seek gives the new position as the eight bytes that it reads.
 static intptr_t crt__move_seek(crt__fs *c)
@@ -10218,7 +10325,7 @@ static intptr_t crt__move_seek(crt__fs *c)
     static const int whence[] = {SEEK_SET, SEEK_CUR, SEEK_END};
     int64_t to;
     memcpy(&to, c->bytes, sizeof to);
-    to = lseek(c->file->fd, (off_t)to, whence[c->arg]);
+    to = crt__os_seek(c->file, to, whence[c->arg]);
     if (to < 0) return -errno;
     memcpy(c->bytes, &to, sizeof to);
     return (intptr_t)c->n;
@@ -10379,22 +10486,17 @@ CRTDEF crt_poll crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whenc
 static intptr_t crt__file_sync_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-#ifdef __APPLE__   // there, fsync leaves it in the drive's cache
-    if (!fcntl(c->file->fd, F_FULLFSYNC)) return 0;
-    return fsync(c->file->fd) ? -errno : 0;
-#else
-    return (c->arg ? fdatasync(c->file->fd) : fsync(c->file->fd)) ? -errno : 0;
-#endif
+    return crt__os_fsync(c->file->fd, c->arg != 0) ? -errno : 0;
 }
 static intptr_t crt__file_length_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    return ftruncate(c->file->fd, (off_t)c->offset) ? -errno : 0;
+    return crt__os_ftruncate(c->file->fd, c->offset) ? -errno : 0;
 }
 static intptr_t crt__file_mode_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    return fchmod(c->file->fd, (mode_t)c->arg) ? -errno : 0;
+    return crt__os_fchmod(c->file->fd, c->arg) ? -errno : 0;
 }
 CRTDEF crt_poll crt_file_sync(crt_cx *cx, crt_file *f) { return crt__file_do(cx, crt__file_sync_run, f, 0, 0); }
 CRTDEF crt_poll crt_file_sync_data(crt_cx *cx, crt_file *f) { return crt__file_do(cx, crt__file_sync_run, f, 0, 1); }
@@ -10409,45 +10511,13 @@ CRTDEF crt_poll crt_file_set_mode(crt_cx *cx, crt_file *f, uint32_t mode)
 
 // --- what a file is
 
-#ifdef __APPLE__
-#define CRT__ST_TIME(which) st_##which##timespec
-#else
-#define CRT__ST_TIME(which) st_##which##tim
-#endif
-
-static int64_t crt__ns(struct timespec t)
-{
-    const int64_t most = INT64_MAX / 1000000000 - 1;   // the year 2262
-    int64_t s = (int64_t)t.tv_sec;
-    return (s > most ? most : s < -most ? -most : s) * 1000000000 + t.tv_nsec;
-}
-static uint32_t crt__kind_of(mode_t mode)
-{
-    return S_ISREG(mode) ? CRT_FS_FILE : S_ISDIR(mode) ? CRT_FS_DIR : S_ISLNK(mode) ? CRT_FS_SYMLINK
-         : S_ISFIFO(mode) ? CRT_FS_FIFO : S_ISSOCK(mode) ? CRT_FS_SOCKET : S_ISCHR(mode) ? CRT_FS_CHAR
-         : S_ISBLK(mode) ? CRT_FS_BLOCK : CRT_FS_OTHER;
-}
 enum { CRT__STAT_OPEN, CRT__STAT_FOLLOW, CRT__STAT_LINK };
 static intptr_t crt__fs_stat_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    struct stat st;
-    int e = c->arg == CRT__STAT_OPEN ? fstat(c->file->fd, &st) : c->arg == CRT__STAT_LINK ? lstat(c->a, &st)
-                                                                                          : stat(c->a, &st);
-    if (e) return -errno;
-    c->st.size = (uint64_t)st.st_size;
-    c->st.ino = st.st_ino;
-    c->st.dev = st.st_dev;
-    c->st.nlink = st.st_nlink;
-    c->st.allocated = (uint64_t)st.st_blocks * 512;
-    c->st.atime_ns = crt__ns(st.CRT__ST_TIME(a));
-    c->st.mtime_ns = crt__ns(st.CRT__ST_TIME(m));
-    c->st.ctime_ns = crt__ns(st.CRT__ST_TIME(c));
-    c->st.kind = crt__kind_of(st.st_mode);
-    c->st.mode = st.st_mode & 07777;
-    c->st.uid = st.st_uid;
-    c->st.gid = st.st_gid;
-    return 0;
+    int e = c->arg == CRT__STAT_OPEN ? crt__os_fstat(c->file->fd, &c->st)
+                                     : crt__os_stat(c->a, c->arg == CRT__STAT_FOLLOW, &c->st);
+    return e ? -errno : 0;
 }
 static crt_poll crt__stat_taken(crt__fs *c, crt_poll r, crt_fs_stat *st)
 {
@@ -10491,13 +10561,13 @@ CRTDEF crt_poll crt_fs_exists(crt_cx *cx, const char *path)
         crt__fs *c = (crt__fs *)call;                                                      \
         return (failed) ? -errno : 0;                                                      \
     }
-CRT__FS_RUN(create_dir, mkdir(c->a, (mode_t)c->arg))
-CRT__FS_RUN(remove_file, unlink(c->a))
-CRT__FS_RUN(remove_dir, rmdir(c->a))
-CRT__FS_RUN(rename, rename(c->a, c->b))
-CRT__FS_RUN(hard_link, link(c->a, c->b))
-CRT__FS_RUN(symlink, symlink(c->a, c->b))
-CRT__FS_RUN(set_mode, chmod(c->a, (mode_t)c->arg))
+CRT__FS_RUN(create_dir, crt__os_mkdir(c->a, c->arg))
+CRT__FS_RUN(remove_file, crt__os_unlink(c->a))
+CRT__FS_RUN(remove_dir, crt__os_rmdir(c->a))
+CRT__FS_RUN(rename, crt__os_rename(c->a, c->b))
+CRT__FS_RUN(hard_link, crt__os_link(c->a, c->b))
+CRT__FS_RUN(symlink, crt__os_symlink(c->a, c->b))
+CRT__FS_RUN(set_mode, crt__os_chmod(c->a, c->arg))
 
 CRTDEF crt_poll crt_fs_create_dir(crt_cx *cx, const char *path, uint32_t mode)
 {
@@ -10531,12 +10601,12 @@ CRTDEF crt_poll crt_fs_set_mode(crt_cx *cx, const char *path, uint32_t mode)
 // --- on paths: more than one
 
 // 0 if it is a directory now.
-static int crt__make_dir(const char *path, mode_t mode)
+static int crt__make_dir(const char *path, uint32_t mode)
 {
-    struct stat st;
-    if (!mkdir(path, mode)) return 0;
+    crt_fs_stat st;
+    if (!crt__os_mkdir(path, mode)) return 0;
     int e = errno;
-    if (e != ENOENT && !stat(path, &st) && S_ISDIR(st.st_mode)) return 0;
+    if (e != ENOENT && !crt__os_stat(path, true, &st) && st.kind == CRT_FS_DIR) return 0;
     return -e;
 }
 // Cuts the path at its last slashes until something can be made, then puts them back.
@@ -10545,19 +10615,19 @@ static intptr_t crt__fs_create_dir_all_run(crt__call *call)
     crt__fs *c = (crt__fs *)call;
     char *path = c->bytes;   // the copy of the path
     size_t whole = strlen(path), n = whole;
-    while (whole > 1 && path[whole - 1] == '/') path[--whole] = 0;
-    int e = crt__make_dir(path, (mode_t)c->arg);
+    while (whole > 1 && CRT__IS_SLASH(path[whole - 1])) path[--whole] = 0;
+    int e = crt__make_dir(path, c->arg);
     for (n = whole; e == -ENOENT && n;) {
-        while (n && path[n - 1] != '/') n--;
-        while (n && path[n - 1] == '/') n--;
+        while (n && !CRT__IS_SLASH(path[n - 1])) n--;
+        while (n && CRT__IS_SLASH(path[n - 1])) n--;
         if (!n) return e;
         path[n] = 0;
-        e = crt__make_dir(path, (mode_t)c->arg);
+        e = crt__make_dir(path, c->arg);
     }
     while (e == 0 && n < whole) {
         path[n] = '/';
         n += strlen(path + n);
-        e = crt__make_dir(path, (mode_t)c->arg);
+        e = crt__make_dir(path, c->arg);
     }
     return e;
 }
@@ -10566,6 +10636,8 @@ CRTDEF crt_poll crt_fs_create_dir_all(crt_cx *cx, const char *path, uint32_t mod
     return crt__fs_do(cx, crt__fs_create_dir_all_run, path, "", mode ? mode : 0777);
 }
 
+static bool crt__is_dot(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
+#ifndef _WIN32
 // The directories from the top to the one being emptied, each open.
 typedef struct crt__level {
     struct crt__level *up;
@@ -10599,8 +10671,6 @@ static int crt__level_pop(crt__level **top)
     CRT_FREE(l);
     return e == -ENOENT ? 0 : e;
 }
-static bool crt__is_dot(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
-
 // The next entry of the lowest directory; up again when it is empty.
 static int crt__level_step(crt__level **top)
 {
@@ -10629,6 +10699,12 @@ static intptr_t crt__fs_remove_all_run(crt__call *call)
     }
     return e;
 }
+#else
+static intptr_t crt__fs_remove_all_run(crt__call *call)
+{
+    return crt__win_remove_all(((crt__fs *)call)->a, &call->refs);
+}
+#endif
 CRTDEF crt_poll crt_fs_remove_dir_all(crt_cx *cx, const char *path)
 {
     return crt__fs_do(cx, crt__fs_remove_all_run, path, "", 0);
@@ -10643,10 +10719,10 @@ static intptr_t crt__copy_step(int from, int to, char *buf, size_t n, bool *by_h
         if ((k = crt__file_copy_some(from, to)) > 0) return k;
         *by_hand = true;
     }
-    while ((k = read(from, buf, n)) < 0 && errno == EINTR) {}
+    while ((k = crt__os_read(from, buf, n)) < 0 && errno == EINTR) {}
     if (k <= 0) return k < 0 ? -errno : 0;
     for (intptr_t done = 0, w; done < k; done += w) {
-        while ((w = write(to, buf + done, (size_t)(k - done))) < 0 && errno == EINTR) {}
+        while ((w = crt__os_write(to, buf + done, (size_t)(k - done))) < 0 && errno == EINTR) {}
         if (w <= 0) return w < 0 ? -errno : -EIO;
     }
     return k;
@@ -10654,13 +10730,13 @@ static intptr_t crt__copy_step(int from, int to, char *buf, size_t n, bool *by_h
 static intptr_t crt__copy_open(crt__call *call, int from, int to)
 {
     crt__fs *c = (crt__fs *)call;
-    struct stat a, b;
+    crt_fs_stat a, b;
     bool by_hand = false;
     enum { ROOM = 65536 };
-    if (fstat(from, &a) || fstat(to, &b)) return -errno;
-    if (!S_ISREG(a.st_mode) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino)) return CRT_EINVAL;
+    if (crt__os_fstat(from, &a) || crt__os_fstat(to, &b)) return -errno;
+    if (a.kind != CRT_FS_FILE || (a.dev == b.dev && a.ino == b.ino)) return CRT_EINVAL;
     // Plain files take the mode before the data, so that nobody else reads it.
-    if (S_ISREG(b.st_mode) && (ftruncate(to, 0) || fchmod(to, a.st_mode & 07777))) return -errno;
+    if (b.kind == CRT_FS_FILE && (crt__os_ftruncate(to, 0) || crt__os_fchmod(to, a.mode))) return -errno;
     if (!(c->out = CRT_MALLOC(ROOM))) return CRT_ENOMEM;
     for (intptr_t k; (k = crt__copy_step(from, to, c->out, ROOM, &by_hand)) != 0; c->st.size += (uint64_t)k) {
         if (k < 0) return k;
@@ -10671,14 +10747,14 @@ static intptr_t crt__copy_open(crt__call *call, int from, int to)
 static intptr_t crt__fs_copy_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    int from = open(c->a, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);   // a FIFO must not hold it up
+    int from = crt__os_open(c->a, O_RDONLY | CRT__O_QUIET | CRT__O_NONBLOCK, 0);   // a FIFO must not hold it up
     if (from < 0) return -errno;
-    struct stat st;
-    intptr_t r = fstat(from, &st) ? -errno : S_ISREG(st.st_mode) ? 0 : CRT_EINVAL;
-    int to = r ? -1 : open(c->b, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, st.st_mode & 0777);
+    crt_fs_stat st;
+    intptr_t r = crt__os_fstat(from, &st) ? -errno : st.kind == CRT_FS_FILE ? 0 : CRT_EINVAL;
+    int to = r ? -1 : crt__os_open(c->b, O_WRONLY | O_CREAT | CRT__O_QUIET, st.mode & 0777);
     if (r == 0) r = to < 0 ? -errno : crt__copy_open(call, from, to);
-    if (to >= 0 && close(to) && r == 0 && errno != EINTR) r = -errno;
-    crt__fd_close(from);
+    if (to >= 0 && crt__os_close(to) && r == 0 && errno != EINTR) r = -errno;
+    crt__file_fd_close(from);
     return r;
 }
 CRTDEF crt_poll crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64_t *bytes)
@@ -10701,6 +10777,18 @@ static char *crt__text(const char *from, size_t n)
     text[n] = 0;
     return text;
 }
+#ifdef _WIN32
+static intptr_t crt__fs_read_link_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    return (c->out = crt__win_read_link(c->a)) ? 0 : -errno;
+}
+static intptr_t crt__fs_canonical_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    return (c->out = crt__win_real_path(c->a)) ? 0 : -errno;
+}
+#else
 static intptr_t crt__fs_read_link_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
@@ -10725,6 +10813,7 @@ static intptr_t crt__fs_canonical_run(crt__call *call)
     free(real);   // the C library's, not CRT_MALLOC's
     return c->out ? 0 : CRT_ENOMEM;
 }
+#endif
 static crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call *), const char *path, char **text)
 {
     crt__fs *c;
@@ -10750,8 +10839,14 @@ CRTDEF crt_poll crt_fs_canonicalize(crt_cx *cx, const char *path, char **real)
 
 static const char *crt__temp_place(const char *dir)
 {
+#ifdef _WIN32
+    static const char *const names[] = {"TMP", "TEMP", "USERPROFILE"};
+    for (int i = 0; i < 3 && (!dir || !*dir); i++) dir = getenv(names[i]);
+    return dir && *dir ? dir : ".";
+#else
     if (!dir) dir = getenv("TMPDIR");
     return dir && *dir ? dir : "/tmp";
+#endif
 }
 static bool crt__temp_template(crt__fs *c)
 {
@@ -10768,8 +10863,8 @@ static intptr_t crt__fs_temp_file_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
-    int fd = mkostemp(c->out, O_CLOEXEC);
-    if (fd >= 0 && c->arg) unlink(c->out);
+    int fd = crt__os_mkostemp(c->out, CRT__O_QUIET);
+    if (fd >= 0 && c->arg) crt__os_unlink(c->out);
     else if (fd >= 0) c->temp = CRT__TEMP_FILE;   // removed in the end, unless its name is handed out
     return crt__fs_made(c, fd);
 }
@@ -10777,7 +10872,7 @@ static intptr_t crt__fs_temp_dir_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
-    if (!mkdtemp(c->out)) return -errno;
+    if (!crt__os_mkdtemp(c->out)) return -errno;
     c->temp = CRT__TEMP_DIR;
     return 0;
 }
@@ -10811,14 +10906,14 @@ static intptr_t crt__fs_read_dir_run(crt__call *call)
     if (!d) return CRT_ENOMEM;
     memset(&d->file, 0, sizeof d->file);
     d->at = d->count = 0;
-    if (!(d->stream = opendir(c->a))) {
+    if (!(d->stream = crt__os_opendir(c->a))) {
         int e = -errno;
         CRT_FREE(d);
         return e;
     }
     d->file.refs = 1;
     d->file.dir = d;
-    d->file.fd = dirfd(d->stream);
+    d->file.fd = crt__os_dirfd(d->stream);
     c->made = &d->file;
     return 0;
 }
@@ -10833,6 +10928,7 @@ CRTDEF crt_poll crt_fs_read_dir(crt_cx *cx, const char *path, crt_dir **d)
     crt__call_unref(&c->call);
     return r;
 }
+#ifndef _WIN32
 static uint32_t crt__entry_kind(int dir, const struct dirent *d)
 {
     struct stat st;
@@ -10847,6 +10943,18 @@ static uint32_t crt__entry_kind(int dir, const struct dirent *d)
     default: return fstatat(dir, d->d_name, &st, AT_SYMLINK_NOFOLLOW) ? CRT_FS_OTHER : crt__kind_of(st.st_mode);
     }
 }
+// The next entry: its name, or NULL and errno (0: there is none).
+static const char *crt__os_readdir(crt__os_dir *d, uint64_t *ino, uint32_t *kind)
+{
+    struct dirent *e;
+    errno = 0;
+    while ((e = readdir(d)) && crt__is_dot(e->d_name)) errno = 0;
+    if (!e) return NULL;
+    *ino = e->d_ino;
+    *kind = crt__entry_kind(dirfd(d), e);
+    return e->d_name;
+}
+#endif
 // Fills the batch. An error is told only when there is nothing before it to hand out.
 static intptr_t crt__dir_next_run(crt__call *call)
 {
@@ -10854,22 +10962,18 @@ static intptr_t crt__dir_next_run(crt__call *call)
     crt_dir *d = c->file->dir;
     intptr_t r = 0;
     for (d->at = d->count = 0; d->count < CRT__DIR_BATCH;) {
-        errno = 0;
-        struct dirent *e = readdir(d->stream);
-        if (!e) {
+        crt_fs_dirent *out = &d->entry[d->count];
+        const char *name = crt__os_readdir(d->stream, &out->ino, &out->kind);
+        if (!name) {
             if (!d->count) r = -errno;
             break;
         }
-        if (crt__is_dot(e->d_name)) continue;
-        size_t n = strlen(e->d_name) + 1;
-        if (n > CRT__NAME_ROOM) {   // no Linux file system has such names
+        size_t n = strlen(name) + 1;
+        if (n > CRT__NAME_ROOM) {   // no file system that is known has such names
             r = -ENAMETOOLONG;
             break;
         }
-        crt_fs_dirent *out = &d->entry[d->count];
-        out->name = memcpy(d->name[d->count], e->d_name, n);
-        out->ino = e->d_ino;
-        out->kind = crt__entry_kind(d->file.fd, e);
+        out->name = memcpy(d->name[d->count], name, n);
         out->reserved = 0;
         d->count++;
     }
@@ -10916,18 +11020,18 @@ static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
 {
     crt__fs *c = (crt__fs *)call;
     size_t room = 0;
-    ssize_t k;
+    intptr_t k;
     // A hint for the first buffer, which files that are not plain do not give.
-    struct stat st;
+    crt_fs_stat st;
     size_t hint = 4096;
-    if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0) {
-        if ((uint64_t)st.st_size > most) return -EFBIG;
-        hint = (size_t)crt__min(st.st_size, 1 << 30) + 2;
+    if (!crt__os_fstat(fd, &st) && st.kind == CRT_FS_FILE && st.size > 0) {
+        if (st.size > most) return -EFBIG;
+        hint = (size_t)crt__min(st.size, (uint64_t)1 << 30) + 2;
     }
     do {
         if (crt__call_abandoned(call)) return CRT_ECANCELED;
         if (!crt__grow(&c->out, c->out_n, &room, hint)) return CRT_ENOMEM;
-        while ((k = read(fd, (char *)c->out + c->out_n, room - c->out_n - 1)) < 0 && errno == EINTR) {}
+        while ((k = crt__os_read(fd, (char *)c->out + c->out_n, room - c->out_n - 1)) < 0 && errno == EINTR) {}
         if (k < 0) return -errno;
         c->out_n += (size_t)k;
         if (c->out_n > most) return -EFBIG;
@@ -10938,26 +11042,26 @@ static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
 static intptr_t crt__fs_read_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    int fd = open(c->a, O_RDONLY | O_CLOEXEC);
+    int fd = crt__os_open(c->a, O_RDONLY | CRT__O_QUIET, 0);
     size_t most;
     if (fd < 0) return -errno;
     memcpy(&most, c->data, sizeof most);
     intptr_t r = crt__read_all(call, fd, most);
-    crt__fd_close(fd);
+    crt__file_fd_close(fd);
     return r;
 }
 static intptr_t crt__fs_write_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     intptr_t r = 0;
-    int fd = open(c->a, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = crt__os_open(c->a, O_WRONLY | O_CREAT | O_TRUNC | CRT__O_QUIET, 0666);
     if (fd < 0) return -errno;
     for (size_t done = 0; done < c->n && r == 0;) {
-        ssize_t k = write(fd, c->data + done, c->n - done);
+        intptr_t k = crt__os_write(fd, c->data + done, c->n - done);
         if (k >= 0) done += (size_t)k;
         else if (errno != EINTR) r = -errno;
     }
-    if (close(fd) && r == 0 && errno != EINTR) r = -errno;
+    if (crt__os_close(fd) && r == 0 && errno != EINTR) r = -errno;
     return r;
 }
 CRTDEF crt_poll crt_fs_read_file_max(crt_cx *cx, const char *path, size_t most, void **data, size_t *n)

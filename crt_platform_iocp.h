@@ -15,7 +15,9 @@
 #ifndef CRT_PLATFORM_IOCP_H
 #define CRT_PLATFORM_IOCP_H
 
+#include <fcntl.h>
 #include <process.h>
+#include <wchar.h>
 #include <winternl.h>
 
 #ifdef _MSC_VER
@@ -686,10 +688,507 @@ CRT__UNUSED static wchar_t *crt__win_path(const char *path)
     int r = (call) ? 0 : crt__win_failed();                                                \
     CRT_FREE(wide);                                                                        \
     return r
-CRT__UNUSED static int crt__os_unlink(const char *path)
+// A file, also one that may only be read; a link, not what it points to.
+static bool crt__win_delete(wchar_t *wide)
 {
-    CRT__WIN_ON_PATH(path, wide, DeleteFileW(wide));
+    if (DeleteFileW(wide)) return true;
+    DWORD e = GetLastError(), is = GetFileAttributesW(wide);
+    bool dir = is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY);
+    if (e != ERROR_ACCESS_DENIED || is == INVALID_FILE_ATTRIBUTES) return SetLastError(e), false;
+    if (dir && (is & FILE_ATTRIBUTE_REPARSE_POINT)) return RemoveDirectoryW(wide);
+    if (!dir && (is & FILE_ATTRIBUTE_READONLY) && SetFileAttributesW(wide, is & ~(DWORD)FILE_ATTRIBUTE_READONLY)) {
+        if (DeleteFileW(wide)) return true;
+        e = GetLastError();
+        (void)SetFileAttributesW(wide, is);
+    }
+    return SetLastError(e), false;
 }
+CRT__UNUSED static int crt__os_unlink(const char *path) { CRT__WIN_ON_PATH(path, wide, crt__win_delete(wide)); }
+
+// ---------------------------------------------------------------------------
+// files
+// ---------------------------------------------------------------------------
+// A file is a handle that waits. Each transfer says where, so that the position of the
+// system, which moves with all of them, is not used where a file has one.
+
+#ifndef CRT_NO_FS
+enum { CRT__O_QUIET = 0, CRT__O_NONBLOCK = 0, CRT__O_NOFOLLOW = 1 << 30 };
+enum { CRT__NAME_ROOM = 768 };   // 255 units of UTF-16
+#define CRT__IS_SLASH(c) ((c) == '/' || (c) == '\\')
+
+static HANDLE crt__file_handle(int fd) { return (HANDLE)(intptr_t)fd; }
+static int crt__os_close(int fd) { return CloseHandle(crt__file_handle(fd)) ? 0 : crt__win_failed(); }
+static void crt__file_fd_close(int fd) { (void)CloseHandle(crt__file_handle(fd)); }
+
+static DWORD crt__open_access(int flags)
+{
+    const DWORD append = FILE_GENERIC_WRITE & ~(DWORD)FILE_WRITE_DATA;
+    DWORD writes = flags & O_APPEND ? append : GENERIC_WRITE;
+    int way = flags & (O_RDONLY | O_WRONLY | O_RDWR);
+    return way == O_RDONLY ? GENERIC_READ : way == O_WRONLY ? writes : GENERIC_READ | writes;
+}
+static HANDLE crt__open_wide(const wchar_t *wide, int flags, uint32_t mode)
+{
+    DWORD how = OPEN_EXISTING, is = FILE_ATTRIBUTE_NORMAL;
+    if ((flags & O_CREAT) && (flags & O_EXCL)) how = CREATE_NEW;
+    else if (flags & O_CREAT) how = flags & O_TRUNC ? CREATE_ALWAYS : OPEN_ALWAYS;
+    else if (flags & O_TRUNC) how = TRUNCATE_EXISTING;
+    if ((flags & O_CREAT) && !(mode & 0200)) is = FILE_ATTRIBUTE_READONLY;
+    if (flags & CRT__O_NOFOLLOW) is |= FILE_FLAG_OPEN_REPARSE_POINT;
+    return CreateFileW(wide, crt__open_access(flags), FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, how,
+                       is, NULL);
+}
+static int crt__os_open(const char *path, int flags, uint32_t mode)
+{
+    wchar_t *wide = crt__win_path(path);
+    BY_HANDLE_FILE_INFORMATION info;
+    if (!wide) return -1;
+    HANDLE h = crt__open_wide(wide, flags, mode);
+    if (h == INVALID_HANDLE_VALUE) {
+        DWORD e = GetLastError(), is = GetFileAttributesW(wide);
+        errno = crt__win_error(e);
+        if (e == ERROR_ACCESS_DENIED && is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY)) errno = EISDIR;
+        // A name that ends as only that of a directory may.
+        size_t n = wcslen(wide);
+        if (e == ERROR_INVALID_NAME && n && CRT__IS_SLASH(wide[n - 1])) errno = EISDIR;
+    }
+    CRT_FREE(wide);
+    if (h == INVALID_HANDLE_VALUE) return -1;
+    if ((flags & CRT__O_NOFOLLOW) && GetFileInformationByHandle(h, &info) &&
+        (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)) {
+        CloseHandle(h);
+        return errno = ELOOP, -1;
+    }
+    return (int)(intptr_t)h;   // handles fit 32 bits
+}
+static intptr_t crt__win_read(HANDLE h, void *buf, size_t n, OVERLAPPED *at)
+{
+    DWORD k = 0;
+    if (ReadFile(h, buf, (DWORD)crt__min(n, (size_t)1 << 30), &k, at)) return (intptr_t)k;
+    DWORD e = GetLastError();
+    return e == ERROR_HANDLE_EOF || e == ERROR_BROKEN_PIPE ? 0 : crt__win_failed();
+}
+static intptr_t crt__win_write(HANDLE h, const void *buf, size_t n, OVERLAPPED *at)
+{
+    DWORD k = 0;
+    return WriteFile(h, buf, (DWORD)crt__min(n, (size_t)1 << 30), &k, at) ? (intptr_t)k : crt__win_failed();
+}
+// At the system's own position.
+static intptr_t crt__os_read(int fd, void *buf, size_t n) { return crt__win_read(crt__file_handle(fd), buf, n, NULL); }
+static intptr_t crt__os_write(int fd, const void *buf, size_t n)
+{
+    return crt__win_write(crt__file_handle(fd), buf, n, NULL);
+}
+// At `at`, or (at < 0) at *position, which moves; NULL: it has none.
+static intptr_t crt__win_file_move(int fd, bool in, void *buf, size_t n, int64_t at, int64_t *position)
+{
+    HANDLE h = crt__file_handle(fd);
+    OVERLAPPED o;
+    uint64_t where = (uint64_t)(at >= 0 ? at : position ? *position : 0);
+    if (at >= 0 && !position) return errno = ESPIPE, -1;
+    memset(&o, 0, sizeof o);
+    o.Offset = (DWORD)where;
+    o.OffsetHigh = (DWORD)(where >> 32);
+    OVERLAPPED *place = position ? &o : NULL;
+    intptr_t k = in ? crt__win_read(h, buf, n, place) : crt__win_write(h, buf, n, place);
+    if (at < 0 && position && k > 0) *position += k;
+    return k;
+}
+static int64_t crt__win_seek(int fd, int64_t *position, int64_t offset, int whence)
+{
+    LARGE_INTEGER size;
+    size.QuadPart = 0;
+    if (GetFileType(crt__file_handle(fd)) != FILE_TYPE_DISK) return errno = ESPIPE, -1;
+    if (whence == SEEK_END && !GetFileSizeEx(crt__file_handle(fd), &size)) return crt__win_failed();
+    int64_t from = whence == SEEK_CUR ? *position : size.QuadPart;
+    if (offset < -from || offset > INT64_MAX - from) return errno = EINVAL, -1;
+    return *position = from + offset;
+}
+#define crt__os_seek(f, offset, whence) crt__win_seek((f)->fd, &(f)->position, offset, whence)
+
+static int crt__os_ftruncate(int fd, int64_t length)
+{
+    FILE_END_OF_FILE_INFO end;
+    end.EndOfFile.QuadPart = length;
+    return SetFileInformationByHandle(crt__file_handle(fd), FileEndOfFileInfo, &end, sizeof end) ? 0 : crt__win_failed();
+}
+// What may only be read has nothing to be flushed, and may not be.
+static int crt__os_fsync(int fd, bool data_only)
+{
+    (void)data_only;
+    return FlushFileBuffers(crt__file_handle(fd)) || GetLastError() == ERROR_ACCESS_DENIED ? 0 : crt__win_failed();
+}
+static bool crt__win_chmod(const wchar_t *wide, uint32_t mode)
+{
+    DWORD is = GetFileAttributesW(wide), to = mode & 0200 ? is & ~(DWORD)FILE_ATTRIBUTE_READONLY : is | FILE_ATTRIBUTE_READONLY;
+    return is != INVALID_FILE_ATTRIBUTES && (is == to || SetFileAttributesW(wide, to ? to : FILE_ATTRIBUTE_NORMAL));
+}
+// Of the mode, Windows has whether it may be written to.
+static int crt__os_chmod(const char *path, uint32_t mode) { CRT__WIN_ON_PATH(path, wide, crt__win_chmod(wide, mode)); }
+static int crt__os_fchmod(int fd, uint32_t mode)
+{
+    FILE_BASIC_INFO info;
+    HANDLE h = crt__file_handle(fd);
+    if (!GetFileInformationByHandleEx(h, FileBasicInfo, &info, sizeof info)) return crt__win_failed();
+    DWORD is = info.FileAttributes, to = mode & 0200 ? is & ~(DWORD)FILE_ATTRIBUTE_READONLY : is | FILE_ATTRIBUTE_READONLY;
+    if (is == to) return 0;
+    memset(&info, 0, sizeof info);
+    info.FileAttributes = to ? to : FILE_ATTRIBUTE_NORMAL;
+    return SetFileInformationByHandle(h, FileBasicInfo, &info, sizeof info) ? 0 : crt__win_failed();
+}
+static int crt__os_mkdir(const char *path, uint32_t mode)
+{
+    (void)mode;
+    CRT__WIN_ON_PATH(path, wide, CreateDirectoryW(wide, NULL));
+}
+static int crt__os_rmdir(const char *path) { CRT__WIN_ON_PATH(path, wide, RemoveDirectoryW(wide)); }
+// For calls on two paths.
+static int crt__win_on_paths(const char *a, const char *b, BOOL (*call)(const wchar_t *, const wchar_t *))
+{
+    wchar_t *from = crt__win_path(a), *to = from ? crt__win_path(b) : NULL;
+    int r = to && call(from, to) ? 0 : to ? crt__win_failed() : -1;
+    if (to) CRT_FREE(to);
+    if (from) CRT_FREE(from);
+    return r;
+}
+static BOOL crt__win_rename(const wchar_t *from, const wchar_t *to)
+{
+    return MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
+}
+static BOOL crt__win_link(const wchar_t *from, const wchar_t *to) { return CreateHardLinkW(to, from, NULL); }
+static int crt__os_rename(const char *from, const char *to) { return crt__win_on_paths(from, to, crt__win_rename); }
+static int crt__os_link(const char *from, const char *to) { return crt__win_on_paths(from, to, crt__win_link); }
+// Links to directories are of another kind: what is there now decides. `target` stays as
+// it is said, from where the link lies.
+static int crt__os_symlink(const char *target, const char *path)
+{
+    const DWORD unprivileged = 2;   // SYMBOLIC_LINK_FLAG_ALLOW_UNPRIVILEGED_CREATE
+    typedef BOOLEAN(WINAPI * create)(const wchar_t *, const wchar_t *, DWORD);
+    create f = (create)crt__win_find(L"kernel32.dll", "CreateSymbolicLinkW");
+    wchar_t *to = crt__win_wide(target), *at = to ? crt__win_path(path) : NULL;
+    size_t n = strlen(path), k = strlen(target);
+    char *beside = at ? CRT_MALLOC(n + k + 1) : NULL;
+    int r = -1;
+    if (beside && f) {
+        bool whole = k && (CRT__IS_SLASH(target[0]) || (k > 1 && target[1] == ':'));
+        while (n && !CRT__IS_SLASH(path[n - 1])) n--;
+        if (whole) n = 0;
+        memcpy(beside, path, n);
+        memcpy(beside + n, target, k + 1);
+        wchar_t *wide = crt__win_path(beside);
+        DWORD is = wide ? GetFileAttributesW(wide) : INVALID_FILE_ATTRIBUTES;
+        bool dir = is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY);
+        for (wchar_t *c = to; *c; c++)
+            if (*c == L'/') *c = L'\\';
+        r = f(at, to, unprivileged | (dir ? 1 : 0)) ? 0 : crt__win_failed();
+        if (wide) CRT_FREE(wide);
+    } else if (at) {
+        errno = f ? ENOMEM : ENOSYS;
+    }
+    if (beside) CRT_FREE(beside);
+    if (at) CRT_FREE(at);
+    if (to) CRT_FREE(to);
+    return r;
+}
+
+// 100 ns since 1601.
+static int64_t crt__win_ns(int64_t t)
+{
+    const int64_t most = INT64_MAX / 1000000000 - 1, from_1970 = t - 116444736000000000;
+    if (from_1970 / 10000000 > most) return most * 1000000000;
+    return from_1970 / 10000000 < -most ? -most * 1000000000 : from_1970 * 100;
+}
+static int crt__win_stat(HANDLE h, crt_fs_stat *out)
+{
+    BY_HANDLE_FILE_INFORMATION info;
+    FILE_BASIC_INFO times;
+    FILE_STANDARD_INFO size;
+    memset(out, 0, sizeof *out);
+    DWORD type = GetFileType(h);
+    out->mode = 0666;
+    if (type != FILE_TYPE_DISK) {
+        out->kind = type == FILE_TYPE_PIPE ? CRT_FS_FIFO : type == FILE_TYPE_CHAR ? CRT_FS_CHAR : CRT_FS_OTHER;
+        out->nlink = 1;
+        return 0;
+    }
+    if (!GetFileInformationByHandle(h, &info) || !GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times))
+        return crt__win_failed();
+    out->size = (uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow;
+    out->ino = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow;
+    out->dev = info.dwVolumeSerialNumber;
+    out->nlink = info.nNumberOfLinks;
+    out->allocated = out->size;
+    if (GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size))
+        out->allocated = (uint64_t)size.AllocationSize.QuadPart;
+    out->atime_ns = crt__win_ns(times.LastAccessTime.QuadPart);
+    out->mtime_ns = crt__win_ns(times.LastWriteTime.QuadPart);
+    out->ctime_ns = crt__win_ns(times.ChangeTime.QuadPart);
+    bool link = (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
+    bool dir = (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
+    out->kind = link ? CRT_FS_SYMLINK : dir ? CRT_FS_DIR : CRT_FS_FILE;
+    if (dir) {
+        out->mode = 0777;
+        out->size = 0;
+    }
+    if (info.dwFileAttributes & FILE_ATTRIBUTE_READONLY) out->mode &= ~0222u;
+    return 0;
+}
+static int crt__os_fstat(int fd, crt_fs_stat *out) { return crt__win_stat(crt__file_handle(fd), out); }
+// A handle that tells of what is at a path, a directory too.
+static HANDLE crt__win_look(const char *path, bool follow)
+{
+    wchar_t *wide = crt__win_path(path);
+    if (!wide) return INVALID_HANDLE_VALUE;
+    HANDLE h = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                           OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | (follow ? 0 : FILE_FLAG_OPEN_REPARSE_POINT), NULL);
+    if (h == INVALID_HANDLE_VALUE) (void)crt__win_failed();
+    CRT_FREE(wide);
+    return h;
+}
+static int crt__os_stat(const char *path, bool follow, crt_fs_stat *out)
+{
+    HANDLE h = crt__win_look(path, follow);
+    if (h == INVALID_HANDLE_VALUE) return -1;
+    int r = crt__win_stat(h, out);
+    CloseHandle(h);
+    return r;
+}
+// To be freed; NULL and errno.
+static char *crt__win_real_path(const char *path)
+{
+    HANDLE h = crt__win_look(path, true);
+    if (h == INVALID_HANDLE_VALUE) return NULL;
+    DWORD n = GetFinalPathNameByHandleW(h, NULL, 0, FILE_NAME_NORMALIZED);
+    wchar_t *wide = n ? CRT_MALLOC((n + 1) * sizeof *wide) : NULL;
+    char *text = NULL;
+    if (!n) (void)crt__win_failed();
+    else if (!wide) errno = ENOMEM;
+    else if (!GetFinalPathNameByHandleW(h, wide, n + 1, FILE_NAME_NORMALIZED)) (void)crt__win_failed();
+    else {
+        bool plain = !wcsncmp(wide, L"\\\\?\\", 4) && wcsncmp(wide, L"\\\\?\\UNC\\", 8) && wcslen(wide) < 240;
+        text = crt__win_narrow(wide + (plain ? 4 : 0));
+    }
+    if (wide) CRT_FREE(wide);
+    CloseHandle(h);
+    return text;
+}
+static char *crt__win_read_link(const char *path)
+{
+    struct {   // REPARSE_DATA_BUFFER, of a symbolic link
+        ULONG tag;
+        USHORT length, reserved, name, name_n, print, print_n;
+        ULONG flags;
+        wchar_t text[8000];
+    } *data;
+    DWORD n;
+    char *text = NULL;
+    HANDLE h = crt__win_look(path, false);
+    if (h == INVALID_HANDLE_VALUE) return NULL;
+    if (!(data = CRT_MALLOC(sizeof *data))) {
+        errno = ENOMEM;
+    } else if (!DeviceIoControl(h, 0x900a8 /* FSCTL_GET_REPARSE_POINT */, NULL, 0, data, sizeof *data, &n, NULL)) {
+        (void)crt__win_failed();
+    } else if (data->tag != IO_REPARSE_TAG_SYMLINK) {
+        errno = EINVAL;
+    } else {
+        wchar_t *at = data->text + data->print / sizeof(wchar_t);
+        at[data->print_n / sizeof(wchar_t)] = 0;
+        text = crt__win_narrow(at);
+    }
+    if (data) CRT_FREE(data);
+    CloseHandle(h);
+    return text;
+}
+// Random letters in place of the six X at the end.
+static void crt__win_fill_in(char *name)
+{
+    static uint32_t count;   // atomic
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
+    uint64_t x = (uint64_t)crt__clock() ^ (uint64_t)GetCurrentProcessId() << 40 ^
+                 (uint64_t)crt__atomic_add(&count, 1, CRT__RELAXED) << 20;
+    char *end = name + strlen(name);
+    for (int i = 1; i <= 6; i++) {
+        x = (x ^ x >> 29) * 0xBF58476D1CE4E5B9u;
+        end[-i] = letters[x >> 59];
+    }
+}
+static int crt__os_mkostemp(char *name, int flags)
+{
+    int fd = -1;
+    for (int i = 0; fd < 0 && i < 100; i++) {
+        crt__win_fill_in(name);
+        fd = crt__os_open(name, O_RDWR | O_CREAT | O_EXCL | flags, 0600);
+        if (fd < 0 && errno != EEXIST) break;
+    }
+    return fd;
+}
+static char *crt__os_mkdtemp(char *name)
+{
+    for (int i = 0; i < 100; i++) {
+        crt__win_fill_in(name);
+        if (!crt__os_mkdir(name, 0700)) return name;
+        if (errno != EEXIST) break;
+    }
+    return NULL;
+}
+
+typedef struct crt__os_dir {
+    HANDLE find;
+    WIN32_FIND_DATAW data;
+    bool first;                  // `data` has not been told yet
+    char name[CRT__NAME_ROOM];
+} crt__os_dir;
+
+static void crt__os_closedir(crt__os_dir *d)
+{
+    if (d->find != INVALID_HANDLE_VALUE) FindClose(d->find);
+    CRT_FREE(d);
+}
+// The pattern that finds all in a directory; to be freed.
+static wchar_t *crt__win_all_in(const wchar_t *dir)
+{
+    size_t n = wcslen(dir);
+    wchar_t *all = CRT_MALLOC((n + 3) * sizeof *all);
+    if (!all) return errno = ENOMEM, NULL;
+    memcpy(all, dir, n * sizeof *all);
+    if (n && !CRT__IS_SLASH(dir[n - 1])) all[n++] = L'\\';
+    all[n++] = L'*';
+    all[n] = 0;
+    return all;
+}
+static crt__os_dir *crt__os_opendir(const char *path)
+{
+    wchar_t *wide = crt__win_path(path), *all = wide ? crt__win_all_in(wide) : NULL;
+    crt__os_dir *d = all ? CRT_MALLOC(sizeof *d) : NULL;
+    bool ok = false;
+    if (d) {
+        DWORD is = GetFileAttributesW(wide);
+        d->first = true;
+        d->find = FindFirstFileExW(all, FindExInfoBasic, &d->data, FindExSearchNameMatch, NULL, FIND_FIRST_EX_LARGE_FETCH);
+        ok = d->find != INVALID_HANDLE_VALUE;
+        if (!ok) (void)crt__win_failed();
+        if (is != INVALID_FILE_ATTRIBUTES && !(is & FILE_ATTRIBUTE_DIRECTORY)) errno = ENOTDIR;
+    } else if (all) {
+        errno = ENOMEM;
+    }
+    if (d && !ok) CRT_FREE(d);
+    if (all) CRT_FREE(all);
+    if (wide) CRT_FREE(wide);
+    return ok ? d : NULL;
+}
+static int crt__os_dirfd(crt__os_dir *d) { return (void)d, -1; }
+static bool crt__win_is_dot(const wchar_t *name)
+{
+    return name[0] == L'.' && (!name[1] || (name[1] == L'.' && !name[2]));
+}
+static const char *crt__os_readdir(crt__os_dir *d, uint64_t *ino, uint32_t *kind)
+{
+    do {
+        if (!d->first && !FindNextFileW(d->find, &d->data)) {
+            errno = GetLastError() == ERROR_NO_MORE_FILES ? 0 : crt__win_error(GetLastError());
+            return NULL;
+        }
+        d->first = false;
+    } while (crt__win_is_dot(d->data.cFileName));
+    DWORD is = d->data.dwFileAttributes;
+    *ino = 0;   // not told here
+    *kind = is & FILE_ATTRIBUTE_REPARSE_POINT ? CRT_FS_SYMLINK : is & FILE_ATTRIBUTE_DIRECTORY ? CRT_FS_DIR : CRT_FS_FILE;
+    WideCharToMultiByte(CP_UTF8, 0, d->data.cFileName, -1, d->name, sizeof d->name, NULL, NULL);
+    return d->name;
+}
+
+// The directories from the top to the one being emptied.
+typedef struct crt__win_level {
+    struct crt__win_level *up;
+    HANDLE find;
+    WIN32_FIND_DATAW data;
+    bool more;
+    wchar_t path[];
+} crt__win_level;
+
+static int crt__win_level_push(crt__win_level **top, const wchar_t *dir, const wchar_t *name)
+{
+    size_t n = wcslen(dir), k = name ? wcslen(name) + 1 : 0;
+    crt__win_level *l = CRT_MALLOC(sizeof *l + (n + k + 1) * sizeof(wchar_t));
+    wchar_t *all = NULL;
+    if (l) {
+        memcpy(l->path, dir, (n + 1) * sizeof(wchar_t));
+        if (name) {
+            l->path[n] = L'\\';
+            memcpy(l->path + n + 1, name, k * sizeof(wchar_t));
+        }
+        all = crt__win_all_in(l->path);
+    }
+    if (!all) {
+        if (l) CRT_FREE(l);
+        return CRT_ENOMEM;
+    }
+    l->find = FindFirstFileW(all, &l->data);
+    int e = l->find == INVALID_HANDLE_VALUE ? -crt__win_error(GetLastError()) : 0;
+    CRT_FREE(all);
+    l->more = true;
+    l->up = *top;
+    if (e) CRT_FREE(l);
+    else *top = l;
+    return e;
+}
+// Deletes what it has found last, or goes down into it.
+static int crt__win_level_step(crt__win_level **top)
+{
+    crt__win_level *l = *top;
+    DWORD is = l->data.dwFileAttributes;
+    wchar_t *name = l->data.cFileName;
+    int e = 0;
+    if (!l->more) {
+        FindClose(l->find);
+        *top = l->up;
+        if (!RemoveDirectoryW(l->path)) e = -crt__win_error(GetLastError());
+        CRT_FREE(l);
+        return e == -ENOENT ? 0 : e;
+    }
+    if (crt__win_is_dot(name)) {
+        l->more = FindNextFileW(l->find, &l->data);
+        return 0;
+    }
+    if ((is & FILE_ATTRIBUTE_DIRECTORY) && !(is & FILE_ATTRIBUTE_REPARSE_POINT)) {
+        e = crt__win_level_push(top, l->path, name);
+    } else {
+        size_t n = wcslen(l->path), k = wcslen(name) + 1;
+        wchar_t *whole = CRT_MALLOC((n + k + 1) * sizeof *whole);
+        if (!whole) return CRT_ENOMEM;
+        memcpy(whole, l->path, n * sizeof *whole);
+        whole[n] = L'\\';
+        memcpy(whole + n + 1, name, k * sizeof *whole);
+        if (!crt__win_delete(whole)) e = -crt__win_error(GetLastError());
+        CRT_FREE(whole);
+    }
+    if (e == -ENOENT) e = 0;
+    if (!e) l->more = FindNextFileW(l->find, &l->data);
+    return e;
+}
+// *wanted: 1 when nobody waits for it any more.
+static intptr_t crt__win_remove_all(const char *path, uint32_t *wanted)
+{
+    crt__win_level *top = NULL;
+    wchar_t *wide = crt__win_path(path);
+    if (!wide) return -errno;
+    DWORD is = GetFileAttributesW(wide);
+    int e = 0;
+    if (is == INVALID_FILE_ATTRIBUTES) e = -crt__win_error(GetLastError());
+    else if (is & FILE_ATTRIBUTE_REPARSE_POINT) e = crt__win_delete(wide) ? 0 : -crt__win_error(GetLastError());
+    else if (!(is & FILE_ATTRIBUTE_DIRECTORY)) e = -ENOTDIR;
+    else e = crt__win_level_push(&top, wide, NULL);
+    CRT_FREE(wide);
+    while (top && !e) e = crt__atomic_load(wanted, CRT__ACQUIRE) == 1 ? CRT_ECANCELED : crt__win_level_step(&top);
+    for (crt__win_level *l; (l = top);) {
+        top = l->up;
+        FindClose(l->find);
+        CRT_FREE(l);
+    }
+    return e;
+}
+static intptr_t crt__file_copy_some(int from, int to) { return (void)from, (void)to, -1; }
+#endif
 
 // ---------------------------------------------------------------------------
 // standard streams
@@ -1031,7 +1530,6 @@ static bool crt__is_socket_file(const char *path)
     CRT_FREE(wide);
     return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_REPARSE_POINT);
 }
-static int crt__os_chmod(const char *path, int mode) { return (void)path, (void)mode, errno = ENOTSUP, -1; }
 #ifndef TCP_KEEPIDLE
 #define TCP_KEEPIDLE 3
 #endif
