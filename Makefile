@@ -13,7 +13,7 @@ HEADERS  = crt.h crt_platform_epoll.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis bench bench-quick lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
 
 all: examples
 
@@ -30,8 +30,9 @@ help:
 	@echo "make fuzz-redis   random bytes against mini_redis under ASan+UBSan: SECONDS=60"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
 	@echo "make lint         the two compiler checks that find locals lost over an await"
-	@echo "make bench        crt beside Tokio (needs cargo and librust-tokio-dev)"
-	@echo "make bench-quick  the same in two minutes"
+	@echo "make bench        crt beside Tokio, Go, libuv, Boost.Asio and bare epoll: table, targets, plots (ROUNDS=3)"
+	@echo "make bench-quick  what matters most of it, in two minutes"
+	@echo "make bench-check  instructions and system calls per operation against bench/baseline (UPDATE=1 renews it)"
 	@echo "CC=clang make ... another compiler; B=dir another build directory"
 
 $(B)/%: examples/%.c $(HEADERS)
@@ -105,6 +106,9 @@ bench:
 	sh bench/run.sh
 bench-quick:
 	sh bench/run.sh quick
+# Counts, which do not wobble: fails if an operation needs 3 % more of them than bench/baseline says.
+bench-check:
+	@sh bench/check.sh
 
 clean:
 	rm -rf $(B)

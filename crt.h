@@ -83,8 +83,9 @@
 //     No option changes the layout of a public struct.
 //
 // LINKING
-//     Linux: -pthread. Kernel 2.6.27 or newer; 5.3 to wait for children without SIGCHLD,
-//     5.11 for time-outs finer than 1 ms.
+//     -pthread; macOS needs nothing.
+//     Linux 2.6.27 or newer; 5.3 to wait for children without SIGCHLD, 5.11 for time-outs
+//     finer than 1 ms. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
@@ -212,6 +213,10 @@
 #define CRT_VERSION_PATCH 0
 #define CRT_VERSION "0.1.0"
 
+// CRT__OUTLINE: one copy is enough. CRT__COLD: run seldom (set-up, failure, the end), so
+// compiled for size and kept apart. gcc takes whoever cannot avoid a cold call for cold
+// too, and goes on so up to the user's code: a public function keeps a way around one
+// (tests/size.sh looks). Under -Os the compiler knows better what to inline.
 #if defined(__GNUC__) || defined(__clang__)
 #define CRT__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CRT__UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -221,17 +226,24 @@
 #define CRT__PRINTF(f, a) __attribute__((format(printf, f, a)))
 #endif
 #define CRT__UNUSED __attribute__((unused))
+#ifdef __OPTIMIZE_SIZE__
+#define CRT__OUTLINE
+#define CRT__COLD __attribute__((cold))
+#else
+#define CRT__OUTLINE __attribute__((noinline))
 #define CRT__COLD __attribute__((cold, noinline))
-#define CRT__NOINLINE __attribute__((noinline))
+#endif
 #define CRT__INLINE inline __attribute__((always_inline))   // where the callers' constants matter
+#define CRT__PREFETCH(p) __builtin_prefetch((p), 1)   // to be written to; any address will do
 #else
 #define CRT__LIKELY(x) (x)
 #define CRT__UNLIKELY(x) (x)
 #define CRT__PRINTF(f, a)
 #define CRT__UNUSED
+#define CRT__OUTLINE
 #define CRT__COLD
-#define CRT__NOINLINE
 #define CRT__INLINE inline
+#define CRT__PREFETCH(p) ((void)(p))
 #endif
 
 #ifndef CRTDEF
@@ -1637,7 +1649,7 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
 CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **s);
 // Who connected, listened or made the pair at the other end, as it was then.
 typedef struct crt_peer_cred {
-    int64_t pid;
+    int64_t pid;   // -1: the system does not tell
     uint32_t uid, gid;
 } crt_peer_cred;
 // 0, CRT_EINVAL, -errno. A socket that is no Unix socket: -EOPNOTSUPP.
@@ -1847,7 +1859,8 @@ CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd);
 CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd);
 // The same for any of several reasons: which of them hold (a hang-up or an error is
 // reported whether asked for or not). CRT_FD_PRIORITY: urgent data, and what POLLPRI
-// means for the descriptor (a changed file of sysfs, say).
+// means for the descriptor (a changed file of sysfs, say); -EOPNOTSUPP on FreeBSD and
+// NetBSD, whose kqueue does not tell of it.
 enum { CRT_FD_READ = 1, CRT_FD_WRITE = 2, CRT_FD_PRIORITY = 4, CRT_FD_ERROR = 8, CRT_FD_HANGUP = 16 };
 CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons);
 
@@ -2418,8 +2431,22 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 #define CRT_MALLOC(size) malloc(size)
 #define CRT_FREE(ptr) free(ptr)
 #endif
-#if defined(CRT_NO_NET) && !defined(CRT_NO_PROCESS)
-#define CRT_NO_PROCESS   // the pipes of a process are streams
+#if (defined(CRT_NO_NET) || defined(_WIN32)) && !defined(CRT_NO_PROCESS)
+#define CRT_NO_PROCESS   // the pipes of a process are streams; on Windows there are no child processes yet
+#endif
+#ifdef CRT_STATIC   // crt_close chooses among them all, so a static one has to be there
+#ifdef CRT_NO_NET
+CRTDEF void crt_stream_close(crt_stream **s) { *s = NULL; }
+CRTDEF void crt_listener_close(crt_listener **l) { *l = NULL; }
+CRTDEF void crt_udp_close(crt_udp **u) { *u = NULL; }
+#endif
+#ifdef CRT_NO_FS
+CRTDEF void crt_file_close(crt_file **f) { *f = NULL; }
+CRTDEF void crt_dir_close(crt_dir **d) { *d = NULL; }
+#endif
+#ifdef CRT_NO_PROCESS
+CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
+#endif
 #endif
 #ifndef CRT_ASSERT
 #include <assert.h>
@@ -2561,7 +2588,7 @@ static int64_t crt__clock(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack)
+static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack)
 {
     pthread_attr_t attr;
     sigset_t all, old;
@@ -2581,6 +2608,15 @@ static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg
 static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
 static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
 static crt__thread crt__thread_self(void) { return pthread_self(); }
+#endif
+
+// Sleeps for some 50 us, for whoever has to let a thread go on that was interrupted.
+#ifndef crt__nap   // models have their own
+static CRT__COLD void crt__nap(void)
+{
+    uint32_t nobody_wakes = 0;
+    crt__futex_wait(&nobody_wakes, 0, 50000);
+}
 #endif
 
 // A lock of four bytes: 0 free, 1 held, 2 held with sleepers. Held for a few
@@ -2738,14 +2774,17 @@ typedef struct crt__cache {
 } crt__cache;
 
 struct crt__worker {
+    // what thieves read
     crt_runtime *rt;
+    crt__ring *ring;          // multi-thread
     uint32_t index;
     uint32_t park;            // atomic futex word: see >>scheduler
+    char pad[CRT__CACHE_LINE];
+    // the owner's, as a rule
     uint32_t tick;            // atomic: grows with each task polled
     uint32_t lifo_polls;      // LIFO polls in a row
     crt_task *lifo;           // atomic: woken by the task that runs
     crt_task *running;        // atomic: for the dump and the monitor
-    crt__ring *ring;          // multi-thread
     crt__list fifo;           // current thread; pinned tasks on both
     crt__list deferred;       // yielded: run after the drivers
     crt__inject *inbox;       // pinned tasks woken elsewhere; multi-thread
@@ -2767,16 +2806,19 @@ struct crt__worker {
     uint64_t spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
     uint64_t local_schedules, forced_yields, busy_ns, thread_id;
     crt__thread thread;
+    char last_pad[CRT__CACHE_LINE];   // before the next worker
 };
 
 typedef struct crt__reactor crt__reactor;   // the platform header defines it
 
 // Workers that are not parked, and of those the ones that look for work.
 typedef struct crt__idle {
+    char pad[CRT__CACHE_LINE];
     uint32_t word;     // atomic: unparked << 16 | searching
     uint32_t lock;     // over sleepers and worker.sleeping
     uint32_t *sleepers;   // stack of worker numbers
     uint32_t count;       // atomic for readers
+    char last_pad[CRT__CACHE_LINE];
 } crt__idle;
 
 typedef struct crt__pool {
@@ -2808,11 +2850,13 @@ struct crt_runtime {
     uint32_t threads_running; // atomic futex word: threads started for workers
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
+    char inject_pad[CRT__CACHE_LINE];
     crt__inject inject;
     crt__inject urgent, background;   // tasks with a priority
     crt__idle idle;
     // drivers
     uint32_t driver_lock;     // atomic: 1 while a worker is inside
+    char driver_pad[CRT__CACHE_LINE];
     uint32_t monitor_asleep;  // atomic: it waits without a limit
     int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
     uint32_t driver_parked;   // atomic: that worker waits
@@ -2836,6 +2880,7 @@ struct crt_runtime {
     uint32_t sock_lock;
     uint32_t sock_count;      // records carved from the table so far
     struct crt__sock *sock_table[20];   // atomic: 64, 128, 256, ... records
+    void *sock_memory[20];              // where they lie in
     struct crt__sock *sock_free;
     uint32_t lookup_lock, lookups;       // under that lock: names being looked up now
     struct crt__resolve *lookup_first, *lookup_last;   // and those that wait
@@ -2981,7 +3026,7 @@ static size_t crt__chunk_bytes(const crt__chunk *chunk)
 }
 
 // A new chunk: small at first (a quiet program stays small), then up to 64 KiB.
-static crt__chunk *crt__chunk_new(crt_runtime *rt, uint32_t class_, size_t stride, uint32_t n)
+static CRT__COLD crt__chunk *crt__chunk_new(crt_runtime *rt, uint32_t class_, size_t stride, uint32_t n)
 {
     crt__chunk shape = {rt, NULL, NULL, class_, (uint32_t)stride, n, 0};
     crt__chunk *chunk = crt__alloc(rt, crt__chunk_bytes(&shape));
@@ -3034,6 +3079,13 @@ static void crt__depot_put(crt_runtime *rt, uint32_t class_, crt_task *list, uin
     list->ext = (crt__ext *)(void *)rt->depot[class_];
     rt->depot[class_] = list;
 }
+// Fetches a task that is needed soon: where many are alive it has left the caches.
+static inline void crt__task_prefetch(const crt_task *t)
+{
+    CRT__PREFETCH(t);
+    CRT__PREFETCH((const char *)t + CRT__CACHE_LINE);
+    CRT__PREFETCH((const char *)t + 2 * CRT__CACHE_LINE);
+}
 
 // A task with room for `size` bytes of frame, state 0. `w` may be NULL.
 static crt_task *crt__task_alloc(crt_runtime *rt, crt__worker *w, size_t size)
@@ -3063,6 +3115,7 @@ static crt_task *crt__task_alloc(crt_runtime *rt, crt__worker *w, size_t size)
         t = cache->list;
         cache->list = t->next;
         cache->count--;
+        crt__task_prefetch(cache->list);   // the next spawn's
     } else {
         t = crt__depot_take(rt, class_, 1, &n);
         if (!t) return NULL;
@@ -3124,34 +3177,35 @@ static void crt__task_release(crt_task *t)
 // ---------------------------------------------------------------------------
 //
 //   state   31 ............. 7 |  6  |   5   |    4    |  3   |   2    |   1    |  0
-//           references         | OFF |UNWOUND|CANCELLED| JOIN |COMPLETE|NOTIFIED|RUNNING
+//           references         | OFF |UNWOUND|CANCELLED| JOIN |COMPLETE|NOTIFIED|ACTIVE
 //
-//             spawn             poll starts            poll returns CRT_PENDING
-//   (nothing) -----> NOTIFIED -------------> RUNNING --------------------------> idle
-//                       ^                    |  ^ | wake: + NOTIFIED              |
-//                       |  poll returned     |  | '-> RUNNING|NOTIFIED            |
-//                       '--------------------+--+------'                          |
-//                       ^                    |                                    |
-//                       '-- wake, abort -----|------------------------------------'
-//                                            '-- returned a result --> COMPLETE
+//   (nothing) -- spawn --> ACTIVE: queued, then polled ---- a result --> COMPLETE
+//                          ^  |  ^                   |
+//          wake (of idle)  |  |  | wake: + NOTIFIED  | abort (of idle)
+//                          |  v  |                   v
+//                          idle  '-> ACTIVE|NOTIFIED, or NOTIFIED: queued, to be polled
 //
 // Invariants.
-//  * NOTIFIED and not RUNNING means: in exactly one queue, or on its way there.
-//    Whoever sets NOTIFIED on an idle task puts it there; nobody else may.
-//  * RUNNING belongs to one thread. A task that yielded keeps RUNNING while it
-//    waits in its worker's deferred list: wakes then only set NOTIFIED.
+//  * ACTIVE or NOTIFIED (and not COMPLETE) means: the task is in exactly one queue, or on
+//    its way there, or being polled. Whoever wakes an idle task puts it there; nobody else.
+//  * NOTIFIED: woken since it was queued. The worker that begins a poll clears it, and with
+//    it has seen all that its wakers wrote; if it is not set, beginning a poll needs no
+//    read-modify-write. What a poll's end finds set goes back to the queue.
+//  * A poll belongs to one thread. A task that yielded keeps ACTIVE while it waits in its
+//    worker's deferred list.
 //  * One reference is the runtime's, from spawn to COMPLETE; one the join
 //    handle's (JOIN set); one for each waker and each registered joiner. A queue
 //    entry needs none: a task in a queue cannot complete before it is taken out.
 //  * Cancellation is delivered once: UNWOUND is set when it is.
 // Orders. Every change is a read-modify-write with acq_rel, also a wake of a task
-// that is NOTIFIED already: the waker's writes must reach the poll that follows.
+// that is NOTIFIED already: the waker's writes must reach the poll that follows. The first
+// wake reaches it by way of the queue.
 //
 // The join word: 0, a waiting task (with a reference), a waiting thread (bit 1),
 // or CRT__JOIN_DONE (bit 0), which is stored after the result and read with acquire before it.
 
 enum {
-    CRT__RUNNING = 1,
+    CRT__ACTIVE = 1,
     CRT__NOTIFIED = 2,
     CRT__COMPLETE = 4,
     CRT__JOIN = 8,
@@ -3194,13 +3248,13 @@ typedef struct crt__ext_text {
     char text[];
 } crt__ext_text;
 
-static inline bool crt__sits_idle(uint32_t state)
-{
-    return (state & (CRT__RUNNING | CRT__NOTIFIED | CRT__COMPLETE)) == 0;
-}
-
 // A job of the blocking pool has no poll function.
 static inline bool crt__is_job(const crt_task *t) { return t->fn == NULL; }
+
+static inline bool crt__sits_idle(uint32_t state)
+{
+    return (state & (CRT__ACTIVE | CRT__NOTIFIED | CRT__COMPLETE)) == 0;
+}
 
 static crt__member *crt__member_of(crt_task *t) { return (crt__member *)(void *)(t + 1); }
 static void *crt__task_frame(crt_task *t)
@@ -3234,11 +3288,11 @@ static void crt__task_init(crt_task *t, crt__worker *w, crt_fn fn, const void *f
     else if (frame) memcpy(crt__task_frame(t), frame, size);
     else memset(crt__task_frame(t), 0, size);
 }
-// NOTIFIED, to be submitted. The state comes last: a walk over the chunks sees a
-// whole task or none.
+// To be submitted. The state comes last: a walk over the chunks sees a whole task or
+// none. A job is NOTIFIED until somebody claims it (>>blocking).
 static void crt__task_publish(crt_task *t, bool join, uint32_t more_refs)
 {
-    uint32_t state = CRT__NOTIFIED | CRT__REF;
+    uint32_t state = (crt__is_job(t) ? CRT__NOTIFIED : CRT__ACTIVE) | CRT__REF;
     if (join) state += CRT__JOIN + CRT__REF;
     crt__atomic_store(&t->state, state + more_refs * CRT__REF, CRT__RELEASE);
 }
@@ -3249,7 +3303,7 @@ static void *crt__ext_find(crt_task *t, uint32_t kind)
         if (e->kind == kind) return e;
     return NULL;
 }
-static void *crt__ext_add(crt_task *t, uint32_t kind, size_t size)
+static CRT__OUTLINE void *crt__ext_add(crt_task *t, uint32_t kind, size_t size)
 {
     crt__ext *e = crt__alloc_zero(t->home->rt, size);
     if (!e) return NULL;
@@ -3260,7 +3314,7 @@ static void *crt__ext_add(crt_task *t, uint32_t kind, size_t size)
 }
 // Whole by now: dumps may look.
 static void crt__ext_publish(crt_task *t, void *e) { crt__atomic_store(&t->ext, (crt__ext *)e, CRT__RELEASE); }
-static void crt__ext_add_text(crt_task *t, uint32_t kind, const char *text, size_t most)
+static CRT__COLD void crt__ext_add_text(crt_task *t, uint32_t kind, const char *text, size_t most)
 {
     size_t n = strlen(text);
     if (n > most) n = most;
@@ -3308,7 +3362,17 @@ static bool crt__task_try_ref(crt_task *t)
 // Until that is done the task cannot end, so the caller needs no reference.
 static inline bool crt__task_notify(crt_task *t)
 {
-    return crt__sits_idle(crt__atomic_or(&t->state, CRT__NOTIFIED, CRT__ACQ_REL));
+    uint32_t s = crt__atomic_load(&t->state, CRT__RELAXED);
+    while (!crt__atomic_cas_weak(&t->state, &s, s | (crt__sits_idle(s) ? CRT__ACTIVE : CRT__NOTIFIED), CRT__ACQ_REL,
+                                 CRT__RELAXED)) {}
+    return crt__sits_idle(s);
+}
+// Begins a poll: what has woken the task is behind it. The state.
+static inline uint32_t crt__task_begin(crt_task *t)
+{
+    uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+    if (CRT__LIKELY(!(s & CRT__NOTIFIED))) return s;
+    return crt__atomic_sub(&t->state, s & CRT__ACTIVE ? CRT__NOTIFIED : CRT__NOTIFIED - CRT__ACTIVE, CRT__ACQ_REL);
 }
 static void crt__task_wake(crt_task *t)
 {
@@ -3421,7 +3485,7 @@ static bool crt__task_failed(const crt_task *t)
            (!(t->flags & CRT__TASK_WAS_CANCELLED) && t->u.result < 0);
 }
 
-// Stores the outcome and tells the joiner. The caller owns RUNNING and gives up
+// Stores the outcome and tells the joiner. The caller owns ACTIVE and gives up
 // the runtime's reference (and `more`) with the same instruction that completes it.
 static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
 {
@@ -3451,11 +3515,11 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
     bool root = (flags & CRT__TASK_ROOT) != 0;
     uint32_t gone = 1 + more, old;
     if (CRT__UNLIKELY(failed && joined)) {   // the handle may have been detached meanwhile
-        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__RUNNING, CRT__ACQ_REL);
+        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__ACTIVE, CRT__ACQ_REL);
         if (!(old & CRT__JOIN) && !(t->flags & CRT__TASK_SEEN)) crt__report_failure(t);
         crt__task_unref(t, gone);
     } else {
-        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__RUNNING - CRT__REF * gone, CRT__ACQ_REL);
+        old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__ACTIVE - CRT__REF * gone, CRT__ACQ_REL);
         if (old / CRT__REF == gone) crt__task_free(t);
     }
     if (CRT__UNLIKELY(root)) crt__root_done(rt);
@@ -3501,6 +3565,17 @@ CRTDEF bool crt_waker_will_wake(const crt_waker *w, const crt_cx *cx)
 
 // --- leaves: what every operation that parks does first and last
 
+static CRT__COLD void crt__leaf_moved(crt_cx *cx, const crt__op *op)
+{
+#ifdef CRT_DEBUG
+    crt__say(cx->rt, CRT_LOG_WARN,
+             "task %llu: %s was polled where %s is parked: an operand of CRT_AWAIT moved "
+             "between two polls",
+             (unsigned long long)cx->task->id, op->name, cx->slot->op->name);
+#endif
+    (void)op;
+    crt__slot_cancel(cx->slot);
+}
 // A cancellation that waits to be delivered is taken here: the node in the slot
 // is unlinked and the operation returns CRT_UNWIND. A slot that is parked on
 // something else belongs to a wait that was given up by hand: unlink that too.
@@ -3512,15 +3587,7 @@ static inline bool crt__leaf(crt_cx *cx, const crt__op *op, const void *object)
         crt__slot_cancel(slot);
         return false;
     }
-    if (CRT__UNLIKELY(slot->op && (slot->op != op || slot->object != object))) {
-#ifdef CRT_DEBUG
-        crt__say(cx->rt, CRT_LOG_WARN,
-                 "task %llu: %s was polled where %s is parked: an operand of CRT_AWAIT moved "
-                 "between two polls",
-                 (unsigned long long)cx->task->id, op->name, slot->op->name);
-#endif
-        crt__slot_cancel(slot);
-    }
+    if (CRT__UNLIKELY(slot->op && (slot->op != op || slot->object != object))) crt__leaf_moved(cx, op);
     return true;
 }
 static inline void crt__slot_park(crt_cx *cx, crt_slot *slot, const crt__op *op, void *object)
@@ -3552,7 +3619,10 @@ CRTDEF bool crt_take_unwind(crt_cx *cx)
     return was;
 }
 // The result of an operation that cannot begin; a cancellation comes first.
-static crt_poll crt__refuse(crt_cx *cx, crt_poll why) { return crt_take_unwind(cx) ? CRT_UNWIND : why; }
+static CRT__COLD crt_poll crt__refuse(crt_cx *cx, crt_poll why)
+{
+    return crt_take_unwind(cx) ? CRT_UNWIND : why;
+}
 
 // --- a word in which one task may wait
 // 0, that task (with a reference), or how it ended, a number below CRT__WORD_TASK.
@@ -3849,7 +3919,7 @@ static crt_task *crt__inject_take(crt__inject *q)
     crt__atomic_sub(&q->length, 1, CRT__RELEASE);
     return head;
 }
-static CRT__NOINLINE crt_task *crt__inject_pop_some(crt__inject *q)
+static CRT__OUTLINE crt_task *crt__inject_pop_some(crt__inject *q)
 {
     crt__lock(&q->lock);
     crt_task *t = crt__inject_take(q);
@@ -4044,6 +4114,14 @@ static bool crt__wheel_insert(crt__wheel *w, crt_slot *t)
     if (begins < w->next) crt__atomic_store(&w->next, begins, CRT__SEQ_CST);
     return true;
 }
+// The wheel says that a deadline is past. It is not, by the clock, if that has stepped back
+// since the wheel was served: then it is due as soon as the clock is there again.
+static CRT__COLD bool crt__wheel_insert_ahead(crt__wheel *w, crt_slot *t, crt_instant left)
+{
+    if (left <= 0) return false;
+    t->value = w->elapsed + 1;
+    return crt__wheel_insert(w, t);
+}
 // `next` may name a timer that was cancelled since: look again.
 static void crt__wheel_refresh(crt__wheel *w)
 {
@@ -4139,6 +4217,12 @@ static uint32_t crt__wheels_serve_all(crt_runtime *rt)
     }
     return fired;
 }
+static bool crt__wheels_any(crt_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (crt__atomic_load(&rt->workers[i].wheel.next, CRT__RELAXED) != UINT64_MAX) return true;
+    return false;
+}
 // The earliest event of all wheels, as an instant; CRT_FOREVER if there is none.
 static crt_instant crt__wheels_next(crt_runtime *rt)
 {
@@ -4180,6 +4264,7 @@ static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_ins
     // A wheel that nobody served for a while: nothing lies between, so move on.
     if (tick > wheel->elapsed && tick < before) wheel->elapsed = tick;
     bool queued = crt__wheel_insert(wheel, slot);
+    if (CRT__UNLIKELY(!queued)) queued = crt__wheel_insert_ahead(wheel, slot, at - crt__rt_now(cx->rt));
     bool earlier = wheel->next < before;
     crt__unlock(&wheel->lock);
     if (!queued) slot->op = NULL;
@@ -4342,7 +4427,7 @@ static bool crt__delay_link(crt_delay_queue *q, crt_delay *d, crt_instant at, cr
         return false;
     }
     if (tick > w->elapsed && tick < before) w->elapsed = tick;
-    if (crt__wheel_insert(w, t)) return w->next < before;
+    if (crt__wheel_insert(w, t) || crt__wheel_insert_ahead(w, t, at - now)) return w->next < before;
     crt__delay_fire(t);
     return true;
 }
@@ -4522,13 +4607,10 @@ CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, ui
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
 CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token);
-// A task is about to wait for one of `bits`, none of which is set: for a reactor that has
-// to be asked each time. False: it cannot. Called under the record's lock, also for
-// records that have no descriptor. Where descriptors are watched for good it is nothing.
 #ifdef _WIN32
+// A task is about to wait for one of `bits`: for a reactor that has to be asked each
+// time. False: it cannot. Called also for records that have no descriptor.
 CRT__UNUSED static bool crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits);
-#else
-#define crt__reactor_want(r, token, bits) true
 #endif
 #endif
 // Waits for events, at most timeout_ns (< 0: for ever, 0: not at all), and calls
@@ -4544,6 +4626,8 @@ CRT__UNUSED static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t 
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
 CRT__UNUSED static void crt__signal_set(int sig);   // it was raised; the platform then sees to the wake-up
 CRT__UNUSED static bool crt__signal_is_hooked(int sig);
+// The event with this token comes next: its record is fetched meanwhile.
+static inline void crt__io_expect(crt_runtime *rt, uint64_t token);
 #ifndef CRT_NO_PROCESS
 static void crt__process_sweep(void);
 static void crt__process_end_all(crt_runtime *rt);
@@ -4551,7 +4635,7 @@ static void crt__process_end_all(crt_runtime *rt);
 #define crt__process_sweep() ((void)0)
 #define crt__process_end_all(rt) ((void)(rt))
 #endif
-enum { CRT__SIGNAL_TOKEN = 0x7fffffff };
+enum { CRT__SIGNAL_TOKEN = 0x7fffffff, CRT__TOKENS = 0x70000000 };   // from there on, others than records'
 
 // A stream without a descriptor of its own is a record of >>io too, whose readiness is
 // kept by whoever is at its other end (>>streams; the pipes of Windows). The operations
@@ -4890,31 +4974,35 @@ static void crt__submit_pinned(crt_task *t)
     crt__rt_unref(rt);
 }
 // Somebody waits in the driver for as long as it takes, and now there is a task in
-// a LIFO slot: let it wait watchfully. Happens once in each busy period.
+// a LIFO slot: let it wait watchfully. Happens once in each busy period. It says
+// that it sleeps, then reads the idle word; a worker that it does not find awake there enters
+// itself after that, and sees it when it fills its slot.
 static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
 {
     if (crt__atomic_xchg(&rt->monitor_asleep, 0, CRT__SEQ_CST)) crt__driver_kick(rt);
 }
 // Queues what does not go where others go. False: this one does.
-static CRT__NOINLINE bool crt__submit_special(crt_task *t)
+static CRT__OUTLINE bool crt__submit_special(crt_task *t)
 {
-    if (t->flags & CRT__TASK_THREAD) return crt__thread_task_wake(t), true;   // it has no home
-    crt_runtime *rt = t->home->rt;
-    if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(rt)) crt__submit_pinned(t);
-    else if (t->flags & CRT__TASK_PRIORITY) crt__submit_remote(rt, t);
+    if (t->flags & CRT__TASK_THREAD) crt__thread_task_wake(t);   // which has no runtime
+    else if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(t->home->rt)) crt__submit_pinned(t);
+    else if (t->flags & CRT__TASK_PRIORITY) crt__submit_remote(t->home->rt, t);
     else return false;
     return true;
 }
 // On its own worker a task woken by the running one goes to the LIFO slot, where it
 // finds the caches warm; the one it displaces goes to the back and may be stolen.
-static CRT__NOINLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, crt_task *t)
+static CRT__OUTLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, crt_task *t)
 {
     if (!w->lifo_off && crt__tls.in_task) {
-        t = crt__atomic_xchg(&w->lifo, t, CRT__SEQ_CST);
+        // Into an empty slot by a store: nobody else fills it.
+        crt_task *before = crt__atomic_load(&w->lifo, CRT__RELAXED);
+        if (before) before = crt__atomic_xchg(&w->lifo, t, CRT__ACQ_REL);
+        else crt__atomic_store(&w->lifo, t, CRT__RELEASE);
         if (CRT__UNLIKELY(crt__atomic_load(&rt->monitor_asleep, CRT__SEQ_CST))) crt__monitor_wake(rt);
-        if (!t) return;
+        if (!(t = before)) return;
     }
-    crt__push_back(w, t);
+    if (!crt__ring_push(w->ring, &rt->inject, t)) crt__count(&w->overflows, 1);
     if (crt__tls.in_task && rt->worker_count > 1) crt__notify_one(rt);   // the drivers' turn tells once, at its end
 }
 // Queues a task that was woken.
@@ -4942,7 +5030,7 @@ static crt_task *crt__take_pinned(crt__worker *w)
     return crt__list_pop(&w->fifo);
 }
 // A share of the injection queue: the first to run, the rest into the ring.
-static CRT__NOINLINE crt_task *crt__take_share(crt__worker *w, size_t length, bool one)
+static CRT__OUTLINE crt_task *crt__take_share(crt__worker *w, size_t length, bool one)
 {
     crt_runtime *rt = w->rt;
     if (!crt__try_lock(&rt->inject.lock)) return NULL;
@@ -4979,7 +5067,7 @@ static crt_task *crt__take_lifo(crt__worker *w)
 }
 // What comes before a worker's own queue: urgent tasks always, the shared queues now and
 // then.
-static CRT__NOINLINE crt_task *crt__next_shared(crt__worker *w)
+static CRT__OUTLINE crt_task *crt__next_shared(crt__worker *w)
 {
     crt_task *t = crt__inject_pop(&w->rt->urgent);
     if (t || w->until_inject) return t;
@@ -5015,7 +5103,10 @@ static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
         }
     }
     if (w->ring) return crt__next_from_ring(w, from_lifo);
-    return CRT__LIKELY(w->fifo.head != NULL) ? crt__list_pop(&w->fifo) : crt__take_injected(w, false);
+    if (CRT__UNLIKELY(!w->fifo.head)) return crt__take_injected(w, false);
+    crt_task *t = crt__list_pop(&w->fifo);
+    crt__task_prefetch(w->fifo.head);
+    return t;
 }
 static bool crt__has_local(crt__worker *w)
 {
@@ -5036,12 +5127,12 @@ static void crt__end_task(crt_task *t, crt_poll r)
         crt__atomic_sub(&t->home->rt->workers[t->flags >> CRT__TASK_WORKER_SHIFT].pinned_live, 1, CRT__RELEASE);
     crt__task_complete(t, r, 0);
 }
-static void crt__wake_all(crt_runtime *rt)
+static CRT__COLD void crt__wake_all(crt_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->worker_count; i++) crt__unpark(&rt->workers[i]);
 }
 // A task has ended outside a worker; perhaps it was the last that they wait for.
-static void crt__count_remote_end(crt_runtime *rt)
+static CRT__COLD void crt__count_remote_end(crt_runtime *rt)
 {
     crt__atomic_add(&rt->remote_completed, 1, CRT__SEQ_CST);
     if (crt__atomic_load(&rt->closing, CRT__SEQ_CST)) crt__wake_all(rt);
@@ -5062,7 +5153,7 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
     } else if (parks) {
         crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
         if (cx->deferred) crt__task_notify(t);
-        state = crt__atomic_and(&t->state, ~(uint32_t)(CRT__RUNNING | CRT__OFF), CRT__ACQ_REL);
+        state = crt__atomic_and(&t->state, ~(uint32_t)(CRT__ACTIVE | CRT__OFF), CRT__ACQ_REL);
     } else if (in_scope) {   // while its opener is still there
         crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
     }
@@ -5080,9 +5171,7 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
 static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
 {
     crt_runtime *rt = w->rt;
-    uint32_t s = crt__atomic_load(&t->state, CRT__RELAXED);
-    if (!(s & CRT__RUNNING))   // else it yielded, and kept RUNNING meanwhile
-        s = crt__atomic_sub(&t->state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+    uint32_t s = crt__task_begin(t);
     cx->task = t;
     cx->slot = &t->u.slot;
     cx->site = NULL;
@@ -5111,10 +5200,10 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
         crt__tls.in_task = 0;
         if (cx->deferred) {
             if (cx->deferred == 2) crt__count(&w->forced_yields, 1);
-            crt__list_push(&w->deferred, t);   // still RUNNING
+            crt__list_push(&w->deferred, t);   // still ACTIVE
             return;
         }
-        s = crt__atomic_sub(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+        s = crt__atomic_sub(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
         if (s & CRT__NOTIFIED) {   // woken while it ran: to the back
             if (!(t->flags & CRT__TASK_PINNED)) crt__push_back(w, t);
             else crt__submit(t);
@@ -5132,15 +5221,18 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
 static bool crt__driver_enter(crt_runtime *rt) { return crt__try_lock(&rt->driver_lock); }
 static void crt__driver_leave(crt_runtime *rt) { crt__unlock(&rt->driver_lock); }
 
+static bool crt__driver_watches(crt_runtime *rt)
+{
+    return crt__atomic_load(&rt->fd_registered, CRT__RELAXED) !=
+           crt__atomic_load(&rt->fd_deregistered, CRT__RELAXED);
+}
 // Waits for events at most timeout_ns, then for timers; inside the driver.
 static int crt__driver_turn(crt_runtime *rt, int64_t timeout_ns)
 {
     int n = 0;
-    // Looking without waiting is free while no descriptor is watched.
-    bool watching = crt__atomic_load(&rt->fd_registered, CRT__RELAXED) !=
-                    crt__atomic_load(&rt->fd_deregistered, CRT__RELAXED);
     if (rt->reactor) {
-        if (timeout_ns != 0 || watching) n = crt__reactor_wait(rt->reactor, rt, timeout_ns);
+        // Looking without waiting is free while no descriptor is watched.
+        if (timeout_ns != 0 || crt__driver_watches(rt)) n = crt__reactor_wait(rt->reactor, rt, timeout_ns);
     } else if (timeout_ns != 0) {
         crt__futex_wait(&rt->no_io_futex, 0, timeout_ns);
         crt__atomic_store(&rt->no_io_futex, 0, CRT__SEQ_CST);
@@ -5159,17 +5251,20 @@ static int crt__drivers_poll(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
     int n = 0;
-    bool entered = crt__driver_enter(rt);
+    // Nothing can be found there without a descriptor and a timer: leave its lock alone.
+    bool empty = !crt__driver_watches(rt) && !crt__wheels_any(rt);
+    bool entered = !empty && crt__driver_enter(rt);
     if (entered) {
         n = crt__driver_turn(rt, 0);
         crt__driver_leave(rt);
     } else if (crt__atomic_load(&w->wheel.next, CRT__RELAXED) != UINT64_MAX) {
         n = (int)crt__wheel_serve(rt, &w->wheel, crt__rt_now(rt));
     }
+    bool several = w->deferred.head && w->deferred.head != w->deferred.tail;
     crt__release_deferred(w);
     // If we got in, nobody waits there. A worker that wanted to, while we were in,
     // has gone to sleep outside; before the next long poll it must take our place.
-    if (w->ring && rt->worker_count > 1 && (n || entered)) crt__notify_one(rt);
+    if (w->ring && rt->worker_count > 1 && (n || entered || several)) crt__notify_one(rt);
     return n;
 }
 
@@ -5297,6 +5392,15 @@ static bool crt__anything_to_do(crt__worker *w)
         if (crt__ring_length(rt->workers[i].ring)) return true;
     return crt__atomic_load(&rt->closing, CRT__SEQ_CST) && crt__alive(rt) == 0;
 }
+// The end of a search that found nothing, of a worker that stays awake: who made work
+// meanwhile has woken nobody, relying on us.
+static void crt__search_give_up(crt__worker *w)
+{
+    if (!w->searching) return;
+    w->searching = false;
+    crt__atomic_sub(&w->rt->idle.word, 1, CRT__SEQ_CST);
+    if (crt__anything_to_do(w)) crt__notify_one(w->rt);
+}
 // What a worker that has work does now and then.
 static void crt__in_passing(crt__worker *w)
 {
@@ -5311,6 +5415,7 @@ static void crt__worker_park(crt__worker *w)
     crt_runtime *rt = w->rt;
     int64_t watch = 1000000;
     if (w->deferred.head) {   // yielded tasks only: look at the drivers and go on
+        crt__search_give_up(w);
         crt__in_passing(w);
         return;
     }
@@ -5413,7 +5518,7 @@ static void crt__worker_maintain(crt__worker *w, bool *aborted)
 
 // Time is up: every task that is queued is polled once more, so that each gets its
 // unwind. False: the worker was handed over meanwhile.
-static bool crt__last_round(crt__worker *w, crt_cx *cx)
+static CRT__COLD bool crt__last_round(crt__worker *w, crt_cx *cx)
 {
     crt_runtime *rt = w->rt;
     bool from_lifo;
@@ -5435,12 +5540,14 @@ static void crt__worker_loop(crt__worker *w)
     crt_runtime *rt = w->rt;
     crt_cx cx;
     bool from_lifo, aborted = false;
-    uint32_t since = 0;
+    uint32_t since = 0, yielded = 0;
     crt__enter(rt, w, &cx);
     while (!crt__stopping(rt)) {
         crt__worker_maintain(w, &aborted);
         crt_task *t = crt__next_task(w, &from_lifo);
-        if (!t) t = crt__steal(w);
+        // With tasks of its own that only yielded a worker looks around now and then:
+        // looking takes cache lines away from whom it looks at.
+        if (!t && (!w->deferred.head || ++yielded % 8 == 0)) t = crt__steal(w);
         if (!t) t = crt__inject_pop(&rt->background);
         if (!t) {
             if (aborted && crt__alive(rt) == 0) break;
@@ -5490,7 +5597,7 @@ static void crt__thread_end(crt_runtime *rt)
 static void crt__finish_shutdown(crt_runtime *rt);
 
 // A worker's loop has ended for good; the last one out tidies up.
-static void crt__worker_done(crt_runtime *rt)
+static CRT__COLD void crt__worker_done(crt_runtime *rt)
 {
     // Wake the others: nothing is alive, they may go too.
     crt__wake_all(rt);
@@ -5514,7 +5621,7 @@ static void *crt__worker_main(void *arg)
 
 // --- current thread: whoever calls drives
 
-static void crt__root_done(crt_runtime *rt)
+static CRT__COLD void crt__root_done(crt_runtime *rt)
 {
     if (crt__is_multi(rt)) return;
     crt__atomic_add(&rt->driving, 2, CRT__SEQ_CST);
@@ -5638,12 +5745,12 @@ typedef struct crt__job {
 
 static void *crt__pool_main(void *arg);
 
-// Takes a job that has not begun. The winner owns RUNNING and must complete it.
+// Takes a job that has not begun. The winner owns ACTIVE and must complete it.
 static bool crt__job_claim(crt_task *t)
 {
     uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
-    while ((s & (CRT__NOTIFIED | CRT__RUNNING | CRT__COMPLETE)) == CRT__NOTIFIED)
-        if (crt__atomic_cas_weak(&t->state, &s, (s & ~(uint32_t)CRT__NOTIFIED) | CRT__RUNNING,
+    while ((s & (CRT__NOTIFIED | CRT__ACTIVE | CRT__COMPLETE)) == CRT__NOTIFIED)
+        if (crt__atomic_cas_weak(&t->state, &s, (s & ~(uint32_t)CRT__NOTIFIED) | CRT__ACTIVE,
                                  CRT__ACQ_REL, CRT__ACQUIRE))
             return true;
     return false;
@@ -5655,7 +5762,7 @@ static void crt__job_ended(crt_runtime *rt)
         crt__unpark(&rt->workers[0]);   // time may run on
 }
 // Ends a claimed job without running it.
-static void crt__job_abandon(crt_task *t)
+static CRT__COLD void crt__job_abandon(crt_task *t)
 {
     crt_runtime *rt = t->home->rt;
     t->flags |= CRT__TASK_WAS_CANCELLED;
@@ -5663,7 +5770,7 @@ static void crt__job_abandon(crt_task *t)
     crt__job_ended(rt);
 }
 // False: it has begun, or ended.
-static bool crt__job_cancel(crt_task *t)
+static CRT__COLD bool crt__job_cancel(crt_task *t)
 {
     if (!crt__job_claim(t)) return false;
     crt__job_abandon(t);
@@ -5679,7 +5786,7 @@ static bool crt__pool_enter(crt_runtime *rt)
     return false;
 }
 // One more thread, unless one is starting or there are enough. 0 or -errno.
-static int crt__pool_grow(crt_runtime *rt)
+static CRT__COLD int crt__pool_grow(crt_runtime *rt)
 {
     crt__pool *p = &rt->pool;
     uint32_t most = (uint32_t)rt->config.max_blocking_threads;
@@ -5719,7 +5826,7 @@ static intptr_t crt__takeover(void *arg);
 static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg);
 
 // Cancels what is queued.
-static void crt__pool_drain(crt_runtime *rt)
+static CRT__COLD void crt__pool_drain(crt_runtime *rt)
 {
     while (crt__inject_length(&rt->pool.queue)) {
         crt_task *t = crt__inject_pop(&rt->pool.queue);
@@ -5977,7 +6084,7 @@ static bool crt__gate(crt_runtime *rt)
         if (crt__atomic_cas_weak(&rt->remote_spawned, &n, n + 2, CRT__SEQ_CST, CRT__RELAXED)) return true;
     return false;
 }
-static int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int error)
+static CRT__COLD int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int error)
 {
     if (!w) crt__count_remote_end(rt);
     return error;
@@ -6106,7 +6213,7 @@ typedef struct crt__call {
     crt_join_handle *job;
 } crt__call;
 
-static void crt__call_unref(crt__call *c)
+static CRT__OUTLINE void crt__call_unref(crt__call *c)
 {
     if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
     c->clean(c);
@@ -6186,7 +6293,7 @@ static void crt__lookup_leave(crt_runtime *rt);
 #endif
 // A job of the pool that will never run (shutdown, no thread to be had): if it was a
 // call, whoever waits for it hears so.
-static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg)
+static CRT__COLD void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg)
 {
     int e = crt__atomic_load(&rt->closing, CRT__ACQUIRE) ? CRT_ESHUTDOWN : -EAGAIN;
 #ifndef CRT_NO_NET
@@ -6230,20 +6337,31 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // late event finds memory that is valid, and a generation that tells it that the
 // record has changed hands.
 //
-//   ready   63 .......... 32 | 31 .. 16 | 15 .. 0
-//              generation    |   tick   | readiness bits
+//   ready   63 .......... 32 | 31 .. 16 | 15     | 14 .. 0
+//              generation    |   tick   | locked | readiness bits
 //
-// Invariants: each event adds its bits and counts the tick up, in one CAS that
-// also checks the generation. An operation that met EAGAIN clears bits only if
-// generation and tick are as they were when it looked: it never erases a newer
-// edge. A task that waits checks `ready` again under the lock of the record; an
-// event sets `ready` first and then takes that lock: one of them sees the other.
+// The word is its own lock, over itself and over the list of waiters: one CAS takes it, a
+// plain store lets it go, so that an event, or a wait, costs one locked instruction. It is
+// held for some twenty instructions; whoever finds it held spins, then naps.
+//
+// Invariants: each event adds its bits and counts the tick up under the lock, having
+// checked the generation. An operation that met EAGAIN clears bits only if generation and
+// tick are as they were when it looked: it never erases a newer edge. A task that waits
+// looks at the bits again under the lock: either it sees the event, or the event sees it.
+// A woken task goes on only when the word is not locked: by then its waker, who stored
+// the slot's state under the lock, is done with the slot and with the task.
+//
+// `spent` saves another locked instruction: a short read leaves there the tick that it
+// looked at before. While that is the tick, READABLE means nothing (crt__ready_now); the
+// next event or wait, under the lock, takes it out of the word. An event leaves nothing in
+// `spent`, so an old tick is not met again when ticks have gone round. Relaxed: a tick seen
+// with a newer word does not match it, and one not seen costs a read that is told EAGAIN.
 
 // The operations below meet a stream without a descriptor (crt__soft) only where they
 // would call the system.
 typedef struct crt__sock {
     uint64_t ready;      // atomic
-    uint32_t lock;       // over waiters
+    uint32_t spent;      // atomic: 0, or CRT__SPENT and the tick
     uint32_t refs;       // atomic: handles
     crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
     crt_runtime *rt;
@@ -6251,12 +6369,12 @@ typedef struct crt__sock {
     union {
         struct crt__sock *next_free;   // while it is nobody's
         crt__soft *soft;               // CRT__IO_SOFT; fd is -1
+        crt_instant complained;        // atomic; a listener: when its back-off was logged
     } u;
     uint32_t index, flags;
     uint32_t pause_ms;             // atomic; accept: back-off while out of descriptors
     uint32_t child;                // atomic: a pidfd
-    crt_instant complained;        // atomic; and when that was logged
-} crt__sock;
+} crt__sock;                       // a cache line, where pointers have 64 bits
 enum {
     CRT__SOCK_NODELAY = 1,   // accepted streams get TCP_NODELAY
     CRT__SOCK_FILE = 2,      // no socket (a pipe, a terminal): read and write, not recv and send
@@ -6265,6 +6383,7 @@ enum {
 };
 enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
 enum { CRT__WAIT_BITS = 0xff, CRT__GENERATION = 0x7fffff };   // 23 bits of it fit every slot
+enum { CRT__IO_LOCKED = 0x8000, CRT__SPENT = 0x10000 };
 enum {
     CRT__FOR_READ = CRT__READABLE | CRT__READ_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN,
     CRT__FOR_WRITE = CRT__WRITABLE | CRT__WRITE_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN
@@ -6275,7 +6394,55 @@ static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index)
     uint32_t n = index + 64, high = 31 - (uint32_t)__builtin_clz(n);   // 64 and up: its highest bit tells the table
     return crt__atomic_load(&rt->sock_table[high - 6], CRT__ACQUIRE) + (n ^ 1u << high);
 }
+static CRT__COLD void crt__sock_lock_slow(crt__sock *s)
+{
+    for (int spins = 0;; spins++) {
+        uint64_t old = crt__atomic_load(&s->ready, CRT__RELAXED);
+        if (!(old & CRT__IO_LOCKED) &&
+            crt__atomic_cas_weak(&s->ready, &old, old | CRT__IO_LOCKED, CRT__ACQUIRE, CRT__RELAXED))
+            return;
+        if (spins < CRT__LOCK_SPINS) crt__cpu_relax();
+        else crt__nap();
+    }
+}
+static inline void crt__sock_lock(crt__sock *s)
+{
+    uint64_t old = crt__atomic_load(&s->ready, CRT__RELAXED);
+    if (CRT__UNLIKELY(old & CRT__IO_LOCKED) ||
+        CRT__UNLIKELY(!crt__atomic_cas(&s->ready, &old, old | CRT__IO_LOCKED, CRT__ACQUIRE, CRT__RELAXED)))
+        crt__sock_lock_slow(s);
+}
+// For its holder: the word; and letting go of it with a new one, in one store: whoever sees
+// a tick has synchronised with the event that made it.
+static inline uint64_t crt__sock_word(crt__sock *s) { return crt__atomic_load(&s->ready, CRT__RELAXED); }
+static inline void crt__sock_unlock_as(crt__sock *s, uint64_t word)
+{
+    crt__atomic_store(&s->ready, word & ~(uint64_t)CRT__IO_LOCKED, CRT__RELEASE);
+}
+static inline void crt__sock_unlock(crt__sock *s) { crt__sock_unlock_as(s, crt__sock_word(s)); }
+static uint32_t crt__tick_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffff; }
+// `word` without what is known to be spent.
+static inline uint64_t crt__unspent(crt__sock *s, uint64_t word)
+{
+    bool spent = crt__atomic_load(&s->spent, CRT__RELAXED) == (crt__tick_of(word) | CRT__SPENT);
+    return CRT__UNLIKELY(spent) ? word & ~(uint64_t)CRT__READABLE : word;
+}
+// What it is ready for.
+static inline uint64_t crt__ready_now(crt__sock *s)
+{
+    return crt__unspent(s, crt__atomic_load(&s->ready, CRT__ACQUIRE));
+}
 #ifndef CRT_NO_NET
+static size_t crt__sock_table_bytes(uint32_t count) { return count * sizeof(crt__sock) + CRT__CACHE_LINE; }
+// Records begin where a cache line does.
+static CRT__COLD void crt__sock_table_new(crt_runtime *rt, uint32_t table, uint32_t count)
+{
+    char *memory = crt__alloc_zero(rt, crt__sock_table_bytes(count));
+    if (!memory) return;
+    rt->sock_memory[table] = memory;
+    memory += CRT__CACHE_LINE - (uintptr_t)memory % CRT__CACHE_LINE;
+    crt__atomic_store(&rt->sock_table[table], (crt__sock *)(void *)memory, CRT__RELEASE);
+}
 static crt__sock *crt__sock_alloc(crt_runtime *rt)
 {
     crt__sock *s = NULL;
@@ -6286,8 +6453,7 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
         uint32_t index = rt->sock_count;
         uint32_t table = 25 - (uint32_t)__builtin_clz(index + 64), size = 64u << table;
         if (table < 20) {
-            if (!rt->sock_table[table])
-                crt__atomic_store(&rt->sock_table[table], crt__alloc_zero(rt, size * sizeof *s), CRT__RELEASE);
+            if (!rt->sock_table[table]) crt__sock_table_new(rt, table, size);
             if (rt->sock_table[table]) {
                 rt->sock_count++;
                 s = crt__sock_at(rt, index);
@@ -6317,6 +6483,18 @@ static void crt__sock_release(crt__sock *s)
     crt__sock_unalloc(rt, s);
     crt__rt_unref(rt);
 }
+static void crt__ready_set(crt__sock *s, uint32_t bits)
+{
+    crt__sock_lock(s);
+    crt__sock_unlock_as(s, crt__sock_word(s) | bits);
+}
+// A new generation, ready for nothing: events and waits of the old one miss from here on.
+static void crt__ready_reset(crt__sock *s)
+{
+    crt__sock_lock(s);
+    uint64_t generation = crt__atomic_load(&s->ready, CRT__RELAXED) >> 32;
+    crt__sock_unlock_as(s, (generation + 1) << 32);
+}
 // Gives a record its descriptor and watches it. On failure the record is gone.
 static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t ready, crt__sock **out)
 {
@@ -6325,12 +6503,13 @@ static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t r
     s->rt = rt;
     s->fd = fd;
     s->flags = s->pause_ms = 0;
-    s->complained = 0;
+    s->u.complained = 0;
+    crt__atomic_store(&s->spent, 0, CRT__RELAXED);
     crt__atomic_store(&s->refs, 1, CRT__RELAXED);
-    crt__atomic_add(&s->ready, (uint64_t)ready, CRT__RELEASE);   // the low bits are 0
+    crt__ready_set(s, ready);
     int e = crt__reactor_add(rt->reactor, fd, crt__sock_token(s));
     if (e) {
-        crt__atomic_and(&s->ready, ~(uint64_t)0xffffffff, CRT__RELEASE);
+        crt__ready_reset(s);
         crt__sock_release(s);
         return e;
     }
@@ -6361,12 +6540,11 @@ static void crt__sock_unlink(crt__sock *s, crt_slot *slot)
     else s->waiters = slot->next;
     if (slot->next) slot->next->prev = slot->prev;
 }
-// Wakes those who wait for any of `bits`, leaving `state` in their slots. Whoever waits
-// longest is woken first: the list begins with the newest.
-static inline void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
+// Wakes those who wait for any of `bits`, leaving `state` in their slots, and lets the lock
+// go. Whoever waits longest is woken first: the list begins with the newest.
+static inline void crt__sock_wake_unlock(crt__sock *s, uint64_t word, uint32_t bits, uint32_t state)
 {
     crt_task *ready = NULL;
-    crt__lock(&s->lock);
     for (crt_slot *slot = s->waiters, *after; slot; slot = after) {
         after = slot->next;
         if (!(slot->extra & bits & CRT__WAIT_BITS)) continue;
@@ -6377,7 +6555,7 @@ static inline void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
         task->next = ready;
         ready = task;
     }
-    crt__unlock(&s->lock);
+    crt__sock_unlock_as(s, word);
     for (crt_task *task; (task = ready);) {
         ready = task->next;
         crt__submit(task);
@@ -6387,15 +6565,22 @@ static inline void crt__sock_wake(crt__sock *s, uint32_t bits, uint32_t state)
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
 {
     crt__sock *s = crt__sock_at(rt, (uint32_t)token);
-    uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE), new_;
-    do {
-        if (old >> 32 != token >> 32) return false;
-        uint64_t tick = ((old >> 16) + 1) & 0xffff;
-        new_ = (old & 0xffffffff0000ffff) | tick << 16 | ready;
-    } while (!crt__atomic_cas_weak(&s->ready, &old, new_, CRT__SEQ_CST, CRT__ACQUIRE));
-    crt__sock_wake(s, ready, CRT__WAIT_WOKEN);
+    crt__sock_lock(s);
+    uint64_t old = crt__sock_word(s);
+    if (CRT__UNLIKELY(old >> 32 != token >> 32)) {
+        crt__sock_unlock(s);
+        return false;
+    }
+    uint64_t tick = (crt__tick_of(old) + 1) & 0xffff;
+    old = crt__unspent(s, old) & 0xffffffff0000ffff;
+    crt__atomic_store(&s->spent, 0, CRT__RELAXED);
+    crt__sock_wake_unlock(s, old | tick << 16 | ready, ready, CRT__WAIT_WOKEN);
     if (CRT__UNLIKELY(crt__atomic_load(&s->child, CRT__RELAXED))) crt__process_sweep();
     return true;
+}
+static inline void crt__io_expect(crt_runtime *rt, uint64_t token)
+{
+    if ((uint32_t)token < CRT__TOKENS) CRT__PREFETCH(crt__sock_at(rt, (uint32_t)token));
 }
 // Called by the reactor for each event.
 static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready)
@@ -6415,11 +6600,10 @@ static void crt__sock_retire(crt__sock *s, bool keep)
         crt__reactor_remove(rt->reactor, s->fd, crt__sock_token(s));
         crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
     }
-    // A new generation: events of the old one miss from here on.
-    uint64_t old = crt__atomic_load(&s->ready, CRT__ACQUIRE);
-    while (!crt__atomic_cas_weak(&s->ready, &old, ((old >> 32) + 1) << 32, CRT__SEQ_CST, CRT__ACQUIRE)) {}
+    crt__ready_reset(s);
     if (!keep && !soft) crt__fd_close(s->fd);
-    crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
+    crt__sock_lock(s);
+    crt__sock_wake_unlock(s, crt__sock_word(s), ~0u, CRT__WAIT_CLOSED);
     crt__sock_release(s);
 }
 static void crt__sock_unref(crt__sock *s)
@@ -6427,12 +6611,12 @@ static void crt__sock_unref(crt__sock *s)
     if (crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) == 1) crt__sock_retire(s, false);
 }
 #endif
-static void crt__sock_shutdown_all(crt_runtime *rt)
+static CRT__COLD void crt__sock_shutdown_all(crt_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->sock_count; i++) {
         crt__sock *s = crt__sock_at(rt, i);
-        crt__atomic_or(&s->ready, CRT__IO_SHUTDOWN, CRT__SEQ_CST);
-        crt__sock_wake(s, CRT__IO_SHUTDOWN, CRT__WAIT_WOKEN);
+        crt__sock_lock(s);
+        crt__sock_wake_unlock(s, crt__sock_word(s) | CRT__IO_SHUTDOWN, CRT__IO_SHUTDOWN, CRT__WAIT_WOKEN);
     }
 }
 #ifndef CRT_NO_NET
@@ -6441,16 +6625,28 @@ static void crt__ready_clear(crt__sock *s, uint64_t seen, uint32_t bits)
 {
     uint64_t now = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     bits &= ~(uint32_t)CRT__IO_SHUTDOWN;   // that one stays
-    while (now >> 16 == seen >> 16)
-        if (crt__atomic_cas_weak(&s->ready, &now, now & ~(uint64_t)bits, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+    while (now >> 16 == seen >> 16) {
+        if (CRT__UNLIKELY(now & CRT__IO_LOCKED)) {   // an event under way, perhaps
+            crt__sock_lock(s);
+            crt__sock_unlock(s);
+            now = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        } else if (crt__atomic_cas_weak(&s->ready, &now, now & ~(uint64_t)bits, CRT__ACQ_REL, CRT__ACQUIRE)) {
+            return;
+        }
+    }
+}
+// A read has found that the kernel has no more than it took.
+static inline void crt__ready_spend(crt__sock *s, uint64_t seen)
+{
+    crt__atomic_store(&s->spent, crt__tick_of(seen) | CRT__SPENT, CRT__RELAXED);
 }
 
 static void crt__io_cancel(crt_slot *slot)
 {
     crt__sock *s = slot->object;
-    crt__lock(&s->lock);
+    crt__sock_lock(s);
     if (slot->state == CRT__WAIT_QUEUED) crt__sock_unlink(s, slot);
-    crt__unlock(&s->lock);
+    crt__sock_unlock(s);
     slot->state = 0;
 }
 static const crt__op crt__op_read = {"read", crt__io_cancel};
@@ -6477,26 +6673,34 @@ static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t v
     cx->slot->extra = crt__sock_generation(s) << 8;
     cx->slot->value = value;
 }
+// Asks a reactor that has to be asked each time. What it tells may come before the task
+// is in the list, which then sees it there.
+#ifdef _WIN32
+static void crt__io_want(crt__sock *s, uint32_t bits)
+{
+    uint64_t ready = crt__ready_now(s);
+    if ((ready & bits) || crt__reactor_want(s->rt->reactor, (ready >> 32) << 32 | s->index, bits)) return;
+    (void)crt__sock_event(s->rt, (ready >> 32) << 32 | s->index, CRT__IO_ERROR);   // the operation will say what it is
+}
+#else
+#define crt__io_want(s, bits) ((void)0)
+#endif
 // Parks until one of `bits` is set. 0: one is set now. CRT_ECLOSED: the record has
 // changed hands since the operation began to wait.
 static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
 {
     crt_slot *slot = cx->slot;
-    crt__lock(&s->lock);
-    uint64_t ready = crt__atomic_load(&s->ready, CRT__SEQ_CST);
+    crt__io_want(s, bits);
+    crt__sock_lock(s);
+    uint64_t ready = crt__unspent(s, crt__atomic_load(&s->ready, CRT__RELAXED));
     uint32_t generation = (uint32_t)(ready >> 32) & CRT__GENERATION;
     if (CRT__UNLIKELY(slot->op && slot->extra >> 8 != generation)) {
-        crt__unlock(&s->lock);
+        crt__sock_unlock(s);
         slot->op = NULL;
         return CRT_ECLOSED;
     }
     if (CRT__UNLIKELY(ready & bits)) {
-        crt__unlock(&s->lock);
-        return 0;
-    }
-    if (!crt__reactor_want(s->rt->reactor, (ready >> 32) << 32 | s->index, bits)) {
-        crt__atomic_or(&s->ready, CRT__IO_ERROR, CRT__SEQ_CST);   // the operation itself will say what it is
-        crt__unlock(&s->lock);
+        crt__sock_unlock(s);
         return 0;
     }
     crt_slot *first = s->waiters;
@@ -6507,11 +6711,11 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     if (CRT__UNLIKELY(first != NULL)) first->prev = slot;
     s->waiters = slot;
     crt__coop_return(cx);
-    crt__unlock(&s->lock);
+    crt__sock_unlock_as(s, ready);   // without what is spent
     return CRT_PENDING;
 }
 // Goes on after a wait: 0 to try again, or CRT_PENDING, CRT_ECLOSED. The slot
-// keeps its progress. The lock makes sure that the waker is done with the slot.
+// keeps its progress.
 static crt_poll crt__io_resume(crt_cx *cx)
 {
     crt_slot *slot = cx->slot;
@@ -6519,7 +6723,10 @@ static crt_poll crt__io_resume(crt_cx *cx)
     uint32_t state = crt__atomic_load(&slot->state, CRT__ACQUIRE);
     if (state == CRT__WAIT_QUEUED) return CRT_PENDING;
     if (state != 0) {
-        crt__lock_pass(&s->lock);
+        if (CRT__UNLIKELY(crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__IO_LOCKED)) {
+            crt__sock_lock(s);   // the waker is done with the slot when this has passed
+            crt__sock_unlock(s);
+        }
         slot->state = 0;
     }
     // Closed while it waited, or since it was woken: the record may be another's now.
@@ -6528,7 +6735,7 @@ static crt_poll crt__io_resume(crt_cx *cx)
     slot->op = NULL;
     return CRT_ECLOSED;
 }
-static crt_poll crt__no_driver(crt_cx *cx, const char *what)
+static CRT__COLD crt_poll crt__no_driver(crt_cx *cx, const char *what)
 {
     crt__say(cx->rt, CRT_LOG_ERROR, "%s needs CRT_DRIVER_IO in crt_config.drivers; this runtime has none", what);
     return CRT_ENODRIVER;
@@ -6638,8 +6845,10 @@ static crt_poll crt__io_settle(crt__sock *s, uint32_t how, uint64_t seen, intptr
 {
     uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
     if (CRT__LIKELY(k >= 0)) {
-        if (k > 0 && (size_t)k < asked && !(how & CRT__PEEK) && !(s->flags & CRT__SOCK_WHOLE))
-            crt__ready_clear(s, seen, bit);
+        if (k > 0 && (size_t)k < asked && !(how & CRT__PEEK) && !(s->flags & CRT__SOCK_WHOLE)) {
+            if (how & CRT__OUT) crt__ready_clear(s, seen, bit);
+            else crt__ready_spend(s, seen);
+        }
         return k;
     }
     if (errno == EINTR) return CRT_EAGAIN;
@@ -6683,7 +6892,7 @@ static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
                 return end ? CRT_EEOF : (crt_poll)total;
             }
         }
-        if (CRT__LIKELY(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
+        if (CRT__LIKELY(crt__ready_now(s) & bits)) {
             r = crt__io_try(s, how, buf, n, done);
         } else {
             r = crt__io_park(cx, s, op, bits);
@@ -6696,7 +6905,7 @@ static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
 // Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
 // progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
 // of an echo, the second poll is handed CRT_PENDING for n.
-static CRT__NOINLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how,
+static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how,
                                                void *buf, size_t n, bool all)
 {
     crt_slot *slot = cx->slot;
@@ -6738,12 +6947,13 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     size_t done = 0;
     if (CRT__UNLIKELY(!s || !buf || !n || n > UINT32_MAX)) goto general;
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
-    uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
     if (slot->op) {
         if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
-        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
         if (CRT__UNLIKELY(crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__WAIT_WOKEN)) goto general;
-        if (CRT__UNLIKELY(crt__atomic_load(&s->lock, CRT__ACQUIRE) != 0)) goto general;   // see crt__lock_pass
+    }
+    uint64_t seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
+    if (slot->op) {
+        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
         n = (size_t)(slot->value >> 32);   // as it was asked for at first
         if (all) done = (size_t)(slot->value & UINT32_MAX);
     } else if (!(seen & (bits | CRT__IO_SOFT))) {
@@ -6752,7 +6962,7 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
         crt_poll parked = crt__io_park(cx, s, op, bits);
         return parked ? parked : crt__io_go_on(cx, s, op, how, buf, n, n, 0, all, CRT_EAGAIN);
     }
-    if (CRT__UNLIKELY((seen & (bit | CRT__IO_SHUTDOWN | CRT__IO_SOFT)) != bit)) goto general;
+    if (CRT__UNLIKELY((seen & (bit | CRT__IO_SHUTDOWN | CRT__IO_SOFT | CRT__IO_LOCKED)) != bit)) goto general;
     if (CRT__UNLIKELY(s->flags & (CRT__SOCK_FILE | CRT__SOCK_WHOLE))) goto general;
     cx->budget--;
     slot->state = 0;
@@ -6761,7 +6971,10 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     intptr_t k = how & CRT__OUT ? crt__sock_send(s->fd, at, asked) : crt__sock_recv(s->fd, at, asked);
     if (CRT__LIKELY(all ? k == (intptr_t)asked : k > 0)) {
         slot->op = NULL;
-        if ((size_t)k < asked) crt__ready_clear(s, seen, bit);
+        if ((size_t)k < asked) {
+            if (how & CRT__OUT) crt__ready_clear(s, seen, bit);
+            else crt__ready_spend(s, seen);
+        }
         return all ? (crt_poll)n : k;
     }
     return crt__io_go_on(cx, s, op, how, buf, n, n, done, all, crt__io_settle(s, how, seen, k, asked));
@@ -6811,7 +7024,7 @@ static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
     if (!s) return CRT_EINVAL;
     if (slot->op && (r = crt__io_resume(cx)) != 0) return r;
     if (!slot->op && !crt__coop(cx)) return CRT_PENDING;
-    if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits) &&
+    if (!(crt__ready_now(s) & bits) &&
         (r = crt__io_park(cx, s, op, bits)) != 0)
         return r;
     slot->op = NULL;
@@ -6910,7 +7123,7 @@ static bool crt__parse_scope(const char *s, uint32_t *scope)
     return *s && n <= UINT32_MAX && (!*at || *scope);
 }
 // `host` is "::1" or "fe80::1%eth0".
-static int crt__parse_ipv6(char *host, int port, crt_addr *a)
+static CRT__COLD int crt__parse_ipv6(char *host, int port, crt_addr *a)
 {
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)a->u.bytes;
     uint32_t scope = 0;
@@ -7012,7 +7225,7 @@ CRTDEF const void *crt_addr_sockaddr(const crt_addr *a, size_t *len)
     if (len) *len = a->len;
     return a->u.bytes;
 }
-static int crt__format_unix(const crt_addr *a, char *buf, size_t n)
+static CRT__COLD int crt__format_unix(const crt_addr *a, char *buf, size_t n)
 {
     const char *path;
     size_t k = crt__unix_name(a, &path);
@@ -7043,19 +7256,19 @@ CRTDEF int crt_addr_format(const crt_addr *a, char *buf, size_t n)
 // --- options
 
 static crt__fd crt__fd_of(const void *handle) { return handle ? ((const crt__sock *)handle)->fd : CRT_EINVAL; }
-static int crt__set_option(crt__fd fd, int level, int name, int value)
+static CRT__OUTLINE int crt__set_option(crt__fd fd, int level, int name, int value)
 {
     if (fd < 0) return CRT_EINVAL;
     return crt__os_setsockopt((int)fd, level, name, &value, sizeof value) ? -errno : 0;
 }
-static int crt__get_option(crt__fd fd, int level, int name)
+static CRT__OUTLINE int crt__get_option(crt__fd fd, int level, int name)
 {
     int value = 0;
     socklen_t n = sizeof value;
     if (fd < 0) return CRT_EINVAL;
     return crt__os_getsockopt((int)fd, level, name, &value, &n) ? -errno : value;
 }
-static int crt__fd_family(crt__fd fd)
+static CRT__OUTLINE int crt__fd_family(crt__fd fd)
 {
     struct sockaddr_storage name;
     socklen_t n = sizeof name;
@@ -7064,7 +7277,7 @@ static int crt__fd_family(crt__fd fd)
 }
 // An option of IPv4 and its twin of IPv6. A socket of IPv6 gets both: its peer may be
 // a mapped IPv4 address.
-static int crt__set_ip_option(crt__fd fd, int name4, int name6, int value)
+static CRT__OUTLINE int crt__set_ip_option(crt__fd fd, int name4, int name6, int value)
 {
     int family = crt__fd_family(fd);
     if (family < 0) return family;
@@ -7073,26 +7286,26 @@ static int crt__set_ip_option(crt__fd fd, int name4, int name6, int value)
     (void)crt__set_option(fd, IPPROTO_IP, name4, value);
     return crt__set_option(fd, IPPROTO_IPV6, name6, value);
 }
-static int crt__get_ip_option(crt__fd fd, int name4, int name6)
+static CRT__OUTLINE int crt__get_ip_option(crt__fd fd, int name4, int name6)
 {
     int family = crt__fd_family(fd);
     if (family < 0) return family;
     if (family == AF_INET) return crt__get_option(fd, IPPROTO_IP, name4);
     return family == AF_INET6 ? crt__get_option(fd, IPPROTO_IPV6, name6) : -EOPNOTSUPP;
 }
-static int crt__set_ttl(crt__fd fd, int ttl)
+static CRT__OUTLINE int crt__set_ttl(crt__fd fd, int ttl)
 {
     return ttl < 1 || ttl > 255 ? CRT_EINVAL : crt__set_ip_option(fd, IP_TTL, IPV6_UNICAST_HOPS, ttl);
 }
-static int crt__set_tos(crt__fd fd, int tos)
+static CRT__OUTLINE int crt__set_tos(crt__fd fd, int tos)
 {
     return tos < 0 || tos > 255 ? CRT_EINVAL : crt__set_ip_option(fd, IP_TOS, IPV6_TCLASS, tos);
 }
-static int crt__set_buffer(crt__fd fd, int name, int bytes)
+static CRT__OUTLINE int crt__set_buffer(crt__fd fd, int name, int bytes)
 {
     return bytes < 1 ? CRT_EINVAL : crt__set_option(fd, SOL_SOCKET, name, bytes);
 }
-static int crt__set_linger(crt__fd fd, int seconds)
+static CRT__OUTLINE int crt__set_linger(crt__fd fd, int seconds)
 {
 #ifdef _WIN32
     struct linger l = {seconds >= 0, (unsigned short)crt__max(crt__min(seconds, 65535), 0)};
@@ -7116,7 +7329,7 @@ static int crt__set_linger(crt__fd fd, int seconds)
 #define CRT__TCP_KEEPINTVL (-1)
 #define CRT__TCP_KEEPCNT (-1)
 #endif
-static int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
+static CRT__OUTLINE int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
 {
     if (!k || k->idle < 0 || k->interval < 0 || k->count < 0) return CRT_EINVAL;
     int e = 0;
@@ -7142,11 +7355,11 @@ typedef struct crt__options {
     int send_buffer, recv_buffer, ttl, tos;
     unsigned mode;   // of the file that a Unix socket will have
 } crt__options;
-static bool crt__options_bad(const crt__options *o)
+static CRT__COLD bool crt__options_bad(const crt__options *o)
 {
     return o->send_buffer < 0 || o->recv_buffer < 0 || o->ttl < 0 || o->ttl > 255 || o->tos < 0 || o->tos > 255;
 }
-static int crt__options_set(crt__fd fd, int family, const crt__options *o)
+static CRT__COLD int crt__options_set(crt__fd fd, int family, const crt__options *o)
 {
     int e = 0;
     if (o->send_buffer) e = crt__set_buffer(fd, SO_SNDBUF, o->send_buffer);
@@ -7173,7 +7386,7 @@ static int crt__options_set(crt__fd fd, int family, const crt__options *o)
 // --- listening
 
 // A socket with its options, bound to `a`. The descriptor or an error.
-static int crt__socket_bound(int type, crt_addr *a, const crt__options *o)
+static CRT__COLD int crt__socket_bound(int type, crt_addr *a, const crt__options *o)
 {
     int fd = crt__socket(crt__family(a), type);
     if (fd < 0) return fd;
@@ -7204,7 +7417,7 @@ static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
 // The same for a Unix socket and the file that goes with it. The file begins with no
 // more permissions than wanted (Linux takes them from the socket, less the umask), and
 // then gets those of the umask too.
-static int crt__unix_bound(int type, const char *path, const crt__options *o, bool unlink_stale)
+static CRT__COLD int crt__unix_bound(int type, const char *path, const crt__options *o, bool unlink_stale)
 {
     crt_addr a;
     if (crt_addr_unix(path, &a) || o->mode > 07777) return CRT_EINVAL;
@@ -7222,7 +7435,7 @@ static int crt__unix_bound(int type, const char *path, const crt__options *o, bo
     crt__fd_close(fd);
     return e;
 }
-static int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_listener **l)
+static CRT__COLD int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_listener **l)
 {
     crt__sock *s;
     if (fd < 0) return fd;
@@ -7237,7 +7450,7 @@ static int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_list
     *l = (crt_listener *)s;
     return 0;
 }
-static crt__options crt__listen_options(const crt_listen_desc *d)
+static CRT__COLD crt__options crt__listen_options(const crt_listen_desc *d)
 {
     crt__options o = {!d->no_reuseaddr, d->reuseport, d->v6only, false,  d->send_buffer,
                       d->recv_buffer,   d->ttl,       d->tos,    d->mode};
@@ -7277,18 +7490,18 @@ static bool crt__accept_must_pause(int e)
 }
 static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__timer_cancel};
 
-static crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
+static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
 {
     crt_runtime *rt = cx->rt;
     crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(rt);
     if (!crt__has_time(rt)) return -e;
     uint32_t ms = crt__atomic_load(&s->pause_ms, CRT__RELAXED);   // several tasks may accept
-    int64_t said = crt__atomic_load(&s->complained, CRT__RELAXED);
+    int64_t said = crt__atomic_load(&s->u.complained, CRT__RELAXED);
     ms = ms ? crt__min(ms * 2, 1000) : 10;
     crt__atomic_store(&s->pause_ms, ms, CRT__RELAXED);
     if (!said || now - said >= CRT_SEC(1)) {
-        crt__atomic_store(&s->complained, now, CRT__RELAXED);
+        crt__atomic_store(&s->u.complained, now, CRT__RELAXED);
         crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
                  strerror(e), ms);
     }
@@ -7348,7 +7561,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         return CRT_PENDING;
     }
     for (;;) {
-        if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & CRT__FOR_READ)) {
+        if (!(crt__ready_now(s) & CRT__FOR_READ)) {
             if ((r = crt__io_park(cx, s, &crt__op_accept, CRT__FOR_READ)) != 0) return r;
             continue;
         }
@@ -7386,7 +7599,7 @@ typedef struct crt__resolve {
     crt_addr addr[CRT__RESOLVE_MOST];
 } crt__resolve;
 
-static intptr_t crt__resolve_run(crt__resolve *r)
+static CRT__COLD intptr_t crt__resolve_run(crt__resolve *r)
 {
     struct addrinfo hints, *list = NULL;
     memset(&hints, 0, sizeof hints);
@@ -7407,7 +7620,7 @@ static intptr_t crt__resolve_run(crt__resolve *r)
 static void crt__nothing_to_clean(crt__call *call) { (void)call; }
 
 // A lookup of "host:port", not yet started. 0, CRT_EINVAL, CRT_ENOMEM.
-static int crt__resolve_new(const char *text, crt__resolve **out)
+static CRT__COLD int crt__resolve_new(const char *text, crt__resolve **out)
 {
     const char *colon = text ? strrchr(text, ':') : NULL;
     size_t n = colon ? (size_t)(colon - text) : 0;
@@ -7417,12 +7630,12 @@ static int crt__resolve_new(const char *text, crt__resolve **out)
     crt__resolve *r = crt__call_new(sizeof *r, NULL, crt__nothing_to_clean);
     if (!r) return CRT_ENOMEM;
     memcpy(r->host, text, n);
-    snprintf(r->port, sizeof r->port, "%d", crt__parse_port(colon + 1));
+    snprintf(r->port, sizeof r->port, "%u", (unsigned)(uint16_t)crt__parse_port(colon + 1));
     *out = r;
     return 0;
 }
 // Through the gate: true. Otherwise it is in the queue.
-static bool crt__lookup_enter(crt__resolve *r)
+static CRT__COLD bool crt__lookup_enter(crt__resolve *r)
 {
     crt_runtime *rt = r->rt;
     crt__lock(&rt->lookup_lock);
@@ -7452,7 +7665,7 @@ static bool crt__lookup_unqueue(crt__resolve *r)
     return true;
 }
 // A lookup has ended: the first that waits takes its place.
-static void crt__lookup_leave(crt_runtime *rt)
+static CRT__COLD void crt__lookup_leave(crt_runtime *rt)
 {
     for (;;) {
         crt__lock(&rt->lookup_lock);
@@ -7466,7 +7679,7 @@ static void crt__lookup_leave(crt_runtime *rt)
         crt__call_finish(&r->call);
     }
 }
-static intptr_t crt__lookup_main(void *arg)
+static CRT__COLD intptr_t crt__lookup_main(void *arg)
 {
     crt__resolve *r = arg;
     if (crt__atomic_load(&r->call.refs, CRT__ACQUIRE) > 1) r->call.result = crt__resolve_run(r);   // still wanted
@@ -7474,7 +7687,7 @@ static intptr_t crt__lookup_main(void *arg)
     crt__call_finish(&r->call);
     return 0;
 }
-static void crt__op_resolve_cancel(crt_slot *slot)
+static CRT__COLD void crt__op_resolve_cancel(crt_slot *slot)
 {
     crt__resolve *r = slot->object;
     uintptr_t me = (uintptr_t)slot->task;
@@ -7488,7 +7701,7 @@ static void crt__op_resolve_cancel(crt_slot *slot)
 static const crt__op crt__op_resolve = {"resolve", crt__op_resolve_cancel};
 
 // Starts the lookup and parks. CRT_PENDING, or an error, with the record gone.
-static crt_poll crt__lookup_start(crt_cx *cx, crt__resolve *r)
+static CRT__COLD crt_poll crt__lookup_start(crt_cx *cx, crt__resolve *r)
 {
     crt__task_ref(cx->task);
     r->rt = cx->rt;
@@ -7604,17 +7817,17 @@ static void crt__attempt_end(crt__attempt *a)
     if (a->sock) crt__sock_unref(a->sock);
     a->sock = NULL;
 }
-static void crt__race_free(crt__race *race)
+static CRT__COLD void crt__race_free(crt__race *race)
 {
     crt__slot_cancel(&race->timer);
     for (uint32_t i = 0; i < race->begun; i++) crt__attempt_end(&race->attempt[i]);
     if (race->names) crt__call_unref(&race->names->call);
     CRT_FREE(race);
 }
-static void crt__op_connect_cancel(crt_slot *slot) { crt__race_free(slot->object); }
+static CRT__COLD void crt__op_connect_cancel(crt_slot *slot) { crt__race_free(slot->object); }
 static const crt__op crt__op_connect = {"connect", crt__op_connect_cancel};
 
-static int crt__connect_desc_check(crt_cx *cx, crt__race *race)
+static CRT__COLD int crt__connect_desc_check(crt_cx *cx, crt__race *race)
 {
     crt_connect_desc *d = &race->desc;
     crt__options o = {d->reuseaddr, d->reuseport, false, false, d->send_buffer, d->recv_buffer, d->ttl, d->tos, 0};
@@ -7647,7 +7860,7 @@ static void crt__race_order(crt__race *race)
     }
 }
 // A record for "host:port". 0, or an error, with nothing kept.
-static int crt__race_new(crt_cx *cx, const char *addr, const crt_connect_desc *desc, crt__race **out)
+static CRT__COLD int crt__race_new(crt_cx *cx, const char *addr, const crt_connect_desc *desc, crt__race **out)
 {
     crt_addr one;
     bool numeric = !crt_addr_parse(addr, &one);
@@ -7767,7 +7980,7 @@ static crt_poll crt__race_step(crt_cx *cx, crt__race *race, crt_stream **out)
     if (next != CRT_FOREVER && !crt__timer_start(cx, &race->timer, next, now)) cx->deferred = 1;   // due already
     return CRT_PENDING;
 }
-static crt_poll crt__race_poll(crt_cx *cx, crt__race *race, crt_stream **out)
+static CRT__COLD crt_poll crt__race_poll(crt_cx *cx, crt__race *race, crt_stream **out)
 {
     if (!race->count && !race->error) {
         crt_poll r = crt__race_lookup(cx, race);
@@ -7896,7 +8109,7 @@ CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
 enum { CRT__AS_STREAM, CRT__AS_LISTENER, CRT__AS_DATAGRAMS };
 
 // The flags of a record for such a descriptor, or an error.
-static int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
+static CRT__COLD int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
 {
 #ifndef _WIN32
     struct stat st;
@@ -8007,7 +8220,7 @@ CRTDEF int crt_stream_set_nodelay(crt_stream *s, bool on)
     return crt__set_option(crt__fd_of(s), IPPROTO_TCP, TCP_NODELAY, on);
 }
 // On Unix the flags of a socket come as 1 or as the option's own bit.
-static int crt__get_flag(crt__fd fd, int level, int name)
+static CRT__OUTLINE int crt__get_flag(crt__fd fd, int level, int name)
 {
     int value = crt__get_option(fd, level, name);
     return value < 0 ? value : value != 0;
@@ -8083,7 +8296,7 @@ CRTDEF int crt_stream_get_quickack(const crt_stream *s)
 CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on) { return (void)on, s ? -ENOPROTOOPT : CRT_EINVAL; }
 CRTDEF int crt_stream_get_quickack(const crt_stream *s) { return s ? -ENOPROTOOPT : CRT_EINVAL; }
 #endif
-static int crt__take_error(crt__fd fd)
+static CRT__OUTLINE int crt__take_error(crt__fd fd)
 {
     int e = crt__get_option(fd, SOL_SOCKET, SO_ERROR);
     return e > 0 ? -e : e;
@@ -8182,11 +8395,11 @@ CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
     if (reasons & CRT_FD_READ) bits |= CRT__FOR_READ;
     if (reasons & CRT_FD_WRITE) bits |= CRT__FOR_WRITE;
     if (reasons & CRT_FD_PRIORITY) bits |= CRT__PRIORITY;
-    if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits) &&
+    if (!(crt__ready_now(s) & bits) &&
         (r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0)
         return r;
     slot->op = NULL;
-    uint64_t ready = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+    uint64_t ready = crt__ready_now(s);
     crt__sock_unref(s);
     if (ready & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
     return crt__fd_reasons(ready) & (reasons | CRT_FD_ERROR | CRT_FD_HANGUP);
@@ -8210,7 +8423,7 @@ static const crt__op crt__op_udp_readable = {"udp readable", crt__io_cancel};
 static const crt__op crt__op_udp_writable = {"udp writable", crt__io_cancel};
 static const crt__op crt__op_udp_pause = {"udp send (the receiver is full)", crt__timer_cancel};
 
-static int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
+static CRT__OUTLINE int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
 {
     crt__sock *s;
     if (fd < 0) return fd;
@@ -8221,7 +8434,7 @@ static int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
     return 0;
 }
 static const crt_udp_desc crt__udp_defaults;
-static crt__options crt__udp_options(const crt_udp_desc *d)
+static CRT__COLD crt__options crt__udp_options(const crt_udp_desc *d)
 {
     crt__options o = {d->reuseaddr,   d->reuseport,   d->v6only, d->broadcast,
                       d->send_buffer, d->recv_buffer, d->ttl,    d->tos, d->mode};
@@ -8302,7 +8515,7 @@ static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t le
     m->flags = h->msg_flags & MSG_TRUNC ? CRT_UDP_TRUNCATED : 0;
 }
 // Where the system has no call for several: one by one.
-static intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
+static CRT__COLD intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
 {
     struct msghdr h;
     struct iovec piece;
@@ -8369,12 +8582,12 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
 }
 // A Unix socket that names its receiver is writable, and yet the receiver may be full:
 // no event tells when it no longer is. 0: try again now.
-static crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
+static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
 {
     crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(cx->rt);
     if (!crt__has_time(cx->rt) || n > UINT32_MAX / CRT__TIMER_PLACES) return slot->op = NULL, CRT_EAGAIN;
-    crt__atomic_or(&s->ready, (uint64_t)CRT__WRITABLE, CRT__ACQ_REL);
+    crt__ready_set(s, CRT__WRITABLE);
     slot->op = NULL;
     slot->extra = (uint32_t)n * CRT__TIMER_PLACES;
     if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(2)), now)) return 0;
@@ -8408,7 +8621,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
     bool named = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
                  (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL);
     for (;;) {
-        if (!(crt__atomic_load(&s->ready, CRT__ACQUIRE) & bits)) {
+        if (!(crt__ready_now(s) & bits)) {
             r = crt__io_park(cx, s, op, bits);
             slot->value = n;
             if (r != 0) return r;
@@ -8604,8 +8817,9 @@ static crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t re
     s->fd = -1;
     s->u.soft = soft;
     s->flags = s->pause_ms = 0;
+    crt__atomic_store(&s->spent, 0, CRT__RELAXED);
     crt__atomic_store(&s->refs, 1, CRT__RELAXED);
-    crt__atomic_add(&s->ready, (uint64_t)(ready | CRT__IO_SOFT), CRT__RELEASE);   // the low bits are 0
+    crt__ready_set(s, ready | CRT__IO_SOFT);
     return s;
 }
 
@@ -8764,7 +8978,7 @@ static crt__mock_step *crt__mock_current(crt__mock *m)
     while (m->at < m->count && m->steps[m->at].done) m->at++;
     return m->at < m->count ? &m->steps[m->at] : NULL;
 }
-static crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
+static CRT__COLD crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
 {
     crt__mock_clock *self = frame;
     crt__mock *m = self->m;
@@ -8786,7 +9000,7 @@ static crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 // A step has been done: the next may be a wait, which begins now. Lets go of the lock.
-static void crt__mock_step_on(crt__mock *m)
+static CRT__COLD void crt__mock_step_on(crt__mock *m)
 {
     crt__mock_step *next = crt__mock_current(m);
     bool wait = next && next->step.kind == CRT__MOCK_WAIT && !m->waits && !m->error;
@@ -8807,7 +9021,7 @@ static void crt__mock_step_on(crt__mock *m)
     }
     crt__sock_event(m->rt, m->token, CRT__READABLE | CRT__WRITABLE);
 }
-static crt_poll crt__mock_recv(crt__sock *s, void *buf, size_t n, bool peek)
+static CRT__COLD crt_poll crt__mock_recv(crt__sock *s, void *buf, size_t n, bool peek)
 {
     crt__mock *m = (crt__mock *)s->u.soft;
     crt__lock(&m->lock);
@@ -8856,7 +9070,7 @@ static const char *crt__quote(char *out, size_t room, const void *data, size_t n
     return out;
 }
 // What was written is not what step x says; NULL: no step says anything.
-static void crt__mock_complain(crt__mock *m, const crt__mock_step *x, const void *buf, size_t n)
+static CRT__COLD void crt__mock_complain(crt__mock *m, const crt__mock_step *x, const void *buf, size_t n)
 {
     char want[160], came[160];
     size_t same = 0;
@@ -8870,7 +9084,7 @@ static void crt__mock_complain(crt__mock *m, const crt__mock_step *x, const void
     crt__say(m->rt, CRT_LOG_ERROR, "mock %s: step %zu of %zu expected the write %s, but %s came; byte %zu differs",
              m->name, (size_t)(x - m->steps) + 1, m->count, want, came, same);
 }
-static crt_poll crt__mock_send(crt__sock *s, const void *buf, size_t n)
+static CRT__COLD crt_poll crt__mock_send(crt__sock *s, const void *buf, size_t n)
 {
     crt__mock *m = (crt__mock *)s->u.soft;
     crt_poll k = CRT_EAGAIN;
@@ -8903,7 +9117,7 @@ static crt_poll crt__mock_send(crt__sock *s, const void *buf, size_t n)
     if (wrong) crt__mock_complain(m, x == end ? NULL : x, buf, n);
     return k;
 }
-static int crt__mock_shutdown(crt__sock *s, int how)
+static CRT__COLD int crt__mock_shutdown(crt__sock *s, int how)
 {
     crt__mock *m = (crt__mock *)s->u.soft;
     crt__lock(&m->lock);
@@ -8924,7 +9138,7 @@ static int crt__mock_count(crt__mock *m, crt__mock_step **next)
     }
     return n;
 }
-static void crt__mock_close(crt__sock *s)
+static CRT__COLD void crt__mock_close(crt__sock *s)
 {
     static const char *const names[] = {"", "read", "write", "read error", "write error"};
     crt__mock *m = (crt__mock *)s->u.soft;
@@ -8948,7 +9162,7 @@ static void crt__mock_close(crt__sock *s)
 static const crt__soft_ops crt__mock_ops = {crt__mock_recv, crt__mock_send, crt__mock_shutdown, crt__mock_close,
                                             false};
 
-static bool crt__mock_allows(const crt_mock_step *x)
+static CRT__COLD bool crt__mock_allows(const crt_mock_step *x)
 {
     switch (x->kind) {
     case CRT__MOCK_READ:
@@ -9324,7 +9538,7 @@ CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t 
 // --- copies: the buffers hang in a slot of the struct, which is listed in the task
 // while a copy runs, so that they are freed also with a task that is ended by force
 
-static void crt__op_memory_cancel(crt_slot *slot) { CRT_FREE(slot->object); }
+static CRT__COLD void crt__op_memory_cancel(crt_slot *slot) { CRT_FREE(slot->object); }
 static const crt__op crt__op_memory = {"copy", crt__op_memory_cancel};
 
 enum { CRT__COPY_LARGE = 65536, CRT__COPY_PATIENCE = 4 };
@@ -9655,7 +9869,7 @@ static void crt__stdio_transfer(crt__stdio *io)
     crt__unlock(&io->lock);
     if (!in) crt__futex_wake(&io->drained, INT_MAX);
 }
-static void *crt__stdio_main(void *arg)
+static CRT__COLD void *crt__stdio_main(void *arg)
 {
     static const char *const names[] = {"crt-stdin", "crt-stdout", "crt-stderr"};
     crt__stdio *io = arg;
@@ -9675,7 +9889,7 @@ static void *crt__stdio_main(void *arg)
     return NULL;
 }
 // exit() waits for what is left, unless this is a child that has no such thread.
-static void crt__stdio_at_exit(void)
+static CRT__COLD void crt__stdio_at_exit(void)
 {
     for (int i = 1; i < 3; i++) {
         crt__stdio *io = &crt__stdios[i];
@@ -9690,7 +9904,7 @@ static void crt__stdio_at_exit(void)
     }
 }
 // The thread, woken or begun. Under the lock. 0 or an error.
-static int crt__stdio_start(crt__stdio *io)
+static CRT__COLD int crt__stdio_start(crt__stdio *io)
 {
     crt__thread thread;
     if (io->running && io->pid == crt__stdio_pid()) {
@@ -9716,7 +9930,7 @@ static crt_poll crt__stdio_error(crt__stdio *io)
     io->error = 0;
     return e;
 }
-static crt_poll crt__stdio_recv(crt__sock *s, void *buf, size_t n, bool peek)
+static CRT__COLD crt_poll crt__stdio_recv(crt__sock *s, void *buf, size_t n, bool peek)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
     crt__stdio *io = end->io;
@@ -9743,7 +9957,7 @@ static crt_poll crt__stdio_recv(crt__sock *s, void *buf, size_t n, bool peek)
     crt__unlock(&io->lock);
     return k;
 }
-static crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t n)
+static CRT__COLD crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t n)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
     crt__stdio *io = end->io;
@@ -9763,7 +9977,7 @@ static crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t n)
     crt__unlock(&io->lock);
     return k;
 }
-static int crt__stdio_shutdown(crt__sock *s, int how)
+static CRT__COLD int crt__stdio_shutdown(crt__sock *s, int how)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
     if ((how == CRT__SHUT_RD) != (crt__stdio_fd(end->io) == 0)) return -EBADF;
@@ -9773,7 +9987,7 @@ static int crt__stdio_shutdown(crt__sock *s, int how)
     crt__unlock(&end->io->lock);
     return 0;
 }
-static void crt__stdio_close(crt__sock *s)
+static CRT__COLD void crt__stdio_close(crt__sock *s)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft, **p;
     crt__stdio *io = end->io;
@@ -9787,7 +10001,7 @@ static void crt__stdio_close(crt__sock *s)
 static const crt__soft_ops crt__stdio_ops = {crt__stdio_recv, crt__stdio_send, crt__stdio_shutdown, crt__stdio_close,
                                              false};
 
-static int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
+static CRT__OUTLINE int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
 {
     crt__stdio *io = &crt__stdios[fd];
     *out = NULL;
@@ -10025,7 +10239,7 @@ static crt_task *crt__turn_release(crt_file *f)
     return slot && crt__task_notify(slot->task) ? slot->task : NULL;
 }
 // Lets go of the turn, if the call has it.
-static void crt__turn_leave(crt__fs *c)
+static CRT__COLD void crt__turn_leave(crt__fs *c)
 {
     crt_task *woken = NULL;
     crt__lock(&c->file->lock);
@@ -10041,7 +10255,7 @@ static crt_poll crt__turn_park(crt_cx *cx, crt_file *f, size_t n)
     cx->slot->value = n;
     return CRT_PENDING;
 }
-static void crt__op_turn_cancel(crt_slot *slot)
+static CRT__COLD void crt__op_turn_cancel(crt_slot *slot)
 {
     crt_file *f = slot->object;
     crt__lock(&f->lock);
@@ -10052,7 +10266,7 @@ static void crt__op_turn_cancel(crt_slot *slot)
 static const crt__op crt__op_turn = {"file (a cancelled call is under way)", crt__op_turn_cancel};
 
 // 0: `c` has the turn. CRT_EBUSY. CRT_PENDING: the owner was dropped and will end.
-static crt_poll crt__turn_take(crt_cx *cx, crt_file *f, crt__fs *c)
+static CRT__COLD crt_poll crt__turn_take(crt_cx *cx, crt_file *f, crt__fs *c)
 {
     crt_poll r = 0;
     crt__lock(&f->lock);
@@ -10096,7 +10310,7 @@ static crt_poll crt__turn_enter(crt_cx *cx, crt_file **f, size_t *n, bool starte
 
 // Under the lock: what a call at the position did that nobody waits for any more. True:
 // the bytes that it read stay.
-static bool crt__fs_settle(crt__fs *c, crt_task **woken)
+static CRT__COLD bool crt__fs_settle(crt__fs *c, crt_task **woken)
 {
     crt_file *f = c->file;
     if (!c->turn) return false;
@@ -10115,7 +10329,7 @@ static bool crt__fs_settle(crt__fs *c, crt_task **woken)
 }
 // The end of the job (then it has finished) or of the wait (then it is dropped). What
 // is kept lets go of the file, which has it.
-static void crt__fs_end(crt__fs *c, bool finished)
+static CRT__COLD void crt__fs_end(crt__fs *c, bool finished)
 {
     crt_file *f = c->file;
     crt_task *woken = NULL;
@@ -10129,7 +10343,7 @@ static void crt__fs_end(crt__fs *c, bool finished)
     if (woken) crt__submit(woken);
     if (kept) crt__file_unref(f);
 }
-static void crt__op_file_cancel(crt_slot *slot)
+static CRT__COLD void crt__op_file_cancel(crt_slot *slot)
 {
     crt__fs *c = slot->object;
     if (c->file) crt__fs_end(c, false);
@@ -10139,7 +10353,7 @@ static const crt__op crt__op_file = {"file", crt__op_file_cancel};
 
 // --- calls
 
-static void crt__fs_clean(crt__call *call)
+static CRT__COLD void crt__fs_clean(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (c->temp == CRT__TEMP_FILE) crt__os_unlink(c->out);
@@ -10150,13 +10364,13 @@ static void crt__fs_clean(crt__call *call)
     crt__turn_leave(c);   // it has never begun
     crt__file_unref(c->file);
 }
-static crt__fs *crt__fs_new(size_t bytes, intptr_t (*run)(crt__call *))
+static CRT__COLD crt__fs *crt__fs_new(size_t bytes, intptr_t (*run)(crt__call *))
 {
     return bytes > SIZE_MAX / 2 ? NULL : crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);
 }
 // The task is done with a call. It lets go of the file itself: the job may still be on
 // its way out, and a descriptor that is closed has to be closed.
-static void crt__fs_drop(crt__fs *c)
+static CRT__OUTLINE void crt__fs_drop(crt__fs *c)
 {
     crt_file *f = c->file;
     if (f) {
@@ -10199,7 +10413,8 @@ static crt_poll crt__fs_call(crt_cx *cx, intptr_t (*run)(crt__call *), const cha
     return crt__call_start(cx, &crt__op_file, &c->call);
 }
 // One that gives nothing but its result.
-static crt_poll crt__fs_do(crt_cx *cx, intptr_t (*run)(crt__call *), const char *a, const char *b, uint32_t arg)
+static CRT__OUTLINE crt_poll crt__fs_do(crt_cx *cx, intptr_t (*run)(crt__call *), const char *a,
+                                        const char *b, uint32_t arg)
 {
     crt__fs *c;
     crt_poll r = crt__fs_call(cx, run, a, b, NULL, 0, arg, &c);
@@ -10272,7 +10487,7 @@ static int crt__open_flags(const crt_fs_open_desc *d)
     if (d->no_follow) flags |= CRT__O_NOFOLLOW;
     return flags | CRT__O_QUIET;
 }
-static intptr_t crt__fs_open_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_open_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int flags;
@@ -10330,7 +10545,7 @@ static intptr_t crt__move_seek(crt__fs *c)
     memcpy(c->bytes, &to, sizeof to);
     return (intptr_t)c->n;
 }
-static intptr_t crt__file_move_run(crt__call *call)
+static CRT__COLD intptr_t crt__file_move_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     size_t k = 0;
@@ -10378,8 +10593,8 @@ static crt__fs *crt__move_new(crt_file *f, size_t whole, size_t done, int64_t of
     return c;
 }
 // Takes over the reference to f.
-static crt_poll crt__move_begin(crt_cx *cx, crt_file *f, void *in, const void *out, size_t n, int64_t offset,
-                                uint32_t how, uint32_t arg)
+static CRT__COLD crt_poll crt__move_begin(crt_cx *cx, crt_file *f, void *in, const void *out, size_t n,
+                                          int64_t offset, uint32_t how, uint32_t arg)
 {
     crt__fs *c = crt__move_new(f, n, 0, offset, how, arg);
     if (!c) return crt__file_unref(f), CRT_ENOMEM;
@@ -10414,7 +10629,7 @@ static crt_poll crt__move_on(crt_cx *cx, crt__fs *c, const void *out)
     if (out) memcpy(next->bytes, (const char *)out + next->done, next->n);
     return crt__call_start(cx, &crt__op_file, &next->call);
 }
-static crt_poll crt__move_taken(crt_cx *cx, crt__fs *c, void *in, const void *out)
+static CRT__COLD crt_poll crt__move_taken(crt_cx *cx, crt__fs *c, void *in, const void *out)
 {
     crt_poll r = c->call.result;
     if (r >= 0) {
@@ -10483,17 +10698,17 @@ CRTDEF crt_poll crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whenc
 
 // --- the rest on open files
 
-static intptr_t crt__file_sync_run(crt__call *call)
+static CRT__COLD intptr_t crt__file_sync_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     return crt__os_fsync(c->file->fd, c->arg != 0) ? -errno : 0;
 }
-static intptr_t crt__file_length_run(crt__call *call)
+static CRT__COLD intptr_t crt__file_length_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     return crt__os_ftruncate(c->file->fd, c->offset) ? -errno : 0;
 }
-static intptr_t crt__file_mode_run(crt__call *call)
+static CRT__COLD intptr_t crt__file_mode_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     return crt__os_fchmod(c->file->fd, c->arg) ? -errno : 0;
@@ -10512,7 +10727,7 @@ CRTDEF crt_poll crt_file_set_mode(crt_cx *cx, crt_file *f, uint32_t mode)
 // --- what a file is
 
 enum { CRT__STAT_OPEN, CRT__STAT_FOLLOW, CRT__STAT_LINK };
-static intptr_t crt__fs_stat_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_stat_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int e = c->arg == CRT__STAT_OPEN ? crt__os_fstat(c->file->fd, &c->st)
@@ -10610,7 +10825,7 @@ static int crt__make_dir(const char *path, uint32_t mode)
     return -e;
 }
 // Cuts the path at its last slashes until something can be made, then puts them back.
-static intptr_t crt__fs_create_dir_all_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_create_dir_all_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     char *path = c->bytes;   // the copy of the path
@@ -10683,7 +10898,7 @@ static int crt__level_step(crt__level **top)
     if (e == -ENOTDIR) e = unlinkat(at, d->d_name, 0) ? -errno : 0;
     return e == -ENOENT ? 0 : e;
 }
-static intptr_t crt__fs_remove_all_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_remove_all_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     crt__level *top = NULL;
@@ -10744,7 +10959,7 @@ static intptr_t crt__copy_open(crt__call *call, int from, int to)
     }
     return 0;
 }
-static intptr_t crt__fs_copy_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_copy_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int from = crt__os_open(c->a, O_RDONLY | CRT__O_QUIET | CRT__O_NONBLOCK, 0);   // a FIFO must not hold it up
@@ -10789,7 +11004,7 @@ static intptr_t crt__fs_canonical_run(crt__call *call)
     return (c->out = crt__win_real_path(c->a)) ? 0 : -errno;
 }
 #else
-static intptr_t crt__fs_read_link_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_read_link_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     for (size_t room = 256;; room *= 2) {
@@ -10804,7 +11019,7 @@ static intptr_t crt__fs_read_link_run(crt__call *call)
         c->out = NULL;
     }
 }
-static intptr_t crt__fs_canonical_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_canonical_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     char *real = realpath(c->a, NULL);
@@ -10814,7 +11029,7 @@ static intptr_t crt__fs_canonical_run(crt__call *call)
     return c->out ? 0 : CRT_ENOMEM;
 }
 #endif
-static crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call *), const char *path, char **text)
+static CRT__OUTLINE crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call *), const char *path, char **text)
 {
     crt__fs *c;
     *text = NULL;
@@ -10859,7 +11074,7 @@ static bool crt__temp_template(crt__fs *c)
     c->out = name;
     return true;
 }
-static intptr_t crt__fs_temp_file_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_temp_file_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
@@ -10868,7 +11083,7 @@ static intptr_t crt__fs_temp_file_run(crt__call *call)
     else if (fd >= 0) c->temp = CRT__TEMP_FILE;   // removed in the end, unless its name is handed out
     return crt__fs_made(c, fd);
 }
-static intptr_t crt__fs_temp_dir_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_temp_dir_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
@@ -10899,7 +11114,7 @@ CRTDEF crt_poll crt_fs_temp_dir(crt_cx *cx, const char *dir, char **path)
 
 // --- directories
 
-static intptr_t crt__fs_read_dir_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_read_dir_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     crt_dir *d = CRT_MALLOC(sizeof *d);
@@ -10956,7 +11171,7 @@ static const char *crt__os_readdir(crt__os_dir *d, uint64_t *ino, uint32_t *kind
 }
 #endif
 // Fills the batch. An error is told only when there is nothing before it to hand out.
-static intptr_t crt__dir_next_run(crt__call *call)
+static CRT__COLD intptr_t crt__dir_next_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     crt_dir *d = c->file->dir;
@@ -11039,7 +11254,7 @@ static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
     ((char *)c->out)[c->out_n] = 0;
     return 0;
 }
-static intptr_t crt__fs_read_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_read_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int fd = crt__os_open(c->a, O_RDONLY | CRT__O_QUIET, 0);
@@ -11050,7 +11265,7 @@ static intptr_t crt__fs_read_run(crt__call *call)
     crt__file_fd_close(fd);
     return r;
 }
-static intptr_t crt__fs_write_run(crt__call *call)
+static CRT__COLD intptr_t crt__fs_write_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     intptr_t r = 0;
@@ -11204,7 +11419,7 @@ static void crt__signal_wake(crt_runtime *rt)
     crt__submit_list(&ready);
     if (child) crt__process_sweep();
 }
-static void crt__op_signal_cancel(crt_slot *slot)
+static CRT__COLD void crt__op_signal_cancel(crt_slot *slot)
 {
     crt__lock(&crt__signals.lock);
     if (slot->state == CRT__WAIT_QUEUED) crt__signal_unlink(slot);
@@ -11213,7 +11428,7 @@ static void crt__op_signal_cancel(crt_slot *slot)
 static const crt__op crt__op_signal = {"signal", crt__op_signal_cancel};
 
 // Under the signal lock. 0 or an error.
-static int crt__signal_install(crt_runtime *rt, int sig)
+static CRT__COLD int crt__signal_install(crt_runtime *rt, int sig)
 {
     int e = crt__signal_subscribe(rt);
     if (e || crt__signals.installed[sig]) return e;
@@ -11222,7 +11437,7 @@ static int crt__signal_install(crt_runtime *rt, int sig)
     return e;
 }
 // What this task has seen of a signal; from its first call on.
-static crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
+static CRT__COLD crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
 {
     for (crt__ext *e = t->ext; e; e = e->next)
         if (e->kind == CRT__EXT_SIGNAL && ((crt__ext_signal *)(void *)e)->sig == sig)
@@ -11281,9 +11496,10 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 // set without the C library, which would set them for the parent's threads. An error
 // comes back through a pipe that a successful execve closes.
 //
-// All children are in one list. The reactor tells of an end through the pidfd (or all
-// hear SIGCHLD). A child whose handle is gone stays in the list, and each such event,
-// spawn and close sweeps it: no thread, no task and no memory is needed to reap it.
+// All children are in one list. The reactor tells of an end through the pidfd or
+// EVFILT_PROC (or all hear SIGCHLD). A child whose handle is gone stays in the list, and
+// each such event, spawn and close sweeps it: no thread, no task and no memory is needed
+// to reap it.
 // Under the lock: what has been reaped, so that no signal goes to a number that is
 // another's by now.
 
@@ -11317,7 +11533,7 @@ static struct {
 CRTDEF bool crt_exit_ok(const crt_exit_status *status) { return !status->signal && !status->code; }
 
 // Under the lock. 1: it has ended, 0: not yet, or -ECHILD.
-static int crt__process_reap(crt_process *p)
+static CRT__COLD int crt__process_reap(crt_process *p)
 {
     siginfo_t info;
     memset(&info, 0, sizeof info);
@@ -11365,7 +11581,7 @@ static void crt__process_free(crt_process *p)
     if (rt) crt__rt_unref(rt);
 }
 // Reaps what has ended of the children that nobody has a handle of.
-static void crt__process_sweep(void)
+static CRT__COLD void crt__process_sweep(void)
 {
     crt_process *gone = NULL;
     crt__lock(&crt__children.lock);
@@ -11414,7 +11630,7 @@ static bool crt__process_orphan(crt_runtime *rt)
     return true;
 }
 // The runtime has ended: nobody looks at its reactor any more.
-static void crt__process_end_all(crt_runtime *rt)
+static CRT__COLD void crt__process_end_all(crt_runtime *rt)
 {
     int64_t until = crt__clock() + CRT_SEC(1);
     uint32_t never = 0;
@@ -11445,7 +11661,10 @@ CRTDEF void crt_process_close(crt_process **at)
     if (p->kill_on_drop && !crt__process_reap(p)) kill(p->pid, SIGKILL);
     p->closed = true;   // from here on it may be swept
     crt__unlock(&crt__children.lock);
-    if (s) crt__sock_wake(s, ~0u, CRT__WAIT_CLOSED);
+    if (s) {
+        crt__sock_lock(s);
+        crt__sock_wake_unlock(s, crt__sock_word(s), ~0u, CRT__WAIT_CLOSED);
+    }
     crt__process_sweep();
     if (s) crt__sock_unref(s);
     if (crt__atomic_load(&rt->ended, CRT__SEQ_CST)) crt__process_end_all(rt);
@@ -11485,7 +11704,7 @@ CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status)
     crt__unlock(&crt__children.lock);
     return r;
 }
-static crt_stream *crt__process_take(crt_process *p, int i)
+static CRT__OUTLINE crt_stream *crt__process_take(crt_process *p, int i)
 {
     return p ? crt__atomic_xchg(&p->io[i], NULL, CRT__ACQ_REL) : NULL;
 }
@@ -11502,7 +11721,7 @@ CRTDEF crt_stream *crt_process_take_stderr(crt_process *p) { return crt__process
 static const crt__op crt__op_process = {"process", crt__io_cancel};
 
 // Without a pidfd: asked first, then looked at, so that no end is missed between.
-static crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
+static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
     crt__process_close_stdin(p);
     for (;;) {
@@ -11681,7 +11900,7 @@ static void crt__start_watch(crt__start *c)
 }
 // What was not handed out: at once when the start has failed, so that nothing is open
 // any more when the task hears of it.
-static void crt__start_clean(crt__call *call)
+static CRT__COLD void crt__start_clean(crt__call *call)
 {
     crt__start *c = (crt__start *)call;
     crt_process *p = c->p;
@@ -11697,7 +11916,7 @@ static void crt__start_clean(crt__call *call)
         crt__process_free(p);
     }
 }
-static intptr_t crt__start_run(crt__call *call)
+static CRT__COLD intptr_t crt__start_run(crt__call *call)
 {
     crt__start *c = (crt__start *)call;
     int e = crt__start_pipes(c);
@@ -11786,7 +12005,7 @@ static void crt__layout_tries(crt__layout *k, const char *program, const char *p
 typedef struct crt__layout_marks {
     size_t env, tries, dir;
 } crt__layout_marks;
-static crt__layout_marks crt__layout_all(crt__layout *k, const crt_process_desc *d)
+static CRT__COLD crt__layout_marks crt__layout_all(crt__layout *k, const crt_process_desc *d)
 {
     crt__layout_marks m;
     for (const char *const *a = d->argv; *a; a++) crt__layout_add(k, *a, strlen(*a), NULL);
@@ -11841,7 +12060,7 @@ static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
 }
 // Looks at all numbers before it opens anything, which might get one that is not open.
 // Streams come last: nothing can fail after one has been taken.
-static int crt__start_fds(crt__start *c, const crt_process_desc *d)
+static CRT__COLD int crt__start_fds(crt__start *c, const crt_process_desc *d)
 {
     const crt_stdio *io[3] = {&d->in, &d->out, &d->err};
     int e = 0;
@@ -11859,7 +12078,7 @@ static int crt__start_fds(crt__start *c, const crt_process_desc *d)
     return e;
 }
 // All that the job needs. 0, or an error, and nothing is left.
-static int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
+static CRT__COLD int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
 {
     crt__layout k = {NULL, NULL, 0, 0};
     *out = NULL;
@@ -11924,7 +12143,7 @@ CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_
 
 // --- output
 
-static crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
+static CRT__COLD crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
 {
     CRT_BEGIN(f, cx);
     if (f->from) {   // a child that does not read to the end has its reasons
@@ -11947,7 +12166,7 @@ static crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
         crt_stream_close(&f->stream);
     CRT_END;
 }
-static void crt__output_begin(crt_output *o)
+static CRT__COLD void crt__output_begin(crt_output *o)
 {
     size_t usual = (size_t)8 << 20;
     crt__collect none;
@@ -11963,7 +12182,7 @@ static void crt__output_begin(crt_output *o)
     // Without input there is nothing to say on a pipe that was asked for.
     if (!o->input) crt_stream_close(&o->crt__in.stream);
 }
-static crt_poll crt__output_run(crt_output *o, crt_cx *cx)
+static CRT__OUTLINE crt_poll crt__output_run(crt_output *o, crt_cx *cx)
 {
     CRT_BEGIN(o, cx);
     CRT_AWAIT(o->crt__r = crt_process_spawn(cx, &o->crt__desc, &o->crt__p));
@@ -12125,9 +12344,9 @@ static crt_poll crt__wait_flag(crt_cx *cx, const crt__op *op, crt__waitq *q, con
 }
 
 // --- waiting from a plain thread
-// A stand-in for a task on the thread's stack: RUNNING while the thread polls, so
+// A stand-in for a task on the thread's stack: ACTIVE while the thread polls, so
 // wakers only mark it, idle while it sleeps, so that exactly one of them submits
-// it, which here means waking the thread. It goes out of scope RUNNING, and once
+// it, which here means waking the thread. It goes out of scope ACTIVE, and once
 // nobody holds a reference: then nobody touches it any more.
 
 typedef struct crt__thread_task {
@@ -12156,17 +12375,17 @@ static int crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, crt__call_of *call)
     if (crt__tls.in_task) return CRT_ENESTED;
     memset(&me, 0, sizeof me);
     memset(&cx, 0, sizeof cx);
-    me.task.state = CRT__REF | CRT__RUNNING;
+    me.task.state = CRT__REF | CRT__ACTIVE;
     me.task.flags = CRT__TASK_THREAD;
     cx.task = &me.task;
     cx.slot = &me.task.u.slot;
     cx.unconstrained = 1;
     while ((r = poll_fn(&cx, &call)) == CRT_PENDING) {
-        uint32_t s = crt__atomic_sub(&me.task.state, CRT__RUNNING, CRT__ACQ_REL);
+        uint32_t s = crt__atomic_sub(&me.task.state, CRT__ACTIVE, CRT__ACQ_REL);
         if (!(s & CRT__NOTIFIED))
             while (!crt__atomic_load(&me.word, CRT__ACQUIRE)) crt__futex_wait(&me.word, 0, -1);
         crt__atomic_store(&me.word, 0, CRT__RELAXED);
-        crt__atomic_sub(&me.task.state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+        (void)crt__task_begin(&me.task);
     }
     while (crt__atomic_load(&me.task.state, CRT__ACQUIRE) / CRT__REF != 1) crt__cpu_relax();   // a waker on its way out
     return (int)r;
@@ -12946,57 +13165,78 @@ CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx)
 }
 
 // --- mpsc: a queue of blocks
-// Senders append under a lock; the receiver takes without it. Two counters say it
-// all: `sent`, stored with release after the element is in place, and `taken`, which
-// the receiver counts up by one read-modify-write.
+// A sender claims the place of its element by one CAS on `tail`, writes it there and
+// marks it ready; the receiver takes what is ready, and counts `taken` up. So a message
+// costs two read-modify-writes (one if unbounded), and no lock that somebody may hold.
 //
-//     first (receiver)                      last (senders, under lock)
+//     first (receiver)                      last
 //       v                                     v
-//     [. . x x] -> [x x x x] -> ... -> [x x x .]       room = capacity - (sent -
-//          ^ taken                          ^ sent              taken) - reserved
+//     [. . r r] -> [r r r r] -> ... -> [r c r .]       room = capacity - (tail -
+//          ^ taken                           ^ tail            taken) - reserved
+//
+// What is rare is done under the lock: the first element of each block, waiting for room,
+// permits, the end. SLOW in `tail` says so: while it is set only the holder of the lock
+// claims. Invariants:
+//  * SLOW is set and cleared under the lock. It stays set while a sender waits (nobody
+//    overtakes) and once the channel is closed.
+//  * Without the lock a sender claims place n only if SLOW is clear, n is not the first
+//    of a block, and there is room by `taken_seen` (an old one is too low at worst) and by
+//    `reserved`. That grows only while SLOW is set, and SLOW is then not cleared before
+//    the count of tail has changed (`raised`): who read tail first, then reserved, and
+//    finds tail unchanged in the end has seen no less than there is.
+//  * `last` changes under the lock, when n is the first of a block. Who claims n read
+//    `last` while tail was n already, and still is: it is the block of n.
+//  * The receiver sets PARKED under the lock, by a CAS which fails if anything was claimed.
+//    The sender whose claim clears it wakes the receiver, through the lock.
+// Orders: an element is published by `ready` (release, acquire). A claim is an acquire, for
+// what the holder of the lock wrote before it moved tail or cleared SLOW, and a release:
+// `last` was read before it, so a holder that sees the claim changes `last` after that.
 //
 // Bit 0 of `taken` says that a sender waits. A sender sets it by a read-modify-
 // write and looks again before it queues; the receiver sees it in the very
 // operation that makes room: on one word, no order is left to chance. Room that
-// is made while senders wait goes to them in order (`reserved`), and nobody
-// overtakes them. Each side looks at the other's counter only when what it last saw
-// does not do: the cache line travels once for many elements. Of a waiting sender:
+// is made while senders wait goes to them in order (`reserved`). Of a waiting sender:
 // slot.extra = permits asked for, slot.value = permits still missing (only the head of
 // the queue has collected any).
 
+enum { CRT__BLOCK = 32, CRT__SPARE_BLOCKS = 1 };
+enum { CRT__MPSC_PARKED = 1, CRT__MPSC_SLOW = 2, CRT__MPSC_ONE = 4 };
+
 typedef struct crt__block {
-    struct crt__block *next;
+    struct crt__block *next;     // atomic
+    uint8_t ready[CRT__BLOCK];   // atomic
     max_align_t data[];
 } crt__block;
 
 typedef struct crt__mpsc {
-    crt__waitq q;            // waiting senders; its lock guards what follows
-    uint32_t closed;         // atomic for readers: the receiver takes no more
-    uint32_t spares;
     size_t size, capacity;   // capacity 0: unbounded
     size_t block_mask;       // elements of a block - 1, a power of two less one
-    size_t reserved;
-    uint64_t taken_seen;     // `taken` as senders last had to look at it
-    uint64_t sent;           // atomic
-    crt__block *last, *spare;
-    crt_slot *receiver;      // parked
-    crt__waitq closing;      // senders that wait for it to close
     void (*drop)(void *elem, void *user);
     void *drop_user;
     uint32_t refs, senders;  // atomic
-    uint32_t weak, unused;   // atomic
-    char pad[CRT__CACHE_LINE];
+    uint32_t weak, spares;   // weak: atomic
+    crt__waitq q;            // waiting senders; its lock guards what is not atomic
+    crt__block *spare;
+    crt_slot *receiver;      // parked
+    crt__waitq closing;      // senders that wait for it to close
+    uint32_t closed;         // atomic for readers: the receiver takes no more
+    bool raised;             // reserved grew, and nothing was claimed since
+    char senders_pad[CRT__CACHE_LINE];
+    uint64_t tail;           // atomic: elements claimed x ONE | SLOW | PARKED
+    uint64_t taken_seen;     // atomic: the count of `taken` as a sender last had to look at it
+    size_t reserved;         // atomic, changed under the lock
+    crt__block *last;        // atomic
+    char receiver_pad[CRT__CACHE_LINE];
     uint64_t taken;          // atomic: 2 x count | somebody waits to send
-    crt__block *first;       // the receiver's
-    uint64_t sent_seen;      // the receiver's: `sent` as it last had to look at it
+    crt__block *first;       // atomic; the receiver's once something was sent
 } crt__mpsc;
 
-enum { CRT__SPARE_BLOCKS = 1 };
-
-static size_t crt__mpsc_room(crt__mpsc *c, uint64_t taken)
+static uint64_t crt__mpsc_sent(const crt__mpsc *c) { return crt__atomic_load(&c->tail, CRT__ACQUIRE) / CRT__MPSC_ONE; }
+static uint64_t crt__mpsc_taken(const crt__mpsc *c) { return crt__atomic_load(&c->taken, CRT__RELAXED) / 2; }
+static size_t crt__mpsc_room(const crt__mpsc *c, uint64_t taken)
 {
     if (!c->capacity) return SIZE_MAX;
-    size_t used = (size_t)(c->sent - taken / 2) + c->reserved;
+    size_t used = (size_t)(crt__mpsc_sent(c) - taken / 2) + c->reserved;
     return used < c->capacity ? c->capacity - used : 0;
 }
 static size_t crt__mpsc_block_bytes(const crt__mpsc *c) { return sizeof(crt__block) + (c->block_mask + 1) * c->size; }
@@ -13010,7 +13250,7 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
     c->size = elem_size;
-    c->block_mask = 31;
+    c->block_mask = CRT__BLOCK - 1;
     while (c->block_mask && (c->block_mask + 1) * elem_size > 4096) c->block_mask >>= 1;
     c->capacity = capacity;
     c->refs = 2;
@@ -13019,17 +13259,48 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
     *rx = (crt_mpsc_rx *)c;
     return 0;
 }
+// The lock, and with it the right to claim.
+static void crt__mpsc_enter(crt__mpsc *c)
+{
+    crt__lock(&c->q.lock);
+    if (crt__atomic_load(&c->tail, CRT__ACQUIRE) & CRT__MPSC_SLOW) return;
+    crt__atomic_or(&c->tail, (uint64_t)CRT__MPSC_SLOW, CRT__ACQ_REL);
+    c->raised = false;
+}
+// Lets go of the lock, and of the right to claim unless it has to be asked for.
+static void crt__mpsc_leave(crt__mpsc *c)
+{
+    bool slow = (crt__atomic_load(&c->tail, CRT__RELAXED) & CRT__MPSC_SLOW) != 0;
+    if (slow && !c->q.head && !c->raised && !c->closed)
+        crt__atomic_and(&c->tail, ~(uint64_t)CRT__MPSC_SLOW, CRT__RELEASE);
+    crt__unlock(&c->q.lock);
+}
+// Under the lock.
+static void crt__mpsc_unpark(crt__mpsc *c)
+{
+    c->receiver = NULL;
+    if (crt__atomic_load(&c->tail, CRT__RELAXED) & CRT__MPSC_PARKED)
+        crt__atomic_and(&c->tail, ~(uint64_t)CRT__MPSC_PARKED, CRT__RELAXED);
+}
 static void crt__mpsc_wake_receiver(crt__mpsc *c, crt__list *ready)
 {
     crt_slot *r = c->receiver;
     if (!r) return;
     crt_task *task = r->task;
-    c->receiver = NULL;
+    crt__mpsc_unpark(c);
     crt__atomic_store(&r->state, CRT__SLOT_GRANTED, CRT__RELEASE);
     crt__wake_into(ready, task);
 }
+static void crt__mpsc_wake_now(crt__mpsc *c)
+{
+    crt__list ready = {NULL, NULL};
+    crt__lock(&c->q.lock);
+    crt__mpsc_wake_receiver(c, &ready);
+    crt__unlock(&c->q.lock);
+    crt__submit_list(&ready);
+}
 // The block for what is sent next; under the lock. False: no memory.
-static bool crt__mpsc_add_block(crt__mpsc *c)
+static bool crt__mpsc_add_block(crt__mpsc *c, bool first)
 {
     crt__block *b = c->spare;
     if (b) {
@@ -13039,20 +13310,62 @@ static bool crt__mpsc_add_block(crt__mpsc *c)
         return false;
     }
     b->next = NULL;
-    if (c->sent) c->last->next = b;
-    else c->first = b;
-    c->last = b;
+    memset(b->ready, 0, sizeof b->ready);
+    crt__block *before = crt__atomic_load(&c->last, CRT__RELAXED);
+    if (first) crt__atomic_store(&c->first, b, CRT__RELEASE);
+    else crt__atomic_store(&before->next, b, CRT__RELEASE);
+    crt__atomic_store(&c->last, b, CRT__RELAXED);   // published with tail
     return true;
 }
-// Appends under the lock. False: no memory for a block.
-static inline bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
+static inline void crt__mpsc_put(crt__mpsc *c, crt__block *b, size_t i, const void *elem)
 {
-    size_t i = (size_t)c->sent & c->block_mask;
-    if (i == 0 && !crt__mpsc_add_block(c)) return false;
-    crt__copy((char *)c->last->data + i * c->size, elem, c->size);
-    crt__atomic_store(&c->sent, c->sent + 1, CRT__RELEASE);
-    if (c->receiver) crt__mpsc_wake_receiver(c, ready);
+    crt__copy((char *)b->data + i * c->size, elem, c->size);
+    crt__atomic_store(&b->ready[i], 1, CRT__RELEASE);
+}
+// Appends, with the right to claim. False: no memory for a block.
+static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
+{
+    uint64_t word = crt__atomic_load(&c->tail, CRT__RELAXED), n = word / CRT__MPSC_ONE;
+    size_t i = (size_t)n & c->block_mask;
+    if (i == 0 && !crt__mpsc_add_block(c, n == 0)) return false;
+    crt__mpsc_put(c, crt__atomic_load(&c->last, CRT__RELAXED), i, elem);
+    crt__atomic_store(&c->tail, word + CRT__MPSC_ONE, CRT__RELEASE);   // nobody else changes it now
+    c->raised = false;
+    crt__mpsc_wake_receiver(c, ready);
     return true;
+}
+// Sends without the lock, as a rule. False: it has to be asked.
+static inline bool crt__mpsc_send_now(crt__mpsc *c, const void *elem)
+{
+    uint64_t word = crt__atomic_load(&c->tail, CRT__ACQUIRE), n;
+    crt__block *last;
+    do {
+        n = word / CRT__MPSC_ONE;
+        if ((word & CRT__MPSC_SLOW) || !(n & c->block_mask)) return false;
+        if (c->capacity) {
+            size_t reserved = crt__atomic_load(&c->reserved, CRT__RELAXED);
+            if (n - crt__atomic_load(&c->taken_seen, CRT__RELAXED) + reserved >= c->capacity) {
+                uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2;
+                if (n - taken + reserved >= c->capacity) return false;
+                crt__atomic_store(&c->taken_seen, taken, CRT__RELAXED);
+            }
+        }
+        last = crt__atomic_load(&c->last, CRT__RELAXED);
+    } while (!crt__atomic_cas_weak(&c->tail, &word, (word + CRT__MPSC_ONE) & ~(uint64_t)CRT__MPSC_PARKED,
+                                   CRT__ACQ_REL, CRT__ACQUIRE));
+    crt__mpsc_put(c, last, (size_t)n & c->block_mask, elem);
+    if (word & CRT__MPSC_PARKED) crt__mpsc_wake_now(c);
+    return true;
+}
+// Permits, under the lock; more of them only with the right to claim.
+static void crt__mpsc_reserved_add(crt__mpsc *c, size_t n)
+{
+    crt__atomic_store(&c->reserved, c->reserved + n, CRT__RELAXED);
+    if (n) c->raised = true;
+}
+static void crt__mpsc_reserved_sub(crt__mpsc *c, size_t n)
+{
+    crt__atomic_store(&c->reserved, c->reserved - n, CRT__RELAXED);
 }
 // Hands room to the senders that wait; under the lock.
 static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
@@ -13061,21 +13374,19 @@ static void crt__mpsc_serve(crt__mpsc *c, crt__list *ready)
     for (crt_slot *head; room && (head = c->q.head);) {
         size_t take = crt__min(room, (size_t)head->value);
         room -= take;
-        c->reserved += take;
+        crt__mpsc_reserved_add(c, take);
         head->value -= take;
         if (!head->value) crt__waitq_grant(&c->q, head, CRT__SLOT_GRANTED, ready);
     }
     if (!c->q.head) crt__atomic_and(&c->taken, ~(uint64_t)1, CRT__ACQ_REL);
 }
-// May n elements be sent at once? Under the lock: 0, CRT_ECLOSED, CRT_EFULL.
-static inline int crt__mpsc_permit(crt__mpsc *c, size_t n)
+// May n elements be sent at once? With the right to claim: 0, CRT_ECLOSED, CRT_EFULL.
+static int crt__mpsc_permit(crt__mpsc *c, size_t n)
 {
     if (c->closed) return CRT_ECLOSED;
     if (!n) return 0;
     if (c->q.head) return CRT_EFULL;
-    if (CRT__LIKELY(crt__mpsc_room(c, c->taken_seen) >= n)) return 0;
-    c->taken_seen = crt__atomic_load(&c->taken, CRT__ACQUIRE);
-    return crt__mpsc_room(c, c->taken_seen) >= n ? 0 : CRT_EFULL;
+    return crt__mpsc_room(c, crt__atomic_load(&c->taken, CRT__ACQUIRE)) >= n ? 0 : CRT_EFULL;
 }
 // Nothing is there: is it over? Under the lock.
 static bool crt__mpsc_over(crt__mpsc *c)
@@ -13085,7 +13396,7 @@ static bool crt__mpsc_over(crt__mpsc *c)
 // Permits go back; the receiver may be waiting for the last of them.
 static void crt__mpsc_give_back(crt__mpsc *c, size_t n, crt__list *ready)
 {
-    c->reserved -= n;
+    crt__mpsc_reserved_sub(c, n);
     crt__mpsc_serve(c, ready);
     if (crt__mpsc_over(c)) crt__mpsc_wake_receiver(c, ready);
 }
@@ -13096,13 +13407,13 @@ static void crt__op_send_cancel(crt_slot *slot)
     crt__lock(&c->q.lock);
     if (slot->state == CRT__SLOT_QUEUED) crt__waitq_unlink(&c->q, slot);
     if (slot->state != CRT__SLOT_CLOSED) crt__mpsc_give_back(c, slot->extra - (size_t)slot->value, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
 static const crt__op crt__op_send = {"mpsc send", crt__op_send_cancel};
 
-// Waits for room for n. 0: the lock is held, and the room may be used at once
-// (*reserved: it is counted already). Otherwise the lock is free.
+// Waits for room for n. 0: the lock is held, with the right to claim, and the room may be
+// used at once (*reserved: it is counted already). Otherwise the lock is free.
 static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *reserved)
 {
     crt_slot *slot = cx->slot;
@@ -13111,7 +13422,7 @@ static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *re
     if (!crt__leaf(cx, &crt__op_send, c)) return CRT_UNWIND;
     uint32_t state = slot->op ? crt__atomic_load(&slot->state, CRT__ACQUIRE) : 0;
     if (state == CRT__SLOT_QUEUED || !crt__coop(cx)) return CRT_PENDING;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     slot->op = NULL;
     if (state == CRT__SLOT_GRANTED) return *reserved = true, 0;
     int r = state ? CRT_ECLOSED : crt__mpsc_permit(c, n);
@@ -13121,23 +13432,22 @@ static crt_poll crt__mpsc_wait_room(crt_cx *cx, crt__mpsc *c, size_t n, bool *re
         uint64_t taken = crt__atomic_or(&c->taken, 1, CRT__ACQ_REL);
         size_t take = c->q.head ? 0 : crt__min(crt__mpsc_room(c, taken), n);
         if (take == n) return 0;   // the bit stays: the receiver's next look clears it
-        c->reserved += take;
+        crt__mpsc_reserved_add(c, take);
         slot->extra = (uint32_t)n;
         slot->value = n - take;
         crt__waitq_park(cx, &crt__op_send, c, &c->q);
-        crt__unlock(&c->q.lock);
-        return CRT_PENDING;
+        r = (int)CRT_PENDING;
     }
-    if (r) crt__unlock(&c->q.lock);
+    if (r) crt__mpsc_leave(c);
     return r;
 }
 static int crt__mpsc_send_locked(crt__mpsc *c, const void *elem, bool reserved)
 {
     crt__list ready = {NULL, NULL};
     bool ok = crt__mpsc_append(c, elem, &ready);
-    if (reserved && ok) c->reserved--;
+    if (reserved && ok) crt__mpsc_reserved_sub(c, 1);
     else if (reserved) crt__mpsc_give_back(c, 1, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
     return ok ? 0 : CRT_ENOMEM;
 }
@@ -13147,9 +13457,7 @@ CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
     bool reserved;
     if (CRT__LIKELY(c && !cx->slot->op && !cx->unwind)) {   // there is room, as a rule
         if (!crt__coop(cx)) return CRT_PENDING;
-        crt__lock(&c->q.lock);
-        if (CRT__LIKELY(crt__mpsc_permit(c, 1) == 0)) return crt__mpsc_send_locked(c, elem, false);
-        crt__unlock(&c->q.lock);
+        if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
         crt__coop_return(cx);
     }
     crt_poll r = crt__mpsc_wait_room(cx, c, 1, &reserved);
@@ -13162,8 +13470,8 @@ CRTDEF crt_poll crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n)
     if (c && ((c->capacity && n > c->capacity) || n > UINT32_MAX)) return crt__refuse(cx, CRT_EINVAL);
     crt_poll r = crt__mpsc_wait_room(cx, c, n, &reserved);
     if (r) return r;
-    if (!reserved) c->reserved += n;
-    crt__unlock(&c->q.lock);
+    if (!reserved) crt__mpsc_reserved_add(c, n);
+    crt__mpsc_leave(c);
     return 0;
 }
 CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx) { return crt_mpsc_reserve_many(cx, tx, 1); }
@@ -13171,20 +13479,21 @@ CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
+    crt__mpsc_enter(c);
     int r = crt__mpsc_permit(c, 1);
     if (r == 0) return crt__mpsc_send_locked(c, elem, false);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     return r;
 }
 CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c || (c->capacity && n > c->capacity) || n > UINT32_MAX) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     int r = crt__mpsc_permit(c, n);
-    if (r == 0) c->reserved += n;
-    crt__unlock(&c->q.lock);
+    if (r == 0) crt__mpsc_reserved_add(c, n);
+    crt__mpsc_leave(c);
     return r;
 }
 CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx) { return crt_mpsc_try_reserve_many(tx, 1); }
@@ -13192,7 +13501,7 @@ CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c) return CRT_EINVAL;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     CRT_ASSERT(c->reserved);   // nothing was reserved
     return crt__mpsc_send_locked(c, elem, true);
 }
@@ -13204,15 +13513,15 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
     crt__lock(&c->q.lock);
     CRT_ASSERT(c->reserved);
     crt__mpsc_give_back(c, 1, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
 
 // The receiver goes on to the next block; the emptied one goes back to the senders.
-static void crt__mpsc_next_block(crt__mpsc *c)
+static void crt__mpsc_next_block(crt__mpsc *c, crt__block *next)
 {
-    crt__block *b = c->first;
-    c->first = b->next;
+    crt__block *b = crt__atomic_load(&c->first, CRT__RELAXED);
+    crt__atomic_store(&c->first, next, CRT__RELAXED);
     crt__lock(&c->q.lock);
     bool keep = c->spares < CRT__SPARE_BLOCKS;
     if (keep) {
@@ -13228,71 +13537,86 @@ static void crt__mpsc_serve_now(crt__mpsc *c)
     crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
     crt__mpsc_serve(c, &ready);
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
 }
-// The element at the front, to the caller or to its end; or false. Receiver only.
+// The element at the front, to the caller or to its end; or false: not ready. Receiver only.
 static inline bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 {
-    uint64_t n = crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
-    if (c->sent_seen == n) {
-        c->sent_seen = crt__atomic_load(&c->sent, CRT__ACQUIRE);
-        if (c->sent_seen == n) return false;
-    }
+    uint64_t n = crt__mpsc_taken(c);
     size_t i = (size_t)n & c->block_mask;
-    if (i == 0 && n) crt__mpsc_next_block(c);
-    char *at = (char *)c->first->data + i * c->size;
+    crt__block *b = crt__atomic_load(&c->first, CRT__ACQUIRE);
+    bool next = i == 0 && n;
+    if (next) b = crt__atomic_load(&b->next, CRT__ACQUIRE);
+    if (!b || !crt__atomic_load(&b->ready[i], CRT__ACQUIRE)) return false;
+    if (next) crt__mpsc_next_block(c, b);
+    char *at = (char *)b->data + i * c->size;
     if (deliver) crt__copy(elem, at, c->size);
     else if (c->drop) c->drop(at, c->drop_user);
     if (!c->capacity) crt__atomic_store(&c->taken, 2 * n + 2, CRT__RELEASE);   // nobody waits for room
     else if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) crt__mpsc_serve_now(c);
     return true;
 }
-// There is more than was taken; under the lock.
-static bool crt__mpsc_more(crt__mpsc *c)
+// As above. What was claimed comes before whatever was sent after it: it is waited for, which
+// takes the copying of one element, unless its sender's thread does not run.
+static bool crt__mpsc_take_claimed(crt__mpsc *c, void *elem, bool deliver)
 {
-    return crt__atomic_load(&c->sent, CRT__RELAXED) != crt__atomic_load(&c->taken, CRT__RELAXED) / 2;
+    uint32_t nobody = 0;
+    for (int i = 0; !crt__mpsc_take(c, elem, deliver); i++) {
+        if (crt__mpsc_sent(c) == crt__mpsc_taken(c)) return false;
+        if (i < CRT__LOCK_SPINS) crt__cpu_relax();
+        else crt__futex_wait(&nobody, 0, 50000);
+    }
+    return true;
 }
 static void crt__op_recv_cancel(crt_slot *slot)
 {
     crt__mpsc *c = slot->object;
     crt__lock(&c->q.lock);
-    if (c->receiver == slot) c->receiver = NULL;
+    if (c->receiver == slot) crt__mpsc_unpark(c);
     crt__unlock(&c->q.lock);
 }
 static const crt__op crt__op_recv = {"mpsc recv", crt__op_recv_cancel};
 
+// Nothing was there: is it over, or may the receiver park (`slot`)? 0: look again.
+static int crt__mpsc_nothing(crt_cx *cx, crt__mpsc *c, crt_slot *slot)
+{
+    int r = 0;
+    crt__lock(&c->q.lock);
+    uint64_t word = crt__atomic_load(&c->tail, CRT__ACQUIRE);
+    if (word / CRT__MPSC_ONE != crt__mpsc_taken(c)) {
+        r = 0;
+    } else if (crt__mpsc_over(c)) {
+        r = CRT_ECLOSED;
+    } else if (!slot) {
+        r = CRT_EEMPTY;
+    } else if (crt__atomic_cas(&c->tail, &word, word | CRT__MPSC_PARKED, CRT__ACQ_REL, CRT__RELAXED)) {
+        crt__coop_return(cx);
+        crt__slot_park(cx, slot, &crt__op_recv, c);
+        slot->state = CRT__SLOT_QUEUED;
+        c->receiver = slot;
+        r = (int)CRT_PENDING;
+    }
+    crt__unlock(&c->q.lock);
+    return r;
+}
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
     if (!c) return CRT_EINVAL;
-    if (crt__mpsc_take(c, elem, true)) return 0;
-    crt__lock(&c->q.lock);
-    bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
-    crt__unlock(&c->q.lock);
-    if (more) return crt__mpsc_take(c, elem, true) ? 0 : CRT_EEMPTY;
-    return over ? CRT_ECLOSED : CRT_EEMPTY;
+    for (int r = 0; !crt__mpsc_take_claimed(c, elem, true);)
+        if ((r = crt__mpsc_nothing(NULL, c, NULL))) return r;
+    return 0;
 }
 CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)rx;
-    crt_slot *slot = cx->slot;
     if (!c) return crt__refuse(cx, CRT_EINVAL);
     crt_poll r = crt__waitq_enter(cx, &crt__op_recv, c, &c->q);
     if (r < 0) return r;
-    for (;;) {
-        if (crt__mpsc_take(c, elem, true)) return 0;
-        crt__lock(&c->q.lock);
-        bool more = crt__mpsc_more(c), over = !more && crt__mpsc_over(c);
-        if (!more && !over) {
-            crt__coop_return(cx);
-            crt__slot_park(cx, slot, &crt__op_recv, c);
-            slot->state = CRT__SLOT_QUEUED;
-            c->receiver = slot;
-        }
-        crt__unlock(&c->q.lock);
-        if (!more) return over ? CRT_ECLOSED : CRT_PENDING;
-    }
+    while (!crt__mpsc_take_claimed(c, elem, true))
+        if ((r = crt__mpsc_nothing(cx, c, cx->slot))) return r;
+    return 0;
 }
 CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max)
 {
@@ -13328,7 +13652,7 @@ static void crt__mpsc_unref(crt__mpsc *c)
 {
     if (crt__atomic_sub(&c->refs, 1, CRT__ACQ_REL) != 1) return;
     while (crt__mpsc_take(c, NULL, false)) {}
-    if (c->sent) CRT_FREE(c->first);
+    if (c->first) CRT_FREE(c->first);
     for (crt__block *b = c->spare, *after; b; b = after) {
         after = b->next;
         CRT_FREE(b);
@@ -13346,15 +13670,9 @@ CRTDEF crt_mpsc_tx *crt_mpsc_tx_clone(crt_mpsc_tx *tx)
 CRTDEF void crt_mpsc_tx_drop(crt_mpsc_tx **tx)
 {
     crt__mpsc *c = tx ? (crt__mpsc *)*tx : NULL;
-    crt__list ready = {NULL, NULL};
     if (!c) return;
     *tx = NULL;
-    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) {
-        crt__lock(&c->q.lock);
-        crt__mpsc_wake_receiver(c, &ready);
-        crt__unlock(&c->q.lock);
-        crt__submit_list(&ready);
-    }
+    if (crt__atomic_sub(&c->senders, 1, CRT__ACQ_REL) == 1) crt__mpsc_wake_now(c);
     crt__mpsc_unref(c);
 }
 CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
@@ -13362,14 +13680,14 @@ CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx)
     crt__mpsc *c = (crt__mpsc *)rx;
     crt__list ready = {NULL, NULL};
     if (!c) return;
-    crt__lock(&c->q.lock);
+    crt__mpsc_enter(c);
     crt__atomic_store(&c->closed, 1, CRT__RELEASE);
     for (crt_slot *head; (head = c->q.head);) {   // what it had collected goes back
-        c->reserved -= head->extra - (size_t)head->value;
+        crt__mpsc_reserved_sub(c, head->extra - (size_t)head->value);
         crt__waitq_grant(&c->q, head, CRT__SLOT_CLOSED, &ready);
     }
     if (!c->reserved) crt__mpsc_wake_receiver(c, &ready);   // else the last permit does
-    crt__unlock(&c->q.lock);
+    crt__mpsc_leave(c);
     crt__submit_list(&ready);
     crt__waitq_release_all(&c->closing);
 }
@@ -13379,7 +13697,7 @@ CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx)
     if (!c) return;
     crt_mpsc_rx_close(*rx);
     *rx = NULL;
-    while (crt__mpsc_take(c, NULL, false)) {}   // values that nobody will see are released now
+    while (crt__mpsc_take_claimed(c, NULL, false)) {}   // values that nobody will see are released now
     crt__mpsc_unref(c);
 }
 CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx)
@@ -13399,7 +13717,7 @@ CRTDEF crt_poll crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx)
 CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx)
 {
     const crt__mpsc *c = (const crt__mpsc *)rx;
-    uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2, sent = crt__atomic_load(&c->sent, CRT__ACQUIRE);
+    uint64_t taken = crt__atomic_load(&c->taken, CRT__ACQUIRE) / 2, sent = crt__mpsc_sent(c);
     return sent > taken ? (size_t)(sent - taken) : 0;
 }
 CRTDEF size_t crt_mpsc_capacity(crt_mpsc_tx *tx)
@@ -13462,29 +13780,53 @@ CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *use
 
 // --- broadcast: a ring under one lock
 // Value number i lies at i mod capacity; a receiver remembers the number it wants
-// next. `left[i]` counts the receivers that have yet to see it: with the last of them
-// the value is released, or when the ring comes round to its place.
+// next. With callbacks `left[i]` counts the receivers that have yet to see it: with the
+// last of them the value is released, or when the ring comes round to its place.
+// Without callbacks a receiver copies several values while it has the lock, and hands
+// them out without it; none counts as seen before it is handed out.
+//
+//     receiver     next                copied
+//                   v                    v
+//     copies       [x x x x x x x x x x x]        each x also in the ring, at first
+//
+// Invariant: a value is overwritten only when every receiver has been given it (below
+// `seen`) or none may take it from its copies any more (below `lost`: ask the ring,
+// under the lock). `seen` is a lower bound of all `next`, which only grow: the sender
+// looks at the receivers when the bound does not do. That somebody lags is told half a
+// ring in advance, so that it need not look again at each value.
+//   Orders: none is needed. `next` and `lost` are numbers that publish nothing, and
+//   copies are the receiver's own. A receiver that hands out a copy while it is
+//   overwritten in the ring received before that send; a send that happened before is
+//   seen in `lost`, and a receipt that happened before in `next`, by coherence.
 
 typedef struct crt__broadcast {
-    crt__waitq q;             // waiting receivers; its lock guards the rest
-    crt__waitq closing;       // senders that wait for the last receiver to go
-    uint32_t senders;         // atomic
-    uint32_t receivers, idle; // atomic for readers; idle: 1 while there is none
-    uint32_t refs;            // atomic
     size_t size;
-    uint64_t mask, tail;      // capacity - 1; the number of the next value
+    uint64_t mask;            // capacity - 1
+    uint64_t lost;            // atomic, written under the lock
+    uint32_t ahead, counted;  // values that a receiver may copy; are there callbacks?
     crt_elem_ops ops;
     uint32_t *left;           // after the data
+    uint32_t senders, refs;   // atomic
+    char pad[CRT__CACHE_LINE];   // what follows is written at each send
+    crt__waitq q;             // waiting receivers; its lock guards the rest
+    crt__waitq closing;       // senders that wait for the last receiver to go
+    uint64_t tail, seen;      // the number of the next value
+    crt_broadcast_rx *first;
+    uint32_t receivers, idle; // atomic for readers; idle: 1 while there is none
     max_align_t data[];
 } crt__broadcast;
 struct crt_broadcast_rx {
     crt__broadcast *c;
-    uint64_t next;
+    uint64_t next;            // atomic, written by the receiver
+    uint64_t copied;          // the receiver's
+    crt_broadcast_rx *after, **before;   // among the channel's; under its lock
+    max_align_t copies[];     // value i at i mod `ahead`
 };
+enum { CRT__BROADCAST_AHEAD = 32, CRT__BROADCAST_AHEAD_BYTES = 256 };
 
 CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx **tx)
 {
-    size_t n = 1;
+    size_t n = 1, ahead = CRT__BROADCAST_AHEAD;
     *tx = NULL;
     if (!capacity || capacity > SIZE_MAX / 4 || elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
     while (n < capacity) n *= 2;
@@ -13494,6 +13836,8 @@ CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx
     crt__broadcast *c = CRT_MALLOC(sizeof *c + data + n * sizeof(uint32_t));
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
+    while (ahead && (ahead > n || ahead * elem_size > CRT__BROADCAST_AHEAD_BYTES)) ahead /= 2;
+    c->ahead = (uint32_t)ahead;
     c->size = elem_size;
     c->mask = n - 1;
     c->senders = 1;
@@ -13519,17 +13863,22 @@ static void crt__broadcast_unref(crt__broadcast *c)
 // One receiver fewer has to see value n.
 static void crt__broadcast_seen(crt__broadcast *c, uint64_t n)
 {
+    if (!c->counted) return;
     uint32_t *left = &c->left[n & c->mask];
     if (--*left == 0 && c->ops.drop) c->ops.drop(crt__broadcast_at(c, n), c->ops.user);
 }
 static int crt__broadcast_join(crt__broadcast *c, crt_broadcast_rx **rx)
 {
-    crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r);
+    crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r + c->ahead * c->size);
     if (!r) return CRT_ENOMEM;
     crt__atomic_add(&c->refs, 1, CRT__RELAXED);
     crt__lock(&c->q.lock);
     r->c = c;
-    r->next = c->tail;
+    r->next = r->copied = c->tail;
+    r->after = c->first;
+    r->before = &c->first;
+    if (r->after) r->after->before = &r->after;
+    c->first = r;
     crt__atomic_store(&c->receivers, c->receivers + 1, CRT__RELEASE);
     crt__atomic_store(&c->idle, 0, CRT__RELEASE);
     crt__unlock(&c->q.lock);
@@ -13543,6 +13892,22 @@ CRTDEF int crt_broadcast_resubscribe(const crt_broadcast_rx *of, crt_broadcast_r
 {
     return crt__broadcast_join(of->c, rx);
 }
+// The value that every receiver has been given all before; under the lock.
+static uint64_t crt__broadcast_all_seen(const crt__broadcast *c)
+{
+    uint64_t all = c->tail;
+    for (crt_broadcast_rx *r = c->first; r; r = r->after) all = crt__min(all, crt__atomic_load(&r->next, CRT__RELAXED));
+    return all;
+}
+// The oldest value is about to be overwritten; under the lock.
+static void crt__broadcast_overwrite(crt__broadcast *c)
+{
+    uint64_t oldest = c->tail - (c->mask + 1);
+    if (oldest < c->seen || oldest < c->lost) return;
+    c->seen = crt__broadcast_all_seen(c);
+    if (oldest < c->seen) return;
+    crt__atomic_store(&c->lost, oldest + 1 + (c->mask + 1) / 2, CRT__RELAXED);
+}
 CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
 {
     crt__broadcast *c = (crt__broadcast *)tx;
@@ -13551,11 +13916,15 @@ CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
     crt__lock(&c->q.lock);
     uint32_t n = c->receivers;
     if (n) {
-        uint32_t *left = &c->left[c->tail & c->mask];
         void *at = crt__broadcast_at(c, c->tail);
-        if (*left && c->ops.drop) c->ops.drop(at, c->ops.user);   // somebody lags behind
+        if (c->counted) {
+            uint32_t *left = &c->left[c->tail & c->mask];
+            if (*left && c->ops.drop) c->ops.drop(at, c->ops.user);   // somebody lags behind
+            *left = n;
+        } else if (c->tail > c->mask) {
+            crt__broadcast_overwrite(c);
+        }
         crt__copy(at, elem, c->size);
-        *left = n;
         c->tail++;
         crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     }
@@ -13586,7 +13955,10 @@ CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
     *rx = NULL;
     crt__broadcast *c = r->c;
     crt__lock(&c->q.lock);
-    for (uint64_t i = crt__max(r->next, crt__broadcast_oldest(c)); i < c->tail; i++) crt__broadcast_seen(c, i);
+    if (c->counted)
+        for (uint64_t i = crt__max(r->next, crt__broadcast_oldest(c)); i < c->tail; i++) crt__broadcast_seen(c, i);
+    *r->before = r->after;
+    if (r->after) r->after->before = r->before;
     crt__atomic_store(&c->receivers, c->receivers - 1, CRT__RELEASE);
     bool last = c->receivers == 0;
     if (last) crt__atomic_store(&c->idle, 1, CRT__RELEASE);
@@ -13595,25 +13967,53 @@ CRTDEF void crt_broadcast_rx_drop(crt_broadcast_rx **rx)
     crt__broadcast_unref(c);
     CRT_FREE(r);
 }
+// The next value from the receiver's own copies; or false: ask the ring.
+static inline bool crt__broadcast_hand_out(crt_broadcast_rx *r, void *elem)
+{
+    crt__broadcast *c = r->c;
+    uint64_t n = r->next;
+    if (n == r->copied || n < crt__atomic_load(&c->lost, CRT__RELAXED)) return false;
+    crt__copy(elem, (char *)r->copies + (size_t)(n & (c->ahead - 1)) * c->size, c->size);
+    crt__atomic_store(&r->next, n + 1, CRT__RELAXED);
+    return true;
+}
+// Copies what follows; under the lock.
+static void crt__broadcast_copy_ahead(crt_broadcast_rx *r)
+{
+    crt__broadcast *c = r->c;
+    uint64_t end = crt__min(c->tail, r->next + c->ahead);
+    r->copied = r->next;
+    for (size_t n; r->copied < end; r->copied += n) {   // in pieces: both rings may come round
+        size_t to = (size_t)(r->copied & (c->ahead - 1)), from = (size_t)(r->copied & c->mask);
+        n = crt__min((size_t)(end - r->copied), c->ahead - to);
+        n = crt__min(n, (size_t)(c->mask + 1) - from);
+        crt__copy((char *)r->copies + to * c->size, (char *)c->data + from * c->size, n * c->size);
+    }
+}
 // Under the lock: 0, CRT_ELAGGED, CRT_EEMPTY, CRT_ECLOSED.
 static int crt__broadcast_take(crt_broadcast_rx *r, void *elem, uint64_t *lagged)
 {
     crt__broadcast *c = r->c;
-    if (r->next == c->tail) return crt__atomic_load(&c->senders, CRT__ACQUIRE) ? CRT_EEMPTY : CRT_ECLOSED;
-    uint64_t oldest = crt__broadcast_oldest(c);
-    if (r->next < oldest) {
-        if (lagged) *lagged = oldest - r->next;
-        r->next = oldest;
+    uint64_t n = r->next, oldest = crt__broadcast_oldest(c);
+    if (n == c->tail) return crt__atomic_load(&c->senders, CRT__ACQUIRE) ? CRT_EEMPTY : CRT_ECLOSED;
+    if (n < oldest) {
+        if (lagged) *lagged = oldest - n;
+        crt__atomic_store(&r->next, oldest, CRT__RELAXED);
+        r->copied = oldest;
         return CRT_ELAGGED;
     }
-    crt__copy(elem, crt__broadcast_at(c, r->next), c->size);
+    crt__copy(elem, crt__broadcast_at(c, n), c->size);
     if (c->ops.clone) c->ops.clone(elem, c->ops.user);
-    crt__broadcast_seen(c, r->next++);
+    crt__broadcast_seen(c, n);
+    crt__atomic_store(&r->next, n + 1, CRT__RELAXED);
+    if (c->counted || !c->ahead) r->copied = n + 1;
+    else crt__broadcast_copy_ahead(r);
     return 0;
 }
 CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged)
 {
     if (!rx) return CRT_EINVAL;
+    if (crt__broadcast_hand_out(rx, elem)) return 0;
     crt__lock(&rx->c->q.lock);
     int r = crt__broadcast_take(rx, elem, lagged);
     crt__unlock(&rx->c->q.lock);
@@ -13626,6 +14026,7 @@ CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem,
     crt__waitq *q = &rx->c->q;
     crt_poll r = crt__waitq_enter(cx, &crt__op_broadcast, q, q);
     if (r < 0) return r;
+    if (crt__broadcast_hand_out(rx, elem)) return 0;
     crt__lock(&q->lock);
     r = crt__broadcast_take(rx, elem, lagged);
     if (r == CRT_EEMPTY) {
@@ -13662,13 +14063,7 @@ CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx)
 {
     crt__broadcast *c = (crt__broadcast *)(uintptr_t)tx;
     crt__lock(&c->q.lock);
-    // Who has seen a value has seen those before it: look for the border by halves.
-    uint64_t first = crt__broadcast_oldest(c), end = c->tail;
-    while (first < end) {
-        uint64_t middle = first + (end - first) / 2;
-        if (c->left[middle & c->mask]) end = middle;
-        else first = middle + 1;
-    }
+    uint64_t first = crt__max(crt__broadcast_all_seen(c), crt__broadcast_oldest(c));
     size_t n = (size_t)(c->tail - first);
     crt__unlock(&c->q.lock);
     return n;
@@ -13676,7 +14071,7 @@ CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx)
 CRTDEF size_t crt_broadcast_rx_len(const crt_broadcast_rx *rx)
 {
     crt__lock(&rx->c->q.lock);
-    size_t n = (size_t)(rx->c->tail - rx->next);
+    size_t n = (size_t)(rx->c->tail - crt__atomic_load(&rx->next, CRT__RELAXED));
     crt__unlock(&rx->c->q.lock);
     return n;
 }
@@ -13705,6 +14100,7 @@ CRTDEF void crt_broadcast_set_ops(crt_broadcast_tx *tx, const crt_elem_ops *ops)
     crt__broadcast *c = (crt__broadcast *)tx;
     crt__lock(&c->q.lock);
     c->ops = *ops;
+    c->counted = ops->clone || ops->drop;
     crt__unlock(&c->q.lock);
 }
 
@@ -14577,7 +14973,7 @@ static void crt__map_remove(crt_join_map *map, crt__member *m)
     map->crt__len--;
 }
 // Room for one more: as many buckets as members.
-static int crt__map_grow(crt_join_map *map)
+static CRT__COLD int crt__map_grow(crt_join_map *map)
 {
     if (map->crt__len < map->crt__size) return 0;
     crt_join_map bigger = *map;
@@ -14596,7 +14992,7 @@ static int crt__map_grow(crt_join_map *map)
     return 0;
 }
 // A task whose place another one takes: aborted, and its result dropped.
-static void crt__map_forget(crt_join_map *map, crt__member *m)
+static CRT__COLD void crt__map_forget(crt_join_map *map, crt__member *m)
 {
     crt__crew *c = map->crt__set.crt__tasks;
     crt_task *t = crt__member_task(m);
@@ -14901,7 +15297,7 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
 
 // The next task that has not been freed, with a reference; drops that of `t`.
 // Chunks may come and go in between: the reference keeps the place.
-static crt_task *crt__walk(crt_runtime *rt, crt_task *t)
+static CRT__COLD crt_task *crt__walk(crt_runtime *rt, crt_task *t)
 {
     crt_task *found = NULL;
     crt__lock(&rt->slab_lock);
@@ -14914,37 +15310,38 @@ static crt_task *crt__walk(crt_runtime *rt, crt_task *t)
     if (t) crt__task_unref(t, 1);
     return found;
 }
-static void crt__abort_all(crt_runtime *rt)
+static CRT__COLD void crt__abort_all(crt_runtime *rt)
 {
     crt__atomic_fence(CRT__SEQ_CST);   // `closing` was written before; crt__spawn_task has the other half
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
         if (!crt__is_job(t)) crt_abort((crt_join_handle *)t);
 }
-static const char *crt__state_name(uint32_t s)
+static CRT__COLD const char *crt__state_name(crt_runtime *rt, crt_task *t, uint32_t s)
 {
-    if (s & CRT__COMPLETE) return "completed";
-    if (s & CRT__RUNNING) return "running";
-    if (s & CRT__NOTIFIED) return "scheduled";
-    return "idle";
+    if (crt__sits_idle(s)) return "idle";
+    if (s & CRT__OFF) return "running";
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (crt__atomic_load(&rt->workers[i].running, CRT__RELAXED) == t) return "running";
+    return "scheduled";
 }
 // A task that sits idle cannot begin to run before it is notified: claim it for the
 // moment of the look, as if it ran. What it waits for, into text.
-static void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s, char *text, size_t n)
+static CRT__COLD void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s, char *text, size_t n)
 {
     text[0] = 0;
-    if (!crt__sits_idle(s) || !crt__atomic_cas(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+    if (!crt__sits_idle(s) || !crt__atomic_cas(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) return;
     const crt__op *op = t->u.slot.op;
     const crt_site *site = crt__atomic_load(&t->site, CRT__RELAXED);
     const char *what = op ? op->name : t->groups ? "select" : "a waker";
     if (site) snprintf(text, n, " at %s:%u in %s, waits for %s", site->file, site->line, site->func, what);
     else snprintf(text, n, ", waits for %s", what);
-    s = crt__atomic_sub(&t->state, CRT__RUNNING, CRT__SEQ_CST);
+    s = crt__atomic_sub(&t->state, CRT__ACTIVE, CRT__SEQ_CST);
     if (s & CRT__NOTIFIED) {
         crt__submit(t);
     } else if (CRT__UNLIKELY(crt__atomic_load(&rt->ended, CRT__SEQ_CST))) {
         // A shutdown's end passed by while we had it: then it is ours to end.
-        s &= ~(uint32_t)CRT__RUNNING;
-        if (!crt__atomic_cas(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+        s &= ~(uint32_t)CRT__ACTIVE;
+        if (!crt__atomic_cas(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) return;
         crt__end_task(t, CRT_UNWIND);
         crt__count_remote_end(rt);
     }
@@ -14960,7 +15357,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         const char *name = crt__task_name_of(t), *quote = name ? "\"" : "";
         crt__dump_parked(rt, t, s, parked, sizeof parked);
         fprintf(out, "task %llu%s%s%s%s %s%s%s\n", (unsigned long long)t->id, name ? " " : "", quote,
-                name ? name : "", quote, s & CRT__CANCELLED ? "cancelling, " : "", crt__state_name(s), parked);
+                name ? name : "", quote, s & CRT__CANCELLED ? "cancelling, " : "", crt__state_name(rt, t, s), parked);
         n++;
     }
     return n;
@@ -14977,7 +15374,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         crt__log_to(&(config)->log, CRT_LOG_ERROR, "crt_config.%s: %s", field, why);       \
         return CRT_EINVAL;                                                                 \
     }
-static int crt__config_check(const crt_config *c)
+static CRT__OUTLINE int crt__config_check(const crt_config *c)
 {
     CRT__BAD(c, c->flavor != CRT_MULTI_THREAD && c->flavor != CRT_CURRENT_THREAD, "flavor",
              "must be CRT_MULTI_THREAD or CRT_CURRENT_THREAD")
@@ -15006,7 +15403,7 @@ static int crt__config_check(const crt_config *c)
     return 0;
 }
 // Defaults. 0, or CRT_EINVAL for a bad CRT_WORKER_THREADS.
-static int crt__config_resolve(crt_config *c)
+static CRT__COLD int crt__config_resolve(crt_config *c)
 {
     if (c->flavor == CRT_CURRENT_THREAD) c->worker_threads = 1;
     if (!c->worker_threads) {
@@ -15038,14 +15435,14 @@ static int crt__config_resolve(crt_config *c)
 }
 
 // Memory, the last of it. Nobody else knows the runtime any more.
-static void crt__rt_free(crt_runtime *rt)
+static CRT__COLD void crt__rt_free(crt_runtime *rt)
 {
     crt_allocator a = rt->config.allocator;
     for (crt__chunk *c = rt->chunks, *after; c; c = after) {
         after = c->next;
         if (c->class_ != CRT__CLASS_STORAGE) crt__free(rt, c, crt__chunk_bytes(c));
     }
-    for (uint32_t i = 0; i < 20; i++) crt__free(rt, rt->sock_table[i], (size_t)(64u << i) * sizeof(crt__sock));
+    for (uint32_t i = 0; i < 20; i++) crt__free(rt, rt->sock_memory[i], crt__sock_table_bytes(64u << i));
     if (rt->signal_registered) crt__fd_close((crt__fd)rt->signal_registered - 1);
     if (rt->reactor) crt__reactor_free(rt, rt->reactor);
     for (uint32_t i = 0; rt->workers && i < rt->worker_count; i++) {
@@ -15059,7 +15456,7 @@ static void crt__rt_free(crt_runtime *rt)
 }
 // From now on each task that somebody still has a handle or waker of holds a
 // reference, and the runtime none of its own.
-static void crt__rt_bury(crt_runtime *rt)
+static CRT__COLD void crt__rt_bury(crt_runtime *rt)
 {
     uint32_t orphans = 0;
     crt__lock(&rt->slab_lock);
@@ -15092,7 +15489,7 @@ static void crt__rt_unref(crt_runtime *rt)
     if (n == 1) crt__rt_free(rt);
 }
 
-static int crt__workers_new(crt_runtime *rt)
+static CRT__COLD int crt__workers_new(crt_runtime *rt)
 {
     uint32_t n = rt->worker_count;
     rt->workers = crt__alloc_zero(rt, n * sizeof *rt->workers);
@@ -15117,7 +15514,7 @@ static int crt__workers_new(crt_runtime *rt)
     }
     return 0;
 }
-static int crt__workers_start(crt_runtime *rt)
+static CRT__COLD int crt__workers_start(crt_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt__worker *w = &rt->workers[i];
@@ -15136,26 +15533,22 @@ static int crt__workers_start(crt_runtime *rt)
     return 0;
 }
 
-CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
+static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
 {
-    static const crt_config none;
-    crt_config c = config ? *config : none;
-    *out = NULL;
-    int e = crt__config_check(&c);
-    if (!e) e = crt__config_resolve(&c);
+    int e = crt__config_resolve(c);
     if (e) return e;
-    crt_runtime *rt = c.allocator.alloc_fn ? c.allocator.alloc_fn(sizeof *rt, c.allocator.user_data)
-                                           : CRT_MALLOC(sizeof *rt);
+    crt_runtime *rt = c->allocator.alloc_fn ? c->allocator.alloc_fn(sizeof *rt, c->allocator.user_data)
+                                            : CRT_MALLOC(sizeof *rt);
     if (!rt) return CRT_ENOMEM;
     memset(rt, 0, sizeof *rt);
     rt->bytes = sizeof *rt;
     rt->refs = 2;   // the user's and its own
-    rt->config = c;
-    snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c.thread_name);
+    rt->config = *c;
+    snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c->thread_name);
     rt->config.thread_name = rt->thread_name;
-    rt->worker_count = (uint32_t)c.worker_threads;
+    rt->worker_count = (uint32_t)c->worker_threads;
     rt->clock_base = crt__clock();
-    rt->clock_paused = c.start_paused;
+    rt->clock_paused = c->start_paused;
     rt->unfinished = 1;
     crt__inject_init(&rt->inject);
     crt__inject_init(&rt->urgent);
@@ -15163,7 +15556,7 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
     crt__inject_init(&rt->pool.queue);
     crt__idle_init(rt);
     e = crt__workers_new(rt);
-    if (!e && (c.drivers & CRT_DRIVER_IO)) rt->reactor = crt__reactor_new(rt, c.max_io_events, &e);
+    if (!e && (c->drivers & CRT_DRIVER_IO)) rt->reactor = crt__reactor_new(rt, c->max_io_events, &e);
     if (rt->reactor) e = 0;
     if (!e && !crt__is_multi(rt)) rt->workers[0].park = CRT__PARKED_DRIVER;   // nobody drives yet
     if (!e && crt__is_multi(rt)) e = crt__workers_start(rt);
@@ -15175,6 +15568,14 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
     }
     *out = rt;
     return 0;
+}
+CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
+{
+    static const crt_config none;
+    crt_config c = config ? *config : none;
+    *out = NULL;
+    int e = crt__config_check(&c);
+    return e ? e : crt__rt_new(&c, out);
 }
 CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return &rt->config; }
 
@@ -15327,12 +15728,13 @@ static bool crt__virtual_idle(crt_runtime *rt)
 {
     if (!crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return false;
     if (crt__atomic_load(&rt->pool.outstanding, CRT__ACQUIRE)) return false;   // it may wake somebody
-    if (crt__atomic_load(&rt->workers[0].park, CRT__SEQ_CST) == CRT__NOTIFIED_PARK) return false;
     if (crt__driver_enter(rt)) {   // events first
         int n = crt__driver_turn(rt, 0);
         crt__driver_leave(rt);
         if (n) return true;
     }
+    // Last, so that what another thread has woken by now runs at the time it was woken.
+    if (crt__atomic_load(&rt->workers[0].park, CRT__SEQ_CST) == CRT__NOTIFIED_PARK) return false;
     crt__wheel_refresh(&rt->workers[0].wheel);
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return false;
@@ -15365,7 +15767,7 @@ CRTDEF void crt_handle_drop(crt_handle **h)
 //  5. queued jobs are cancelled, pool threads end; running ones have until the
 //     deadline and are left to themselves after it.
 
-static void crt__begin_shutdown(crt_runtime *rt)
+static CRT__COLD void crt__begin_shutdown(crt_runtime *rt)
 {
     crt__atomic_or(&rt->remote_spawned, 1, CRT__SEQ_CST);
     if (crt__atomic_xchg(&rt->closing, 1, CRT__SEQ_CST)) return;
@@ -15383,7 +15785,7 @@ static void crt__name_leftover(crt_runtime *rt, crt_task *t)
 }
 static void crt__adopt(crt_task *t)
 {
-    crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+    crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
     t->flags |= CRT__TASK_ADOPTED | CRT__TASK_NO_SITE;
 }
 static void crt__adopt_queue(crt__inject *q)
@@ -15432,12 +15834,12 @@ static int crt__end_adopted(crt_runtime *rt)
     return n;
 }
 // Ends tasks that did not end by themselves; no worker loop runs any more. They are
-// adopted first: made RUNNING, as if they were being polled, so that wakes leave
+// adopted first: made ACTIVE, as if they were being polled, so that wakes leave
 // them alone. An idle task is taken where it is, a queued one out of its queue. One
 // that is neither is on its way into the injection queue, whose pusher will see
 // `ended` and end it (crt__end_queued), or is being polled by a thread that has
 // given its worker away, which will see `ended` too.
-static int crt__end_leftovers(crt_runtime *rt)
+static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
     crt__lock(&rt->walk_lock);
@@ -15448,7 +15850,7 @@ static int crt__end_leftovers(crt_runtime *rt)
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
         left += (s & CRT__OFF) && !(s & CRT__COMPLETE);
         while (crt__sits_idle(s)) {
-            if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__RUNNING, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
+            if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
             t->flags |= CRT__TASK_ADOPTED;
             break;
         }
@@ -15464,14 +15866,14 @@ static CRT__COLD void crt__end_queued(crt_runtime *rt)
     crt__inject *queues[] = {&rt->inject, &rt->urgent, &rt->background};
     for (int i = 0; i < 3; i++)
         for (crt_task *t; (t = crt__inject_pop(queues[i]));) {
-            crt__atomic_or(&t->state, CRT__RUNNING, CRT__ACQ_REL);
+            crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
             t->flags |= CRT__TASK_LATE;
             crt__end_task(t, CRT_UNWIND);
             crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
         }
 }
 // Runs once, when the last worker has left its loop, or the driving thread is done.
-static void crt__finish_shutdown(crt_runtime *rt)
+static CRT__COLD void crt__finish_shutdown(crt_runtime *rt)
 {
     uint32_t left = (uint32_t)crt__end_leftovers(rt);
     crt__sock_shutdown_all(rt);
@@ -15500,7 +15902,7 @@ static void crt__stop_workers(crt_runtime *rt)
     crt__atomic_store(&rt->stop, 1, CRT__SEQ_CST);
     crt__wake_all(rt);
 }
-static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
+static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
 {
     crt__pool *p = &rt->pool;
     crt__atomic_store(&p->stop, 1, CRT__SEQ_CST);
@@ -15519,7 +15921,7 @@ static int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     if (jobs) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", jobs, jobs == 1 ? "" : "s");
     return (int)jobs;
 }
-static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
+static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
 {
     uint32_t n = crt__wait_zero(&rt->unfinished, deadline);
     if (n) {   // time is up: they stop after the poll they are in
@@ -15544,7 +15946,7 @@ static int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool backgro
 // Current thread: drives what is left itself. A thread in crt_block_on may be
 // driving: its root has been cancelled, so it leaves soon, or at the deadline
 // unless it is stuck in a poll.
-static int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
+static CRT__COLD int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
 {
     int64_t until = deadline;
     while (!crt__drive_begin(rt)) {

@@ -20,6 +20,17 @@
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CRT__SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define CRT__SANITIZED 1
+#endif
+#endif
+#ifndef CRT__SANITIZED
+#define CRT__SANITIZED 0
+#endif
+
 // ---------------------------------------------------------------------------
 // threads
 // ---------------------------------------------------------------------------
@@ -100,7 +111,7 @@ static int crt__cgroup_limit(int most)
     fclose(f);
     return most;
 }
-static int crt__cpu_count(void)
+static CRT__COLD int crt__cpu_count(void)
 {
     cpu_set_t set;
     int n = 0;
@@ -237,11 +248,26 @@ static int crt__fd_prepare(crt__fd fd)
     return flags;
 }
 static void crt__fd_restore(crt__fd fd, int flags) { (void)fcntl((int)fd, F_SETFL, flags); }
+// The C library's recv and send are cancellation points (pthread_cancel), which costs a
+// program with threads some 50 instructions and two locked ones each time. Nobody cancels
+// crt's threads: the kernel is called directly, unless something watches the library's
+// calls: a sanitizer, or (CRT_LIBC_SOCKETS) a library preloaded in its place.
+#if defined(SYS_recvfrom) && defined(SYS_sendto) && !defined(CRT_LIBC_SOCKETS) && !CRT__SANITIZED
+static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n)
+{
+    return syscall(SYS_recvfrom, (int)fd, buf, n, 0, NULL, NULL);
+}
+static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
+{
+    return syscall(SYS_sendto, (int)fd, buf, n, MSG_NOSIGNAL, NULL, 0);
+}
+#else
 static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, 0); }
 static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
 {
     return send((int)fd, buf, n, MSG_NOSIGNAL);
 }
+#endif
 static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, MSG_PEEK); }
 static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count)
 {
@@ -340,7 +366,7 @@ static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *erro
     crt__reactor_free(rt, r);
     return NULL;
 }
-static void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
+static CRT__COLD void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
 {
     if (r->wake >= 0) close(r->wake);
     if (r->epoll >= 0) close(r->epoll);
@@ -411,6 +437,7 @@ static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_n
     int n = crt__epoll_wait(r, timeout_ns), events = 0;
     for (int i = 0; i < n; i++) {
         uint64_t token = r->events[i].data.u64;
+        if (i + 1 < n) crt__io_expect(rt, r->events[i + 1].data.u64);
         if (token == CRT__WAKE_TOKEN) continue;
         events++;
         if (token == CRT__SIGNAL_TOKEN) crt__signal_wake(rt);

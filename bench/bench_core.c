@@ -2,79 +2,24 @@
 //
 //   bench_core <workload> [rt=mt2|mt1|ct] [n=N] [secs=S] [miniter=I] [warm=W] ...
 //
-// Each workload is run `warm` times unmeasured, then until `secs` seconds and `miniter` iterations
-// have passed. One line is printed (ns are nanoseconds per operation, over the iterations):
-//
-//   workload params ops seconds ns_per_op min p10 p90 max cpu_ns_per_op nvcsw_per_op iters extra
-//
-// Only the hot part of an iteration is timed. seconds and ns_per_op are medians; cpu_ns is the CPU time
-// of all threads of the process; nvcsw the voluntary context switches, that is, how often a thread slept.
-// "mt2" is the multi-thread runtime with two workers, "mt1" with one, "ct" the current-thread runtime.
+// meter.h says how it is measured and what is printed. "mt2" is the multi-thread runtime with two workers,
+// "mt1" with one, "ct" the current-thread runtime.
 #define CRT_IMPLEMENTATION
 #include "../crt.h"
 
+#include "http_answer.h"
+#include "meter.h"
+
 #include <dlfcn.h>
-#include <stdarg.h>
+#include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
-// Keeps the compiler from seeing through a value.
-#define BLACK_BOX(x) __asm__ volatile("" : "+r"(x)::"memory")
-
-// ------------------------------------------------------------------------------------------- options
-
-static int arg_count;
-static char **args;   // "key=value"
-
-static void die(const char *format, ...)
-{
-    va_list ap;
-    va_start(ap, format);
-    fputs("bench_core: ", stderr);
-    vfprintf(stderr, format, ap);
-    fputc('\n', stderr);
-    va_end(ap);
-    exit(2);
-}
+// ------------------------------------------------------------------------------------------- runtime
 
 // A call that has no reason to fail here.
 static void must(intptr_t result)
 {
     if (result < 0) die("%s", crt_strerror((int)result));
-}
-
-static void *must_alloc(size_t count, size_t size)
-{
-    void *p = calloc(count, size);
-    if (!p) die("out of memory");
-    return p;
-}
-
-static const char *opt_text(const char *key, const char *value)
-{
-    size_t n = strlen(key);
-    for (int i = 0; i < arg_count; i++)
-        if (!strncmp(args[i], key, n) && args[i][n] == '=') value = args[i] + n + 1;
-    return value;
-}
-
-static double opt_real(const char *key, double value)
-{
-    const char *text = opt_text(key, NULL);
-    char *end;
-    if (!text) return value;
-    value = strtod(text, &end);
-    if (*end || end == text || value < 0) die("%s=%s: not a number", key, text);
-    return value;
-}
-
-static size_t opt_num(const char *key, size_t value)
-{
-    return (size_t)opt_real(key, (double)value);
 }
 
 static crt_runtime *runtime;   // a program runs one workload; main drops it
@@ -94,118 +39,6 @@ static crt_runtime *new_runtime_with(size_t max_blocking_threads)   // 0: the de
 static crt_runtime *new_runtime(void)
 {
     return new_runtime_with(0);
-}
-
-// ------------------------------------------------------------------------------------------ metering
-
-typedef struct sample {
-    double wall, cpu, switches;
-} sample;
-
-static double clock_now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static double switches_now(void)
-{
-    struct rusage r;
-    getrusage(RUSAGE_SELF, &r);
-    return (double)r.ru_nvcsw;
-}
-
-static double peak_rss_kib(void)
-{
-    struct rusage r;
-    getrusage(RUSAGE_SELF, &r);
-    return (double)r.ru_maxrss;
-}
-
-static double rss_bytes(void)
-{
-    long total, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f || fscanf(f, "%ld %ld", &total, &resident) != 2) die("/proc/self/statm");
-    fclose(f);
-    return (double)resident * (double)sysconf(_SC_PAGESIZE);
-}
-
-// One measurement at a time: the body of an iteration starts and stops this meter.
-static sample meter;
-
-static void meter_start(void)
-{
-    meter.switches = switches_now();
-    meter.cpu = clock_now(CLOCK_PROCESS_CPUTIME_ID);
-    meter.wall = clock_now(CLOCK_MONOTONIC);
-}
-
-static void meter_stop(void)
-{
-    meter.wall = clock_now(CLOCK_MONOTONIC) - meter.wall;
-    meter.cpu = clock_now(CLOCK_PROCESS_CPUTIME_ID) - meter.cpu;
-    meter.switches = switches_now() - meter.switches;
-}
-
-enum { MAX_ITERATIONS = 5000 };
-static sample samples[MAX_ITERATIONS];
-static size_t sample_count;
-
-static void measure(void (*iteration)(void *), void *arg)
-{
-    for (size_t i = opt_num("warm", 2); i > 0; i--) iteration(arg);
-    double secs = opt_real("secs", 1), start = clock_now(CLOCK_MONOTONIC);
-    size_t least = opt_num("miniter", 5), most = opt_num("maxiter", MAX_ITERATIONS);
-    if (most > MAX_ITERATIONS) most = MAX_ITERATIONS;
-    while ((clock_now(CLOCK_MONOTONIC) - start < secs || sample_count < least) && sample_count < most) {
-        iteration(arg);
-        samples[sample_count++] = meter;
-    }
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile(const double *sorted, size_t count, double p)
-{
-    return sorted[(size_t)((double)(count - 1) * p + 0.5)];
-}
-
-static void report(const char *name, const char *params, size_t ops, const char *extra)
-{
-    static double wall[MAX_ITERATIONS], cpu[MAX_ITERATIONS], switches[MAX_ITERATIONS];
-    size_t k = sample_count;
-    for (size_t i = 0; i < k; i++) {
-        wall[i] = samples[i].wall;
-        cpu[i] = samples[i].cpu;
-        switches[i] = samples[i].switches;
-    }
-    qsort(wall, k, sizeof *wall, by_value);
-    qsort(cpu, k, sizeof *cpu, by_value);
-    qsort(switches, k, sizeof *switches, by_value);
-    double ns = 1e9 / (double)ops;
-    printf("%s %s,%s %zu %.6f %.1f %.1f %.1f %.1f %.1f %.1f %.4f %zu %s\n", name, opt_text("rt", "mt2"), params,
-           ops, quantile(wall, k, 0.5), quantile(wall, k, 0.5) * ns, wall[0] * ns, quantile(wall, k, 0.1) * ns,
-           quantile(wall, k, 0.9) * ns, wall[k - 1] * ns, quantile(cpu, k, 0.5) * ns,
-           quantile(switches, k, 0.5) / (double)ops, k, extra);
-    fflush(stdout);
-}
-
-static const char *text(const char *format, ...)
-{
-    static char ring[4][256];
-    static unsigned turn;
-    char *out = ring[turn++ % 4];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(out, sizeof ring[0], format, ap);
-    va_end(ap);
-    return out;
 }
 
 // --------------------------------------------------------------------------------- running a workload
@@ -264,17 +97,6 @@ static void countdown_start(size_t n)
 static void countdown_one(void)
 {
     if (atomic_fetch_sub_explicit(&done.left, 1, memory_order_acq_rel) == 1) crt_notify_one(&done.zero);
-}
-
-// xorshift64: the same sequence as in the peer
-#define SEED 0x9E3779B97F4A7C15u
-
-static uint64_t rng_next(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
 }
 
 static crt_poll nothing_run(void *frame, crt_cx *cx)
@@ -608,11 +430,12 @@ static void mem(const char *name)
                                          : NULL;
     if (!fn) die("kind=%s: expected pending, notify or sleep", kind);
     crt_runtime *rt = new_runtime();
-    double before = rss_bytes();
+    double before = status_bytes("VmRSS:");
     IN_TASK(rt, mem_run, &(mem_frame){ .fn = fn, .n = n });
     samples[sample_count++] = meter;
+    double each = (status_bytes("VmRSS:") - before) / (double)n;
     report(name, text("kind=%s,n=%zu", kind, n), n,
-           text("rss_bytes_per_task=%.1f", (rss_bytes() - before) / (double)n));
+           text("rss_bytes_per_task=%.1f peak_rss=%.0fKiB", each, peak_rss_kib()));
     exit(0);   // taking a million parked tasks down is not part of the measurement
 }
 
@@ -823,14 +646,16 @@ static void sleep_rand(const char *name)
     size_t n = opt_num("n", 1000000), ms = opt_num("ms", 1000), late = opt_num("late", 0);
     crt_runtime *rt = new_runtime();
     if (late) lateness = must_alloc(n, sizeof *lateness);
-    double before = rss_bytes();
+    double before = status_bytes("VmRSS:");
     MEASURE(rt, sleep_rand_run, &(rand_frame){ .n = n, .ms = ms });
     double peak = peak_rss_kib();
     const char *extra = text("peak_rss=%.0fKiB bytes_per_task=%.0f", peak, (peak * 1024 - before) / (double)n);
     if (late) {
         qsort(lateness, n, sizeof *lateness, by_value);
-        extra = text("%s late_us:p50=%.0f p99=%.0f p999=%.0f max=%.0f", extra, quantile(lateness, n, 0.5),
-                     quantile(lateness, n, 0.99), quantile(lateness, n, 0.999), lateness[n - 1]);
+        double early = lateness[0] < 0 ? -lateness[0] : 0;
+        extra = text("%s early_us=%.0f late_us:p50=%.0f p99=%.0f p999=%.0f max=%.0f", extra, early,
+                     quantile(lateness, n, 0.5), quantile(lateness, n, 0.99), quantile(lateness, n, 0.999),
+                     lateness[n - 1]);
     }
     report(name, text("n=%zu,ms=%zu,late=%zu", n, ms, late), n, extra);
 }
@@ -1542,14 +1367,58 @@ static void chan_bytes(const char *name)
 }
 #endif   // CRT_HAS_CHANNELS
 
+// ------------------------------------------------------------------------------- what a runtime keeps
+
+static crt_poll nothing_root_run(void *frame, crt_cx *cx)
+{
+    count_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    must(crt_spawn_join(cx, &self->join, nothing_run, &no_frame));
+    CRT_AWAIT(crt_join(cx, &self->join, NULL));
+    CRT_END;
+}
+
+// Memory of a runtime that has run one empty task.
+static void empty(const char *name)
+{
+    status_bytes("RssAnon:");   // so that stdio has what it needs
+    double before = status_bytes("RssAnon:");
+    must(crt_block_on(new_runtime(), nothing_root_run, &(count_frame){ .n = 0 }));
+    double after = status_bytes("RssAnon:");
+    samples[sample_count++] = (sample){ 0 };
+    report(name, "-", 1, text("anon_bytes=%.0f", after - before));
+}
+
+// Lets a runtime with a parked task sit for `secs` and counts, from a thread outside of it, how often its threads
+// wake and the CPU time that they take.
+static void *watch_idle(void *name)
+{
+    double secs = opt_real("secs", 1);
+    nanosleep(&(struct timespec){ 0, 300000000 }, NULL);   // until it has settled
+    double woken = switches_of(RUSAGE_SELF) - switches_of(RUSAGE_THREAD);
+    double cpu = clock_now(CLOCK_PROCESS_CPUTIME_ID) - clock_now(CLOCK_THREAD_CPUTIME_ID);
+    nanosleep(&(struct timespec){ (time_t)secs, (long)((secs - (double)(time_t)secs) * 1e9) }, NULL);
+    cpu = clock_now(CLOCK_PROCESS_CPUTIME_ID) - clock_now(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    woken = switches_of(RUSAGE_SELF) - switches_of(RUSAGE_THREAD) - woken;
+    samples[sample_count++] = (sample){ secs, cpu, woken };
+    report(name, "-", 1, text("wakeups_per_s=%.2f cpu_us_per_s=%.0f", woken / secs, cpu > 0 ? cpu / secs * 1e6 : 0));
+    exit(0);
+}
+
+static void idle(const char *name)
+{
+    pthread_t watcher;
+    crt_handle *handle = crt_runtime_handle(new_runtime());
+    must(crt_handle_spawn(handle, park_notify_run, &no_frame));
+    if (pthread_create(&watcher, NULL, watch_idle, (void *)(uintptr_t)name)) die("no thread");
+    must(crt_block_on(runtime, park_notify_run, &(crt_frame){ 0 }));
+}
+
 // ----------------------------------------------------------------------------------------------- net
 
-// Serves until it is killed, or `life` seconds; the load generator measures. Port 0: any free one. Prints
-// its address when it is ready.
-#ifndef CRT_NO_NET
 typedef struct echo_frame {
     crt_frame co;
-    crt_stream *peer;
+    crt_stream *peer;   // second in each of the frames of connections
     crt_poll n;
     char buf[4096];
 } echo_frame;
@@ -1569,41 +1438,232 @@ static crt_poll echo_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 
+// An echo that owns no buffer while it waits: all tasks of a thread share one.
+typedef struct lean_frame {
+    crt_frame co;
+    crt_stream *peer;
+    crt_poll n;
+    char *rest;   // what the peer does not take yet
+} lean_frame;
+
+static crt_poll lean_once(lean_frame *self)   // how many bytes are left in `rest`; < 0: the end
+{
+    static _Thread_local char buf[4096];
+    crt_poll n = crt_try_read(self->peer, buf, sizeof buf);
+    if (n == CRT_EAGAIN) return 0;
+    if (n <= 0) return -1;
+    crt_poll sent = crt_try_write(self->peer, buf, (size_t)n);
+    if (sent == CRT_EAGAIN) sent = 0;
+    if (sent < 0 || sent == n) return sent < 0 ? -1 : 0;
+    self->rest = must_alloc((size_t)(n - sent), 1);
+    memcpy(self->rest, buf + sent, (size_t)(n - sent));
+    return n - sent;
+}
+
+static crt_poll lean_run(void *frame, crt_cx *cx)
+{
+    lean_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->n = crt_readable(cx, self->peer));
+        if (self->n < 0) break;
+        self->n = lean_once(self);
+        if (self->n < 0) break;
+        if (self->n == 0) continue;
+        CRT_AWAIT(self->n = crt_write_all(cx, self->peer, self->rest, (size_t)self->n));
+        if (self->n < 0) break;
+        free(self->rest);
+        self->rest = NULL;
+    }
+    CRT_FINALLY
+        free(self->rest);
+        crt_close(&self->peer);
+    CRT_END;
+}
+
+typedef struct http_frame {
+    crt_frame co;
+    crt_stream *peer;
+    crt_poll n;
+    size_t have, answered;
+    char in[HTTP_BUFFER], out[HTTP_BUFFER];
+} http_frame;
+
+static crt_poll http_run(void *frame, crt_cx *cx)
+{
+    http_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    while (self->have < sizeof self->in) {   // else a head that is too large
+        CRT_AWAIT(self->n = crt_read(cx, self->peer, self->in + self->have, sizeof self->in - self->have));
+        if (self->n <= 0) break;
+        self->have += (size_t)self->n;
+        do {
+            self->n = (crt_poll)http_answer(self->in, self->have, self->out, &self->answered);
+            if (self->n == 0) break;
+            self->have -= self->answered;
+            memmove(self->in, self->in + self->answered, self->have);
+            CRT_AWAIT(self->n = crt_write_all(cx, self->peer, self->out, (size_t)self->n));
+        } while (self->n >= 0 && self->have);
+        if (self->n < 0) break;
+    }
+    CRT_FINALLY
+        crt_close(&self->peer);
+    CRT_END;
+}
+
 typedef struct accept_frame {
     crt_frame co;
     crt_listener *listener;
-    crt_stream *peer;
-    crt_addr addr;
+    crt_fn serve;
+    size_t frame_size, accepted, n;   // n: stop after so many
     crt_poll r;
+    union {
+        struct { crt_frame co; crt_stream *peer; } any;
+        echo_frame echo;
+        lean_frame lean;
+        http_frame http;
+    } conn;   // as it is to be spawned
 } accept_frame;
 
 static crt_poll accept_run(void *frame, crt_cx *cx)
 {
     accept_frame *self = frame;
     CRT_BEGIN(self, cx);
+    for (self->accepted = 0; self->accepted < self->n; self->accepted++) {
+        CRT_AWAIT(self->r = crt_accept(cx, self->listener, &self->conn.any.peer, NULL));
+        must(self->r);
+        must(crt_spawn_ex(cx, &(crt_task_desc){ .fn = self->serve, .frame = &self->conn, .size = self->frame_size }));
+    }
+    CRT_END;
+}
+
+typedef struct listen_frame {
+    crt_frame co;
+    crt_poll r;
+    crt_addr addr;
+    crt_listener *listener;
+} listen_frame;
+
+static crt_poll listen_run(void *frame, crt_cx *cx)
+{
+    listen_frame *self = frame;
+    CRT_BEGIN(self, cx);
     static const crt_listen_desc desc = { .backlog = 4096 };
-    char address[64];
     CRT_AWAIT(self->r = crt_tcp_listen(cx, text("127.0.0.1:%zu", opt_num("port", 0)), &desc, &self->listener));
     must(self->r);
     must(crt_local_addr(self->listener, &self->addr));
-    must(crt_addr_format(&self->addr, address, sizeof address));
-    printf("listening %s\n", address);
-    fflush(stdout);
+    CRT_END;
+}
+
+// The bad neighbour: computes for `spin` milliseconds at a time without giving up its worker.
+static crt_poll spin_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
     for (;;) {
-        CRT_AWAIT(self->r = crt_accept(cx, self->listener, &self->peer, NULL));
-        must(self->r);
-        must(crt_spawn(cx, echo_run, &(echo_frame){ .peer = self->peer }));
+        double end = clock_now(CLOCK_MONOTONIC) + opt_real("spin", 0) * 1e-3;
+        while (clock_now(CLOCK_MONOTONIC) < end) {}
+        CRT_AWAIT(crt_yield_now(cx));
     }
     CRT_END;
+}
+
+// Serves until it is killed, or `life` seconds; the load generator measures. Port 0: any free one. Prints
+// its address when it is ready.
+static void serve(crt_fn fn, size_t frame_size)
+{
+    char address[64];
+    prepare_to_serve();
+    crt_handle *handle = crt_runtime_handle(new_runtime());
+    listen_frame f = { .r = 0 };
+    must(crt_block_on(runtime, listen_run, &f));
+    must(crt_addr_format(&f.addr, address, sizeof address));
+    if (opt_num("spin", 0)) must(crt_handle_spawn(handle, spin_run, &no_frame));
+    say_listening(address);
+    IN_TASK(runtime, accept_run,
+            &(accept_frame){ .listener = f.listener, .serve = fn, .frame_size = frame_size, .n = SIZE_MAX });
 }
 
 static void serve_echo(const char *name)
 {
     (void)name;
-    alarm((unsigned)opt_num("life", 600));   // a forgotten server does not stay
-    IN_TASK(new_runtime(), accept_run, &(accept_frame){ .r = 0 });
+    if (opt_num("lean", 0)) serve(lean_run, sizeof(lean_frame));
+    else serve(echo_run, sizeof(echo_frame));
 }
-#endif
+
+static void serve_http(const char *name)
+{
+    (void)name;
+    serve(http_run, sizeof(http_frame));
+}
+
+// Clients and echo server in one runtime: `conns` connections over the loopback, n round trips of 64 bytes in all.
+typedef struct client_conn_frame {
+    crt_frame co;
+    crt_stream *peer;
+    crt_poll r;
+    size_t n, i;
+    char out[64], in[64];
+} client_conn_frame;
+
+static crt_poll client_conn_run(void *frame, crt_cx *cx)
+{
+    client_conn_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(self->r = crt_write_all(cx, self->peer, self->out, sizeof self->out));
+        must(self->r);
+        CRT_AWAIT(self->r = crt_read_exact(cx, self->peer, self->in, sizeof self->in));
+        must(self->r);
+    }
+    countdown_one();
+    CRT_FINALLY
+        crt_close(&self->peer);
+    CRT_END;
+}
+
+typedef struct pairs_frame {
+    crt_frame co;
+    crt_listener *listener;
+    crt_stream **peers;
+    const char *address;
+    size_t conns, n, i;
+    crt_poll r;
+} pairs_frame;
+
+static crt_poll echo_pairs_run(void *frame, crt_cx *cx)
+{
+    pairs_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    must(crt_spawn(cx, accept_run, &(accept_frame){ .listener = self->listener, .serve = echo_run, .n = self->conns,
+                                                     .frame_size = sizeof(echo_frame) }));
+    for (self->i = 0; self->i < self->conns; self->i++) {
+        CRT_AWAIT(self->r = crt_tcp_connect(cx, self->address, &self->peers[self->i]));
+        must(self->r);
+    }
+    meter_start();
+    countdown_start(self->conns);
+    for (size_t i = 0; i < self->conns; i++)
+        must(crt_spawn(cx, client_conn_run, &(client_conn_frame){ .peer = self->peers[i],
+                                                                  .n = self->n / self->conns }));
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void echo_pairs(const char *name)
+{
+    char address[64];
+    pairs_frame f = { .conns = opt_num("conns", 10), .n = opt_num("n", 10000), .address = address };
+    listen_frame l = { .r = 0 };
+    f.peers = must_alloc(f.conns, sizeof *f.peers);
+    must(crt_block_on(new_runtime(), listen_run, &l));
+    must(crt_addr_format(&l.addr, address, sizeof address));
+    f.listener = l.listener;
+    MEASURE(runtime, echo_pairs_run, &f);
+    report(name, text("conns=%zu,n=%zu", f.conns, f.n), f.n, "");
+    crt_close(&l.listener);
+}
 
 // ---------------------------------------------------------------------------------------------- main
 
@@ -1645,23 +1705,21 @@ static const struct {
     { "watch", watch },
     { "chan_bytes", chan_bytes },
 #endif
-#ifndef CRT_NO_NET
+    { "empty", empty },
+    { "idle", idle },
+    { "echo_pairs", echo_pairs },
     { "serve_echo", serve_echo },
-#endif
+    { "serve_http", serve_http },
 };
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) die("usage: bench_core <workload> [key=value]...");
-    arg_count = argc - 2;
-    args = argv + 2;
-    for (int i = 0; i < arg_count; i++)
-        if (!strchr(args[i], '=')) die("%s: expected key=value", args[i]);
+    const char *name = take_args(argc, argv);
     for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++)
-        if (!strcmp(workloads[i].name, argv[1])) {
-            workloads[i].run(argv[1]);
+        if (!strcmp(workloads[i].name, name)) {
+            workloads[i].run(name);
             crt_runtime_drop(&runtime);
             return 0;
         }
-    die("unknown workload %s", argv[1]);
+    die("unknown workload %s", name);
 }

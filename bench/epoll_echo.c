@@ -1,25 +1,22 @@
 // The practical limit: one thread, bare edge-triggered epoll, no runtime at all.
 //
-//   epoll_echo echo|http [port] [life_seconds]
+//   epoll_echo serve_echo|serve_http [port=0] [life=600]
 //
-// echo sends back what it reads; http answers each complete request head with a fixed response.
-// Port 0 (the default) takes any free one; the address is printed when it is ready. It ends by itself
-// after life_seconds (600), so that a forgotten server does not stay.
+// serve_echo sends back what it reads; serve_http answers each complete request head. Port 0 takes any free
+// one; the address is printed when it is ready. It ends by itself after `life` seconds, so that a forgotten
+// server does not stay.
+#include "http_answer.h"
+#include "meter.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-enum { BUFFER = 4096 };
+enum { BUFFER = HTTP_BUFFER };
 
 // An idle connection owns this and no buffer: `out` exists while the peer does not take its answers,
 // `head` while a request head is incomplete.
@@ -31,16 +28,7 @@ typedef struct conn {
     size_t head_len;
 } conn;
 
-static const char RESPONSE[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nHello";
-static const char NOT_FOUND[] = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
-
 static bool http;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 static void conn_free(conn *c)
 {
@@ -50,19 +38,24 @@ static void conn_free(conn *c)
     free(c);
 }
 
+// Appends to what waits to be sent.
+static bool conn_keep(conn *c, const char *data, size_t n)
+{
+    char *out = realloc(c->out, c->out_len + n);
+    if (!out) return false;
+    memcpy(out + c->out_len, data, n);
+    c->out = out;
+    c->out_len += n;
+    return true;
+}
+
 // Sends what the socket takes and keeps the rest. False: the connection is broken.
 static bool conn_send(conn *c, const char *data, size_t n)
 {
     ssize_t sent = send(c->fd, data, n, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) return false;
     if (sent < 0) sent = 0;
-    if ((size_t)sent == n) return true;
-    c->out_at = 0;
-    c->out_len = n - (size_t)sent;
-    c->out = malloc(c->out_len);
-    if (!c->out) return false;
-    memcpy(c->out, data + sent, c->out_len);
-    return true;
+    return (size_t)sent == n || conn_keep(c, data + sent, n - (size_t)sent);
 }
 
 static bool conn_flush(conn *c)
@@ -74,32 +67,28 @@ static bool conn_flush(conn *c)
         if (c->out_at == c->out_len) {
             free(c->out);
             c->out = NULL;
+            c->out_at = c->out_len = 0;
         }
     }
     return true;
 }
 
 // Answers each complete head in buf[0..n) and keeps what follows the last one.
-static bool conn_answer(conn *c, const char *buf, size_t n)
+static bool conn_answer(conn *c, char *buf, size_t n)
 {
-    static char out[64 * 1024];   // a head takes four bytes at least, so this holds every answer
-    size_t at = 0, out_n = 0;
-    for (;;) {
-        const char *end = memmem(buf + at, n - at, "\r\n\r\n", 4);
-        if (!end) break;
-        bool found = !strncmp(buf + at, "GET / ", 6);
-        size_t size = found ? sizeof RESPONSE - 1 : sizeof NOT_FOUND - 1;
-        memcpy(out + out_n, found ? RESPONSE : NOT_FOUND, size);
-        out_n += size;
-        at = (size_t)(end + 4 - buf);
-    }
-    if (at == 0 && n == BUFFER) return false;   // a head larger than the buffer
-    c->head_len = n - at;
-    if (c->head_len) {
-        if (!c->head && !(c->head = malloc(BUFFER))) return false;
-        memcpy(c->head, buf + at, c->head_len);
-    }
-    return out_n == 0 || conn_send(c, out, out_n);
+    static char out[HTTP_BUFFER];
+    do {
+        size_t used, size = http_answer(buf, n, out, &used);
+        if (size == 0) break;
+        buf += used;
+        n -= used;
+        if (c->out ? !conn_keep(c, out, size) : !conn_send(c, out, size)) return false;
+    } while (n);
+    c->head_len = n;
+    if (n == BUFFER) return false;   // a head larger than the buffer
+    if (n && !c->head && !(c->head = malloc(BUFFER))) return false;
+    if (n) memcpy(c->head, buf, n);
+    return true;
 }
 
 // Reads until the socket is empty. While answers wait to be sent nothing is read: a peer that does not
@@ -125,7 +114,7 @@ static void accept_all(int listener, int ep)
         int one = 1, fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) return;
         conn *c = calloc(1, sizeof *c);
-        if (!c) die("calloc");
+        if (!c) die("out of memory");
         c->fd = fd;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c };
@@ -140,29 +129,21 @@ static int listen_on(uint16_t port)
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t size = sizeof a;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, (void *)&a, sizeof a) || listen(fd, 4096) || getsockname(fd, (void *)&a, &size)) die("listen");
-    printf("listening 127.0.0.1:%d\n", ntohs(a.sin_port));
-    fflush(stdout);
+    if (bind(fd, (void *)&a, sizeof a) || listen(fd, 4096) || getsockname(fd, (void *)&a, &size)) die("listen: %s", strerror(errno));
+    say_listening(text("127.0.0.1:%d", ntohs(a.sin_port)));
     return fd;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || (strcmp(argv[1], "echo") && strcmp(argv[1], "http"))) {
-        fprintf(stderr, "usage: epoll_echo echo|http [port] [life_seconds]\n");
-        return 2;
-    }
-    http = argv[1][0] == 'h';
-    alarm(argc > 3 ? (unsigned)atoi(argv[3]) : 600);
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-
-    int listener = listen_on((uint16_t)(argc > 2 ? atoi(argv[2]) : 0));
+    const char *name = take_args(argc, argv);
+    http = !strcmp(name, "serve_http");
+    if ((!http && strcmp(name, "serve_echo")) || opt_num("spin", 0)) return NO_COUNTERPART;
+    prepare_to_serve();
+    int listener = listen_on((uint16_t)opt_num("port", 0));
     int ep = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event accept_event = { .events = EPOLLIN };   // data.ptr NULL: the listener
-    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, &accept_event)) die("epoll");
+    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, &accept_event)) die("epoll: %s", strerror(errno));
     for (;;) {
         static struct epoll_event events[1024];
         int n = epoll_wait(ep, events, 1024, -1);

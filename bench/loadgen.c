@@ -1,15 +1,18 @@
-// A closed-loop echo load generator: one thread, epoll, loopback only.
+// A closed-loop load generator for echo servers, and for those of http_answer.h: one thread, epoll, loopback only.
 //
-//   loadgen port=P [conns=50] [msg=64] [depth=1] [secs=3] [warm=0.5] [pid=SERVER] [idle=SECONDS]
+//   loadgen port=P [conns=50] [msg=64] [depth=1] [secs=3] [warm=0.5] [pid=SERVER] [idle=SECONDS] [requests=N] [http=1]
 //
 // Each connection keeps `depth` messages of `msg` bytes outstanding; one that has come back is replaced
-// at once. Every byte is compared with what was sent. Latency runs from handing a message to the
+// at once. Every byte is compared with what was sent; http=1: with the answer to GET /. Latency runs from handing a message to the
 // socket to its last byte coming back. With the server's pid, its CPU time per request is reported: on
 // a noisy machine the user-mode part is the steadiest figure that there is, as the kernel's part and
 // the throughput are mostly TCP's. idle=S instead: connect, one round trip each, sit S seconds, report
-// how much memory each connection cost the server.
+// how much memory each connection cost the server (its own: pages of its file are not counted). requests=N
+// ends after N messages, however long they take, so that what they cost can be counted.
 //
 // One line: echo conns=,msg=,depth= requests seconds then key=value pairs.
+#include "http_answer.h"
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -107,11 +110,11 @@ static long status_field(const char *path, const char *key)
     return value;
 }
 
-static double server_rss(void)
+static double server_memory(const char *key)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/status", server_pid);
-    return server_pid ? (double)status_field(path, "VmRSS:") * 1024 : 0;
+    return server_pid ? (double)status_field(path, key) * 1024 : 0;
 }
 
 static cost server_cost(void)
@@ -146,9 +149,21 @@ static cost server_cost(void)
 // --------------------------------------------------------------------------------------- connections
 
 // What connection i sends at stream position p is source[(p + i * 31) % PERIOD]: a byte that is lost,
-// doubled or delivered to another connection does not go unnoticed.
+// doubled or delivered to another connection does not go unnoticed. With http it sends one request over and over and
+// gets the same answer as often.
 enum { PERIOD = 251, CHUNK = 64 * 1024 };
-static unsigned char source[PERIOD + CHUNK];
+typedef struct stream {
+    size_t message, period;
+    unsigned char source[PERIOD + CHUNK];   // the first period, and again and again
+} stream;
+static stream requests_out, answers_in;
+
+static void stream_fill(stream *s, const char *text, size_t n, size_t a_message)
+{
+    s->message = a_message;
+    s->period = n;
+    for (size_t i = 0; i < sizeof s->source; i++) s->source[i] = text ? (unsigned char)text[i % n] : (unsigned char)(i % n);
+}
 
 typedef struct conn {
     int fd;
@@ -166,7 +181,7 @@ static void conn_open(conn *c, size_t i, int port, int ep)
     struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     struct linger reset = { 1, 0 };   // closing sends RST: thousands of sockets in TIME_WAIT disturb the next run
-    *c = (conn){ .key = i * 31 % PERIOD, .stamps = calloc(depth, sizeof *c->stamps) };
+    *c = (conn){ .key = requests_out.period == PERIOD ? i * 31 % PERIOD : 0, .stamps = calloc(depth, sizeof *c->stamps) };
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0 || !c->stamps) die("connection %zu: %s", i, strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -181,7 +196,7 @@ static void conn_flush(conn *c)
 {
     while (c->owed) {
         size_t n = c->owed < CHUNK ? (size_t)c->owed : CHUNK;
-        ssize_t k = send(c->fd, source + (c->key + c->sent) % PERIOD, n, MSG_NOSIGNAL);
+        ssize_t k = send(c->fd, requests_out.source + (c->key + c->sent) % requests_out.period, n, MSG_NOSIGNAL);
         if (k < 0 && errno == EAGAIN) return;
         if (k < 0) die("send: %s", strerror(errno));
         c->owed -= (uint64_t)k;
@@ -196,7 +211,7 @@ static void conn_send(conn *c, size_t messages)
         c->stamps[c->newest] = t;
         if (++c->newest == depth) c->newest = 0;
     }
-    c->owed += messages * message;
+    c->owed += messages * requests_out.message;
     conn_flush(c);
 }
 
@@ -204,18 +219,18 @@ static void conn_send(conn *c, size_t messages)
 static size_t conn_receive(conn *c)
 {
     static unsigned char in[CHUNK];
-    uint64_t before = c->received / message;
+    uint64_t before = c->received / answers_in.message;
     for (;;) {
         ssize_t k = recv(c->fd, in, sizeof in, 0);
         if (k < 0 && errno == EAGAIN) break;
         if (k < 0) die("recv: %s", strerror(errno));
         if (k == 0) die("the server closed a connection");
-        if (memcmp(in, source + (c->key + c->received) % PERIOD, (size_t)k)) die("wrong bytes came back");
+        if (memcmp(in, answers_in.source + (c->key + c->received) % answers_in.period, (size_t)k)) die("wrong bytes came back");
         c->received += (uint64_t)k;
-        if (c->received > c->sent) die("more came back than was sent");
+        if (c->received / answers_in.message > c->sent / requests_out.message) die("more came back than was sent");
         if ((size_t)k < sizeof in) break;   // a short read: the socket is empty, and its edge will come again
     }
-    size_t whole = (size_t)(c->received / message - before);
+    size_t whole = (size_t)(c->received / answers_in.message - before);
     uint64_t t = whole ? now_ns(CLOCK_MONOTONIC) : 0;
     for (size_t i = 0; i < whole; i++) {
         record(t - c->stamps[c->oldest]);
@@ -256,6 +271,7 @@ int main(int argc, char **argv)
     conns = (size_t)option("conns", 50);
     message = (size_t)option("msg", 64);
     depth = (size_t)option("depth", 1);
+    size_t fixed = (size_t)option("requests", 0);
     server_pid = (int)option("pid", 0);
     if (port <= 0 || !conns || !message || !depth) die("usage: see the top of loadgen.c");
 
@@ -264,12 +280,15 @@ int main(int argc, char **argv)
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (conns + 16 > limit.rlim_cur) die("%zu connections: the limit of descriptors is %zu", conns, (size_t)limit.rlim_cur);
-    for (size_t i = 0; i < sizeof source; i++) source[i] = (unsigned char)(i % PERIOD);
+    static const char get[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    bool http = option("http", 0) > 0;
+    stream_fill(&requests_out, http ? get : NULL, http ? sizeof get - 1 : PERIOD, http ? sizeof get - 1 : message);
+    stream_fill(&answers_in, http ? HTTP_OK : NULL, http ? sizeof HTTP_OK - 1 : PERIOD, http ? sizeof HTTP_OK - 1 : message);
 
     int ep = epoll_create1(EPOLL_CLOEXEC);
     conn *all = calloc(conns, sizeof *all);
     if (ep < 0 || !all) die("no memory");
-    double rss = server_rss();
+    double anon = server_memory("RssAnon:");
     size_t first_trips = 0;
     uint64_t start = now_ns(CLOCK_MONOTONIC);
 
@@ -286,12 +305,17 @@ int main(int argc, char **argv)
         double up = (double)(now_ns(CLOCK_MONOTONIC) - start) * 1e-9;
         nanosleep(&(struct timespec){ (time_t)idle, (long)((idle - (double)(time_t)idle) * 1e9) }, NULL);
         printf("idle conns=%zu,msg=%zu connect_s=%.3f server_rss_kib=%.0f bytes_per_conn=%.0f\n", conns, message, up,
-               server_rss() / 1024, (server_rss() - rss) / (double)conns);
+               server_memory("VmRSS:") / 1024, (server_memory("RssAnon:") - anon) / (double)conns);
         return 0;
     }
 
     for (size_t i = 0; i < conns; i++) conn_send(&all[i], depth);
     uint64_t end = now_ns(CLOCK_MONOTONIC) + (uint64_t)(warm * 1e9), requests = 0;
+    if (fixed) {
+        while (requests < fixed) requests += turn(ep, requests + conns * depth < fixed, &first_trips);
+        printf("counted conns=%zu,msg=%zu,depth=%zu %llu\n", conns, message, depth, (unsigned long long)requests);
+        return 0;
+    }
     while (now_ns(CLOCK_MONOTONIC) < end) turn(ep, true, &first_trips);
 
     memset(histogram, 0, sizeof histogram);
@@ -312,7 +336,7 @@ int main(int argc, char **argv)
            conns, message, depth, (unsigned long long)requests, seconds, (double)requests / seconds, quantile_us(0.5),
            quantile_us(0.9), quantile_us(0.99), quantile_us(0.999), (double)slowest / 1e3,
            (after.user - before.user) * per, (after.cpu - before.cpu) * per,
-           (double)(after.switches - before.switches) / (double)requests, server_rss() / 1024,
+           (double)(after.switches - before.switches) / (double)requests, server_memory("VmRSS:") / 1024,
            (double)own * 1e-9 / seconds);
     return 0;
 }

@@ -1,4 +1,4 @@
-// faulty_platform.h - the epoll platform with counters, and faults by seed
+// faulty_platform.h - the platform of this system with counters, and faults by seed
 //
 //   #define CRT_PLATFORM_HEADER "faulty_platform.h"
 //   #define CRT_IMPLEMENTATION
@@ -12,7 +12,10 @@
 // if there is something to do. Reported events may be doubled, be spurious, or be late
 // ones of a descriptor that has gone.
 
+#if defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)
+#define FAULT_EPOLL
 #include <sys/epoll.h>
+#endif
 
 #define crt__sock_recv fault__true_recv
 #define crt__sock_send fault__true_send
@@ -49,7 +52,7 @@ static struct {
     int always[FAULT_KINDS];                              // atomic; an errno: every call fails with it
 } fault;
 enum { FAULT_WATCHED = 4096, FAULT_LATE = 32 };
-static struct { uint64_t token; uint32_t epoll; } fault__watched[FAULT_WATCHED];   // atomic, by descriptor
+static struct { uint64_t token; crt__reactor *reactor; } fault__watched[FAULT_WATCHED];   // atomic, by descriptor
 static uint64_t fault__late[FAULT_LATE];   // atomic; tokens that this runtime has seen, 0: none
 
 // While no runtime lives.
@@ -94,10 +97,14 @@ static void fault__rearm(crt__fd fd)
 {
     if (fd >= FAULT_WATCHED) return;
     int e = errno;
-    int epoll = (int)__atomic_load_n(&fault__watched[fd].epoll, __ATOMIC_ACQUIRE);
-    struct epoll_event event = {EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
-                                {.u64 = __atomic_load_n(&fault__watched[fd].token, __ATOMIC_ACQUIRE)}};
-    (void)epoll_ctl(epoll, EPOLL_CTL_MOD, (int)fd, &event);
+    crt__reactor *r = __atomic_load_n(&fault__watched[fd].reactor, __ATOMIC_ACQUIRE);
+    uint64_t token = __atomic_load_n(&fault__watched[fd].token, __ATOMIC_ACQUIRE);
+#ifdef FAULT_EPOLL
+    struct epoll_event event = {EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET, {.u64 = token}};
+    (void)epoll_ctl((int)crt__reactor_fd(r), EPOLL_CTL_MOD, (int)fd, &event);
+#else   // kqueue looks again at what is added again
+    (void)fault__true_add(r, fd, token);
+#endif
     errno = e;
 }
 static intptr_t fault__fail(int e)
@@ -211,7 +218,7 @@ static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token)
     if (roll && fault.fatal) return roll & 8 ? -ENOMEM : -ENOSPC;
     if (fd < FAULT_WATCHED) {
         __atomic_store_n(&fault__watched[fd].token, token, __ATOMIC_RELEASE);
-        __atomic_store_n(&fault__watched[fd].epoll, (uint32_t)crt__reactor_fd(r), __ATOMIC_RELEASE);
+        __atomic_store_n(&fault__watched[fd].reactor, r, __ATOMIC_RELEASE);
     }
     __atomic_store_n(&fault__late[token % FAULT_LATE], token, __ATOMIC_RELEASE);
     return fault__true_add(r, fd, token);

@@ -14,6 +14,7 @@
 #ifndef CRT_TEST_HARNESS_H
 #define CRT_TEST_HARNESS_H
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -88,6 +89,23 @@ __attribute__((unused)) static void test__fail_eq(const char *file, int line, co
 // The one place where a test sleeps: between two looks at a condition, or to let
 // another thread get somewhere. 0, so that it can stand in a condition.
 __attribute__((unused)) static int test_pause_us(long us) { return usleep((useconds_t)us); }
+// Where no call makes a descriptor close-on-exec at once.
+#ifdef __APPLE__
+#define TEST_CLOEXEC 0
+#define test_socket(family, type) test__nonblocking(socket((family), (type), 0))
+__attribute__((unused)) static int test__nonblocking(int fd)
+{
+    return fcntl(fd, F_SETFL, O_NONBLOCK) ? -1 : fd;
+}
+__attribute__((unused)) static int test_pipe(int fd[2])
+{
+    return pipe(fd) || fcntl(fd[0], F_SETFD, FD_CLOEXEC) || fcntl(fd[1], F_SETFD, FD_CLOEXEC) ? -1 : 0;
+}
+#else
+#define TEST_CLOEXEC SOCK_CLOEXEC
+#define test_socket(family, type) socket((family), (type) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+#define test_pipe(fd) pipe2((fd), O_CLOEXEC)
+#endif
 // Usable from any thread.
 #define CHECK(c) ((c) ? (void)0 : test__fail(__FILE__, __LINE__, "not true: " #c))
 #define CHECK_EQ(got, want)                                                                \

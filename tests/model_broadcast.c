@@ -136,6 +136,68 @@ static void broadcast_lag(void)
     ex_join(a);
     broadcast_end(3);
 }
+// Without callbacks a receiver copies ahead: what it has copied and not yet handed out is lost all
+// the same once the ring has come round.
+static void plain_setup(int receivers)
+{
+    hands_new();
+    EX_ASSERT(crt_broadcast_new(sizeof(int), 2, &btx) == 0);
+    btx2 = NULL;
+    bweak = NULL;
+    for (int i = 0; i < 3; i++) {
+        brx[i] = NULL;
+        if (i < receivers) EX_ASSERT(crt_broadcast_subscribe(btx, &brx[i]) == 0);
+    }
+}
+// One more of 1, 2, 3, ...: what it has come to. Of those that were lost: minus that.
+static int try_next(int i, int seen)
+{
+    uint64_t lost = 0;
+    int value = 0, r = crt_broadcast_try_recv(brx[i], &value, &lost);
+    if (r == CRT_ELAGGED) return -(seen + (int)lost);
+    EX_ASSERT(r == 0 && value == seen + 1);
+    return value;
+}
+static void send_two_more(void *arg)
+{
+    (void)arg;
+    send_values(3, 4);
+}
+static void broadcast_copies(void)
+{
+    plain_setup(1);
+    send_values(1, 2);
+    int a = ex_spawn(send_two_more, NULL);
+    int seen = abs(try_next(0, 0));
+    ex_join(a);
+    while (seen < 4) {
+        int left = (int)crt_broadcast_rx_len(brx[0]), next = try_next(0, seen);
+        EX_ASSERT(left == 4 - seen && next == (left > 2 ? -2 : seen + 1));
+        seen = abs(next);
+    }
+    EX_ASSERT(crt_broadcast_len(btx) == 0);
+    broadcast_end(0);
+}
+static void follow(void *arg)
+{
+    int i = (int)(intptr_t)arg, seen = 0;
+    while (seen < 2) seen = abs(try_next(i, seen));
+    got[i] = seen;
+}
+// One keeps up, one does not; the sender asks both how far they are.
+static void broadcast_copies_of_two(void)
+{
+    plain_setup(2);
+    send_values(1, 2);
+    int a = ex_spawn(follow, (void *)1);
+    send_values(3, 3);
+    EX_ASSERT(try_next(0, 0) == -1 && try_next(0, 1) == 2);   // it lagged, and was told
+    send_values(4, 4);
+    EX_ASSERT(try_next(0, 2) == 3);
+    ex_join(a);
+    EX_ASSERT(got[1] == 2 && try_next(1, 2) == 3 && try_next(0, 3) == 4);
+    broadcast_end(0);
+}
 static void drop_rx(void *arg) { crt_broadcast_rx_drop(&brx[(intptr_t)arg]); }
 static void send_maybe(void *arg)
 {
@@ -484,6 +546,8 @@ static const model models[] = {
     {.name = "broadcast: two receive", .run = broadcast_two_receive},
     {.name = "broadcast: a look while it is sent", .run = broadcast_look},
     {.name = "broadcast: one lags behind", .run = broadcast_lag},
+    {.name = "broadcast: copied ahead, and lost", .run = broadcast_copies},
+    {.name = "broadcast: copies of two receivers", .run = broadcast_copies_of_two},
     {.name = "broadcast: the receiver goes against send", .run = broadcast_rx_drop_against_send},
     {.name = "broadcast: one goes, one receives", .run = broadcast_one_goes},
     {.name = "broadcast: both senders go", .run = broadcast_senders_go},
@@ -517,6 +581,10 @@ static const model models[] = {
      .seed = {"crt_broadcast_rx_drop", "store &c->idle", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: broadcast: sends without the lock", .run = broadcast_two_receive,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, NULL, 3}},
+    {.name = "seed: broadcast: nobody hears that copies are lost", .run = broadcast_copies,
+     .seed = {"crt__broadcast_overwrite", "store &c->lost", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: broadcast: a copy handed out in secret", .run = broadcast_copies,
+     .seed = {"crt__broadcast_hand_out", "store &r->next", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: broadcast: gives up without the lock", .run = broadcast_given_up,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, NULL, 1}},
     {.name = "seed: watch: senders counted in two steps", .run = watch_senders_go,

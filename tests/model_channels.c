@@ -283,6 +283,100 @@ static void recv_against_send(void)
     ex_join(a);
     mpsc_quiet();
 }
+// The first element of a block is sent under the lock, those that follow without it.
+static void past_the_first(size_t size, size_t capacity)
+{
+    static char room[2100];
+    mpsc_setup(size, capacity);
+    EX_ASSERT(crt_mpsc_try_send(mtx, room) == 0 && crt_mpsc_try_recv(mrx, room) == 0);
+}
+static void recv_against_claim(void)
+{
+    past_the_first(sizeof(int), 0);
+    int a = ex_spawn(publish, NULL);
+    EX_ASSERT(recv_all(0) == 1 && EX_READ(data) == 1);
+    hand_done(0);
+    ex_join(a);
+    mpsc_quiet();
+}
+// Two claim at once: both elements come, also the one whose sender was overtaken while it wrote.
+static void publish_other(void *arg)
+{
+    int value = 2;
+    (void)arg;
+    EX_ASSERT(crt_mpsc_try_send(mtx, &value) == 0);
+}
+static void two_claim(void)
+{
+    past_the_first(sizeof(int), 0);
+    int a = ex_spawn(publish, NULL), b = ex_spawn(publish_other, NULL);
+    EX_ASSERT(recv_all(0) + recv_all(0) == 3 && EX_READ(data) == 1);
+    hand_done(0);
+    ex_join(a), ex_join(b);
+    mpsc_quiet();
+}
+// Who was told that the other one has sent does not hear that nothing is there.
+static void try_recv_after_claims(void)
+{
+    int value = 0;
+    past_the_first(sizeof(int), 0);
+    int a = ex_spawn(publish_other, NULL);
+    publish(NULL);
+    EX_ASSERT(crt_mpsc_try_recv(mrx, &value) == 0);
+    ex_join(a);
+    EX_ASSERT(crt_mpsc_try_recv(mrx, &value) == 0);
+    mpsc_quiet();
+}
+// One place: for a permit, or for a claim.
+static void reserve_one(void *arg)
+{
+    (void)arg;
+    sent[0] = crt_mpsc_try_reserve(mtx);
+}
+static void try_send_one(void *arg)
+{
+    int value = 4;
+    (void)arg;
+    sent[1] = crt_mpsc_try_send(mtx, &value);
+}
+static void reserve_against_claim(void)
+{
+    past_the_first(sizeof(int), 1);
+    int a = ex_spawn(reserve_one, NULL), b = ex_spawn(try_send_one, NULL);
+    ex_join(a), ex_join(b);
+    EX_ASSERT((sent[0] == 0) + (sent[1] == 0) == 1 && sent[0] + sent[1] == CRT_EFULL);
+    if (sent[0] == 0) crt_mpsc_unreserve(mtx);
+    mpsc_quiet();
+}
+// A permit comes and goes and is given to somebody who waits while a claim is made.
+static void unreserve_it(void *arg)
+{
+    (void)arg;
+    crt_mpsc_unreserve(mtx);
+    sent[0] = crt_mpsc_try_reserve(mtx);
+}
+static void permits_come_and_go(void)
+{
+    past_the_first(sizeof(int), 1);
+    EX_ASSERT(crt_mpsc_try_reserve(mtx) == 0);
+    int a = ex_spawn(unreserve_it, NULL), b = ex_spawn(try_send_one, NULL);
+    ex_join(a), ex_join(b);
+    EX_ASSERT((sent[0] == 0) + (sent[1] == 0) == 1);
+    if (sent[0] == 0) crt_mpsc_unreserve(mtx);
+    mpsc_quiet();
+}
+// A receiver that closes against a claim: the element is received, or was refused.
+static void close_against_claim(void)
+{
+    int value = 0;
+    past_the_first(sizeof(int), 0);
+    int a = ex_spawn(try_send_one, NULL);
+    crt_mpsc_rx_close(mrx);
+    int r = crt_mpsc_try_recv(mrx, &value);
+    ex_join(a);
+    EX_ASSERT(r == (sent[1] == 0 ? 0 : CRT_ECLOSED) && value == (r ? 0 : 4));
+    mpsc_quiet();
+}
 // A wait that is given up takes nothing.
 static void recv_given_up(void)
 {
@@ -320,6 +414,33 @@ static void blocks_go_round(void)
     }
     hand_done(0);
     ex_join(a);
+    mpsc_quiet();
+}
+// Two elements to a block: one sender begins the next while the other ends the last.
+typedef struct half {
+    int number;
+    char room[2040];
+} half;
+static void send_half(void *arg)
+{
+    half h = {(int)(intptr_t)arg, {0}};
+    for (int i = 0; i < h.number; i++) EX_ASSERT(crt_mpsc_try_send(mtx, &h) == 0);
+}
+static void blocks_meet(void)
+{
+    half h = {0, {0}};
+    crt_poll r;
+    int sum = 0;
+    past_the_first(sizeof h, 0);
+    int a = ex_spawn(send_half, (void *)1), b = ex_spawn(send_half, (void *)2);
+    for (int i = 1; i <= 3; i++) {
+        MODEL_AWAIT(hand[0], r, crt_mpsc_recv(&hand[0]->cx, mrx, &h));
+        EX_ASSERT(r == 0);
+        sum += h.number;
+    }
+    EX_ASSERT(sum == 5);
+    hand_done(0);
+    ex_join(a), ex_join(b);
     mpsc_quiet();
 }
 // Two places, both full. One waits for two, another behind it for one.
@@ -527,6 +648,13 @@ static const model models[] = {
     {.name = "oneshot: send against an abort", .run = oneshot_send_against_abort},
     {.name = "oneshot: the sender goes against an abort", .run = oneshot_drop_against_abort},
     {.name = "mpsc: recv against send", .run = recv_against_send, .spurious_wakes = 1, .spurious_cas = 1},
+    {.name = "mpsc: recv against a claim", .run = recv_against_claim, .spurious_cas = 1},
+    {.name = "mpsc: two claim", .run = two_claim},
+    {.name = "mpsc: try_recv after two claims", .run = try_recv_after_claims},
+    {.name = "mpsc: one place, for a permit or a claim", .run = reserve_against_claim},
+    {.name = "mpsc: a permit comes and goes against a claim", .run = permits_come_and_go},
+    {.name = "mpsc: close against a claim", .run = close_against_claim},
+    {.name = "mpsc: the end of a block meets the next", .run = blocks_meet},
     {.name = "mpsc: recv is given up", .run = recv_given_up},
     {.name = "mpsc: blocks go round", .run = blocks_go_round},
     {.name = "mpsc: a permit for two, nobody overtakes", .run = reserve_two},
@@ -552,10 +680,18 @@ static const model models[] = {
      .seed = {"crt_oneshot_rx_close", "xchg &o->closing", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: oneshot: references in two steps", .run = oneshot_drop,
      .seed = {"crt__oneshot_unref", "sub &o->refs", MODEL_SPLIT, 0, NULL, 0}},
-    {.name = "seed: mpsc: sent without an order", .run = recv_against_send,
-     .seed = {"crt__mpsc_append", "store &c->sent", MODEL_RELAX, 0, NULL, 0}},
-    {.name = "seed: mpsc: looked at without an order", .run = recv_against_send,
-     .seed = {"crt__mpsc_take", "load &c->sent", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: mpsc: sent without an order", .run = recv_against_claim,
+     .seed = {"crt__mpsc_put", "store &b->ready[i]", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: mpsc: looked at without an order", .run = recv_against_claim,
+     .seed = {"crt__mpsc_take", "load &b->ready[i]", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: mpsc: a claim in two steps", .run = two_claim,
+     .seed = {"crt__mpsc_send_now", "cas &c->tail", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: mpsc: a claim without an order", .run = blocks_meet,
+     .seed = {"crt__mpsc_send_now", "load &c->tail", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: mpsc: the lock without the right to claim", .run = reserve_against_claim,
+     .seed = {"crt__mpsc_enter", "or &c->tail", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: mpsc: parks in two steps", .run = recv_against_claim,
+     .seed = {"crt__mpsc_nothing", "cas &c->tail", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: mpsc: a sender waits without saying so", .run = two_senders,
      .seed = {"crt__mpsc_wait_room", "or &c->taken", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: mpsc: taken in two steps", .run = two_senders,

@@ -109,7 +109,7 @@ static crt_task *task(frame f)
 static void hold(frame f)
 {
     held[f.number] = task(f);
-    held[f.number]->state &= ~(uint32_t)CRT__NOTIFIED;
+    held[f.number]->state &= ~(uint32_t)(CRT__NOTIFIED | CRT__ACTIVE);
 }
 static void all_ran(int n)
 {

@@ -41,6 +41,7 @@
 #ifndef CRT__LOCK_SPINS
 #define CRT__LOCK_SPINS 1
 #endif
+#define crt__nap() crt__cpu_relax()
 #define CRT_ATOMICS_HEADER "model_platform.h"
 #define CRT_PLATFORM_HEADER "model_platform.h"
 #define CRT_MALLOC(size) ex_malloc(size)
@@ -194,7 +195,7 @@ typedef struct model_hand {
 MODEL_API model_hand *model_hand_new(void)
 {
     model_hand *h = ex_calloc(1, sizeof *h);
-    h->me.task.state = CRT__REF | CRT__RUNNING;
+    h->me.task.state = CRT__REF | CRT__ACTIVE;
     h->me.task.flags = CRT__TASK_THREAD;
     h->cx.task = &h->me.task;
     h->cx.slot = &h->me.task.u.slot;
@@ -204,11 +205,11 @@ MODEL_API model_hand *model_hand_new(void)
 }
 MODEL_API void model_hand_sleep(model_hand *h)
 {
-    uint32_t s = crt__atomic_sub(&h->me.task.state, CRT__RUNNING, CRT__ACQ_REL);
+    uint32_t s = crt__atomic_sub(&h->me.task.state, CRT__ACTIVE, CRT__ACQ_REL);
     if (!(s & CRT__NOTIFIED))
         while (!crt__atomic_load(&h->me.word, CRT__ACQUIRE)) crt__futex_wait(&h->me.word, 0, -1);
     crt__atomic_store(&h->me.word, 0, CRT__RELAXED);
-    crt__atomic_sub(&h->me.task.state, CRT__NOTIFIED - CRT__RUNNING, CRT__ACQ_REL);
+    (void)crt__task_begin(&h->me.task);
 }
 MODEL_API void model_hand_free(model_hand *h)
 {

@@ -126,7 +126,7 @@ static void walk_against_end(void)
     EX_ASSERT((first->next ? 1 : 0) + (rt.depot[5] && workers[0].cache[5].list ? 1 : 0) == 0);   // once
 }
 
-// --- yields: the task keeps RUNNING while it waits in the deferred list
+// --- yields: the task keeps ACTIVE while it waits in the deferred list
 
 static crt_poll yield_run(void *frame, crt_cx *cx)
 {
@@ -256,7 +256,7 @@ static crt_poll join_run(void *frame, crt_cx *cx)
 static void complete_elsewhere(void *arg)
 {
     crt_task *t = arg;
-    crt__atomic_sub(&t->state, CRT__NOTIFIED - CRT__RUNNING, ACQ_REL);
+    (void)crt__task_begin(t);
     crt__task_complete(t, 7, 0);
 }
 static crt_task *start_joiner(bool join)
@@ -294,7 +294,7 @@ static void abort_the_joiner(void)
 static void fail_elsewhere(void *arg)
 {
     crt_task *t = arg;
-    crt__atomic_sub(&t->state, CRT__NOTIFIED - CRT__RUNNING, ACQ_REL);
+    (void)crt__task_begin(t);
     crt__task_complete(t, CRT_EINVAL, 0);
 }
 static void detach_against_failure(void)
@@ -310,7 +310,7 @@ static void detach_against_failure(void)
 static void panic_elsewhere(void *arg)
 {
     crt_task *t = arg;
-    crt__atomic_sub(&t->state, CRT__NOTIFIED - CRT__RUNNING, ACQ_REL);
+    (void)crt__task_begin(t);
     t->flags |= CRT__TASK_PANICKED;
     crt__task_complete(t, CRT_UNWIND, 0);
 }
@@ -353,8 +353,12 @@ static const model models[] = {
      .seed = {"crt__task_ref", NULL, MODEL_SKIP, 0, NULL}},
     {.name = "seed: a walk does not check that the task lives", .run = walk_against_end,
      .seed = {"crt__task_try_ref", NULL, MODEL_SPLIT, 0, NULL}},
-    {.name = "seed: a poll does not see that the task kept RUNNING", .run = abort_while_yielding,
-     .seed = {"crt__run_task", "load &t->state", MODEL_VALUE, 0, NULL}},
+    {.name = "seed: a poll does not see what came while the task was queued", .run = abort_twice,
+     .seed = {"crt__task_begin", "load &t->state", MODEL_VALUE, CRT__ACTIVE, NULL}},
+    {.name = "seed: a poll takes its wakes in two steps", .run = abort_against_poll,
+     .seed = {"crt__task_begin", "sub &t->state", MODEL_SPLIT, 0, NULL}},
+    {.name = "seed: a poll does not see what its wakers wrote", .run = two_wakers,
+     .seed = {"crt__task_begin", "sub &t->state", MODEL_RELAX, 0, NULL}},
     {.name = "seed: abort overwrites the state", .run = abort_against_poll,
      .seed = {"crt__task_mark_aborted", NULL, MODEL_SPLIT, 0, NULL}},
     {.name = "seed: an unwind is delivered again and again", .run = abort_twice,

@@ -158,7 +158,7 @@ static void insert(crt__worker *w, int i, crt_duration d)
     model_poll_begin(&cx, t);
     deadline_of[i] = d;
     EX_ASSERT(crt_sleep_until(&cx, d) == CRT_PENDING);
-    crt__atomic_sub(&t->state, CRT__RUNNING, ACQ_REL);
+    crt__atomic_sub(&t->state, CRT__ACTIVE, ACQ_REL);
     if (w->timers_dirty) crt__timers_announce(w);
     crt__tls.worker = NULL;
 }
@@ -167,7 +167,7 @@ static void inserter_2(void *arg) { insert(&workers[2], 1, (intptr_t)arg); }
 static void sleeper(int i)
 {
     sleepers_of[i] = model_task(nap_run, NULL, sizeof(nap), false);
-    sleepers_of[i]->state = CRT__REF | CRT__RUNNING;
+    sleepers_of[i]->state = CRT__REF | CRT__ACTIVE;
 }
 // Worker 1 sits in the driver until `count` timers have fired, each on time.
 static void drive(int count)
@@ -187,7 +187,7 @@ static void drive(int count)
     }
     for (int i = 0; i < 3; i++)
         if (sleepers_of[i]) {
-            crt__atomic_sub(&sleepers_of[i]->state, CRT__NOTIFIED, ACQ_REL);
+            crt__atomic_and(&sleepers_of[i]->state, ~(uint32_t)(CRT__NOTIFIED | CRT__ACTIVE), ACQ_REL);
             crt__task_unref(sleepers_of[i], 1);
         }
 }

@@ -415,7 +415,7 @@ static crt_poll full_run(void *frame, crt_cx *cx)
     {
         crt_addr a;
         crt_local_addr(self->l, &a);
-        self->plain = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        self->plain = socket(AF_INET, SOCK_STREAM | TEST_CLOEXEC, 0);
         CHECK_EQ(connect(self->plain, (struct sockaddr *)(void *)a.u.bytes, a.len), 0);
         CHECK_EQ(write(self->plain, "x", 1), 1);
     }

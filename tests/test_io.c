@@ -8,8 +8,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#ifdef __linux__
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
+#endif
 
 // ---- tools ----------------------------------------------------------------
 
@@ -25,9 +27,9 @@ static uint64_t ready_of(crt_stream *s) { return crt__atomic_load(&((crt__sock *
 static int waiters_of(crt__sock *s)
 {
     int n = 0;
-    crt__lock(&s->lock);
+    crt__sock_lock(s);
     for (crt_slot *slot = s->waiters; slot; slot = slot->next) n++;
-    crt__unlock(&s->lock);
+    crt__sock_unlock(s);
     return n;
 }
 // How many slots are parked on descriptors of this runtime.
@@ -309,12 +311,12 @@ static crt_poll word_sticky_run(void *frame, crt_cx *cx)
         crt__io_event(cx->rt, token, CRT__READABLE | CRT__READ_CLOSED);
         CHECK_EQ(crt_try_write(self->b, "abc", 3), 3);
         CHECK_EQ(crt_try_read(self->a, self->buf, sizeof self->buf), 3);
-        CHECK_EQ(ready_of(self->a) & 0xffff, CRT__WRITABLE | CRT__READ_CLOSED);
+        CHECK_EQ(crt__ready_now((crt__sock *)self->a) & 0xffff, CRT__WRITABLE | CRT__READ_CLOSED);
         // That bit was a lie; EAGAIN says so. WRITABLE is another matter.
         CHECK_EQ(crt_try_read(self->a, self->buf, sizeof self->buf), CRT_EAGAIN);
         CHECK_EQ(ready_of(self->a) & 0xffff, CRT__WRITABLE);
         // The end of the runtime is never erased.
-        crt__atomic_or(&((crt__sock *)self->a)->ready, CRT__IO_SHUTDOWN, CRT__SEQ_CST);
+        crt__ready_set((crt__sock *)self->a, CRT__IO_SHUTDOWN);
         CHECK_EQ(crt_try_read(self->a, self->buf, 1), CRT_ESHUTDOWN);
         CHECK_EQ(crt_try_write(self->a, self->buf, 1), CRT_ESHUTDOWN);
         // Not even by one who looked before it came: it counts no tick.
@@ -581,7 +583,8 @@ static crt_poll cancel_run(void *frame, crt_cx *cx)
     while (crt_try_write(self->a, self->data, self->n) > 0) {}
     CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", &(crt_listen_desc){.backlog = 1}, &self->l));
     CHECK_EQ(self->r, 0);
-    CHECK_EQ(pipe2(self->pipe, O_CLOEXEC | O_NONBLOCK), 0);
+    CHECK_EQ(test_pipe(self->pipe), 0);
+    for (int i = 0; i < 2; i++) CHECK_EQ(fcntl(self->pipe[i], F_SETFL, O_NONBLOCK), 0);
     while (write(self->pipe[1], self->data, 65536) > 0) {}
     CHECK_EQ(crt_stream_pair(cx, &self->c, &self->d), 0);
     self->fds = fd_count();
@@ -1055,6 +1058,7 @@ static void a_reader_of_plenty_yields(crt_runtime *rt) { run_root(rt, fair_run);
 
 // ---- any descriptor --------------------------------------------------------------
 
+#ifdef __linux__
 static void *late_writer(void *arg)
 {
     uint64_t one = 1;
@@ -1062,15 +1066,16 @@ static void *late_writer(void *arg)
     CHECK_EQ(write(*(int *)arg, &one, sizeof one), sizeof one);
     return NULL;
 }
+static pthread_t thread;
+static int event;
+#endif
 static crt_poll fd_run(void *frame, crt_cx *cx)
 {
-    static pthread_t thread;
-    static int event;
     root *self = frame;
     CRT_BEGIN(self, cx);
     self->data = calloc(1, 65536);
     // A pipe. Both of two tasks that wait for it are woken, each time.
-    CHECK_EQ(pipe2(self->pipe, O_CLOEXEC), 0);
+    CHECK_EQ(test_pipe(self->pipe), 0);
     for (self->k = 0; self->k < 3; self->k++) {
         for (self->i = 0; self->i < 2; self->i++)
             CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], once_run,
@@ -1103,6 +1108,7 @@ static crt_poll fd_run(void *frame, crt_cx *cx)
     JOINED(self->join[0], 0);
     close(self->pipe[0]);
 
+#ifdef __linux__
     // An eventfd, from a plain thread.
     event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_create(&thread, NULL, late_writer, &event);
@@ -1129,6 +1135,7 @@ static crt_poll fd_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, 0);
     CHECK_EQ(read(event, self->buf, 8), 8);
     close(event);
+#endif
     CRT_FINALLY
         free(self->data);
         close_all(self);

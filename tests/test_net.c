@@ -54,7 +54,7 @@ static void text_of(crt_listener *l, char *text, size_t n)
 static int plain_connect(crt_listener *l)
 {
     crt_addr a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | TEST_CLOEXEC, 0);
     CHECK_EQ(crt_local_addr(l, &a), 0);
     CHECK_EQ(connect(fd, (struct sockaddr *)(void *)a.u.bytes, a.len), 0);
     return fd;
@@ -62,7 +62,7 @@ static int plain_connect(crt_listener *l)
 static bool has_ipv6(void)
 {
     crt_addr a;
-    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET6, SOCK_STREAM | TEST_CLOEXEC, 0);
     bool yes = fd >= 0 && !crt_addr_parse("[::1]:0", &a) && !bind(fd, (struct sockaddr *)(void *)a.u.bytes, a.len);
     if (fd >= 0) close(fd);
     return yes;
@@ -812,9 +812,9 @@ static void shutdown_wakes_foreign_tasks(void)
     pthread_create(&thread, NULL, parked_main, other);
     for (bool parked = false; !parked; test_pause_us(500)) {
         crt__sock *s = (crt__sock *)left_a;
-        crt__lock(&s->lock);
+        crt__sock_lock(s);
         parked = s->waiters != NULL;
-        crt__unlock(&s->lock);
+        crt__sock_unlock(s);
     }
     crt_runtime_drop(&rt);
     pthread_join(thread, NULL);

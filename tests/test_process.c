@@ -30,6 +30,9 @@ static int open_descriptors(void)
     if (!d) return -1;
     while (readdir(d)) n++;
     closedir(d);
+#ifdef KQUEUE_SHIM_SYS_EVENT_H
+    n -= kqueue_shim_descriptors();
+#endif
     return n;
 }
 // Any child at all, a zombie too?
@@ -207,9 +210,9 @@ static crt_poll waiter_run(void *frame, crt_cx *cx)
 // Under the lock: whoever waits has done what it does before it parks.
 static bool somebody_waits(crt__sock *s)
 {
-    crt__lock(&s->lock);
+    crt__sock_lock(s);
     bool waits = s->waiters != NULL;
-    crt__unlock(&s->lock);
+    crt__sock_unlock(s);
     return waits;
 }
 static crt_poll waiters_run(void *frame, crt_cx *cx)
@@ -298,8 +301,9 @@ static crt_poll stdio_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_process_wait(cx, self->p, NULL));
     crt_close(&self->p);
     // A descriptor, shared by both outputs.
-    self->fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    CHECK(self->fd >= 0);
+    snprintf(self->path, sizeof self->path, "/tmp/crt_process_XXXXXX");
+    self->fd = mkstemp(self->path);
+    CHECK(self->fd >= 0 && !unlink(self->path) && !fcntl(self->fd, F_SETFD, FD_CLOEXEC));
     self->desc.in.kind = CRT_STDIO_NULL;
     self->desc.out = (crt_stdio){.kind = CRT_STDIO_FD, .fd = self->fd};
     self->desc.err.kind = CRT_STDIO_STDOUT;
@@ -368,7 +372,7 @@ static crt_poll gets_run(void *frame, crt_cx *cx)
     close(self->fd);
     fresh(self);
     // Numbers that cross: 3 is 4, 4 is 3.
-    if (pipe2(self->pipe, O_CLOEXEC)) CRT_RETURN(-errno);
+    if (test_pipe(self->pipe)) CRT_RETURN(-errno);
     self->more[0] = (crt_process_fd){.fd = self->pipe[0], .as = self->pipe[1]};
     self->more[1] = (crt_process_fd){.fd = self->pipe[1], .as = self->pipe[0]};
     self->desc.fds = self->more;

@@ -243,6 +243,7 @@ static void the_environment_sets_the_number_of_workers(void)
     crt_runtime_drop(&rt);
     unsetenv("CRT_WORKER_THREADS");
 }
+#if (defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)) || defined(_WIN32)
 static void the_affinity_mask_limits_the_number_of_workers(void)
 {
 #ifdef _WIN32
@@ -269,19 +270,24 @@ static void the_affinity_mask_limits_the_number_of_workers(void)
     sched_setaffinity(0, sizeof all, &all);
 #endif
 }
-#ifndef _WIN32   // winpthreads knows only names and stacks that it gave itself
+#endif
+#if !defined(_WIN32)   // winpthreads knows only names and stacks that it gave itself
 static crt_poll thread_look_run(void *f, crt_cx *cx)
 {
     frame *self = f;
     char name[32] = "";
-    pthread_attr_t attr;
     size_t size = 0;
     CRT_BEGIN(self, cx);
     pthread_getname_np(pthread_self(), name, sizeof name);
     CHECK(!strcmp(name, "spinner"));
+#ifdef __APPLE__
+    size = pthread_get_stacksize_np(pthread_self());
+#else
+    pthread_attr_t attr;
     CHECK_EQ(pthread_getattr_np(pthread_self(), &attr), 0);
     pthread_attr_getstacksize(&attr, &size);
     pthread_attr_destroy(&attr);
+#endif
     CHECK(size >= 24 << 20);   // the C library's own is less
     CRT_END;
 }
@@ -1524,7 +1530,9 @@ int main(int argc, char **argv)
     TEST(defaults_are_filled_in);
     TEST(given_values_are_kept);
     TEST(the_environment_sets_the_number_of_workers);
+#if (defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)) || defined(_WIN32)
     TEST(the_affinity_mask_limits_the_number_of_workers);
+#endif
 #ifndef _WIN32
     TEST(threads_have_the_name_and_the_stack_asked_for);
 #endif

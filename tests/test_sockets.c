@@ -19,10 +19,12 @@ static int test_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)
 #include "harness.h"
 
 #include <dirent.h>
+#ifdef __linux__
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
+#endif
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 // ---- tools -----------------------------------------------------------------
@@ -476,7 +478,7 @@ static void fill_backlog(root *self, crt_listener *l)
     struct pollfd p;
     CHECK_EQ(crt_local_addr(l, &a), 0);
     for (self->k = 0; self->k < 60; self->k++) {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int fd = test_socket(AF_INET, SOCK_STREAM);
         self->plain[self->k] = fd;
         if (connect(fd, (struct sockaddr *)(void *)a.u.bytes, a.len) && errno != EINPROGRESS) CHECK(!"connect");
         p = (struct pollfd){fd, POLLOUT, 0};
@@ -1018,7 +1020,7 @@ static crt_poll adopt_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_udp_from_fd(cx, self->fd, CRT_FD_OWN, &self->u), 0);
     CHECK_EQ(crt_udp_from_fd(cx, 0, CRT_FD_OWN, &self->v) < 0, 1);   // stdin
     // Packets keep their boundaries, and a short one is not the last.
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, two), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | TEST_CLOEXEC, 0, two), 0);
     CHECK(send(two[1], "one", 3, 0) == 3 && send(two[1], "three", 5, 0) == 5);
     CHECK_EQ(crt_stream_from_fd(cx, two[0], CRT_FD_OWN, &self->c), 0);
     self->fd2 = two[1];
@@ -1041,12 +1043,14 @@ static crt_poll adopt_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, 7);
     crt_close(&self->c);
     close(self->fd);
+#ifdef __linux__
     self->fd = eventfd(0, EFD_CLOEXEC);
     CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->c), 0);
     CRT_AWAIT(self->r = crt_write(cx, self->c, &((uint64_t){5}), 8));
     CHECK_EQ(self->r, 8);
     CRT_AWAIT(self->r = crt_read_exact(cx, self->c, self->buf, 8));
     CHECK(self->r == 8 && self->buf[0] == 5);
+#endif
     CRT_FINALLY
         close_all(self);
     CRT_END;
@@ -1058,6 +1062,7 @@ static crt_poll ready_run(void *frame, crt_cx *cx)
 {
     root *self = frame;
     CRT_BEGIN(self, cx);
+#ifdef __linux__
     // inotify
     self->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     CHECK(inotify_add_watch(self->fd, dir, IN_CREATE) >= 0);
@@ -1091,6 +1096,7 @@ static crt_poll ready_run(void *frame, crt_cx *cx)
         crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? eventfd_read(self->fd, (eventfd_t *)(void *)self->buf) : CRT_PENDING)));
     CHECK_EQ(self->x, 0);
     close(self->fd);
+#endif
     // Urgent data, at once and waited for; a socket of another library's; a hang-up.
     LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
     MEET(self, cx);
@@ -1436,7 +1442,7 @@ static crt_poll unix_stream_run(void *frame, crt_cx *cx)
     // A full backlog is waited for.
     for (self->k = 0; self->k < 64; self->k++) {
         const void *sa = crt_addr_sockaddr(&self->addr, &self->n);
-        self->plain[self->k] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        self->plain[self->k] = test_socket(AF_UNIX, SOCK_STREAM);
         if (connect(self->plain[self->k], sa, (socklen_t)self->n)) break;
     }
     CHECK_EQ(errno, EAGAIN);
@@ -1708,7 +1714,7 @@ static crt_poll starved_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_local_addr(self->l, &self->addr), 0);
     for (self->i = 0; self->i < 4; self->i++)
         CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], acceptor_run, &(acceptor){.l = self->l}), 0);
-    for (self->k = 0; self->k < 10; self->k++) self->plain[self->k] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    for (self->k = 0; self->k < 10; self->k++) self->plain[self->k] = socket(AF_INET, SOCK_STREAM | TEST_CLOEXEC, 0);
     // From here on there is no descriptor to be had.
     getrlimit(RLIMIT_NOFILE, &r);
     self->n = (size_t)r.rlim_cur;

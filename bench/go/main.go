@@ -10,6 +10,9 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -552,6 +555,109 @@ func chanBytes() {
 	report("kind="+kind, 1, []sample{{}}, fmt.Sprintf("created=%.1f drained=%.1f", created, drained))
 }
 
+// ----------------------------------------------------------------------------------------------- net
+
+func echo(c net.Conn) {
+	defer c.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		if _, err = c.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func listen() net.Listener {
+	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", num("port", 0)))
+	if err != nil {
+		die("%v", err)
+	}
+	return l
+}
+
+func alarm(seconds int) { // a forgotten server does not stay
+	go func() {
+		time.Sleep(time.Duration(seconds) * time.Second)
+		os.Exit(0)
+	}()
+}
+
+func acceptAll(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go echo(c)
+	}
+}
+
+func serveEcho() {
+	if num("lean", 0) > 0 { // a goroutine reads into memory of its own
+		noCounterpart()
+	}
+	alarm(num("life", 600))
+	if spin := num("spin", 0); spin > 0 {
+		go func() {
+			for {
+				for end := time.Now().Add(ms(uint64(spin))); time.Now().Before(end); {
+				}
+				runtime.Gosched()
+			}
+		}()
+	}
+	l := listen()
+	fmt.Println("listening", l.Addr())
+	acceptAll(l)
+}
+
+// net/http, which does far more than the parser of the other programs.
+func serveHTTP() {
+	alarm(num("life", 600))
+	l := listen()
+	fmt.Println("listening", l.Addr())
+	http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Date"] = nil
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, "Hello")
+	}))
+}
+
+// Clients and echo server in one program: `conns` connections over the loopback, n round trips of 64 bytes in all.
+func echoPairs() {
+	conns, n := num("conns", 10), num("n", 10000)
+	l := listen()
+	go acceptAll(l)
+	measure(fmt.Sprintf("conns=%d,n=%d", conns, n), n, func() sample {
+		peers := make(chan net.Conn, conns)
+		for i := 0; i < conns; i++ {
+			c, err := net.Dial("tcp4", l.Addr().String())
+			if err != nil {
+				die("%v", err)
+			}
+			peers <- c
+		}
+		m := start()
+		together(conns, func() {
+			c, out, back := <-peers, make([]byte, 64), make([]byte, 64)
+			defer c.Close()
+			for i := 0; i < n/conns; i++ {
+				if _, err := c.Write(out); err != nil {
+					die("%v", err)
+				}
+				if _, err := io.ReadFull(c, back); err != nil {
+					die("%v", err)
+				}
+			}
+		})
+		return m.stop()
+	})
+}
+
 // ---------------------------------------------------------------------------------------------- main
 
 var workloads = map[string]func(){
@@ -576,6 +682,9 @@ var workloads = map[string]func(){
 	"mpsc":                  mpsc,
 	"mpsc_uncontended":      mpscUncontended,
 	"chan_bytes":            chanBytes,
+	"echo_pairs":            echoPairs,
+	"serve_echo":            serveEcho,
+	"serve_http":            serveHTTP,
 }
 
 func main() {
@@ -600,7 +709,11 @@ func main() {
 	case "mt1":
 		runtime.GOMAXPROCS(1)
 	case "ct":
-		if name != "chan_bytes" { // bytes are the same everywhere
+		switch name {
+		case "chan_bytes": // bytes are the same everywhere
+		case "serve_echo", "serve_http": // a server on one core
+			runtime.GOMAXPROCS(1)
+		default:
 			noCounterpart()
 		}
 	default:

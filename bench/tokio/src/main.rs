@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch, Mutex, Notify, RwLock, Semaphore};
 use tokio::task::{spawn_blocking, unconstrained, yield_now, JoinHandle};
@@ -89,9 +89,12 @@ fn cpu_now() -> f64 {
     t.tv_sec as f64 + t.tv_nsec as f64 * 1e-9
 }
 
-fn rss_bytes() -> f64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 4096.0
+// A line of /proc/self/status in bytes: "VmRSS:" is what is resident, "RssAnon:" what of it is memory of the
+// program's own, not pages of its file.
+fn status_bytes(key: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0
 }
 
 #[derive(Clone, Copy)]
@@ -401,7 +404,7 @@ fn mem(o: &Opt) {
     let (rt, n, kind) = (o.runtime(), o.num("n", 1_000_000), o.text("kind", "notify"));
     let params = format!("kind={kind},n={n}");
     let never: &'static Notify = Box::leak(Box::default());
-    let before = rss_bytes();
+    let before = status_bytes("VmRSS:");
     let sample = in_task(&rt, async move {
         let m = Meter::start();
         for _ in 0..n {
@@ -417,8 +420,8 @@ fn mem(o: &Opt) {
         }
         m.stop()
     });
-    let per_task = (rss_bytes() - before) / n as f64;
-    print(o, params, n, &[sample], format!("rss_bytes_per_task={per_task:.1}"));
+    let per_task = (status_bytes("VmRSS:") - before) / n as f64;
+    print(o, params, n, &[sample], format!("rss_bytes_per_task={per_task:.1} peak_rss={}KiB", usage().ru_maxrss));
     std::process::exit(0); // taking a million parked tasks down is not part of the measurement
 }
 
@@ -498,7 +501,7 @@ fn sleep_rand(o: &Opt) {
     let (rt, n, most, late) = (o.runtime(), o.num("n", 1_000_000), o.num("ms", 1000), o.num("late", 0));
     // of the last iteration, in us; one for each task
     let lateness: &'static [AtomicU32] = (0..n * late.min(1)).map(|_| AtomicU32::new(0)).collect::<Vec<_>>().leak();
-    let before = rss_bytes();
+    let before = status_bytes("VmRSS:");
     let samples = measure(o, || {
         in_task(&rt, async move {
             let m = Meter::start();
@@ -907,8 +910,7 @@ fn chan_bytes(o: &Opt) {
         let kept = live_bytes() - before;
         let each = |bytes| bytes / n as f64;
         let extra = format!("created={:.1} drained={:.1}", each(created), each(kept));
-        let no_time = Sample { wall: 0.0, cpu: 0.0, switches: 0.0 };
-        print(o, format!("kind={}", o.text("kind", "mpsc")), 1, &[no_time], extra);
+        print(o, format!("kind={}", o.text("kind", "mpsc")), 1, &[NO_TIME], extra);
     }
     let messages = o.num("messages", 10_000);
     // `burst` values in, then as many out
@@ -944,27 +946,149 @@ fn chan_bytes(o: &Opt) {
     }
 }
 
+// ------------------------------------------------------------------------------- what a runtime keeps
+
+const NO_TIME: Sample = Sample { wall: 0.0, cpu: 0.0, switches: 0.0 };
+
+// Memory of a runtime that has run one empty task.
+fn empty(o: &Opt) {
+    let before = status_bytes("RssAnon:");
+    let rt = o.runtime();
+    rt.block_on(async { tokio::spawn(nothing()).await.unwrap() });
+    let bytes = status_bytes("RssAnon:") - before;
+    print(o, "-", 1, &[NO_TIME], format!("anon_bytes={bytes}"));
+}
+
+// Lets a runtime with a parked task sit for `secs` and counts, from a thread outside of it, how often its threads
+// wake and the CPU time that they take.
+fn idle(o: &'static Opt) {
+    fn now() -> (f64, f64) {
+        let mut own = unsafe { std::mem::zeroed::<libc::rusage>() };
+        let mut cpu = unsafe { std::mem::zeroed::<libc::timespec>() };
+        unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut own) };
+        let all = cpu_now();
+        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut cpu) };
+        ((usage().ru_nvcsw - own.ru_nvcsw) as f64, all - cpu.tv_sec as f64 - cpu.tv_nsec as f64 * 1e-9)
+    }
+    let rt = o.runtime();
+    rt.spawn(std::future::pending::<()>());
+    std::thread::spawn(move || {
+        now(); // so that nothing of it is new when it counts
+        std::thread::sleep(ms(300)); // until it has settled
+        let (woken, cpu) = now();
+        std::thread::sleep(Duration::from_secs_f64(o.secs()));
+        let (woken_later, cpu_later) = now();
+        let (woken, cpu) = (woken_later - woken, cpu_later - cpu);
+        let (woken, cpu) = (woken / o.secs(), cpu.max(0.0) / o.secs() * 1e6);
+        print(o, "-", 1, &[NO_TIME], format!("wakeups_per_s={woken:.2} cpu_us_per_s={cpu:.0}"));
+        std::process::exit(0);
+    });
+    rt.block_on(std::future::pending::<()>());
+}
+
 // ----------------------------------------------------------------------------------------------- net
 
-// Serves until it is killed, or `life` seconds; the load generator measures. Port 0: any free one. Prints
-// its address when it is ready.
-fn serve_echo(o: &Opt) {
-    async fn connection(mut s: TcpStream) {
-        let mut buf = vec![0u8; 4096];
-        loop {
-            match s.read(&mut buf).await {
-                Ok(0) | Err(_) => return,
-                Ok(n) => if s.write_all(&buf[..n]).await.is_err() { return },
+async fn echo(mut s: TcpStream) {
+    let mut buf = vec![0u8; 4096];
+    loop {
+        match s.read(&mut buf).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) => if s.write_all(&buf[..n]).await.is_err() { return },
+        }
+    }
+}
+
+// An echo that owns no buffer while it waits: all tasks of a thread share one.
+async fn lean_echo(mut s: TcpStream) {
+    thread_local!(static BUF: std::cell::RefCell<[u8; 4096]> = const { std::cell::RefCell::new([0; 4096]) });
+    use std::io::ErrorKind::WouldBlock;
+    while s.readable().await.is_ok() {
+        let rest = BUF.with(|buf| {
+            let buf = &mut buf.borrow_mut()[..];
+            let n = match s.try_read(buf) {
+                Ok(n) if n > 0 => n,
+                Err(e) if e.kind() == WouldBlock => return Some(vec![]),
+                _ => return None,
+            };
+            match s.try_write(&buf[..n]) {
+                Ok(sent) => Some(buf[sent..n].to_vec()), // an empty one allocates nothing
+                Err(e) if e.kind() == WouldBlock => Some(buf[..n].to_vec()),
+                Err(_) => None,
+            }
+        });
+        match rest {
+            None => return,
+            Some(rest) if !rest.is_empty() => if s.write_all(&rest).await.is_err() { return },
+            Some(_) => {}
+        }
+    }
+}
+
+// http_answer.h in Rust, line by line.
+const HTTP_BUFFER: usize = 4096;
+const HTTP_OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nHello";
+const HTTP_NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+
+fn http_answer(input: &[u8], out: &mut [u8]) -> (usize, usize) {
+    let (mut at, mut written) = (0, 0);
+    while written + HTTP_OK.len() < HTTP_BUFFER {
+        let rest = &input[at..];
+        let end = unsafe { libc::memmem(rest.as_ptr().cast(), rest.len(), b"\r\n\r\n".as_ptr().cast(), 4) };
+        if end.is_null() {
+            break;
+        }
+        let answer = if rest.starts_with(b"GET / ") { HTTP_OK } else { HTTP_NOT_FOUND };
+        out[written..written + answer.len()].copy_from_slice(answer);
+        written += answer.len();
+        at = end as usize + 4 - input.as_ptr() as usize;
+    }
+    (written, at)
+}
+
+async fn http(mut s: TcpStream) {
+    let (mut input, mut out, mut have) = (vec![0u8; HTTP_BUFFER], vec![0u8; HTTP_BUFFER], 0);
+    while have < HTTP_BUFFER {
+        match s.read(&mut input[have..]).await {
+            Ok(0) | Err(_) => return,
+            Ok(n) => have += n,
+        }
+        while have > 0 {
+            let (n, answered) = http_answer(&input[..have], &mut out);
+            if n == 0 {
+                break;
+            }
+            input.copy_within(answered..have, 0);
+            have -= answered;
+            if s.write_all(&out[..n]).await.is_err() {
+                return;
             }
         }
     }
+}
+
+fn listen(port: u16) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], port).into()).unwrap_or_else(die);
+    socket.listen(4096).unwrap_or_else(die)
+}
+
+// Serves until it is killed, or `life` seconds; the load generator measures. Port 0: any free one. Prints
+// its address when it is ready.
+fn serve<F: Future<Output = ()> + Send + 'static>(o: &Opt, connection: impl Fn(TcpStream) -> F + Send + 'static) {
     unsafe { libc::alarm(o.num("life", 600) as u32) }; // a forgotten server does not stay
-    let (rt, port) = (o.runtime(), o.num("port", 0) as u16);
-    let accept = async move {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(([127, 0, 0, 1], port).into()).unwrap_or_else(die);
-        let listener = socket.listen(4096).unwrap_or_else(die);
+    let (rt, port, spin) = (o.runtime(), o.num("port", 0) as u16, o.num("spin", 0));
+    if spin > 0 { // the bad neighbour: computes for so many milliseconds without giving up its worker
+        rt.spawn(async move {
+            loop {
+                let end = Instant::now() + ms(spin as u64);
+                while Instant::now() < end {}
+                yield_now().await;
+            }
+        });
+    }
+    in_task(&rt, async move {
+        let listener = listen(port);
         println!("listening {}", listener.local_addr().unwrap());
         loop {
             match listener.accept().await {
@@ -975,12 +1099,46 @@ fn serve_echo(o: &Opt) {
                 Err(_) => sleep(ms(10)).await, // out of descriptors, say: try again a little later
             }
         }
-    };
-    in_task(&rt, accept)
+    })
+}
+
+// Clients and echo server in one runtime: `conns` connections over the loopback, n round trips of 64 bytes in all.
+fn echo_pairs(o: &Opt) {
+    let (rt, conns, n) = (o.runtime(), o.num("conns", 10), o.num("n", 10_000));
+    let listener: &'static TcpListener = Box::leak(Box::new(in_task(&rt, async { listen(0) })));
+    bench(o, &rt, format!("conns={conns},n={n}"), n, || async move {
+        tokio::spawn(async move {
+            for _ in 0..conns {
+                let (s, _) = listener.accept().await.unwrap();
+                s.set_nodelay(true).unwrap();
+                tokio::spawn(echo(s));
+            }
+        });
+        let mut peers = vec![];
+        for _ in 0..conns {
+            let s = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            s.set_nodelay(true).unwrap();
+            peers.push(s);
+        }
+        let m = Meter::start();
+        let done = Countdown::new(conns);
+        for mut s in peers {
+            tokio::spawn(async move {
+                let (out, mut back) = ([0; 64], [0; 64]);
+                for _ in 0..n / conns {
+                    s.write_all(&out).await.unwrap();
+                    s.read_exact(&mut back).await.unwrap();
+                }
+                done.one();
+            });
+        }
+        done.wait().await;
+        m.stop()
+    });
 }
 
 fn main() {
-    let o = &Opt::parse();
+    let o: &'static Opt = Box::leak(Box::new(Opt::parse()));
     match &*o.name {
         "spawn_many_local" => spawn_many_local(o),
         "spawn_join_local" => spawn_join_local(o),
@@ -1012,7 +1170,11 @@ fn main() {
         "broadcast_stream" => broadcast_stream(o),
         "watch" => watch_fanout(o),
         "chan_bytes" => chan_bytes(o),
-        "serve_echo" => serve_echo(o),
+        "empty" => empty(o),
+        "idle" => idle(o),
+        "echo_pairs" => echo_pairs(o),
+        "serve_echo" => if o.num("lean", 0) > 0 { serve(o, lean_echo) } else { serve(o, echo) },
+        "serve_http" => serve(o, http),
         other => die(format!("unknown workload {other}")),
     }
 }

@@ -1,0 +1,50 @@
+#!/bin/sh
+# Fuzzes a part of crt, or an example, with libFuzzer under ASan and UBSan.
+#   tests/fuzz.sh TARGET|all [SECONDS]     60 for each target
+# Targets: tests/fuzz_NAME.c. Begins with tests/corpus/NAME, which `make test` runs too, and
+# afterwards brings what was learned back into it, minimised, at most 300 inputs of 1 KiB.
+# KEEP=no leaves the corpus alone. A crash is left in .build/fuzz/ and its command printed.
+cd "$(dirname "$0")/.." || exit 1
+all="wheel channels combine streams addr http redis"
+targets=${1:-all}; secs=${2:-60}
+[ "$targets" = all ] && targets=$all
+B=${B:-.build}/fuzz
+mkdir -p "$B" || exit 1
+passed=0; failed=0
+echo 'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { (void)d, (void)n; return 0; }' >"$B/probe.c"
+if ! clang -fsanitize=fuzzer "$B/probe.c" -o "$B/probe" 2>/dev/null; then
+    echo "skipped: libFuzzer is missing (apt-get install clang libclang-rt-14-dev)"
+    echo "0 passed, 0 failed"
+    exit 0
+fi
+for t in $targets; do
+    corpus=tests/corpus/$t; work=$B/corpus_$t; length=512
+    case $t in http|redis) length=4096;; addr) length=160;; esac
+    mkdir -p "$corpus" "$work"
+    clang -std=c11 -D_GNU_SOURCE -DLIBFUZZER -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -Itests \
+        "tests/fuzz_$t.c" -o "$B/fuzz_$t" -pthread || { failed=$((failed + 1)); continue; }
+    timeout $((secs + 120)) "$B/fuzz_$t" -max_total_time="$secs" -max_len=$length -timeout=20 -rss_limit_mb=2048 \
+        -print_final_stats=1 -artifact_prefix="$B/$t-" "$work" "$corpus" >"$B/$t.log" 2>&1
+    code=$?
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$B/$t.log")
+    rate=$(sed -n 's/^stat::average_exec_per_sec: *//p' "$B/$t.log")
+    cover=$(grep -o 'cov: [0-9]* ft: [0-9]*' "$B/$t.log" | tail -n 1)
+    if [ $code -ne 0 ]; then
+        failed=$((failed + 1))
+        grep -vE '^#[0-9]+.(NEW|REDUCE|pulse)|NEW_FUNC' "$B/$t.log" | tail -n 30
+        crash=$(sed -n 's/.*Test unit written to //p' "$B/$t.log" | tail -n 1)
+        echo "FAILED $t after ${runs:-?} executions; again: $B/fuzz_$t $crash"
+        continue
+    fi
+    passed=$((passed + 1))
+    echo "$t: $runs executions in $secs s ($rate a second), $cover"
+    [ "$KEEP" = no ] && continue
+    rm -rf "$B/merged"; mkdir -p "$B/merged"
+    timeout 300 "$B/fuzz_$t" -merge=1 "$B/merged" "$corpus" "$work" >"$B/$t.merge.log" 2>&1 || continue
+    # Small ones first: they are the first that a merge looks at, and most of the coverage.
+    for f in $(find "$B/merged" -type f -size -3 -printf '%s %p\n' | sort -n | head -n 300 | cut -d' ' -f2-); do
+        cp "$f" "$corpus/"
+    done
+done
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

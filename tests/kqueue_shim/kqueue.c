@@ -1,0 +1,375 @@
+// kqueue.c - kqueue made of epoll, for tests; see sys/event.h beside it
+//
+// One epoll each for reads, writes and urgent data, since the filters of a descriptor
+// are independent of one another, and one around them that is the kqueue's descriptor.
+// Users, timers and processes are descriptors of their own (eventfd, timerfd, pidfd) in
+// the outer one. As on the BSDs, and unlike epoll:
+//   * close() removes the filters of that descriptor, whatever duplicates there are
+//   * EV_ADD of what is there already looks at it again
+//   * EV_EOF says that a direction has ended; fflags has the error of a socket that broke,
+//     and an error that does not end a socket is an event like any other
+//   * triggering a user event replaces its udata
+//   * a process that has ended is unknown (ESRCH), and one whose end is told cannot be
+//     waited for yet: waitid(..., WNOWAIT) denies each end once
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include "sys/event.h"
+
+#ifdef KQUEUE_SHIM_PLAIN   // what the header leaves out is not asked for
+#define EVFILT_USER (-25)
+#define EVFILT_EXCEPT (-26)
+#define NOTE_TRIGGER 0x0800u
+#define NOTE_OOB 0x1000u
+#endif
+
+enum { READS, WRITES, URGENT, INNER };
+typedef struct note {   // of a descriptor
+    uint32_t number;    // counts its registrations: events of an older one are stale
+    int16_t own;        // the filter whose descriptor this is; 0: somebody else's
+    bool socket, has[INNER];
+    uintptr_t ident;
+    void *udata[INNER];
+} note;
+typedef struct queue {
+    struct queue *next;
+    int outer, inner[INNER];
+    pid_t pid;
+    unsigned turn;
+    int count;
+    note *notes;   // by descriptor
+} queue;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;   // over everything below, and all queues
+static queue *queues;
+
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __real_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
+int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
+
+static queue *find(int fd)
+{
+    for (queue *q = queues; q; q = q->next)
+        if (q->outer == fd) return q;
+    return NULL;
+}
+static note *note_of(queue *q, int fd)
+{
+    if (fd >= q->count) {
+        int count = fd < 64 ? 64 : 2 * fd;
+        note *more = realloc(q->notes, (size_t)count * sizeof *more);
+        if (!more) abort();
+        memset(more + q->count, 0, (size_t)(count - q->count) * sizeof *more);
+        q->notes = more;
+        q->count = count;
+    }
+    return &q->notes[fd];
+}
+static uint64_t tag(const note *n, int fd) { return (uint64_t)n->number << 32 | (uint32_t)fd; }
+
+static void forget(queue *q, int fd)
+{
+    struct epoll_event none = {0};
+    if (fd < 0 || fd >= q->count) return;
+    note *n = &q->notes[fd];
+    for (int i = 0; i < INNER; i++)
+        if (n->has[i]) (void)epoll_ctl(q->inner[i], EPOLL_CTL_DEL, fd, &none);
+    bool had = n->own || n->has[READS] || n->has[WRITES] || n->has[URGENT];
+    if (n->own) {
+        (void)epoll_ctl(q->outer, EPOLL_CTL_DEL, fd, &none);
+        __real_close(fd);
+    }
+    uint32_t number = n->number + had;
+    memset(n, 0, sizeof *n);
+    n->number = number;
+}
+static void destroy(queue *q)
+{
+    queue **at = &queues;
+    while (*at != q) at = &(*at)->next;
+    *at = q->next;
+    for (int fd = 0; fd < q->count; fd++)
+        if (q->notes[fd].own) __real_close(fd);
+    for (int i = 0; i < INNER; i++) __real_close(q->inner[i]);
+    free(q->notes);
+    free(q);
+}
+int __wrap_close(int fd)
+{
+    int e = errno;
+    pthread_mutex_lock(&lock);
+    for (queue *q = queues, *next; q; q = next) {
+        next = q->next;
+        if (q->pid != getpid()) continue;   // a child has no kqueue of its parent
+        if (q->outer == fd) destroy(q);
+        else forget(q, fd);
+    }
+    int r = __real_close(fd);   // under the lock: the number may be another's at once
+    if (r == 0) errno = e;
+    pthread_mutex_unlock(&lock);
+    return r;
+}
+// Each end is denied once to those who only look.
+int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+    static id_t denied[256];   // atomic
+    int r = __real_waitid(type, id, info, options);
+    if (!r && (options & WNOWAIT) && info->si_pid && __atomic_exchange_n(&denied[id % 256], id, __ATOMIC_RELAXED) != id)
+        memset(info, 0, sizeof *info);
+    return r;
+}
+
+// A child of fork begins with a lock that is free.
+static void lock_it(void) { pthread_mutex_lock(&lock); }
+static void unlock_it(void) { pthread_mutex_unlock(&lock); }
+static __attribute__((constructor)) void at_fork(void) { (void)pthread_atfork(lock_it, unlock_it, unlock_it); }
+
+int kqueue(void)
+{
+    queue *q = calloc(1, sizeof *q);
+    if (!q) return errno = ENOMEM, -1;
+    bool bad = (q->outer = epoll_create1(EPOLL_CLOEXEC)) < 0;
+    for (int i = 0; i < INNER; i++) {
+        struct epoll_event e = {EPOLLIN, {.u64 = (uint64_t)i}};
+        q->inner[i] = bad ? -1 : epoll_create1(EPOLL_CLOEXEC);
+        bad = bad || q->inner[i] < 0 || epoll_ctl(q->outer, EPOLL_CTL_ADD, q->inner[i], &e);
+    }
+    if (bad) {
+        int e = errno;
+        for (int i = 0; i < INNER; i++)
+            if (q->inner[i] >= 0) __real_close(q->inner[i]);
+        if (q->outer >= 0) __real_close(q->outer);
+        free(q);
+        return errno = e, -1;
+    }
+    q->pid = getpid();
+    pthread_mutex_lock(&lock);
+    q->next = queues;
+    queues = q;
+    pthread_mutex_unlock(&lock);
+    return q->outer;
+}
+
+// --- changes; each gives 0 or an errno
+
+static int change_fd(queue *q, const struct kevent *c, int which)
+{
+    static const uint32_t events[INNER] = {EPOLLIN | EPOLLRDHUP | EPOLLET, EPOLLOUT | EPOLLET, EPOLLPRI | EPOLLET};
+    int fd = (int)c->ident;
+    struct stat st;
+    if (fstat(fd, &st)) return EBADF;
+    note *n = note_of(q, fd);
+    struct epoll_event e = {events[which], {.u64 = 0}};
+    if (c->flags & EV_DELETE) {
+        if (!n->has[which]) return ENOENT;
+        (void)epoll_ctl(q->inner[which], EPOLL_CTL_DEL, fd, &e);
+        n->has[which] = false;
+        n->number += !n->has[READS] && !n->has[WRITES] && !n->has[URGENT];
+        return 0;
+    }
+    if (which == URGENT && !(S_ISSOCK(st.st_mode) && (c->fflags & NOTE_OOB))) return EINVAL;
+    e.data.u64 = tag(n, fd);
+    bool plain = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);   // taken, and never told of
+    if (!plain && epoll_ctl(q->inner[which], n->has[which] ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e)) return errno;
+    n->has[which] = true;
+    n->socket = S_ISSOCK(st.st_mode);
+    n->udata[which] = c->udata;
+    return 0;
+}
+static int find_own(queue *q, int16_t filter, uintptr_t ident)
+{
+    for (int fd = 0; fd < q->count; fd++)
+        if (q->notes[fd].own == filter && q->notes[fd].ident == ident) return fd;
+    return -1;
+}
+static int add_own(queue *q, const struct kevent *c, int fd)
+{
+    if (fd < 0) return errno;
+    note *n = note_of(q, fd);
+    struct epoll_event e = {EPOLLIN, {.u64 = tag(n, fd) | 1u << 31}};
+    if (epoll_ctl(q->outer, EPOLL_CTL_ADD, fd, &e)) {
+        int error = errno;
+        __real_close(fd);
+        return error;
+    }
+    n->own = c->filter;
+    n->ident = c->ident;
+    n->udata[0] = c->udata;
+    return 0;
+}
+static int process_fd(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0u);
+    struct pollfd p = {fd, POLLIN, 0};
+    if (fd < 0 || poll(&p, 1, 0) == 0) return fd;
+    __real_close(fd);
+    errno = ESRCH;
+    return -1;
+}
+static int timer_fd(int64_t ms)
+{
+    struct itimerspec t = {{0, 0}, {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000 + 1}};
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (fd >= 0) (void)timerfd_settime(fd, 0, &t, NULL);
+    return fd;
+}
+static int change_own(queue *q, const struct kevent *c)
+{
+    int fd = find_own(q, c->filter, c->ident);
+    if (c->flags & EV_DELETE) return fd < 0 ? ENOENT : (forget(q, fd), 0);
+    if (c->filter == EVFILT_USER) {
+        uint64_t one = 1;
+        if (fd < 0 && !(c->flags & EV_ADD)) return ENOENT;
+        if (fd < 0) return add_own(q, c, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        q->notes[fd].udata[0] = c->udata;
+        return (c->fflags & NOTE_TRIGGER) && write(fd, &one, sizeof one) < 0 ? errno : 0;
+    }
+    if (!(c->flags & EV_ADD) || !(c->flags & EV_ONESHOT)) return EINVAL;
+    if (fd >= 0 && c->filter == EVFILT_TIMER) forget(q, fd);   // starts anew
+    else if (fd >= 0) return q->notes[fd].udata[0] = c->udata, 0;
+    if (c->filter == EVFILT_TIMER) return add_own(q, c, timer_fd(c->data));
+    return c->fflags != NOTE_EXIT ? EINVAL : add_own(q, c, process_fd((pid_t)c->ident));
+}
+static int change(queue *q, const struct kevent *c)
+{
+    switch (c->filter) {
+    case EVFILT_READ: return change_fd(q, c, READS);
+    case EVFILT_WRITE: return change_fd(q, c, WRITES);
+    case EVFILT_EXCEPT: return change_fd(q, c, URGENT);
+    case EVFILT_USER: case EVFILT_PROC: case EVFILT_TIMER: return change_own(q, c);
+    default: return EINVAL;
+    }
+}
+
+// --- events
+
+// Under the lock. False: stale.
+static bool take_own(queue *q, uint64_t what, struct kevent *out)
+{
+    int fd = (int)(what & 0x7fffffff);
+    uint64_t drain;
+    note *n = fd < q->count ? &q->notes[fd] : NULL;
+    if (!n || !n->own || n->number != what >> 32) return false;
+    *out = (struct kevent){n->ident, n->own, EV_CLEAR, 0, 1, n->udata[0]};
+    if (n->own == EVFILT_USER) {
+        if (read(fd, &drain, sizeof drain) < 0) return false;   // another thread had it
+    } else {
+        out->flags = EV_ONESHOT | (n->own == EVFILT_PROC ? EV_EOF : 0);
+        out->fflags = n->own == EVFILT_PROC ? NOTE_EXIT : 0;
+        forget(q, fd);
+    }
+    return true;
+}
+static bool take_inner(queue *q, int which, const struct epoll_event *e, struct kevent *out)
+{
+    static const int16_t filters[INNER] = {EVFILT_READ, EVFILT_WRITE, EVFILT_EXCEPT};
+    int fd = (int)(uint32_t)e->data.u64;
+    uint32_t hung_up = which == READS ? EPOLLHUP | EPOLLRDHUP : EPOLLHUP;
+    note *n = fd < q->count ? &q->notes[fd] : NULL;
+    if (!n || !n->has[which] || n->number != e->data.u64 >> 32) return false;
+    *out = (struct kevent){(uintptr_t)fd, filters[which], EV_CLEAR, 0, 1, n->udata[which]};
+    if (which == URGENT) {
+        out->fflags = NOTE_OOB;
+        return e->events & EPOLLPRI;
+    }
+    bool broken = e->events & EPOLLERR;
+    if ((e->events & hung_up) || (broken && !n->socket)) out->flags |= EV_EOF;
+    // Looking which error it is would take it away from the socket.
+    if (broken && n->socket && (e->events & EPOLLHUP)) out->fflags = ECONNRESET;
+    return true;
+}
+static int take(queue *q, int which, struct kevent *events, int room)
+{
+    struct epoll_event some[64];
+    int taken = 0;
+    // The descriptor's entry may change between these two; its number tells.
+    int n = epoll_wait(q->inner[which], some, room < 64 ? room : 64, 0);
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < n; i++) taken += take_inner(q, which, &some[i], &events[taken]);
+    pthread_mutex_unlock(&lock);
+    return taken;
+}
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+static int wait_outer(queue *q, struct epoll_event *some, int room, bool forever, int64_t until)
+{
+    int64_t left = forever ? 0 : until - now_ns();
+    struct timespec t = {0, 0};
+    if (left > 0) t = (struct timespec){(time_t)(left / 1000000000), (long)(left % 1000000000)};
+    return epoll_pwait2(q->outer, some, room, forever ? NULL : &t, NULL);
+}
+int kevent(int kq, const struct kevent *changes, int change_count, struct kevent *events, int event_count,
+           const struct timespec *timeout)
+{
+    struct epoll_event some[64];
+    int told = 0;
+    pthread_mutex_lock(&lock);
+    queue *q = find(kq);
+    for (int i = 0; q && i < change_count; i++) {
+        struct kevent c = changes[i];   // `events` may be the same array
+        int e = change(q, &c);
+        if (!e && !(c.flags & EV_RECEIPT)) continue;
+        if (told == event_count) {
+            pthread_mutex_unlock(&lock);
+            return errno = e, -1;
+        }
+        events[told] = c;
+        events[told].flags = EV_ERROR;
+        events[told++].data = e;
+    }
+    pthread_mutex_unlock(&lock);
+    if (!q) return errno = EBADF, -1;
+    if (told || !event_count) return told;
+
+    int64_t until = timeout ? now_ns() + timeout->tv_sec * 1000000000 + timeout->tv_nsec : 0;
+    for (;;) {
+        int n = wait_outer(q, some, event_count < 64 ? event_count : 64, !timeout, until);
+        if (n < 0) return n;
+        for (int i = 0; i < n && told < event_count; i++) {
+            uint64_t what = some[(q->turn + (unsigned)i) % (unsigned)n].data.u64;
+            if (what < INNER) {
+                told += take(q, (int)what, events + told, event_count - told);
+                continue;
+            }
+            pthread_mutex_lock(&lock);
+            told += take_own(q, what, &events[told]);
+            pthread_mutex_unlock(&lock);
+        }
+        q->turn++;
+        if (told || (timeout && now_ns() >= until)) return told;
+    }
+}
+
+int kqueue_shim_descriptors(void)
+{
+    int count = 0;
+    pthread_mutex_lock(&lock);
+    for (queue *q = queues; q; q = q->next)
+        for (int fd = 0; fd < q->count; fd++) count += q->notes[fd].own == EVFILT_PROC || q->notes[fd].own == EVFILT_TIMER;
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+int kqueue_shim_peer_id(int fd, uid_t *uid, gid_t *gid)
+{
+    struct ucred c;
+    socklen_t n = sizeof c;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n)) return -1;
+    *uid = c.uid;
+    *gid = c.gid;
+    return 0;
+}

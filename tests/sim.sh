@@ -1,0 +1,76 @@
+#!/bin/sh
+# The simulation at length, and the proof that it can fail.
+#   tests/sim.sh [SEEDS]     10000: seeds of the long run; seeds for each planted bug: 2000
+# 1. the same seeds give the same traces with every compiler that is there, at -O0 and -O2;
+# 2. the long run;
+# 3. lies of the kernel or the clock (SIM_BUG in sim_platform.h) are found;
+# 4. mistakes in crt.h and crt_platform_epoll.h, planted by sed, are found.
+# For 3 and 4 it prints in which seed, counted from 1.
+cd "$(dirname "$0")/.." || exit 1
+B=${B:-.build}/sim
+seeds=${1:-10000}
+mkdir -p "$B" || exit 1
+passed=0; failed=0
+ok() { passed=$((passed + 1)); printf '%s\n' "$1"; }
+bad() { failed=$((failed + 1)); printf 'FAILED: %s\n' "$1"; }
+build() { # compiler, program, flags...
+    compiler=$1; program=$2; shift 2
+    $compiler -std=c11 -D_GNU_SOURCE -g -w "$@" -I. -Itests tests/test_sim.c -o "$B/$program" -pthread
+}
+
+# 1
+first=
+for compiler in ${CC:-gcc clang}; do
+    command -v "$compiler" >/dev/null || { echo "skipped: $compiler is missing"; continue; }
+    for level in -O0 -O2; do
+        build "$compiler" "same$level" $level || { bad "$compiler $level does not compile"; continue; }
+        SEEDS=1000 HASHES=1 "$B/same$level" cluster >"$B/hashes" 2>&1 || bad "$compiler $level: $(tail -n 3 "$B/hashes")"
+        sum=$(grep '^seed' "$B/hashes" | cksum)
+        if [ -z "$first" ]; then first=$sum; fi
+        if [ "$sum" = "$first" ]; then ok "$compiler $level: 1000 traces, the same ($sum)"; else bad "$compiler $level gives other traces ($sum)"; fi
+    done
+done
+
+# 2
+build "${CC:-cc}" sim -O2 || exit 1
+begun=$(date +%s)
+if SEEDS=$seeds "$B/sim" cluster >"$B/log" 2>&1; then ok "$(grep ' seeds, ' "$B/log") in $(($(date +%s) - begun)) s"
+else bad "$(grep -E '^seed|^replay' "$B/log")"; fi
+
+# 3
+for bug in 1 2 3 4 5 6; do
+    build "${CC:-cc}" bug -O2 -DSIM_BUG=$bug || exit 1
+    if SEEDS=2000 timeout 20 "$B/bug" cluster >"$B/log" 2>&1; then bad "SIM_BUG=$bug is not found in 2000 seeds"
+    else ok "SIM_BUG=$bug: $(grep -E '^seed' "$B/log" | head -n 1)"; fi
+done
+
+# 4
+plant() { # file, what it is, sed expression
+    mkdir -p "$B/planted/tests"
+    cp crt.h crt_platform_epoll.h "$B/planted/"
+    cp tests/test_sim.c tests/sim_platform.h tests/harness.h "$B/planted/tests/"
+    sed -i "$3" "$B/planted/$1"
+    if cmp -s "$1" "$B/planted/$1"; then bad "$2: the mutation does not fit $1 any more"; return; fi
+    if ! (cd "$B/planted" && ${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -g -w -I. -Itests tests/test_sim.c -o planted -pthread); then
+        bad "$2: does not compile"; return
+    fi
+    if SEEDS=2000 timeout 20 "$B/planted/planted" cluster >"$B/log" 2>&1; then bad "$2: not found in 2000 seeds"; return; fi
+    line=$(grep -E '^seed' "$B/log" | head -n 1)
+    ok "$2: ${line:-$(tail -n 1 "$B/log")}"
+}
+plant crt.h "deadlines are rounded down" 's|/ 1000000 + ((uint64_t)t % 1000000 != 0);|/ 1000000;|'
+plant crt.h "a wake from outside does not reach the driver" '/^static void crt__driver_kick/,/^}/s|crt__reactor_wake(rt->reactor);|(void)0;|'
+plant crt.h "the driver does not wait for timers" '/^static int64_t crt__driver_timeout/,/^}/s|return most < 0 .. left < most ? left : most;|return most;|'
+plant crt.h "readiness is cleared although an event came since" 's|while (now >> 16 == seen >> 16)|while (now >> 32 == seen >> 32)|'
+plant crt.h "the virtual clock jumps past a wake from outside" '/^static bool crt__virtual_idle/,/^}/s|== CRT__NOTIFIED_PARK) return false;|== CRT__NOTIFIED_PARK) (void)0;|'
+plant crt.h "a write that goes on in parts leaves a byte out" 's|done += (size_t)r;|done += (size_t)r + (done \&\& done + (size_t)r < total);|'
+plant crt.h "an abandoned connect stays open" '/^static void crt__attempt_end/,/^}/s|if (a->sock) crt__sock_unref(a->sock);||'
+plant crt.h "a sleeping task that is cancelled stays in the wheel" '/^static void crt__timer_cancel/,/^}/s|crt__wheel_unlink(wheel, slot);|(void)0;|'
+plant crt.h "a cancelled acquire keeps what it was granted" '/^static void crt__op_permits_cancel/,/^}/s|if (slot->state != CRT__SLOT_CLOSED) crt__permits_give.*|(void)0;|'
+plant crt.h "a timer at the end of a level waits a turn too long" 's|uint32_t from = (now + 1) % CRT__WHEEL_SLOTS;|uint32_t from = (now + 2) % CRT__WHEEL_SLOTS;|'
+plant crt.h "out of descriptors: accept fails instead of waiting" '/^static bool crt__accept_must_pause/,/^}/s|return e == EMFILE|return 0 \&\& e == EMFILE|'
+plant crt_platform_epoll.h "writability is not asked for" 's/struct epoll_event e = {EPOLLIN | EPOLLOUT/struct epoll_event e = {EPOLLIN/'
+plant crt_platform_epoll.h "a wake while the eventfd is full is dropped" 's|errno == EAGAIN) {|errno == 0) {|'
+plant crt_platform_epoll.h "time-outs are rounded down to milliseconds" 's| + (timeout_ns % 1000000 != 0);|;|'
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
