@@ -10851,8 +10851,8 @@ CRTDEF crt_poll crt_fs_create_dir_all(crt_cx *cx, const char *path, uint32_t mod
     return crt__fs_do(cx, crt__fs_create_dir_all_run, path, "", mode ? mode : 0777);
 }
 
-static bool crt__is_dot(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
 #ifndef _WIN32
+static bool crt__is_dot(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
 // The directories from the top to the one being emptied, each open.
 typedef struct crt__level {
     struct crt__level *up;
@@ -10984,14 +10984,6 @@ CRTDEF crt_poll crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64
 
 // --- names
 
-static char *crt__text(const char *from, size_t n)
-{
-    char *text = CRT_MALLOC(n + 1);
-    if (!text) return NULL;
-    memcpy(text, from, n);
-    text[n] = 0;
-    return text;
-}
 #ifdef _WIN32
 static intptr_t crt__fs_read_link_run(crt__call *call)
 {
@@ -11004,6 +10996,14 @@ static intptr_t crt__fs_canonical_run(crt__call *call)
     return (c->out = crt__win_real_path(c->a)) ? 0 : -errno;
 }
 #else
+static char *crt__text(const char *from, size_t n)
+{
+    char *text = CRT_MALLOC(n + 1);
+    if (!text) return NULL;
+    memcpy(text, from, n);
+    text[n] = 0;
+    return text;
+}
 static CRT__COLD intptr_t crt__fs_read_link_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;

@@ -122,14 +122,15 @@ static CRT__TLS HANDLE crt__thread_handle;
 static unsigned __stdcall crt__thread_entry(void *arg)
 {
     crt__thread_begin_with with = *(crt__thread_begin_with *)arg;
-    CRT_FREE(arg);
+    HeapFree(GetProcessHeap(), 0, arg);
     crt__thread_handle = with.self;
     with.fn(with.arg);
     return 0;
 }
 static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack)
 {
-    crt__thread_begin_with *with = CRT_MALLOC(sizeof *with);
+    // The system's memory, as that of the thread: none of the program's.
+    crt__thread_begin_with *with = HeapAlloc(GetProcessHeap(), 0, sizeof *with);
     if (!with) return CRT_ENOMEM;
     unsigned size = stack > UINT_MAX ? UINT_MAX : (unsigned)stack;
     unsigned flags = CREATE_SUSPENDED | (stack ? STACK_SIZE_PARAM_IS_A_RESERVATION : 0);
@@ -137,7 +138,7 @@ static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg
     with->arg = arg;
     *thread = with->self = (HANDLE)_beginthreadex(NULL, size, crt__thread_entry, with, flags, NULL);
     if (!*thread) {
-        CRT_FREE(with);
+        HeapFree(GetProcessHeap(), 0, with);
         return -errno;
     }
     ResumeThread(*thread);

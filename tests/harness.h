@@ -27,7 +27,9 @@
 #include <sys/time.h>
 #include <windows.h>
 #ifndef SIGUSR1
-#define SIGUSR1 SIGTERM   // Windows has none of the user's; where one will do, this does
+#define SIGUSR1 SIGTERM   // Windows has none of the user's; where one will do, these do
+#define SIGUSR2 SIGBREAK
+#define SIGHUP SIGINT
 #endif
 #endif
 
@@ -101,10 +103,29 @@ __attribute__((unused)) static int test_pipe(int fd[2])
 {
     return pipe(fd) || fcntl(fd[0], F_SETFD, FD_CLOEXEC) || fcntl(fd[1], F_SETFD, FD_CLOEXEC) ? -1 : 0;
 }
-#else
+#elif !defined(_WIN32)
 #define TEST_CLOEXEC SOCK_CLOEXEC
 #define test_socket(family, type) socket((family), (type) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
 #define test_pipe(fd) pipe2((fd), O_CLOEXEC)
+#endif
+#if defined(_WIN32) && defined(CRT_H)
+__attribute__((unused)) static int rand_r(unsigned *seed)
+{
+    *seed = *seed * 1103515245u + 12345u;
+    return (int)(*seed >> 16 & 0x7fff);
+}
+#ifndef CRT_NO_NET   // what a descriptor may be waited for is a socket: two stand in for a pipe
+__attribute__((unused)) static int test__win_pipe(int fd[2])
+{
+    u_long off = 0;
+    if (crt__net_begin() || crt__socket_pair(SOCK_STREAM, fd)) return -1;
+    return ioctlsocket((SOCKET)fd[0], (long)FIONBIO, &off) || ioctlsocket((SOCKET)fd[1], (long)FIONBIO, &off) ? -1 : 0;
+}
+#define pipe(fd) test__win_pipe(fd)
+#define read(fd, buf, n) recv((SOCKET)(fd), (char *)(buf), (int)(n), 0)
+#define write(fd, buf, n) send((SOCKET)(fd), (const char *)(buf), (int)(n), 0)
+#define close(fd) closesocket((SOCKET)(fd))
+#endif
 #endif
 // Usable from any thread.
 #define CHECK(c) ((c) ? (void)0 : test__fail(__FILE__, __LINE__, "not true: " #c))

@@ -696,11 +696,13 @@ static crt_poll counted_run(void *f, crt_cx *cx)
     ADD(ran, 1);
     return ++self->polls >= self->most ? 0 : again(cx);
 }
+#ifndef _WIN32   // a completion port cannot be waited for by anything else
 static bool readable(intptr_t fd, int ms)
 {
     struct pollfd p = {.fd = (int)fd, .events = POLLIN};
     return poll(&p, 1, ms) == 1;
 }
+#endif
 static void a_turn_runs_what_is_ready_and_returns(void)
 {
     crt_runtime *rt = current_thread();
@@ -798,6 +800,7 @@ static crt_poll fd_run(void *f, crt_cx *cx)
     ADD(ran, 1);
     CRT_END;
 }
+#ifndef _WIN32
 static void the_poll_descriptor_says_when_to_turn(void)
 {
     crt_runtime *rt = current_thread();
@@ -843,6 +846,7 @@ static void the_poll_descriptor_says_when_to_turn(void)
     CHECK_EQ(crt_runtime_poll_fd(rt), CRT_ENODRIVER);
     crt_runtime_drop(&rt);
 }
+#endif
 static crt_poll leaves_work_run(void *f, crt_cx *cx)
 {
     frame *self = f;
@@ -851,6 +855,7 @@ static crt_poll leaves_work_run(void *f, crt_cx *cx)
     CRT_END;
 }
 // What a root left ready when block_on returned is something to do, too.
+#ifndef _WIN32
 static void the_poll_descriptor_knows_what_block_on_left(void)
 {
     crt_runtime *rt = current_thread();
@@ -865,6 +870,7 @@ static void the_poll_descriptor_knows_what_block_on_left(void)
     CHECK(!readable(crt_runtime_poll_fd(rt), 0));
     crt_runtime_drop(&rt);
 }
+#endif
 static void next_deadline_says_how_long(void)
 {
     crt_runtime *rt = runtime(&(crt_config){.flavor = CRT_CURRENT_THREAD, .start_paused = true});
@@ -1550,8 +1556,12 @@ int main(int argc, char **argv)
     TEST(a_turn_runs_what_is_ready_and_returns);
     TEST(a_turn_with_time_runs_yielding_tasks_to_their_end);
     TEST(a_turn_while_another_thread_drives_is_refused);
+#ifndef _WIN32
     TEST(the_poll_descriptor_says_when_to_turn);
+#endif
+#ifndef _WIN32
     TEST(the_poll_descriptor_knows_what_block_on_left);
+#endif
     TEST(next_deadline_says_how_long);
     TEST(a_program_runs_inside_a_foreign_loop);
     TEST_ON_EACH(the_tasks_of_a_local_set_share_one_thread);

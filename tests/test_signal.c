@@ -21,7 +21,11 @@ static int64_t real_now(void)
         CHECK(condition);                                                                  \
     } while (0)
 
+#ifdef _WIN32
+static void raise_signal(int sig) { CHECK_EQ(raise(sig), 0); }
+#else
 static void raise_signal(int sig) { CHECK_EQ(kill(getpid(), sig), 0); }
+#endif
 
 typedef struct frame {
     crt_frame co;
