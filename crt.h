@@ -2431,8 +2431,8 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 #define CRT_MALLOC(size) malloc(size)
 #define CRT_FREE(ptr) free(ptr)
 #endif
-#if (defined(CRT_NO_NET) || defined(_WIN32)) && !defined(CRT_NO_PROCESS)
-#define CRT_NO_PROCESS   // the pipes of a process are streams; on Windows there are no child processes yet
+#if defined(CRT_NO_NET) && !defined(CRT_NO_PROCESS)
+#define CRT_NO_PROCESS   // the pipes of a process are streams
 #endif
 #ifdef CRT_STATIC   // crt_close chooses among them all, so a static one has to be there
 #ifdef CRT_NO_NET
@@ -4682,7 +4682,7 @@ CRT__UNUSED static void crt__fd_set_sigpipe(crt__fd fd, bool raise);
 static intptr_t crt__file_copy_some(int from, int to);
 #endif
 
-#ifndef CRT_NO_PROCESS
+#if !defined(CRT_NO_PROCESS) && !defined(_WIN32)
 // What stands for a child, to be watched and closed as a descriptor: it becomes readable
 // when the child has ended. Close-on-exec; -errno.
 static crt__fd crt__pidfd_open(int pid);
@@ -11504,6 +11504,10 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 // another's by now.
 
 #ifndef CRT_NO_PROCESS
+#ifdef _WIN32
+#define CRT__SIGKILL 9   // the C library has none
+#else
+#define CRT__SIGKILL SIGKILL
 #include <sys/wait.h>
 #ifdef __APPLE__
 #include <crt_externs.h>
@@ -11513,6 +11517,7 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 extern char **environ;
 #endif
 #define CRT__ENVIRON environ
+#endif
 #endif
 
 struct crt_process {
@@ -11524,6 +11529,9 @@ struct crt_process {
     bool reaped, lost;      // `lost`: somebody else took its status
     bool closed, kill_on_drop, own_group;
     crt_exit_status status;
+#ifdef _WIN32
+    crt__win_child child;
+#endif
 };
 static struct {
     uint32_t lock;
@@ -11532,6 +11540,17 @@ static struct {
 
 CRTDEF bool crt_exit_ok(const crt_exit_status *status) { return !status->signal && !status->code; }
 
+#ifdef _WIN32
+static int crt__process_reap(crt_process *p)
+{
+    if (!p->reaped) p->reaped = crt__win_child_ended(&p->child, &p->status);
+    return p->reaped;
+}
+static int crt__process_send(crt_process *p, int sig, bool group)
+{
+    return crt__win_child_kill(&p->child, p->pid, sig, group);
+}
+#else
 // Under the lock. 1: it has ended, 0: not yet, or -ECHILD.
 static CRT__COLD int crt__process_reap(crt_process *p)
 {
@@ -11552,6 +11571,11 @@ static CRT__COLD int crt__process_reap(crt_process *p)
     }
     return p->lost ? -ECHILD : 1;
 }
+static int crt__process_send(crt_process *p, int sig, bool group)
+{
+    return kill(group ? -p->pid : p->pid, sig) ? -errno : 0;
+}
+#endif
 static void crt__process_link(crt_process *p)
 {
     crt__lock(&crt__children.lock);
@@ -11577,6 +11601,9 @@ static void crt__process_free(crt_process *p)
 {
     crt_runtime *rt = p->rt;
     crt__process_unwatch(p->sock);
+#ifdef _WIN32
+    crt__win_child_close(&p->child);
+#endif
     CRT_FREE(p);
     if (rt) crt__rt_unref(rt);
 }
@@ -11605,7 +11632,7 @@ static bool crt__process_kill_round(crt_runtime *rt)
     crt__lock(&crt__children.lock);
     for (crt_process *p = crt__children.first; p; p = p->next) {
         if (p->rt != rt || !p->kill_on_drop || crt__process_reap(p)) continue;
-        kill(p->pid, SIGKILL);
+        (void)crt__process_send(p, CRT__SIGKILL, false);
         left = true;
     }
     crt__unlock(&crt__children.lock);
@@ -11658,7 +11685,7 @@ CRTDEF void crt_process_close(crt_process **at)
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     if (s) crt__atomic_add(&s->refs, 1, CRT__RELAXED);
     crt__lock(&crt__children.lock);
-    if (p->kill_on_drop && !crt__process_reap(p)) kill(p->pid, SIGKILL);
+    if (p->kill_on_drop && !crt__process_reap(p)) (void)crt__process_send(p, CRT__SIGKILL, false);
     p->closed = true;   // from here on it may be swept
     crt__unlock(&crt__children.lock);
     if (s) {
@@ -11674,7 +11701,7 @@ CRTDEF int crt_process_signal(crt_process *p, int sig)
 {
     if (!p) return CRT_EINVAL;
     crt__lock(&crt__children.lock);
-    int e = p->reaped ? -ESRCH : kill(p->pid, sig) ? -errno : 0;
+    int e = p->reaped ? -ESRCH : crt__process_send(p, sig, false);
     crt__unlock(&crt__children.lock);
     return e;
 }
@@ -11682,11 +11709,11 @@ CRTDEF int crt_process_signal_group(crt_process *p, int sig)
 {
     if (!p || !p->own_group) return CRT_EINVAL;
     crt__lock(&crt__children.lock);
-    int e = p->reaped ? -ESRCH : kill(-p->pid, sig) ? -errno : 0;
+    int e = p->reaped ? -ESRCH : crt__process_send(p, sig, true);
     crt__unlock(&crt__children.lock);
     return e;
 }
-CRTDEF int crt_process_kill(crt_process *p) { return crt_process_signal(p, SIGKILL); }
+CRTDEF int crt_process_kill(crt_process *p) { return crt_process_signal(p, CRT__SIGKILL); }
 CRTDEF int crt_process_id(const crt_process *p)
 {
     if (!p) return 0;
@@ -11720,6 +11747,14 @@ CRTDEF crt_stream *crt_process_take_stderr(crt_process *p) { return crt__process
 
 static const crt__op crt__op_process = {"process", crt__io_cancel};
 
+#ifdef _WIN32   // it has always been watched; not any more: the runtime has ended
+static crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
+{
+    int ended = crt_process_try_wait(p, status);
+    (void)cx;
+    return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
+}
+#else
 // Without a pidfd: asked first, then looked at, so that no end is missed between.
 static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
@@ -11735,6 +11770,7 @@ static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p
         if (r == CRT_PENDING) return r;
     }
 }
+#endif
 CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
     crt_slot *slot = cx->slot;
@@ -11761,6 +11797,105 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
 
 // --- spawning
 
+#ifdef _WIN32
+typedef struct crt__start {
+    crt__call call;
+    crt_runtime *rt;
+    crt_process *p;           // not yet handed out
+    crt__win_start with;
+    HANDLE pipe[3];           // our ends; NULL: none
+    bool wants_pipe[3];
+} crt__start;
+
+// Our end of a pipe becomes a stream. On failure it is closed.
+static int crt__start_stream(crt__start *c, int i)
+{
+    HANDLE h = c->pipe[i];
+    c->pipe[i] = NULL;
+    return h ? crt__win_pipe_stream(c->rt, h, i == 0, &c->p->io[i]) : 0;
+}
+static void crt__start_clean(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    crt_process *p = c->p;
+    crt__win_start_free(&c->with);
+    for (int i = 0; i < 3; i++)
+        if (c->pipe[i]) CloseHandle(c->pipe[i]);
+    c->pipe[0] = c->pipe[1] = c->pipe[2] = NULL;
+    c->p = NULL;
+    if (p && p->pid) {   // it runs, and nobody took it
+        p->kill_on_drop = true;
+        crt_process_close(&p);
+    } else if (p) {
+        crt__process_free(p);
+    }
+}
+static intptr_t crt__start_run(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    int e = 0;
+    for (int i = 0; i < 3 && !e; i++)
+        if (c->wants_pipe[i]) e = crt__win_pipe_handles(i == 0, false, &c->pipe[i], &c->with.io[i]);
+    if (!e) e = crt__win_child_start(&c->with, &c->p->child, &c->p->pid);
+    crt__win_start_free(&c->with);
+    if (!e) {
+        crt__process_link(c->p);
+        e = crt__win_child_watch(c->rt, &c->p->child, &c->p->sock);
+        if (!e) crt__atomic_store(&c->p->sock->child, 1, CRT__RELAXED);
+        for (int i = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
+    }
+    if (e) crt__start_clean(call);
+    return e;
+}
+static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
+{
+    switch (io->kind) {
+    case CRT_STDIO_INHERIT: return crt__win_inheritable(crt__stdio_handle(as), &c->with.io[as]);
+    case CRT_STDIO_NULL: return crt__win_null(&c->with.io[as]);
+    case CRT_STDIO_PIPE: c->wants_pipe[as] = true; return 0;
+    case CRT_STDIO_FD: return crt__win_inheritable((HANDLE)io->fd, &c->with.io[as]) ? -EBADF : 0;
+    case CRT_STDIO_STREAM: {
+        crt__sock *s = io->stream ? (crt__sock *)*io->stream : NULL;
+        if (!s) return CRT_EINVAL;
+        if (crt__atomic_load(&s->refs, CRT__ACQUIRE) != 1) return CRT_EBUSY;
+        HANDLE h = crt__sock_is_soft(s) ? crt__win_pipe_handle(s) : (HANDLE)s->fd;
+        int e = h ? crt__win_inheritable(h, &c->with.io[as]) : -EBADF;
+        if (!e) crt_stream_close(io->stream);
+        return e;
+    }
+    case CRT_STDIO_STDOUT: c->with.err_to_out = true; return as == 2 ? 0 : CRT_EINVAL;
+    default: return CRT_EINVAL;
+    }
+}
+// All that the job needs. 0, or an error, and nothing is left. Users, groups that are
+// joined and descriptors by number are not of this system.
+static int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
+{
+    *out = NULL;
+    if (!d || !d->argv || !d->argv[0] || (d->fd_count && !d->fds) || d->group < CRT_PROCESS_NEW_GROUP) return CRT_EINVAL;
+    if (d->set_uid || d->set_gid || d->fd_count || d->group > 0) return -ENOTSUP;
+    crt__start *c = crt__call_new(sizeof *c, crt__start_run, crt__start_clean);
+    if (!c) return CRT_ENOMEM;
+    if ((c->p = CRT_MALLOC(sizeof *c->p))) {
+        memset(c->p, 0, sizeof *c->p);
+        c->p->rt = c->rt = rt;
+        crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+        c->p->kill_on_drop = d->kill_on_drop;
+        c->p->own_group = d->new_session || d->group == CRT_PROCESS_NEW_GROUP;
+        c->with.own_group = c->p->own_group;
+        c->with.kill_on_drop = d->kill_on_drop;
+    }
+    const crt_stdio *io[3] = {&d->in, &d->out, &d->err};
+    int e = c->p ? crt__win_start_text(&c->with, d) : CRT_ENOMEM;
+    for (int i = 0; i < 3 && !e; i++)
+        if (io[i]->kind != CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
+    for (int i = 0; i < 3 && !e; i++)   // last: nothing can fail after one has been taken
+        if (io[i]->kind == CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
+    if (e) crt__call_unref(&c->call);
+    else *out = c;
+    return e;
+}
+#else
 enum { CRT__SPAWN_FDS = 64, CRT__SPAWN_HIGHEST = 255 };
 typedef struct crt__spawn_fd {
     int from, as, high;   // ours; its number there; ours, out of the way of all numbers
@@ -12116,6 +12251,7 @@ static CRT__COLD int crt__start_new(crt_runtime *rt, const crt_process_desc *d, 
     else *out = c;
     return e;
 }
+#endif
 static const crt__op crt__op_spawn = {"process spawn", crt__op_call_cancel};
 
 CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p)

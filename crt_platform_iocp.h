@@ -1508,7 +1508,8 @@ static void crt__pipes_end(crt__reactor *r)
 {
     ULONG n;
     for (crt__win_pipe_end *p = r->closing; p; p = p->next) (void)CancelIoEx(p->handle, &p->call.overlapped);
-    while (r->closing && GetQueuedCompletionStatusEx(r->port, r->entries, (ULONG)r->max_events, &n, 1000, FALSE))
+    // What nobody waits for either: completions of what was closed since it was posted.
+    while (GetQueuedCompletionStatusEx(r->port, r->entries, (ULONG)r->max_events, &n, r->closing ? 1000 : 0, FALSE))
         for (ULONG i = 0; i < n; i++) {
             void *of = r->entries[i].lpOverlapped;
             if (r->entries[i].lpCompletionKey == CRT__KEY_CALL) ((crt__port_call *)of)->done(of, r->rt);
@@ -1797,6 +1798,336 @@ static int crt__fd_reasons_now(crt__fd fd, int reasons)
     return (is & CRT__READABLE ? reasons & CRT_FD_READ : 0) | (is & CRT__WRITABLE ? reasons & CRT_FD_WRITE : 0) |
            (is & CRT__PRIORITY ? CRT_FD_PRIORITY : 0) | (is & CRT__IO_ERROR ? CRT_FD_ERROR : 0) |
            (is & CRT__WRITE_CLOSED ? CRT_FD_HANGUP : 0);
+}
+#endif
+
+// ---------------------------------------------------------------------------
+// processes
+// ---------------------------------------------------------------------------
+// A child inherits the three handles that are meant for it and nothing else. One that is
+// to die with its handle, or has a group of its own, is in a job: that dies with us, too.
+// Its end comes from a thread of the system, by way of the port, to its record.
+
+#ifndef CRT_NO_PROCESS
+typedef struct crt__win_child {
+    HANDLE process, job;
+} crt__win_child;
+typedef struct crt__win_start {
+    wchar_t *program, *command, *env, *dir;   // env, dir: NULL: as ours
+    HANDLE io[3];                             // the child's; NULL: none
+    bool err_to_out, own_group, kill_on_drop;
+} crt__win_start;
+
+// The exit code of what we have killed: tells from what it says itself.
+enum { CRT__KILLED_BY = 0x4c0de000 };
+
+static bool crt__win_child_ended(crt__win_child *c, crt_exit_status *status)
+{
+    DWORD code = 0;
+    if (WaitForSingleObject(c->process, 0) != WAIT_OBJECT_0 || !GetExitCodeProcess(c->process, &code)) return false;
+    bool killed = (code & ~(DWORD)0xff) == CRT__KILLED_BY;
+    status->code = killed ? -1 : (int)code;
+    status->signal = killed ? (int)(code & 0xff) : 0;
+    status->core_dumped = false;
+    return true;
+}
+// Those that end a process end it; a group of its own hears Ctrl-Break. 0 or -errno.
+static int crt__win_child_kill(crt__win_child *c, int pid, int sig, bool group)
+{
+    if (sig == 0) return 0;
+    if (sig == SIGBREAK) return GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, (DWORD)pid) ? 0 : -crt__win_error(GetLastError());
+    if (sig != 9 && sig != SIGTERM && sig != SIGINT && sig != SIGABRT) return -EINVAL;
+    UINT code = CRT__KILLED_BY | (UINT)sig;
+    if (group && c->job) return TerminateJobObject(c->job, code) ? 0 : -crt__win_error(GetLastError());
+    if (TerminateProcess(c->process, code) || WaitForSingleObject(c->process, 0) == WAIT_OBJECT_0) return 0;
+    return -crt__win_error(GetLastError());
+}
+static void crt__win_child_close(crt__win_child *c)
+{
+    if (c->process) CloseHandle(c->process);
+    if (c->job) CloseHandle(c->job);
+    c->process = c->job = NULL;
+}
+static void crt__win_start_free(crt__win_start *w)
+{
+    wchar_t *text[] = {w->program, w->command, w->env, w->dir};
+    for (int i = 0; i < 4; i++)
+        if (text[i]) CRT_FREE(text[i]);
+    w->program = w->command = w->env = w->dir = NULL;
+    for (int i = 0; i < 3; i++) {
+        if (w->io[i]) CloseHandle(w->io[i]);
+        w->io[i] = NULL;
+    }
+}
+static int crt__win_inheritable(HANDLE h, HANDLE *out)
+{
+    HANDLE me = GetCurrentProcess();
+    if (!h || h == INVALID_HANDLE_VALUE) return 0;   // we have none either
+    return DuplicateHandle(me, h, me, out, 0, TRUE, DUPLICATE_SAME_ACCESS) ? 0 : -crt__win_error(GetLastError());
+}
+static int crt__win_null(HANDLE *out)
+{
+    SECURITY_ATTRIBUTES inherit = {sizeof inherit, NULL, TRUE};
+    HANDLE h = CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, &inherit,
+                           OPEN_EXISTING, 0, NULL);
+    if (h == INVALID_HANDLE_VALUE) return -crt__win_error(GetLastError());
+    *out = h;
+    return 0;
+}
+// The handle of a pipe that has read nothing yet; NULL: it has none to give.
+static HANDLE crt__win_pipe_handle(struct crt__sock *s)
+{
+    crt__soft *soft = crt__soft_of(s);
+    crt__win_pipe_end *p = (crt__win_pipe_end *)(void *)soft;
+    return soft->ops == &crt__pipe_ops && !p->busy && (p->writes || !p->count) ? p->handle : NULL;
+}
+
+// Text that grows, in UTF-16. `failed` stays.
+typedef struct crt__win_text {
+    wchar_t *at;
+    size_t n, room;
+    bool failed;
+} crt__win_text;
+static void crt__text_put(crt__win_text *t, const wchar_t *from, size_t n)
+{
+    if (t->n + n + 2 > t->room) {
+        size_t room = (t->n + n + 2) * 2;
+        wchar_t *at = t->failed ? NULL : CRT_MALLOC(room * sizeof *at);
+        if (!at) {
+            t->failed = true;
+            return;
+        }
+        if (t->n) memcpy(at, t->at, t->n * sizeof *at);
+        if (t->at) CRT_FREE(t->at);
+        t->at = at;
+        t->room = room;
+    }
+    memcpy(t->at + t->n, from, n * sizeof *from);
+    t->n += n;
+}
+static void crt__text_fill(crt__win_text *t, wchar_t c, size_t n)
+{
+    while (n--) crt__text_put(t, &c, 1);
+}
+// An argument as the C library takes it apart again: backslashes count only before a quote.
+static void crt__text_argument(crt__win_text *t, const wchar_t *a)
+{
+    bool plain = *a && !wcspbrk(a, L" \t\n\v\"");
+    size_t slashes = 0;
+    if (t->n) crt__text_fill(t, L' ', 1);
+    if (plain) {
+        crt__text_put(t, a, wcslen(a));
+        return;
+    }
+    crt__text_fill(t, L'"', 1);
+    for (; *a; a++) {
+        if (*a == L'\\') {
+            slashes++;
+            continue;
+        }
+        crt__text_fill(t, L'\\', *a == L'"' ? 2 * slashes + 1 : slashes);
+        crt__text_put(t, a, 1);
+        slashes = 0;
+    }
+    crt__text_fill(t, L'\\', 2 * slashes);
+    crt__text_fill(t, L'"', 1);
+}
+static int crt__win_command(const crt_process_desc *d, wchar_t **out)
+{
+    crt__win_text t = {NULL, 0, 0, false};
+    for (const char *const *a = d->argv; *a; a++) {
+        wchar_t *wide = crt__win_wide(*a);
+        if (wide) crt__text_argument(&t, wide);
+        else t.failed = true;
+        if (wide) CRT_FREE(wide);
+    }
+    crt__text_fill(&t, 0, 1);
+    *out = t.at;
+    return t.failed ? CRT_ENOMEM : 0;
+}
+static size_t crt__win_env_name(const wchar_t *entry)
+{
+    const wchar_t *end = *entry ? wcschr(entry + 1, L'=') : NULL;   // "=C:=..." is a name too
+    return end ? (size_t)(end - entry) : wcslen(entry);
+}
+// The last of `env` that speaks of this name, to be freed.
+static wchar_t *crt__win_env_says(const char *const *env, const wchar_t *name, size_t n)
+{
+    wchar_t *last = NULL;
+    for (; env && *env; env++) {
+        wchar_t *wide = crt__win_wide(*env);
+        bool same = wide && crt__win_env_name(wide) == n &&
+                    CompareStringOrdinal(wide, (int)n, name, (int)n, TRUE) == CSTR_EQUAL;
+        if (same && last) CRT_FREE(last);
+        if (same) last = wide;
+        else if (wide) CRT_FREE(wide);
+    }
+    return last;
+}
+static int crt__win_env(const crt_process_desc *d, wchar_t **out)
+{
+    crt__win_text t = {NULL, 0, 0, false};
+    wchar_t *ours = GetEnvironmentStringsW();
+    for (wchar_t *e = d->env_clear ? NULL : ours; e && *e; e += wcslen(e) + 1) {
+        wchar_t *said = crt__win_env_says(d->env, e, crt__win_env_name(e));
+        if (said) CRT_FREE(said);
+        else crt__text_put(&t, e, wcslen(e) + 1);
+    }
+    for (const char *const *e = d->env; e && *e; e++) {
+        wchar_t *wide = crt__win_wide(*e), *said = wide ? crt__win_env_says(d->env, wide, crt__win_env_name(wide)) : NULL;
+        if (said && wcschr(wide + 1, L'=') && !wcscmp(said, wide)) crt__text_put(&t, wide, wcslen(wide) + 1);
+        if (said) CRT_FREE(said);
+        if (wide) CRT_FREE(wide);
+        else t.failed = true;
+    }
+    if (ours) FreeEnvironmentStringsW(ours);
+    crt__text_fill(&t, 0, 2);
+    *out = t.at;
+    return t.failed ? CRT_ENOMEM : 0;
+}
+// Where the program is: a name alone is looked for in PATH, the child's if env sets one.
+static int crt__win_program(const crt_process_desc *d, wchar_t **out)
+{
+    wchar_t *name = crt__win_wide(d->program ? d->program : d->argv[0]), *said = NULL, *path = NULL, found[1024];
+    if (!name) return -errno;
+    bool alone = !wcspbrk(name, L"\\/:");
+    DWORD n = 0;
+    if (alone && (said = crt__win_env_says(d->env, L"PATH", 4))) path = said[4] ? said + 5 : said + 4;
+    if (alone && !said && !d->env_clear) {
+        DWORD room = GetEnvironmentVariableW(L"PATH", NULL, 0);
+        path = said = CRT_MALLOC((room + 1) * sizeof *said);
+        if (said) said[GetEnvironmentVariableW(L"PATH", said, room + 1)] = 0;
+    }
+    if (*name) n = SearchPathW(alone ? path : NULL, name, L".exe", 1024, found, NULL);
+    int e = n && n < 1024 ? 0 : -ENOENT;
+    if (!e && n > 4 && (!_wcsicmp(found + n - 4, L".bat") || !_wcsicmp(found + n - 4, L".cmd")))
+        e = -ENOEXEC;   // the shell would take the arguments apart by its own rules
+    if (!e && !(*out = CRT_MALLOC((n + 1) * sizeof **out))) e = CRT_ENOMEM;
+    if (!e) memcpy(*out, found, (n + 1) * sizeof **out);
+    if (said) CRT_FREE(said);
+    CRT_FREE(name);
+    return e;
+}
+static int crt__win_start_text(crt__win_start *w, const crt_process_desc *d)
+{
+    int e = crt__win_command(d, &w->command);
+    if (!e && (d->env || d->env_clear)) e = crt__win_env(d, &w->env);
+    if (!e && d->dir && !(w->dir = crt__win_wide(d->dir))) e = -errno;
+    return e ? e : crt__win_program(d, &w->program);
+}
+
+// A job that ends with its last handle, if so wanted. NULL: it cannot be made.
+static HANDLE crt__win_job(bool kill_on_drop)
+{
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits;
+    HANDLE job = CreateJobObjectW(NULL, NULL);
+    memset(&limits, 0, sizeof limits);
+    // Children of the child may leave: it alone is to die.
+    limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_SILENT_BREAKAWAY_OK |
+                                              (kill_on_drop ? JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE : 0);
+    if (job && kill_on_drop)
+        (void)SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits);
+    return job;
+}
+static int crt__win_child_start(crt__win_start *w, crt__win_child *c, int *pid)
+{
+    STARTUPINFOEXW start;
+    PROCESS_INFORMATION made;
+    HANDLE list[3];
+    DWORD count = 0;
+    SIZE_T size = 0;
+    memset(&start, 0, sizeof start);
+    start.StartupInfo.cb = sizeof start;
+    start.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+    start.StartupInfo.hStdInput = w->io[0];
+    start.StartupInfo.hStdOutput = w->io[1];
+    start.StartupInfo.hStdError = w->err_to_out ? w->io[1] : w->io[2];
+    for (int i = 0; i < 3; i++)
+        if (w->io[i]) list[count++] = w->io[i];
+    (void)InitializeProcThreadAttributeList(NULL, 1, 0, &size);
+    if (!(start.lpAttributeList = CRT_MALLOC(size))) return CRT_ENOMEM;
+    BOOL ok = InitializeProcThreadAttributeList(start.lpAttributeList, 1, 0, &size);
+    if (ok && count)
+        ok = UpdateProcThreadAttribute(start.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, list,
+                                       count * sizeof *list, NULL, NULL);
+    DWORD flags = CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT | CREATE_SUSPENDED |
+                  (w->own_group ? CREATE_NEW_PROCESS_GROUP : 0);
+    if (ok)
+        ok = CreateProcessW(w->program, w->command, NULL, NULL, count > 0, flags, w->env, w->dir, &start.StartupInfo, &made);
+    int e = ok ? 0 : -crt__win_error(GetLastError());
+    DeleteProcThreadAttributeList(start.lpAttributeList);
+    CRT_FREE(start.lpAttributeList);
+    if (e) return e;
+    c->process = made.hProcess;
+    *pid = (int)made.dwProcessId;
+    if (w->kill_on_drop || w->own_group) c->job = crt__win_job(w->kill_on_drop && !w->own_group);
+    if (c->job) (void)AssignProcessToJobObject(c->job, made.hProcess);   // an old system has no jobs in jobs
+    ResumeThread(made.hThread);
+    CloseHandle(made.hThread);
+    return 0;
+}
+
+// Waits for a child's end. state: 0 waits, 1 its completion is in the port, 2 closed with
+// that, 3 it was told.
+typedef struct crt__win_watch {
+    crt__soft soft;
+    crt__port_call call;
+    HANDLE wait;
+    crt_runtime *rt;
+    uint64_t token;
+    uint32_t state;   // atomic
+} crt__win_watch;
+
+static void crt__watch_free(crt__win_watch *w)
+{
+    crt_runtime *rt = w->rt;
+    crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
+    crt__free(rt, w, sizeof *w);
+}
+static void CALLBACK crt__watch_ended(void *arg, BOOLEAN late)
+{
+    crt__win_watch *w = arg;
+    (void)late;
+    crt__atomic_store(&w->state, 1, CRT__SEQ_CST);
+    PostQueuedCompletionStatus(w->rt->reactor->port, 0, CRT__KEY_CALL, &w->call.overlapped);
+}
+static void crt__watch_done(crt__port_call *call, crt_runtime *rt)
+{
+    crt__win_watch *w = crt__container(call, crt__win_watch, call);
+    uint32_t posted = 1;
+    uint64_t token = w->token;
+    if (crt__atomic_cas(&w->state, &posted, 3, CRT__ACQ_REL, CRT__ACQUIRE)) (void)crt__sock_event(rt, token, CRT__READABLE);
+    else crt__watch_free(w);
+}
+// After the call that may be under way: then either nothing was posted, or it is known.
+static void crt__watch_close(struct crt__sock *s)
+{
+    crt__win_watch *w = (crt__win_watch *)(void *)crt__soft_of(s);
+    uint32_t posted = 1;
+    if (w->wait) (void)UnregisterWaitEx(w->wait, INVALID_HANDLE_VALUE);
+    if (!crt__atomic_cas(&w->state, &posted, 2, CRT__ACQ_REL, CRT__ACQUIRE)) crt__watch_free(w);
+}
+static const crt__soft_ops crt__watch_ops = {NULL, NULL, NULL, crt__watch_close, false};
+
+static int crt__win_child_watch(crt_runtime *rt, crt__win_child *c, struct crt__sock **out)
+{
+    crt__win_watch *w = crt__alloc_zero(rt, sizeof *w);
+    struct crt__sock *s;
+    if (!w) return CRT_ENOMEM;
+    w->soft.ops = &crt__watch_ops;
+    w->call.done = crt__watch_done;
+    w->rt = rt;
+    crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
+    if (!(s = crt__soft_attach(rt, &w->soft, 0))) return crt__watch_free(w), CRT_ENOMEM;
+    w->token = crt__sock_token(s);
+    if (!RegisterWaitForSingleObject(&w->wait, c->process, crt__watch_ended, w, INFINITE, WT_EXECUTEONLYONCE)) {
+        int e = -crt__win_error(GetLastError());
+        w->wait = NULL;
+        crt_stream_close((crt_stream **)(void *)&s);
+        return e;
+    }
+    *out = s;
+    return 0;
 }
 #endif
 
