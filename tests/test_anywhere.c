@@ -473,6 +473,136 @@ static crt_poll dirs_run(void *frame, crt_cx *cx)
 }
 static void directories(crt_runtime *rt) { run(rt, dirs_run); }
 
+// ---- child processes: this program, asked for something else
+
+static const char *self_path;
+
+static crt_poll copies_run(void *frame, crt_cx *cx)
+{
+    io *self = frame;
+    CRT_BEGIN(self, cx);
+    if (crt_stdin(cx, &self->s) || crt_stdout(cx, &self->t)) CRT_RETURN(1);
+    for (;;) {
+        CRT_AWAIT(self->r = crt_read(cx, self->s, self->buf, sizeof self->buf));
+        if (self->r <= 0) break;
+        CRT_AWAIT(self->r = crt_write_all(cx, self->t, self->buf, (size_t)self->r));
+    }
+    CRT_AWAIT(self->r = crt_flush(cx, self->t));
+    CRT_RETURN(self->r ? 2 : 0);
+    CRT_FINALLY
+        crt_close(&self->s);
+        crt_close(&self->t);
+    CRT_END;
+}
+static int child(int argc, char **argv)
+{
+    if (!strcmp(argv[2], "exit")) return atoi(argv[3]);
+    if (!strcmp(argv[2], "sleep")) {
+        for (int i = 0; i < 3000; i++) test_pause_us(10000);
+    } else if (!strcmp(argv[2], "args")) {
+        const char *x = getenv("CRT_TEST_X");
+        for (int i = 3; i < argc; i++) printf("[%s]", argv[i]);
+        printf("{%s}", x ? x : "none");
+    } else if (!strcmp(argv[2], "copy")) {
+        crt_runtime *rt;
+        io *frame = calloc(1, sizeof *frame);
+        if (!frame || crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt)) return 9;
+        int code = (int)crt_block_on(rt, copies_run, frame);
+        crt_runtime_drop(&rt);
+        free(frame);
+        return code;
+    }
+    return 0;
+}
+typedef struct kids {
+    crt_frame co;
+    crt_process *p;
+    crt_exit_status status;
+    crt_output output;
+    crt_stream *out;
+    crt_timer timer;
+    char buf[100];
+    unsigned char *big;
+    int i;
+    crt_poll r;
+} kids;
+#define CHILD(...) (const char *const[]){self_path, "--child", __VA_ARGS__, NULL}
+static crt_poll ends_run(void *frame, crt_cx *cx)
+{
+    kids *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = CHILD("exit", "7")}, &self->p));
+    CHECK_EQ(self->r, 0);
+    CHECK(crt_process_id(self->p) > 0);
+    CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(self->status.code, 7);
+    CHECK_EQ(self->status.signal, 0);
+    crt_process_close(&self->p);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = CHILD("sleep")}, &self->p));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_process_try_wait(self->p, &self->status), 0);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(5), crt_process_wait(cx, self->p, &self->status)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK_EQ(crt_process_kill(self->p), 0);
+    CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(self->status.signal, 9);
+    crt_process_close(&self->p);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = (const char *const[]){"crt-no-such-program", NULL}}, &self->p));
+    CHECK_EQ(self->r, -ENOENT);
+    CHECK(self->p == NULL);
+    // Its end of the pipe tells that it is gone.
+    CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = CHILD("sleep"), .kill_on_drop = true, .out.kind = CRT_STDIO_PIPE}, &self->p));
+    CHECK_EQ(self->r, 0);
+    self->out = crt_process_take_stdout(self->p);
+    crt_process_close(&self->p);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(10), crt_read(cx, self->out, self->buf, 10)));
+    CHECK_EQ(self->r, 0);
+    crt_close(&self->out);
+    CRT_END;
+}
+static void children_end(crt_runtime *rt)
+{
+    kids f = {.i = 0};
+    CHECK_EQ(crt_block_on(rt, ends_run, &f), 0);
+}
+static crt_poll outputs_run(void *frame, crt_cx *cx)
+{
+    kids *self = frame;
+    static const char *const env[] = {"CRT_TEST_X=an \xc3\xa9", NULL};
+    CRT_BEGIN(self, cx);
+    {
+        crt_process_desc d = {.argv = CHILD("args", "a b", "", "\"q\"", "back\\slash\\", "\\\\\"", "tab\t"), .env = env};
+        CRT_AWAIT(self->r = crt_process_output(cx, &d, &self->output));
+    }
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(self->output.status.code, 0);
+    {
+        static const char want[] = "[a b][][\"q\"][back\\slash\\][\\\\\"][tab\t]{";
+        CHECK(self->output.out_n > sizeof want && !memcmp(self->output.out, want, sizeof want - 1));
+    }
+    crt_output_free(&self->output);
+    self->big = malloc(300000);
+    for (int i = 0; i < 300000; i++) self->big[i] = (unsigned char)('a' + i % 23);
+    self->output.input = self->big;
+    self->output.input_n = 300000;
+    CRT_AWAIT(self->r = crt_process_output(cx, &(crt_process_desc){.argv = CHILD("copy")}, &self->output));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(self->output.status.code, 0);
+    CHECK_EQ(self->output.out_n, 300000);
+    CHECK(self->output.out_n == 300000 && !memcmp(self->output.out, self->big, 300000));
+    crt_output_free(&self->output);
+    free(self->big);
+    CRT_END;
+}
+static void children_are_talked_to(crt_runtime *rt)
+{
+    kids *f = calloc(1, sizeof *f);
+    CHECK_EQ(crt_block_on(rt, outputs_run, f), 0);
+    free(f);
+}
+
 static crt_poll place_run(void *frame, crt_cx *cx)
 {
     io *self = frame;
@@ -495,6 +625,8 @@ static crt_poll clear_run(void *frame, crt_cx *cx)
 int main(int argc, char **argv)
 {
     crt_runtime *rt;
+    if (argc > 2 && !strcmp(argv[1], "--child")) return child(argc, argv);
+    self_path = argv[0];
     test_init(argc, argv);
     if (crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt)) return 1;
     run(rt, place_run);
@@ -510,6 +642,8 @@ int main(int argc, char **argv)
     TEST_ON_EACH(a_runtime_ends_under_waiters);
     TEST_ON_EACH(files);
     TEST_ON_EACH(directories);
+    TEST_ON_EACH(children_end);
+    TEST_ON_EACH(children_are_talked_to);
     run(rt, clear_run);
     crt_runtime_drop(&rt);
     return test_end();
