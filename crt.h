@@ -8327,8 +8327,14 @@ static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *,
     a->len = (uint32_t)n;
     return 0;
 }
-CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, crt__os_getpeername); }
-CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, crt__os_getsockname); }
+CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a)
+{
+    return crt__name(crt__fd_of(s), a, crt__os_getpeername);
+}
+CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a)
+{
+    return crt__name(crt__fd_of(s), a, crt__os_getsockname);
+}
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
 {
     return crt__name(crt__fd_of(l), a, crt__os_getsockname);
@@ -8542,7 +8548,10 @@ static intptr_t crt__datagram(crt__fd fd, uint32_t how, void *buf, size_t n, crt
 {
     socklen_t len = sizeof a->u.bytes;
     if (how & CRT__PIECES) return crt__datagrams(fd, (how & CRT__OUT) != 0, buf, n);
-    if (how & CRT__OUT) return crt__os_sendto((int)fd, buf, n, CRT__NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? (socklen_t)a->len : 0);
+    if (how & CRT__OUT) {
+        len = a ? (socklen_t)a->len : 0;
+        return crt__os_sendto((int)fd, buf, n, CRT__NOSIGNAL, a ? crt__sockaddr(a) : NULL, len);
+    }
     int flags = how & CRT__PEEK ? MSG_PEEK : 0;
     if (!a) return crt__os_recvfrom((int)fd, buf, n, flags, NULL, NULL);
     memset(a, 0, sizeof *a);
@@ -8789,7 +8798,10 @@ CRTDEF int crt_udp_set_multicast_interface(crt_udp *u, uint32_t ifindex)
     if (family != AF_INET) return -EOPNOTSUPP;
     return crt__sock_multicast_interface(fd, ifindex);
 }
-CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, crt__os_getsockname); }
+CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a)
+{
+    return crt__name(crt__fd_of(u), a, crt__os_getsockname);
+}
 CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, crt__os_getpeername); }
 CRTDEF void crt_udp_close(crt_udp **u) { crt_stream_close((crt_stream **)(void *)u); }
 #endif   // CRT_NO_NET
@@ -11872,7 +11884,8 @@ static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
 static int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
 {
     *out = NULL;
-    if (!d || !d->argv || !d->argv[0] || (d->fd_count && !d->fds) || d->group < CRT_PROCESS_NEW_GROUP) return CRT_EINVAL;
+    if (!d || !d->argv || !d->argv[0] || (d->fd_count && !d->fds) || d->group < CRT_PROCESS_NEW_GROUP)
+        return CRT_EINVAL;
     if (d->set_uid || d->set_gid || d->fd_count || d->group > 0) return -ENOTSUP;
     crt__start *c = crt__call_new(sizeof *c, crt__start_run, crt__start_clean);
     if (!c) return CRT_ENOMEM;

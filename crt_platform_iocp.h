@@ -748,7 +748,8 @@ static int crt__os_open(const char *path, int flags, uint32_t mode)
     if (h == INVALID_HANDLE_VALUE) {
         DWORD e = GetLastError(), is = GetFileAttributesW(wide);
         errno = crt__win_error(e);
-        if (e == ERROR_ACCESS_DENIED && is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY)) errno = EISDIR;
+        bool dir = is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY);
+        if (e == ERROR_ACCESS_DENIED && dir) errno = EISDIR;
         // A name that ends as only that of a directory may.
         size_t n = wcslen(wide);
         if (e == ERROR_INVALID_NAME && n && CRT__IS_SLASH(wide[n - 1])) errno = EISDIR;
@@ -811,7 +812,8 @@ static int crt__os_ftruncate(int fd, int64_t length)
 {
     FILE_END_OF_FILE_INFO end;
     end.EndOfFile.QuadPart = length;
-    return SetFileInformationByHandle(crt__file_handle(fd), FileEndOfFileInfo, &end, sizeof end) ? 0 : crt__win_failed();
+    HANDLE h = crt__file_handle(fd);
+    return SetFileInformationByHandle(h, FileEndOfFileInfo, &end, sizeof end) ? 0 : crt__win_failed();
 }
 // What may only be read has nothing to be flushed, and may not be.
 static int crt__os_fsync(int fd, bool data_only)
@@ -819,9 +821,13 @@ static int crt__os_fsync(int fd, bool data_only)
     (void)data_only;
     return FlushFileBuffers(crt__file_handle(fd)) || GetLastError() == ERROR_ACCESS_DENIED ? 0 : crt__win_failed();
 }
+static DWORD crt__win_attributes(DWORD is, uint32_t mode)
+{
+    return mode & 0200 ? is & ~(DWORD)FILE_ATTRIBUTE_READONLY : is | FILE_ATTRIBUTE_READONLY;
+}
 static bool crt__win_chmod(const wchar_t *wide, uint32_t mode)
 {
-    DWORD is = GetFileAttributesW(wide), to = mode & 0200 ? is & ~(DWORD)FILE_ATTRIBUTE_READONLY : is | FILE_ATTRIBUTE_READONLY;
+    DWORD is = GetFileAttributesW(wide), to = crt__win_attributes(is, mode);
     return is != INVALID_FILE_ATTRIBUTES && (is == to || SetFileAttributesW(wide, to ? to : FILE_ATTRIBUTE_NORMAL));
 }
 // Of the mode, Windows has whether it may be written to.
@@ -831,7 +837,7 @@ static int crt__os_fchmod(int fd, uint32_t mode)
     FILE_BASIC_INFO info;
     HANDLE h = crt__file_handle(fd);
     if (!GetFileInformationByHandleEx(h, FileBasicInfo, &info, sizeof info)) return crt__win_failed();
-    DWORD is = info.FileAttributes, to = mode & 0200 ? is & ~(DWORD)FILE_ATTRIBUTE_READONLY : is | FILE_ATTRIBUTE_READONLY;
+    DWORD is = info.FileAttributes, to = crt__win_attributes(is, mode);
     if (is == to) return 0;
     memset(&info, 0, sizeof info);
     info.FileAttributes = to ? to : FILE_ATTRIBUTE_NORMAL;
@@ -940,8 +946,9 @@ static HANDLE crt__win_look(const char *path, bool follow)
 {
     wchar_t *wide = crt__win_path(path);
     if (!wide) return INVALID_HANDLE_VALUE;
+    DWORD flags = FILE_FLAG_BACKUP_SEMANTICS | (follow ? 0 : FILE_FLAG_OPEN_REPARSE_POINT);
     HANDLE h = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
-                           OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | (follow ? 0 : FILE_FLAG_OPEN_REPARSE_POINT), NULL);
+                           OPEN_EXISTING, flags, NULL);
     if (h == INVALID_HANDLE_VALUE) (void)crt__win_failed();
     CRT_FREE(wide);
     return h;
@@ -1065,7 +1072,8 @@ static crt__os_dir *crt__os_opendir(const char *path)
     if (d) {
         DWORD is = GetFileAttributesW(wide);
         d->first = true;
-        d->find = FindFirstFileExW(all, FindExInfoBasic, &d->data, FindExSearchNameMatch, NULL, FIND_FIRST_EX_LARGE_FETCH);
+        d->find = FindFirstFileExW(all, FindExInfoBasic, &d->data, FindExSearchNameMatch, NULL,
+                                   FIND_FIRST_EX_LARGE_FETCH);
         ok = d->find != INVALID_HANDLE_VALUE;
         if (!ok) (void)crt__win_failed();
         if (is != INVALID_FILE_ATTRIBUTES && !(is & FILE_ATTRIBUTE_DIRECTORY)) errno = ENOTDIR;
@@ -1093,7 +1101,8 @@ static const char *crt__os_readdir(crt__os_dir *d, uint64_t *ino, uint32_t *kind
     } while (crt__win_is_dot(d->data.cFileName));
     DWORD is = d->data.dwFileAttributes;
     *ino = 0;   // not told here
-    *kind = is & FILE_ATTRIBUTE_REPARSE_POINT ? CRT_FS_SYMLINK : is & FILE_ATTRIBUTE_DIRECTORY ? CRT_FS_DIR : CRT_FS_FILE;
+    bool link = (is & FILE_ATTRIBUTE_REPARSE_POINT) != 0, dir = (is & FILE_ATTRIBUTE_DIRECTORY) != 0;
+    *kind = link ? CRT_FS_SYMLINK : dir ? CRT_FS_DIR : CRT_FS_FILE;
     WideCharToMultiByte(CP_UTF8, 0, d->data.cFileName, -1, d->name, sizeof d->name, NULL, NULL);
     return d->name;
 }
@@ -1467,7 +1476,8 @@ static int crt__win_pipe_stream(crt_runtime *rt, HANDLE handle, bool writes, crt
     p->handle = handle;
     p->writes = writes;
     crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
-    struct crt__sock *s = crt__soft_attach(rt, &p->soft, writes ? CRT__WRITABLE | CRT__READ_CLOSED : CRT__READABLE | CRT__WRITE_CLOSED);
+    uint32_t ready = writes ? CRT__WRITABLE | CRT__READ_CLOSED : CRT__READABLE | CRT__WRITE_CLOSED;
+    struct crt__sock *s = crt__soft_attach(rt, &p->soft, ready);
     if (!s) return crt__pipe_end_free(p), CRT_ENOMEM;
     p->token = crt__sock_token(s);
     *out = (crt_stream *)s;
@@ -1487,8 +1497,8 @@ static int crt__win_pipe_handles(bool ours_writes, bool both, HANDLE *ours, HAND
                              PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, 65536,
                              65536, 0, NULL);
     if (*ours == INVALID_HANDLE_VALUE) return -crt__win_error(GetLastError());
-    *theirs = CreateFileW(name, ours_writes ? GENERIC_READ | FILE_WRITE_ATTRIBUTES : GENERIC_WRITE | FILE_READ_ATTRIBUTES, 0,
-                          &inherit, OPEN_EXISTING, both ? FILE_FLAG_OVERLAPPED : 0, NULL);
+    access = ours_writes ? GENERIC_READ | FILE_WRITE_ATTRIBUTES : GENERIC_WRITE | FILE_READ_ATTRIBUTES;
+    *theirs = CreateFileW(name, access, 0, &inherit, OPEN_EXISTING, both ? FILE_FLAG_OVERLAPPED : 0, NULL);
     if (*theirs != INVALID_HANDLE_VALUE) return 0;
     int e = -crt__win_error(GetLastError());
     CloseHandle(*ours);
@@ -1835,7 +1845,8 @@ static bool crt__win_child_ended(crt__win_child *c, crt_exit_status *status)
 static int crt__win_child_kill(crt__win_child *c, int pid, int sig, bool group)
 {
     if (sig == 0) return 0;
-    if (sig == SIGBREAK) return GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, (DWORD)pid) ? 0 : -crt__win_error(GetLastError());
+    if (sig == SIGBREAK)
+        return GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, (DWORD)pid) ? 0 : -crt__win_error(GetLastError());
     if (sig != 9 && sig != SIGTERM && sig != SIGINT && sig != SIGABRT) return -EINVAL;
     UINT code = CRT__KILLED_BY | (UINT)sig;
     if (group && c->job) return TerminateJobObject(c->job, code) ? 0 : -crt__win_error(GetLastError());
@@ -1974,7 +1985,8 @@ static int crt__win_env(const crt_process_desc *d, wchar_t **out)
         else crt__text_put(&t, e, wcslen(e) + 1);
     }
     for (const char *const *e = d->env; e && *e; e++) {
-        wchar_t *wide = crt__win_wide(*e), *said = wide ? crt__win_env_says(d->env, wide, crt__win_env_name(wide)) : NULL;
+        wchar_t *wide = crt__win_wide(*e);
+        wchar_t *said = wide ? crt__win_env_says(d->env, wide, crt__win_env_name(wide)) : NULL;
         if (said && wcschr(wide + 1, L'=') && !wcscmp(said, wide)) crt__text_put(&t, wide, wcslen(wide) + 1);
         if (said) CRT_FREE(said);
         if (wide) CRT_FREE(wide);
@@ -2053,7 +2065,8 @@ static int crt__win_child_start(crt__win_start *w, crt__win_child *c, int *pid)
     DWORD flags = CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT | CREATE_SUSPENDED |
                   (w->own_group ? CREATE_NEW_PROCESS_GROUP : 0);
     if (ok)
-        ok = CreateProcessW(w->program, w->command, NULL, NULL, count > 0, flags, w->env, w->dir, &start.StartupInfo, &made);
+        ok = CreateProcessW(w->program, w->command, NULL, NULL, count > 0, flags, w->env, w->dir, &start.StartupInfo,
+                            &made);
     int e = ok ? 0 : -crt__win_error(GetLastError());
     DeleteProcThreadAttributeList(start.lpAttributeList);
     CRT_FREE(start.lpAttributeList);
@@ -2096,7 +2109,8 @@ static void crt__watch_done(crt__port_call *call, crt_runtime *rt)
     crt__win_watch *w = crt__container(call, crt__win_watch, call);
     uint32_t posted = 1;
     uint64_t token = w->token;
-    if (crt__atomic_cas(&w->state, &posted, 3, CRT__ACQ_REL, CRT__ACQUIRE)) (void)crt__sock_event(rt, token, CRT__READABLE);
+    if (crt__atomic_cas(&w->state, &posted, 3, CRT__ACQ_REL, CRT__ACQUIRE))
+        (void)crt__sock_event(rt, token, CRT__READABLE);
     else crt__watch_free(w);
 }
 // After the call that may be under way: then either nothing was posted, or it is known.

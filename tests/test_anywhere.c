@@ -321,7 +321,8 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_udp_bind(cx, "127.0.0.1:0", &self->b));
     CHECK_EQ(self->r, 0);
     CHECK_EQ(crt_udp_local_addr(self->b, &self->at), 0);
-    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(5), crt_udp_recv_from(cx, self->b, self->buf, 10, &self->from)));
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(5),
+                                    crt_udp_recv_from(cx, self->b, self->buf, 10, &self->from)));
     CHECK_EQ(self->r, CRT_ETIMEDOUT);
     for (self->i = 0; self->i < 20; self->i++) {
         CRT_AWAIT(self->r = crt_udp_send_to(cx, self->a, "datagram", 8, &self->at));
@@ -375,7 +376,8 @@ static crt_poll files_run(void *frame, crt_cx *cx)
     CHECK(self->n == 10 && !memcmp(self->data, "0123456789", 10));
     CRT_FREE(self->data);
     CRT_AWAIT(self->r = crt_fs_metadata(cx, self->path, &self->st));
-    CHECK(self->r == 0 && self->st.size == 10 && self->st.kind == CRT_FS_FILE && self->st.mtime_ns > CRT_SEC(1000000000));
+    CHECK(self->r == 0 && self->st.size == 10 && self->st.kind == CRT_FS_FILE);
+    CHECK(self->st.mtime_ns > CRT_SEC(1000000000));
     CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &(crt_fs_open_desc){.read = true, .write = true}, &self->f));
     CHECK_EQ(self->r, 0);
     CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 3));
@@ -517,6 +519,7 @@ static int child(int argc, char **argv)
 typedef struct kids {
     crt_frame co;
     crt_process *p;
+    crt_process_desc desc;
     crt_exit_status status;
     crt_output output;
     crt_stream *out;
@@ -529,6 +532,7 @@ typedef struct kids {
 #define CHILD(...) (const char *const[]){self_path, "--child", __VA_ARGS__, NULL}
 static crt_poll ends_run(void *frame, crt_cx *cx)
 {
+    static const char *const nothing[] = {"crt-no-such-program", NULL};
     kids *self = frame;
     CRT_BEGIN(self, cx);
     CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = CHILD("exit", "7")}, &self->p));
@@ -549,11 +553,12 @@ static crt_poll ends_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, 0);
     CHECK_EQ(self->status.signal, 9);
     crt_process_close(&self->p);
-    CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = (const char *const[]){"crt-no-such-program", NULL}}, &self->p));
+    CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = nothing}, &self->p));
     CHECK_EQ(self->r, -ENOENT);
     CHECK(self->p == NULL);
     // Its end of the pipe tells that it is gone.
-    CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = CHILD("sleep"), .kill_on_drop = true, .out.kind = CRT_STDIO_PIPE}, &self->p));
+    self->desc = (crt_process_desc){.kill_on_drop = true, .out.kind = CRT_STDIO_PIPE};
+    CRT_AWAIT(self->desc.argv = CHILD("sleep"), self->r = crt_process_spawn(cx, &self->desc, &self->p));
     CHECK_EQ(self->r, 0);
     self->out = crt_process_take_stdout(self->p);
     crt_process_close(&self->p);
@@ -572,10 +577,9 @@ static crt_poll outputs_run(void *frame, crt_cx *cx)
     kids *self = frame;
     static const char *const env[] = {"CRT_TEST_X=an \xc3\xa9", NULL};
     CRT_BEGIN(self, cx);
-    {
-        crt_process_desc d = {.argv = CHILD("args", "a b", "", "\"q\"", "back\\slash\\", "\\\\\"", "tab\t"), .env = env};
-        CRT_AWAIT(self->r = crt_process_output(cx, &d, &self->output));
-    }
+    self->desc = (crt_process_desc){.env = env};
+    CRT_AWAIT(self->desc.argv = CHILD("args", "a b", "", "\"q\"", "back\\slash\\", "\\\\\"", "tab\t"),
+              self->r = crt_process_output(cx, &self->desc, &self->output));
     CHECK_EQ(self->r, 0);
     CHECK_EQ(self->output.status.code, 0);
     {

@@ -1258,7 +1258,7 @@ static char *dump_text(crt_runtime *rt, int *n)
     long size = ftell(f);
     rewind(f);
     text = calloc(1, (size_t)size + 1);
-    CHECK(fread(text, 1, (size_t)size, f) > 0);
+    CHECK_EQ(fread(text, 1, (size_t)size, f), size);
 #else
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
