@@ -2463,6 +2463,92 @@ CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
 
 #ifdef CRT_ATOMICS_HEADER
 #include CRT_ATOMICS_HEADER
+#elif (defined(_MSC_VER) && !defined(__clang__)) || defined(CRT__MSVC_ATOMICS)   // the latter: tests, with others
+// Visual Studio 2022 17.9 or newer (__typeof__). Every read-modify-write is a full barrier
+// there; a load is one of the processor and a barrier to the compiler, on ARM64 also to the
+// processor.
+#include <intrin.h>
+#define CRT__RELAXED 0
+#define CRT__ACQUIRE 1
+#define CRT__RELEASE 2
+#define CRT__ACQ_REL 3
+#define CRT__SEQ_CST 4
+#if defined(_M_ARM64)
+#define crt__ms_barrier() __dmb(0xB)
+#define crt__cpu_relax() __yield()
+#define crt__atomic_fence(order) ((void)(order), __dmb(0xB))
+#else
+#define crt__ms_barrier() _ReadWriteBarrier()
+#define crt__cpu_relax() _mm_pause()
+#define crt__atomic_fence(order) ((void)(order), _mm_mfence())
+#endif
+static inline bool crt__ms_cas64(volatile void *p, uint64_t *expected, uint64_t desired, size_t size)
+{
+    uint64_t is, was = *expected;
+    if (size == 8) is = (uint64_t)_InterlockedCompareExchange64((volatile __int64 *)p, (__int64)desired, (__int64)was);
+    else is = (uint32_t)_InterlockedCompareExchange((volatile long *)p, (long)desired, (long)was);
+    if (is == was) return true;
+    *expected = is;
+    return false;
+}
+static inline uint64_t crt__ms_load(const volatile void *p, size_t size)
+{
+    uint64_t v;
+    if (size == 4) v = *(const volatile uint32_t *)p;
+    else if (size == 1) v = *(const volatile uint8_t *)p;
+#ifdef _WIN64
+    else v = *(const volatile uint64_t *)p;
+#else
+    else crt__ms_cas64((volatile void *)p, (v = 0, &v), 0, 8);
+#endif
+    crt__ms_barrier();
+    return v;
+}
+enum { CRT__MS_XCHG, CRT__MS_ADD, CRT__MS_OR, CRT__MS_AND };
+static inline uint64_t crt__ms_change(volatile void *p, uint64_t v, size_t size, int how)
+{
+    uint64_t was = crt__ms_load(p, size), mask = size == 8 ? UINT64_MAX : ((uint64_t)1 << size * 8) - 1, to;
+    v &= mask;
+    if (size == 4 && how == CRT__MS_XCHG) return (uint32_t)_InterlockedExchange((volatile long *)p, (long)v);
+    if (size == 4 && how == CRT__MS_ADD) return (uint32_t)_InterlockedExchangeAdd((volatile long *)p, (long)v);
+#ifdef _WIN64
+    if (size == 8 && how == CRT__MS_XCHG) return (uint64_t)_InterlockedExchange64((volatile __int64 *)p, (__int64)v);
+    if (size == 8 && how == CRT__MS_ADD) return (uint64_t)_InterlockedExchangeAdd64((volatile __int64 *)p, (__int64)v);
+#endif
+    do to = how == CRT__MS_XCHG ? v : how == CRT__MS_ADD ? (was + v) & mask : how == CRT__MS_OR ? was | v : was & v;
+    while (!crt__ms_cas64(p, &was, to, size));
+    return was;
+}
+static inline void crt__ms_store(volatile void *p, uint64_t v, size_t size, int order)
+{
+    if (order == CRT__SEQ_CST || (size == 8 && sizeof(void *) < 8)) {
+        (void)crt__ms_change(p, v, size, CRT__MS_XCHG);
+        return;
+    }
+    crt__ms_barrier();
+    if (size == 4) *(volatile uint32_t *)p = (uint32_t)v;
+    else if (size == 1) *(volatile uint8_t *)p = (uint8_t)v;
+    else *(volatile uint64_t *)p = v;
+}
+static inline bool crt__ms_cas(volatile void *p, void *expected, uint64_t desired, size_t size)
+{
+    uint64_t was = crt__ms_load(expected, size), mask = size == 8 ? UINT64_MAX : ((uint64_t)1 << size * 8) - 1;
+    if (crt__ms_cas64(p, &was, desired & mask, size)) return true;
+    memcpy(expected, &was, size);   // little-endian, as Windows always is
+    return false;
+}
+#define crt__ms_as(p, v) ((__typeof__(*(p)))(v))
+#define crt__atomic_load(p, order) crt__ms_as(p, crt__ms_load((p), sizeof *(p)))
+#define crt__atomic_store(p, v, order) crt__ms_store((p), (uint64_t)crt__ms_as(p, v), sizeof *(p), (order))
+#define crt__ms_rmw(p, v, how) crt__ms_as(p, crt__ms_change((p), (uint64_t)(v), sizeof *(p), (how)))
+#define crt__atomic_xchg(p, v, order) crt__ms_rmw(p, crt__ms_as(p, v), CRT__MS_XCHG)
+#define crt__atomic_add(p, v, order) crt__ms_rmw(p, v, CRT__MS_ADD)
+#define crt__atomic_sub(p, v, order) crt__ms_rmw(p, 0 - (uint64_t)(v), CRT__MS_ADD)
+#define crt__atomic_or(p, v, order) crt__ms_rmw(p, v, CRT__MS_OR)
+#define crt__atomic_and(p, v, order) crt__ms_rmw(p, v, CRT__MS_AND)
+#define crt__atomic_cas(p, expected, desired, ok, fail)                                    \
+    crt__ms_cas((p), (expected), (uint64_t)crt__ms_as(p, desired), sizeof *(p))
+#define crt__atomic_cas_weak crt__atomic_cas
 #else
 #define CRT__RELAXED __ATOMIC_RELAXED
 #define CRT__ACQUIRE __ATOMIC_ACQUIRE
@@ -2498,12 +2584,35 @@ static uint32_t crt__fence_word;
 #endif
 #endif
 
+// Zeros above the highest bit that is set, and below the lowest; of 0 nothing is said.
+#if defined(_MSC_VER) && !defined(__clang__)
+static inline uint32_t crt__clz32(uint32_t x)
+{
+    unsigned long at;
+    _BitScanReverse(&at, x);
+    return 31 - at;
+}
+static inline uint32_t crt__clz64(uint64_t x)
+{
+    return x >> 32 ? crt__clz32((uint32_t)(x >> 32)) : 32 + crt__clz32((uint32_t)x);
+}
+static inline uint32_t crt__ctz64(uint64_t x)
+{
+    unsigned long at;
+    if ((uint32_t)x) return _BitScanForward(&at, (uint32_t)x), at;
+    return _BitScanForward(&at, (uint32_t)(x >> 32)), 32 + at;
+}
+#else
+CRT__UNUSED static inline uint32_t crt__clz32(uint32_t x) { return (uint32_t)__builtin_clz(x); }
+static inline uint32_t crt__clz64(uint64_t x) { return (uint32_t)__builtin_clzll(x); }
+static inline uint32_t crt__ctz64(uint64_t x) { return (uint32_t)__builtin_ctzll(x); }
+#endif
+
 // A counter that one thread writes and others read.
 #define crt__count(p, n)                                                                   \
     crt__atomic_store((p), crt__atomic_load((p), CRT__RELAXED) + (n), CRT__RELAXED)
 
 #define CRT__CACHE_LINE 64
-#define CRT__ALIGNED(n) __attribute__((aligned(n)))
 #define crt__container(ptr, type, member)                                                  \
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define crt__min(a, b) ((a) < (b) ? (a) : (b))
@@ -4055,8 +4164,6 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 enum { CRT__TIMER_PLACES = 512 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
 
-static uint32_t crt__clz64(uint64_t x) { return (uint32_t)__builtin_clzll(x); }
-static uint32_t crt__ctz64(uint64_t x) { return (uint32_t)__builtin_ctzll(x); }
 
 static void crt__wheel_link(crt__wheel *w, crt_slot *t)
 {
@@ -6391,7 +6498,7 @@ enum {
 
 static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index)
 {
-    uint32_t n = index + 64, high = 31 - (uint32_t)__builtin_clz(n);   // 64 and up: its highest bit tells the table
+    uint32_t n = index + 64, high = 31 - crt__clz32(n);   // 64 and up: its highest bit tells the table
     return crt__atomic_load(&rt->sock_table[high - 6], CRT__ACQUIRE) + (n ^ 1u << high);
 }
 static CRT__COLD void crt__sock_lock_slow(crt__sock *s)
@@ -6451,7 +6558,7 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
         rt->sock_free = s->u.next_free;
     } else {
         uint32_t index = rt->sock_count;
-        uint32_t table = 25 - (uint32_t)__builtin_clz(index + 64), size = 64u << table;
+        uint32_t table = 25 - crt__clz32(index + 64), size = 64u << table;
         if (table < 20) {
             if (!rt->sock_table[table]) crt__sock_table_new(rt, table, size);
             if (rt->sock_table[table]) {
