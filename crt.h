@@ -86,6 +86,18 @@
 //     -pthread; macOS needs nothing.
 //     Linux 2.6.27 or newer; 5.3 to wait for children without SIGCHLD, 5.11 for time-outs
 //     finer than 1 ms. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
+//     Windows 10 or newer: crt_platform_iocp.h; mingw-w64: -lws2_32 -lsynchronization;
+//     Visual Studio 2022 17.9 or newer: /std:c11, its libraries are named in the header.
+//
+// WINDOWS, where it differs
+//     Paths, arguments and variables are UTF-8. Only sockets are descriptors that can be
+//     waited for; crt_pipe and the pipes of children are streams without one. A timer may
+//     be late by a tick of the system's clock (15.6 ms). crt_runtime_poll_fd: -ENOTSUP.
+//     Signals: SIGINT (Ctrl-C), SIGBREAK, SIGTERM (the end of console, session, system).
+//     Children: no uid, gid, session, no group to join, no further descriptors
+//     (-ENOTSUP); .bat and .cmd are refused (-ENOEXEC); to kill is to terminate. Unix
+//     sockets: streams with a path only; crt_stream_pair is a pair over the loopback.
+//     Of a file's mode there is only whether it may be written to.
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
@@ -2347,6 +2359,7 @@ CRTDEF void crt_output_free(crt_output *o);
 // its first call for that number, several at once as one, however many other
 // tasks wait for it. The default action is switched off for good at the first
 // call. 0, CRT_EINVAL (SIGKILL, SIGSTOP, faults, no such signal), CRT_ENODRIVER.
+// Windows: SIGINT, SIGBREAK, SIGTERM, from the console or by raise().
 // Cancel-safe. crt's threads have signals blocked: from inside a task send one by
 // kill(getpid(), sig), not by raise(). Mirrors signal::unix.
 CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig);
