@@ -9,11 +9,11 @@ B       ?= .build
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
-HEADERS  = crt.h crt_platform_epoll.h
+HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos size scale bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
 
 all: examples
 
@@ -28,11 +28,17 @@ help:
 	@echo "make apps         the larger examples, driven by curl, nc and redis-cli (what is missing is skipped)"
 	@echo "make redis-bench  mini_redis beside redis-server under redis-benchmark"
 	@echo "make fuzz-redis   random bytes against mini_redis under ASan+UBSan: SECONDS=60"
+	@echo "make sim          a cluster in a simulated kernel, SEEDS=10000 of them, and planted mistakes"
+	@echo "make fuzz         libFuzzer, SECONDS=60 for each TARGET (all)"
+	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll"
+	@echo "make macos        everything compiled and linked for macOS (needs zig)"
+	@echo "make size         bytes and seconds of the implementation"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
 	@echo "make lint         the two compiler checks that find locals lost over an await"
 	@echo "make bench        crt beside Tokio, Go, libuv, Boost.Asio and bare epoll: table, targets, plots (ROUNDS=3)"
 	@echo "make bench-quick  what matters most of it, in two minutes"
 	@echo "make bench-check  instructions and system calls per operation against bench/baseline (UPDATE=1 renews it)"
+	@echo "make scale        8 to 128 simulated cores: which cache lines they fight over (half an hour)"
 	@echo "CC=clang make ... another compiler; B=dir another build directory"
 
 $(B)/%: examples/%.c $(HEADERS)
@@ -89,8 +95,25 @@ redis-bench:
 fuzz-redis:
 	B=$(B) sh tests/fuzz_redis.sh $(SECONDS)
 
+# A cluster in a simulated kernel, then the proof that it can fail: make sim SEEDS=100000
+SEEDS ?= 10000
+sim:
+	B=$(B) sh tests/sim.sh $(SEEDS)
+# libFuzzer, so many seconds for each target: make fuzz SECONDS=10 TARGET=wheel
+TARGET ?= all
+fuzz:
+	B=$(B) sh tests/fuzz.sh $(TARGET) $(SECONDS)
+
+# The suite over crt_platform_kqueue.h, on a kqueue made of epoll; a build for macOS (needs zig).
+kqueue:
+	sh tests/kqueue.sh
+macos:
+	sh tests/macos.sh
+
 warnings:
 	sh tests/warnings.sh
+size:
+	CC=$(CC) sh tests/size.sh
 
 # A local that is set before an await and read after it is lost. Two compilers see
 # most of it: clang by its flow analysis, gcc because the switch jumps over the
@@ -109,6 +132,14 @@ bench-quick:
 # Counts, which do not wobble: fails if an operation needs 3 % more of them than bench/baseline says.
 bench-check:
 	@sh bench/check.sh
+
+# crt's own code on 8 to 128 simulated cores; plain accesses are seen through the hooks of
+# the thread sanitizer, which is not linked. make scale ARGS="mpsc_all w=64 top=12"
+scale:
+	@mkdir -p $(B)
+	$(CC) $(STD) -O2 -D_GNU_SOURCE -U_FORTIFY_SOURCE -w -fsanitize=thread -I. -Ibench -c bench/scale.c -o $(B)/scale.o
+	$(CC) $(B)/scale.o -o $(B)/scale
+	$(B)/scale $(ARGS)
 
 clean:
 	rm -rf $(B)

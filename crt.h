@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: MIT-0 OR Unlicense (both texts are at the end)
 //
 // Stackless coroutine tasks with explicit polls and wakers, current-thread and
-// work-stealing schedulers, an epoll reactor, a hierarchical timing wheel, a
+// work-stealing schedulers, reactors on epoll and kqueue, a hierarchical timing wheel, a
 // blocking pool, sockets, files, processes, signals. C11, nothing but libc and the OS.
 //
 // DO THIS
-//     Put crt.h and crt_platform_epoll.h beside your sources. In ONE .c file:
+//     Put crt.h and your system's crt_platform_*.h beside your sources. In ONE .c file:
 //         #define CRT_IMPLEMENTATION
 //         #include "crt.h"
 //     before any other include, or compile that file with -D_GNU_SOURCE. Every
@@ -75,6 +75,8 @@
 //       CRT_NO_FS               leave out files.
 //       CRT_NO_PROCESS          leave out child processes.
 //       CRT_NO_NET              leave out sockets, streams, and processes: their pipes are streams.
+//       CRT_LIBC_SOCKETS        Linux: recv and send by the C library, which a preloaded library
+//                               may replace, and not by the kernel directly.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
 //     In every file alike:
@@ -180,7 +182,9 @@
 //     change between two polls on the multi-thread flavour. Handles, join handles,
 //     wakers, streams and everything under >>api sync and >>api channels may be used
 //     from any thread, in a task or not; what waits without a task is called _blocking_.
-//     Signals are blocked in crt's own threads. After fork() only exec is safe.
+//     Signals are blocked in crt's own threads. After fork() only exec is safe: in the
+//     child crt_block_on, crt_runtime_turn and crt_runtime_shutdown of the parent's runtime
+//     give CRT_ENOCONTEXT, and crt_runtime_drop only sets the pointer to NULL.
 //
 // MEMORY
 //     crt_runtime_new allocates the workers; tasks and sockets come from chunks
@@ -2696,6 +2700,8 @@ static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg
 static void crt__thread_join(crt__thread thread);
 static void crt__thread_detach(crt__thread thread);
 static crt__thread crt__thread_self(void);
+// Tells a child of fork from its parent.
+static int64_t crt__process_number(void);
 
 #ifndef _WIN32
 #ifdef __APPLE__
@@ -2730,6 +2736,7 @@ static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *),
 static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
 static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
 static crt__thread crt__thread_self(void) { return pthread_self(); }
+static int64_t crt__process_number(void) { return getpid(); }
 #endif
 
 // Sleeps for some 50 us, for whoever has to let a thread go on that was interrupted.
@@ -2749,12 +2756,13 @@ static CRT__COLD void crt__nap(void)
 #endif
 static CRT__COLD void crt__lock_slow(uint32_t *lock)
 {
-    for (int i = 0; i < CRT__LOCK_SPINS; i++) {
+    // Less and less often: each look takes the line away from whoever wants to let go.
+    for (int i = 0, pause = 1; i < CRT__LOCK_SPINS; i += pause, pause = crt__min(2 * pause, 16)) {
         uint32_t free_ = 0;
         if (crt__atomic_load(lock, CRT__RELAXED) == 0 &&
             crt__atomic_cas_weak(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED))
             return;
-        crt__cpu_relax();
+        for (int k = 0; k < pause; k++) crt__cpu_relax();
     }
     while (crt__atomic_xchg(lock, 2, CRT__ACQUIRE) != 0) crt__futex_wait(lock, 2, -1);
 }
@@ -2955,14 +2963,15 @@ typedef struct crt__pool {
     uint32_t outstanding;               // atomic: jobs queued or running
 } crt__pool;
 
+// Apart from each other, by a line of padding: what every worker reads at every poll
+// and hardly anybody writes; what calls from outside write; each lock with what it is
+// over. bench/scale.c counts what a line costs that two of these share.
 struct crt_runtime {
-    uint32_t refs;            // atomic
+    // read at every poll
     uint32_t closing;         // atomic: no new tasks
     uint32_t stop;            // atomic: workers leave their loop
     uint32_t dead;            // under slab_lock: only orphans are left
     uint32_t burying, buried; // atomic: somebody sees to that; has done so
-    size_t remote_spawned;    // atomic: 2 x tasks spawned from outside, bit 0 closed
-    uint64_t remote_completed;   // atomic
     crt_config config;
     char thread_name[32];
     crt__worker *workers;
@@ -2970,26 +2979,36 @@ struct crt_runtime {
     uint32_t threads_alive;   // atomic: workers whose loop has not ended
     uint32_t unfinished;      // atomic futex word: 1 until the last of them has tidied up
     uint32_t threads_running; // atomic futex word: threads started for workers
+    int64_t process;          // that built it; its children by fork() have none of its threads
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
-    char inject_pad[CRT__CACHE_LINE];
-    crt__inject inject;
-    crt__inject urgent, background;   // tasks with a priority
-    crt__idle idle;
-    // drivers
-    uint32_t driver_lock;     // atomic: 1 while a worker is inside
-    char driver_pad[CRT__CACHE_LINE];
-    uint32_t monitor_asleep;  // atomic: it waits without a limit
-    int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
-    uint32_t driver_parked;   // atomic: that worker waits
-    int64_t driver_until;     // atomic: instant at which it will wake by itself
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
-    uint32_t no_io_futex;     // stands in for the reactor's wake-up
-    uint32_t signal_registered;
     int64_t clock_base;       // atomic
     int64_t clock_offset;     // virtual clock: instant = offset while paused
     uint32_t clock_paused;    // atomic
+    uint32_t signal_registered;
+    // calls from outside
+    char remote_pad[CRT__CACHE_LINE];
+    uint32_t refs;            // atomic
+    size_t remote_spawned;    // atomic: 2 x tasks spawned from outside, bit 0 closed
+    uint64_t remote_completed;   // atomic
+    uint64_t remote_schedules;   // atomic
+    char inject_pad[CRT__CACHE_LINE];
+    crt__inject inject;
+    crt__inject urgent, background;   // tasks with a priority
+    char idle_pad[CRT__CACHE_LINE];
+    crt__idle idle;
+    // drivers
+    char driver_pad[CRT__CACHE_LINE];
+    uint32_t driver_lock;     // atomic: 1 while a worker is inside
+    int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
+    uint32_t driver_parked;   // atomic: that worker waits
+    int64_t driver_until;     // atomic: instant at which it will wake by itself
+    uint32_t no_io_futex;     // stands in for the reactor's wake-up
+    char monitor_pad[CRT__CACHE_LINE];
+    uint32_t monitor_asleep;  // atomic: it waits without a limit; read by each wake into a LIFO slot
     // memory
+    char slab_pad[CRT__CACHE_LINE];
     uint32_t slab_lock;
     uint32_t walk_lock;       // the end of a shutdown against polls without a worker
     uint32_t ended;           // atomic, written under walk_lock: leftovers were adopted
@@ -2997,8 +3016,10 @@ struct crt_runtime {
     crt_task *depot[CRT__CLASSES];
     crt__chunk *open_chunk[CRT__CLASSES];
     uint64_t bytes;           // atomic
+    char pool_pad[CRT__CACHE_LINE];
     crt__pool pool;
     // sockets
+    char sock_pad[CRT__CACHE_LINE];
     uint32_t sock_lock;
     uint32_t sock_count;      // records carved from the table so far
     struct crt__sock *sock_table[20];   // atomic: 64, 128, 256, ... records
@@ -3007,7 +3028,6 @@ struct crt_runtime {
     uint32_t lookup_lock, lookups;       // under that lock: names being looked up now
     struct crt__resolve *lookup_first, *lookup_last;   // and those that wait
     uint64_t fd_registered, fd_deregistered, io_ready;   // atomic
-    uint64_t remote_schedules;   // atomic
     uint64_t failures;        // atomic: unjoined failures seen
 };
 
@@ -6552,8 +6572,8 @@ static inline uint64_t crt__ready_now(crt__sock *s)
 {
     return crt__unspent(s, crt__atomic_load(&s->ready, CRT__ACQUIRE));
 }
-#ifndef CRT_NO_NET
 static size_t crt__sock_table_bytes(uint32_t count) { return count * sizeof(crt__sock) + CRT__CACHE_LINE; }
+#ifndef CRT_NO_NET
 // Records begin where a cache line does.
 static CRT__COLD void crt__sock_table_new(crt_runtime *rt, uint32_t table, uint32_t count)
 {
@@ -7064,14 +7084,16 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     crt_slot *slot = cx->slot;
     const uint32_t bit = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
     const uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
-    size_t done = 0;
+    uint64_t seen;
+    size_t done = 0, asked;
+    intptr_t k;
     if (CRT__UNLIKELY(!s || !buf || !n || n > UINT32_MAX)) goto general;
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
     if (slot->op) {
         if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
         if (CRT__UNLIKELY(crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__WAIT_WOKEN)) goto general;
     }
-    uint64_t seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
+    seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
     if (slot->op) {
         if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
         n = (size_t)(slot->value >> 32);   // as it was asked for at first
@@ -7086,9 +7108,9 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     if (CRT__UNLIKELY(s->flags & (CRT__SOCK_FILE | CRT__SOCK_WHOLE))) goto general;
     cx->budget--;
     slot->state = 0;
-    size_t asked = n - done;
-    char *at = (char *)buf + done;
-    intptr_t k = how & CRT__OUT ? crt__sock_send(s->fd, at, asked) : crt__sock_recv(s->fd, at, asked);
+    asked = n - done;
+    if (how & CRT__OUT) k = crt__sock_send(s->fd, (char *)buf + done, asked);
+    else k = crt__sock_recv(s->fd, (char *)buf + done, asked);
     if (CRT__LIKELY(all ? k == (intptr_t)asked : k > 0)) {
         slot->op = NULL;
         if ((size_t)k < asked) {
@@ -9932,7 +9954,6 @@ static intptr_t crt__stdio_move(crt__stdio_wake *w, int fd, void *buf, size_t n)
     (void)w;
     return fd ? write(fd, buf, n) : read(fd, buf, n);
 }
-static int crt__stdio_pid(void) { return (int)getpid(); }
 static bool crt__stdio_exists(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 #endif
 
@@ -9954,7 +9975,7 @@ typedef struct crt__stdio {
     size_t wanted;            // in: bytes asked for
     size_t head, count;       // a ring
     uint32_t drained;         // atomic futex word: grows when nothing is left to be written
-    int pid;                  // whose thread it is: a child of fork has none
+    int64_t pid;              // whose thread it is: a child of fork has none
     crt__stdio_end *ends;
     unsigned char data[CRT__STDIO_BUFFER];
 } crt__stdio;
@@ -10028,7 +10049,7 @@ static CRT__COLD void crt__stdio_at_exit(void)
         for (;;) {
             uint32_t seen = crt__atomic_load(&io->drained, CRT__ACQUIRE);
             crt__lock(&io->lock);
-            bool left = io->running && io->count && io->pid == crt__stdio_pid();
+            bool left = io->running && io->count && io->pid == crt__process_number();
             crt__unlock(&io->lock);
             if (!left) break;
             crt__futex_wait(&io->drained, seen, -1);
@@ -10039,7 +10060,7 @@ static CRT__COLD void crt__stdio_at_exit(void)
 static CRT__COLD int crt__stdio_start(crt__stdio *io)
 {
     crt__thread thread;
-    if (io->running && io->pid == crt__stdio_pid()) {
+    if (io->running && io->pid == crt__process_number()) {
         crt__stdio_wake_up(&io->wake);
         return 0;
     }
@@ -10047,7 +10068,7 @@ static CRT__COLD int crt__stdio_start(crt__stdio *io)
     int e = crt__stdio_wake_new(&io->wake, crt__stdio_fd(io));
     if (e) return e;
     if (crt__stdio_fd(io) && !io->at_exit) io->at_exit = !atexit(crt__stdio_at_exit);
-    io->pid = crt__stdio_pid();
+    io->pid = crt__process_number();
     io->running = !crt__thread_start(&thread, crt__stdio_main, io, 0);
     if (io->running) {
         crt__thread_detach(thread);
@@ -13263,9 +13284,11 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 
 // Elements of no bytes may come without a buffer: NULL. (That is asked for twice, since
 // compilers that see such a NULL do not see that n is 0.)
-static inline void crt__copy(void *to, const void *from, size_t n)
+static CRT__OUTLINE void crt__copy(void *to, const void *from, size_t n)
 {
-    if (n && to && from) memcpy(to, from, n);
+    if (!to || !from) return;
+    if (n == 8) memcpy(to, from, 8);   // a number or a pointer: two instructions, not a call
+    else if (n) memcpy(to, from, n);
 }
 enum { CRT__ELEM_MOST = 1 << 20 };
 
@@ -13830,11 +13853,10 @@ static inline bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 // takes the copying of one element, unless its sender's thread does not run.
 static bool crt__mpsc_take_claimed(crt__mpsc *c, void *elem, bool deliver)
 {
-    uint32_t nobody = 0;
     for (int i = 0; !crt__mpsc_take(c, elem, deliver); i++) {
         if (crt__mpsc_sent(c) == crt__mpsc_taken(c)) return false;
         if (i < CRT__LOCK_SPINS) crt__cpu_relax();
-        else crt__futex_wait(&nobody, 0, 50000);
+        else crt__nap();
     }
     return true;
 }
@@ -15181,7 +15203,7 @@ CRTDEF void crt_join_set_abort_all(crt_join_set *set)
 }
 CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set)
 {
-    crt__member *m;
+    crt__member *m = NULL;
     crt_poll r;
     if (!cx->slot->op && !cx->unwind) crt_join_set_abort_all(set);
     while ((r = crt__join_set_wait(cx, set->crt__tasks, &m)) == 0) (void)crt__join_set_tell(set, m, NULL, NULL);
@@ -15339,7 +15361,7 @@ static void crt__map_clear(crt_join_map *map)
 }
 CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map)
 {
-    crt__member *m;
+    crt__member *m = NULL;
     crt_poll r;
     if (!cx->slot->op && !cx->unwind) crt_join_map_abort_all(map);
     // Each leaves the table as it goes: the wait may be given up halfway.
@@ -15816,6 +15838,7 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c->thread_name);
     rt->config.thread_name = rt->thread_name;
     rt->worker_count = (uint32_t)c->worker_threads;
+    rt->process = crt__process_number();
     rt->clock_base = crt__clock();
     rt->clock_paused = c->start_paused;
     rt->unfinished = 1;
@@ -15850,11 +15873,20 @@ CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return &rt-
 
 // --- driving
 
+// The threads that it counts on are not here: waiting for them would never end, and its
+// descriptors are the parent's too.
+static CRT__COLD bool crt__is_forked(crt_runtime *rt, const char *what)
+{
+    if (!rt->process || rt->process == crt__process_number()) return false;
+    crt__say(rt, CRT_LOG_ERROR, "%s after fork(): the runtime belongs to the parent; in the child only exec is safe", what);
+    return true;
+}
 CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)
 {
     crt_join_handle *join;
     intptr_t result = 0;
     if (!rt || !fn) return CRT_EINVAL;
+    if (crt__is_forked(rt, "crt_block_on")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task) {
         crt__say(rt, CRT_LOG_ERROR, "crt_block_on inside a task would block its worker; await the function instead");
         return CRT_ENESTED;
@@ -15901,6 +15933,7 @@ static void crt__reactor_wake_clear(crt_runtime *rt)
 CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
 {
     if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
+    if (crt__is_forked(rt, "crt_runtime_turn")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task) return CRT_ENESTED;
     if (crt__atomic_load(&rt->ended, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
     if (!crt__drive_begin(rt)) return CRT_EBUSY;
@@ -16238,6 +16271,7 @@ static CRT__COLD int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
 {
     if (!rt || timeout < 0) return CRT_EINVAL;
+    if (crt__is_forked(rt, "crt_runtime_shutdown")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task || crt__tls.rt == rt) {   // also a hook, or a blocking job
         crt__say(rt, CRT_LOG_ERROR, "crt_runtime_shutdown inside the runtime would wait for itself");
         return CRT_ENESTED;
@@ -16260,9 +16294,10 @@ CRTDEF void crt_runtime_drop(crt_runtime **rt)
 {
     crt_runtime *old = rt ? *rt : NULL;
     if (!old) return;
-    if (crt_runtime_shutdown(old, CRT_FOREVER) == CRT_ENESTED) return;
+    int e = crt_runtime_shutdown(old, CRT_FOREVER);
+    if (e == CRT_ENESTED) return;
     *rt = NULL;
-    crt__rt_unref(old);
+    if (e != CRT_ENOCONTEXT) crt__rt_unref(old);
 }
 
 // --- main
@@ -16324,7 +16359,7 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 // ---------------------------------------------------------------------------
 // >>changelog
 // ---------------------------------------------------------------------------
-// 0.1.0  the core: coroutines, tasks, both schedulers, epoll, timers, blocking
+// 0.1.0  the core: coroutines, tasks, both schedulers, epoll and kqueue, timers, blocking
 //        pool, signals, TCP; files and directories; child processes.
 //        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel
 //        token; oneshot, mpsc, broadcast, watch; scopes, join sets

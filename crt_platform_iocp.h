@@ -152,6 +152,7 @@ static void crt__thread_join(crt__thread thread)
 static void crt__thread_detach(crt__thread thread) { CloseHandle(thread); }
 static crt__thread crt__thread_self(void) { return crt__thread_handle; }
 static uint64_t crt__thread_number(void) { return GetCurrentThreadId(); }
+static int64_t crt__process_number(void) { return GetCurrentProcessId(); }
 
 // A function that older systems lack, or that has no import library; NULL: it is not there.
 typedef void (*crt__win_fn)(void);
@@ -1225,7 +1226,6 @@ static bool crt__stdio_exists(int fd)
     HANDLE h = crt__stdio_handle(fd);
     return h && h != INVALID_HANDLE_VALUE;
 }
-static int crt__stdio_pid(void) { return 0; }   // processes do not fork here
 static int crt__stdio_wake_new(crt__stdio_wake *w, int fd)
 {
     (void)fd;

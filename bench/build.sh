@@ -1,5 +1,5 @@
 # Sourced by run.sh and check.sh: where things are, building, and how each program is started.
-# shellcheck shell=sh disable=SC2034,SC2086  # lists of words are kept in plain variables and split on purpose
+# shellcheck shell=sh disable=SC2034,SC2086,SC2154  # lists of words are kept in plain variables and split on purpose
 
 BUILD=${BUILD:-$here/build}
 mkdir -p "$BUILD" && BUILD=$(cd "$BUILD" && pwd) || exit 1

@@ -34,8 +34,10 @@ fi
 now=$BUILD/counts.tsv
 printf '# %s; per operation: workload, what, count\n' "$compiler" >"$now"
 count_cases | while read -r one; do
+    case $one in *conns=50*) continue ;; esac   # how many are ready at once is up to the machine
     case " $* " in "  " | *" ${one%% *} "*) ;; *) continue ;; esac
     for tool in $tools; do
+        case $one$tool in *' mt1 '*instructions) continue ;; esac   # two threads: they wobble by 3 %
         got=$(count_per_op $tool crt $one </dev/null)
         if [ -n "$got" ]; then printf '%s\t%s\t%s\n' "$one" $tool "$got" >>"$now"
         else note "$one: $tool were not counted, see $log"; fi

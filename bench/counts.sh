@@ -1,24 +1,20 @@
 # Sourced by run.sh and check.sh: what an operation costs in things that do not wobble. A program is run twice, with
 # few and with more iterations; the difference, divided by the operations in between, leaves start and end out.
-# shellcheck shell=sh disable=SC2086,SC2154
+# shellcheck shell=sh disable=SC2034,SC2046,SC2086,SC2154
 
-# What to count, one thread only, as several take turns as they like: workload, rt, arguments.
+# What to count: workload, rt, arguments. One worker only, as several take turns as they like.
 count_cases() {
     cat <<'END'
 spawn_many_local ct n=10000
 spawn_many_local mt1 n=10000
 spawn_join_local ct n=10000
-spawn_join_local mt1 n=10000
 chained_spawn ct n=1000
-chained_spawn mt1 n=1000
 yield_many ct tasks=200 n=100
 yield_many mt1 tasks=200 n=100
 yield_one ct n=20000
 yield_one mt1 n=20000
 ping_pong ct n=1000
-ping_pong mt1 n=1000
 fib ct n=18
-fib mt1 n=18
 skynet ct n=10000
 timer_cancel ct n=20000
 timeout_ready ct n=20000
@@ -45,7 +41,6 @@ watch ct n=100
 echo_pairs ct n=5000
 serve_echo ct conns=1
 serve_echo ct conns=50
-serve_echo mt1 conns=1
 serve_http ct conns=1
 END
 }

@@ -15,13 +15,13 @@
 #
 # The programs take turns, in an order that rotates from round to round, and each ratio is taken within
 # a round: what the machine does to one of them it then does to its neighbour as well.
-# shellcheck disable=SC2086,SC2154  # lists of words are kept in plain variables and split on purpose
+# shellcheck disable=SC2046,SC2086,SC2154  # lists of words are kept in plain variables and split on purpose
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 names=$*
 mode=${1:-full}
 case $mode in
-quick) ROUNDS=${ROUNDS:-3} SECS=${SECS:-0.04} ECHO_SECS=${ECHO_SECS:-0.4} wrk_secs=1 settings="warm=1 miniter=2" ;;
+quick) ROUNDS=${ROUNDS:-2} SECS=${SECS:-0.04} ECHO_SECS=${ECHO_SECS:-0.4} wrk_secs=1 settings="warm=1 miniter=2" ;;
 *)     ROUNDS=${ROUNDS:-3} SECS=${SECS:-0.2} ECHO_SECS=${ECHO_SECS:-2} wrk_secs=2 settings= ;;
 esac
 . "$here/build.sh"

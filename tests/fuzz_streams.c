@@ -23,7 +23,7 @@ typedef struct ft_frame {
     unsigned char buf[80];
     size_t n, max, min;
     uint32_t op, pause, some;
-    int delimiter;
+    int delimiter, steps;
     bool hurried;
 } ft_frame;
 
@@ -149,7 +149,7 @@ static crt_poll ft_call(ft_frame *self, crt_cx *cx)
 static crt_poll ft_reader(ft_frame *self, crt_cx *cx)
 {
     CRT_BEGIN(&self->reader, cx);
-    for (int i = 0; i < 60 && fuzz_more(); i++) {
+    for (self->steps = 0; self->steps < 60 && fuzz_more(); self->steps++) {
         ft_choose(self);
         if (self->hurried) CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(1), ft_call(self, cx)));
         else CRT_AWAIT(self->r = ft_call(self, cx));

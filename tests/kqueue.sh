@@ -9,7 +9,8 @@ CC=${CC:-cc}
 CFLAGS=${CFLAGS:--O1 -g}
 B=${B:-.build/kqueue}
 cd "$(dirname "$0")/.." || exit 1
-[ -n "$TESTS" ] || TESTS=$(ls tests/test_*.c tests/model_*.c | sed 's,.*/,,; s,\.c$,,' | tr '\n' ' ')
+# What brings a reactor of its own and builds it on epoll's is left out.
+[ -n "$TESTS" ] || TESTS=$(grep -L sim_platform tests/test_*.c tests/model_*.c | sed 's,.*/,,; s,\.c$,,' | tr '\n' ' ')
 [ "$(uname)" = Linux ] || { echo "kqueue: the shim runs on Linux only; here, make test runs over the system's own"; exit 0; }
 KQUEUE="-DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim"
 [ -z "$KQUEUE_SHIM_PLAIN" ] || KQUEUE="$KQUEUE -DKQUEUE_SHIM_PLAIN"

@@ -600,6 +600,7 @@ static inline int model_thread_create(pthread_t *thread, void *(*fn)(void *), vo
 #define crt__reactor_new model_real_new
 #define crt__reactor_free model_real_free
 #define crt__fd_close model_real_close
+#define crt__thread_set_name model_real_set_name
 #define crt__sock_recv model_real_recv
 #define crt__sock_send model_real_send
 typedef struct model_real_reactor model_real_reactor;
@@ -615,9 +616,12 @@ static void model_real_free(crt_runtime *runtime, model_real_reactor *r);
 #undef crt__reactor_new
 #undef crt__reactor_free
 #undef crt__fd_close
+#undef crt__thread_set_name
 #undef crt__sock_recv
 #undef crt__sock_send
 #pragma GCC diagnostic pop
+
+static void crt__thread_set_name(const char *name) { (void)name; }   // a fiber has none
 
 // One word stands for everything that makes the kernel return.
 struct crt__reactor {

@@ -56,14 +56,14 @@ plant() { # file, what it is, sed expression
     fi
     if SEEDS=2000 timeout 20 "$B/planted/planted" cluster >"$B/log" 2>&1; then bad "$2: not found in 2000 seeds"; return; fi
     line=$(grep -E '^seed' "$B/log" | head -n 1)
-    ok "$2: ${line:-$(tail -n 1 "$B/log")}"
+    ok "$2: ${line:-it crashes, or does not end}"
 }
 plant crt.h "deadlines are rounded down" 's|/ 1000000 + ((uint64_t)t % 1000000 != 0);|/ 1000000;|'
 plant crt.h "a wake from outside does not reach the driver" '/^static void crt__driver_kick/,/^}/s|crt__reactor_wake(rt->reactor);|(void)0;|'
 plant crt.h "the driver does not wait for timers" '/^static int64_t crt__driver_timeout/,/^}/s|return most < 0 .. left < most ? left : most;|return most;|'
 plant crt.h "readiness is cleared although an event came since" 's|while (now >> 16 == seen >> 16)|while (now >> 32 == seen >> 32)|'
 plant crt.h "the virtual clock jumps past a wake from outside" '/^static bool crt__virtual_idle/,/^}/s|== CRT__NOTIFIED_PARK) return false;|== CRT__NOTIFIED_PARK) (void)0;|'
-plant crt.h "a write that goes on in parts leaves a byte out" 's|done += (size_t)r;|done += (size_t)r + (done \&\& done + (size_t)r < total);|'
+plant crt.h "a write that goes on in parts leaves a byte out" 's|if (r > 0 \&\& all) done += (size_t)r;|if (r > 0 \&\& all) done += (size_t)r + (done \&\& done + (size_t)r < total);|'
 plant crt.h "an abandoned connect stays open" '/^static void crt__attempt_end/,/^}/s|if (a->sock) crt__sock_unref(a->sock);||'
 plant crt.h "a sleeping task that is cancelled stays in the wheel" '/^static void crt__timer_cancel/,/^}/s|crt__wheel_unlink(wheel, slot);|(void)0;|'
 plant crt.h "a cancelled acquire keeps what it was granted" '/^static void crt__op_permits_cancel/,/^}/s|if (slot->state != CRT__SLOT_CLOSED) crt__permits_give.*|(void)0;|'

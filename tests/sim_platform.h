@@ -517,8 +517,9 @@ SIM_API int sim_getsockopt(int fd, int level, int name, void *value, socklen_t *
 }
 SIM_API int sim_setsockopt(int fd, int level, int name, const void *value, socklen_t n)
 {
-    (void)n;
-    if (level == SOL_SOCKET && name == SO_LINGER) sim_at(fd)->linger_reset = ((const struct linger *)value)->l_onoff != 0;
+    int on = 0;   // the first member of struct linger
+    if (n >= sizeof on) memcpy(&on, value, sizeof on);
+    if (level == SOL_SOCKET && name == SO_LINGER) sim_at(fd)->linger_reset = on != 0;
     return 0;
 }
 SIM_API int sim_getsockname(int fd, struct sockaddr *a, socklen_t *n)

@@ -35,7 +35,10 @@
 //   tokio 7494        a spurious wake of a pidfd                              tokio_7494_..., here
 
 // A clock that steps, and a look at what epoll is asked.
+#if defined(__linux__) && !defined(CRT_PLATFORM_HEADER) && !defined(CRT_PLATFORM_KQUEUE)
+#define KNOWN_EPOLL 1
 #include <sys/epoll.h>
+#endif
 #include <time.h>
 static long long clock_step;   // ns; atomic
 static int known_clock_gettime(clockid_t id, struct timespec *t)
@@ -46,14 +49,16 @@ static int known_clock_gettime(clockid_t id, struct timespec *t)
     t->tv_nsec = (long)(now % 1000000000);
     return r;
 }
+#ifdef KNOWN_EPOLL
 static int asked_ms, ask_only;
 static int known_epoll_wait(int epoll, struct epoll_event *events, int most, int ms)
 {
     asked_ms = ms;
     return ask_only ? 0 : epoll_wait(epoll, events, most, ms);
 }
-#define clock_gettime known_clock_gettime
 #define epoll_wait known_epoll_wait
+#endif
+#define clock_gettime known_clock_gettime
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
@@ -163,25 +168,25 @@ static void *writes_for_a_while(void *fd)
     }
     return NULL;
 }
+static pthread_t writer;
 static crt_poll dup_run(void *frame, crt_cx *cx)
 {
     root *self = frame;
     CRT_BEGIN(self, cx);
     int pair[2];
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | TEST_CLOEXEC, 0, pair), 0);
     CHECK_EQ(crt_stream_from_fd(cx, pair[0], CRT_FD_OWN, &self->a), 0);
     self->twin = dup(pair[0]);
     self->fd = pair[1];
     crt_close(&self->a);   // its description lives on, in the twin
-    pthread_t writer;
     crt_runtime_metrics m;
     CHECK_EQ(pthread_create(&writer, NULL, writes_for_a_while, (void *)self->fd), 0);
-    pthread_detach(writer);
     CHECK_EQ(crt_metrics(cx->rt, &m), 0);
     self->token = m.worker_park_count + m.worker_noop_count;
     CRT_AWAIT(crt_sleep(cx, CRT_MS(60)));
     CHECK_EQ(crt_metrics(cx->rt, &m), 0);
     CHECK(m.worker_park_count + m.worker_noop_count - self->token < 12);   // 20 if the driver heard of it
+    pthread_join(writer, NULL);
     close(self->twin);
     close((int)self->fd);
     CRT_END;
@@ -217,7 +222,10 @@ static void go_22606_a_failed_reactor_is_no_descriptor(void)
             if (e == 0) crt_runtime_drop(&rt);
             CHECK_EQ(fd_count(), before);
         }
+#ifdef KNOWN_EPOLL
     CHECK_EQ(built, 2);   // with room for both
+#endif
+    CHECK(built < 6);
 }
 
 // ---- clocks
@@ -263,6 +271,7 @@ static void rust_86470_the_clock_steps_back(crt_runtime *rt) { run(rt, stepping_
 
 static void mio_a_timeout_over_24_days_is_no_other_one(void)
 {
+#ifdef KNOWN_EPOLL
     crt_runtime *rt;
     crt_config c = {.flavor = CRT_CURRENT_THREAD};
     CHECK_EQ(crt_runtime_new(&c, &rt), 0);
@@ -278,6 +287,7 @@ static void mio_a_timeout_over_24_days_is_no_other_one(void)
     }
     ask_only = 0;
     crt_runtime_drop(&rt);
+#endif
 }
 
 // ---- who gets a turn
@@ -385,18 +395,18 @@ static crt_poll wrong_thread_run(void *frame, crt_cx *cx)
 }
 static void tokio_3929_an_abort_cleans_up_on_the_right_thread(crt_runtime *rt) { run(rt, wrong_thread_run); }
 
-// A cleanup that opens something and waits for it, while the runtime ends.
+// A cleanup that opens something and waits for it, while the runtime ends. The task is ended
+// by force in that wait: what it opened lies where it can be closed afterwards.
+static crt_stream *late_a, *late_b;
 static crt_poll late_run(void *frame, crt_cx *cx)
 {
     root *self = frame;
     CRT_BEGIN(self, cx);
     CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
     CRT_FINALLY
-        self->r = crt_stream_pair(cx, &self->a, &self->b);
+        self->r = crt_stream_pair(cx, &late_a, &late_b);
         CHECK(self->r == 0 || self->r == CRT_ESHUTDOWN);
-        if (self->r == 0) CRT_AWAIT(self->n = crt_read(cx, self->a, self->buf, 1));   // nobody writes
-        crt_close(&self->a);
-        crt_close(&self->b);
+        if (self->r == 0) CRT_AWAIT(self->n = crt_read(cx, late_a, self->buf, 1));   // nobody writes
     CRT_END;
 }
 static void tokio_2924_a_resource_registered_during_shutdown(void)
@@ -409,6 +419,8 @@ static void tokio_2924_a_resource_registered_during_shutdown(void)
         CHECK_EQ(crt_handle_spawn(h, late_run, &(root){.i = 0}), 0);
         if (!kind) CHECK(crt_runtime_turn(rt, 0) == 1);
         CHECK(crt_runtime_shutdown(rt, CRT_MS(30)) <= 1);   // returns, and says what it left
+        crt_close(&late_a);
+        crt_close(&late_b);
         crt_handle_drop(&h);
         crt_runtime_drop(&rt);
     }

@@ -11,7 +11,9 @@
 //   * triggering a user event replaces its udata
 //   * a process that has ended is unknown (ESRCH), and one whose end is told cannot be
 //     waited for yet: waitid(..., WNOWAIT) denies each end once
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <pthread.h>
 #include <poll.h>

@@ -1,0 +1,166 @@
+// What the system does to a program: it forks, is stopped and goes on, is showered with
+// signals, all while tasks talk and sleep.
+#define CRT_IMPLEMENTATION
+#include "crt.h"
+#include "harness.h"
+
+#include <sys/wait.h>
+
+static crt_poll seven_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    return crt_take_unwind(cx) ? CRT_UNWIND : 7;
+}
+
+// ---- fork
+
+static int in_the_child(crt_runtime *rt, bool multi)
+{
+    int frame = 0, wrong = 0;
+    alarm(20);
+    test_log_clear();
+    wrong |= (crt_block_on(rt, seven_run, &frame) != CRT_ENOCONTEXT) << 0;
+    wrong |= !test_log_has("crt_block_on after fork()") << 1;
+    wrong |= (crt_runtime_turn(rt, 0) != (multi ? CRT_EINVAL : CRT_ENOCONTEXT)) << 2;
+    wrong |= (crt_runtime_shutdown(rt, CRT_FOREVER) != CRT_ENOCONTEXT) << 3;
+    crt_runtime_drop(&rt);
+    wrong |= (rt != NULL) << 4;
+    return wrong;
+}
+static void a_child_of_a_running_program_is_told(void)
+{
+#if !defined(__SANITIZE_THREAD__)   // which ends the child of a program with threads
+    for (int kind = 0; kind < 2; kind++) {
+        crt_runtime *rt;
+        crt_config c = {.flavor = kind ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = kind ? 2 : 0, .log.func = test_log};
+        int frame = 0, status = -1;
+        CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+        CHECK_EQ(crt_block_on(rt, seven_run, &frame), 7);
+        pid_t child = fork();
+        if (child == 0) _exit(in_the_child(rt, kind));
+        CHECK(child > 0);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status));
+        CHECK_EQ(WEXITSTATUS(status), 0);
+        CHECK_EQ(crt_block_on(rt, seven_run, &frame), 7);   // the parent goes on
+        crt_runtime_drop(&rt);
+    }
+#endif
+}
+
+// ---- a program that is disturbed: exit status 0 if all it did was right
+
+enum { ROUNDS = 400 };
+typedef struct work {
+    crt_frame co, echo, ask;
+    crt_stream *a, *b;
+    CRT_SELECT(3) sel;
+    crt_interval interval;
+    crt_instant begun;
+    crt_poll r, n, k, w[3];
+    int i, j, t;
+    unsigned char out[64], in[64], through[64];
+} work;
+static crt_poll echo_run(work *self, crt_cx *cx)
+{
+    CRT_BEGIN(&self->echo, cx);
+    for (;;) {
+        CRT_AWAIT(self->n = crt_read(cx, self->b, self->through, sizeof self->through));
+        if (self->n <= 0) CRT_RETURN(self->n);
+        CRT_AWAIT(self->r = crt_write_all(cx, self->b, self->through, (size_t)self->n));
+        if (self->r < 0) CRT_RETURN(self->r);
+    }
+    CRT_END;
+}
+static crt_poll ask_run(work *self, crt_cx *cx)
+{
+    CRT_BEGIN(&self->ask, cx);
+    for (self->i = 0; self->i < ROUNDS; self->i++) {
+        for (int k = 0; k < 64; k++) self->out[k] = (unsigned char)(self->i + k);
+        CRT_AWAIT(self->k = crt_write_all(cx, self->a, self->out, sizeof self->out));
+        if (self->k < 0) CRT_RETURN(self->k);
+        CRT_AWAIT(self->k = crt_read_exact(cx, self->a, self->in, sizeof self->in));
+        if (self->k != 64 || memcmp(self->in, self->out, 64)) CRT_RETURN(CRT_EPROTO);
+        if (self->i % 8 == 0) {   // never early, whatever happens
+            self->begun = crt_now(cx);
+            CRT_AWAIT(crt_sleep(cx, CRT_US(700)));
+            if (crt_now(cx) - self->begun < CRT_US(700)) CRT_RETURN(CRT_EPROTO);
+        }
+    }
+    CRT_AWAIT(self->k = crt_shutdown(cx, self->a));
+    CRT_RETURN(self->k);
+    CRT_END;
+}
+static crt_poll work_run(void *frame, crt_cx *cx)
+{
+    work *self = frame;
+    CRT_BEGIN(self, cx);
+    self->r = crt_stream_pair(cx, &self->a, &self->b);
+    if (self->r < 0) CRT_RETURN(self->r);
+    CRT_AWAIT(self->r = crt_try_join(cx, &self->sel, crt_on(cx, 0, self->w[0] = echo_run(self, cx)),
+                                     crt_on(cx, 1, self->w[1] = ask_run(self, cx))));
+    CRT_RETURN(self->r);
+    CRT_FINALLY
+        crt_close(&self->a);
+        crt_close(&self->b);
+    CRT_END;
+}
+static int handled;
+static void handler(int sig)
+{
+    (void)sig;
+    __atomic_fetch_add(&handled, 1, __ATOMIC_RELAXED);
+}
+static int works(int kind)
+{
+    crt_runtime *rt;
+    static work frame;
+    crt_config c = {.flavor = kind ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = kind ? 2 : 0};
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = handler;   // without SA_RESTART: calls are interrupted
+    sigaction(SIGUSR1, &sa, NULL);
+    alarm(50);
+    if (crt_runtime_new(&c, &rt)) return 1;
+    crt_poll r = crt_block_on(rt, work_run, &frame);
+    crt_runtime_drop(&rt);
+    return r != 0;
+}
+// Runs `works` in a child and disturbs it until it has ended.
+static void disturbed(int kind, int first, int second)
+{
+    int status = -1, times = 0;
+    fflush(NULL);
+    signal(SIGUSR1, SIG_IGN);   // the child's, until it has a handler
+    pid_t child = fork();
+    if (child == 0) _exit(works(kind));
+    CHECK(child > 0);
+    test_pause_us(2000);
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        kill(child, first);
+        if (second) test_pause_us(1500);
+        if (second) kill(child, second);
+        if (second || ++times % 16 == 0) test_pause_us(500);
+    }
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+}
+static void stopped_and_continued(void)
+{
+    for (int kind = 0; kind < 2; kind++) disturbed(kind, SIGSTOP, SIGCONT);
+}
+static void showered_with_signals(void)
+{
+    for (int kind = 0; kind < 2; kind++) disturbed(kind, SIGUSR1, 0);
+}
+
+int main(int argc, char **argv)
+{
+    (void)test__on_each;
+    test_init(argc, argv);
+    // First those that fork before there is a thread.
+    TEST(stopped_and_continued);
+    TEST(showered_with_signals);
+    TEST(a_child_of_a_running_program_is_told);
+    return test_end();
+}
