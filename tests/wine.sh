@@ -76,6 +76,23 @@ for name in $names; do
     [ ! -s "$B/$name.log" ] || head -n 5 "$B/$name.log"
     passed=$((passed + p)); failed=$((failed + f))
 done
+# Ctrl-C, as wine hears it: SIGINT.
+if [ -f "$B/graceful_shutdown.exe" ]; then
+    timeout -k 2 60 "$WINE" "$B/graceful_shutdown.exe" 50 >"$B/ctrl_c.out" 2>&1 </dev/null &
+    waiting=$!
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        ! grep -q 'to stop' "$B/ctrl_c.out" || break
+        sleep 1
+    done
+    # The program is a child of timeout.
+    for pid in $(ps -o pid= --ppid $waiting); do kill -INT "$pid"; done
+    wait $waiting
+    if grep -q 'everybody is done' "$B/ctrl_c.out" && grep -q 'Ctrl-C: stopping' "$B/ctrl_c.out"; then
+        printf '%-24s %5s passed %3s failed\n' "Ctrl-C" 1 0; passed=$((passed + 1))
+    else
+        printf '%-24s %5s passed %3s failed\n' "Ctrl-C" 0 1; failed=$((failed + 1)); cat "$B/ctrl_c.out"
+    fi
+fi
 echo "took $(($(date +%s) - begun)) s"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
