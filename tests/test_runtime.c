@@ -789,7 +789,7 @@ static void *spawn_later(void *arg)
     CHECK_EQ(crt_handle_spawn(arg, counted_run, &(counted){.most = 1}), 0);
     return NULL;
 }
-static crt_poll fd_run(void *f, crt_cx *cx)
+static CRT__UNUSED crt_poll fd_run(void *f, crt_cx *cx)
 {
     frame *self = f;
     char c;
@@ -847,7 +847,7 @@ static void the_poll_descriptor_says_when_to_turn(void)
     crt_runtime_drop(&rt);
 }
 #endif
-static crt_poll leaves_work_run(void *f, crt_cx *cx)
+static CRT__UNUSED crt_poll leaves_work_run(void *f, crt_cx *cx)
 {
     frame *self = f;
     CRT_BEGIN(self, cx);

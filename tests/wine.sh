@@ -31,7 +31,7 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 NOT_HERE=" test_explore test_faults test_socket_faults test_io test_net test_sockets test_streams test_fs test_process
  test_known_bugs test_sim test_more_io test_corpus test_corpus_http test_corpus_redis "
 # Examples that end by themselves with 0; the others are only built.
-ENDING=" hello local_echo select_timeout pipeline producer_consumer philosophers pubsub sleepers worker_pool
+ENDING=" hello local_echo select_timeout producer_consumer philosophers pubsub sleepers worker_pool
  thread_distribution panic_join handle_from_thread echo_throughput "
 names=$*
 if [ -z "$names" ]; then
