@@ -15878,7 +15878,7 @@ CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return &rt-
 static CRT__COLD bool crt__is_forked(crt_runtime *rt, const char *what)
 {
     if (!rt->process || rt->process == crt__process_number()) return false;
-    crt__say(rt, CRT_LOG_ERROR, "%s after fork(): the runtime belongs to the parent; in the child only exec is safe", what);
+    crt__say(rt, CRT_LOG_ERROR, "%s after fork(): the runtime is the parent's; in the child only exec is safe", what);
     return true;
 }
 CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)

@@ -22,8 +22,8 @@ typedef struct ft_frame {
     char *line;
     unsigned char buf[80];
     size_t n, max, min;
-    uint32_t op, pause, some;
-    int delimiter, steps;
+    uint32_t op, pause, some, calls;
+    int delimiter;
     bool hurried;
 } ft_frame;
 
@@ -149,7 +149,7 @@ static crt_poll ft_call(ft_frame *self, crt_cx *cx)
 static crt_poll ft_reader(ft_frame *self, crt_cx *cx)
 {
     CRT_BEGIN(&self->reader, cx);
-    for (self->steps = 0; self->steps < 60 && fuzz_more(); self->steps++) {
+    for (self->calls = 0; self->calls < 60 && fuzz_more(); self->calls++) {
         ft_choose(self);
         if (self->hurried) CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(1), ft_call(self, cx)));
         else CRT_AWAIT(self->r = ft_call(self, cx));
