@@ -88,6 +88,18 @@
 //     -pthread; macOS needs nothing.
 //     Linux 2.6.27 or newer; 5.3 to wait for children without SIGCHLD, 5.11 for time-outs
 //     finer than 1 ms. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
+//     Windows 10 or newer: crt_platform_iocp.h; mingw-w64: -lws2_32 -lsynchronization;
+//     Visual Studio 2022 17.9 or newer: /std:c11, its libraries are named in the header.
+//
+// WINDOWS, where it differs
+//     Paths, arguments and variables are UTF-8. Only sockets are descriptors that can be
+//     waited for; crt_pipe and the pipes of children are streams without one. A timer may
+//     be late by a tick of the system's clock (15.6 ms). crt_runtime_poll_fd: -ENOTSUP.
+//     Signals: SIGINT (Ctrl-C), SIGBREAK, SIGTERM (the end of console, session, system).
+//     Children: no uid, gid, session, no group to join, no further descriptors
+//     (-ENOTSUP); .bat and .cmd are refused (-ENOEXEC); to kill is to terminate. Unix
+//     sockets: streams with a path only; crt_stream_pair is a pair over the loopback.
+//     Of a file's mode there is only whether it may be written to.
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
@@ -194,6 +206,9 @@
 #elif defined(CRT_IMPLEMENTATION) && defined(__NetBSD__) && !defined(_NETBSD_SOURCE)
 #define _NETBSD_SOURCE
 #endif
+#if defined(CRT_IMPLEMENTATION) && defined(_WIN32) && !defined(_WIN32_WINNT)
+#define _WIN32_WINNT 0x0A00   // Windows 10; before the first system header
+#endif
 #ifndef CRT_H
 #define CRT_H
 
@@ -221,7 +236,11 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define CRT__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CRT__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#if defined(__MINGW_PRINTF_FORMAT)
+#define CRT__PRINTF(f, a) __attribute__((format(__MINGW_PRINTF_FORMAT, f, a)))
+#else
 #define CRT__PRINTF(f, a) __attribute__((format(printf, f, a)))
+#endif
 #define CRT__UNUSED __attribute__((unused))
 #ifdef __OPTIMIZE_SIZE__
 #define CRT__OUTLINE
@@ -2344,6 +2363,7 @@ CRTDEF void crt_output_free(crt_output *o);
 // its first call for that number, several at once as one, however many other
 // tasks wait for it. The default action is switched off for good at the first
 // call. 0, CRT_EINVAL (SIGKILL, SIGSTOP, faults, no such signal), CRT_ENODRIVER.
+// Windows: SIGINT, SIGBREAK, SIGTERM, from the console or by raise().
 // Cancel-safe. crt's threads have signals blocked: from inside a task send one by
 // kill(getpid(), sig), not by raise(). Mirrors signal::unix.
 CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig);
@@ -2460,6 +2480,92 @@ CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
 
 #ifdef CRT_ATOMICS_HEADER
 #include CRT_ATOMICS_HEADER
+#elif (defined(_MSC_VER) && !defined(__clang__)) || defined(CRT__MSVC_ATOMICS)   // the latter: tests, with others
+// Visual Studio 2022 17.9 or newer (__typeof__). Every read-modify-write is a full barrier
+// there; a load is one of the processor and a barrier to the compiler, on ARM64 also to the
+// processor.
+#include <intrin.h>
+#define CRT__RELAXED 0
+#define CRT__ACQUIRE 1
+#define CRT__RELEASE 2
+#define CRT__ACQ_REL 3
+#define CRT__SEQ_CST 4
+#if defined(_M_ARM64)
+#define crt__ms_barrier() __dmb(0xB)
+#define crt__cpu_relax() __yield()
+#define crt__atomic_fence(order) ((void)(order), __dmb(0xB))
+#else
+#define crt__ms_barrier() _ReadWriteBarrier()
+#define crt__cpu_relax() _mm_pause()
+#define crt__atomic_fence(order) ((void)(order), _mm_mfence())
+#endif
+static inline bool crt__ms_cas64(volatile void *p, uint64_t *expected, uint64_t desired, size_t size)
+{
+    uint64_t is, was = *expected;
+    if (size == 8) is = (uint64_t)_InterlockedCompareExchange64((volatile __int64 *)p, (__int64)desired, (__int64)was);
+    else is = (uint32_t)_InterlockedCompareExchange((volatile long *)p, (long)desired, (long)was);
+    if (is == was) return true;
+    *expected = is;
+    return false;
+}
+static inline uint64_t crt__ms_load(const volatile void *p, size_t size)
+{
+    uint64_t v;
+    if (size == 4) v = *(const volatile uint32_t *)p;
+    else if (size == 1) v = *(const volatile uint8_t *)p;
+#ifdef _WIN64
+    else v = *(const volatile uint64_t *)p;
+#else
+    else crt__ms_cas64((volatile void *)p, (v = 0, &v), 0, 8);
+#endif
+    crt__ms_barrier();
+    return v;
+}
+enum { CRT__MS_XCHG, CRT__MS_ADD, CRT__MS_OR, CRT__MS_AND };
+static inline uint64_t crt__ms_change(volatile void *p, uint64_t v, size_t size, int how)
+{
+    uint64_t was = crt__ms_load(p, size), mask = size == 8 ? UINT64_MAX : ((uint64_t)1 << size * 8) - 1, to;
+    v &= mask;
+    if (size == 4 && how == CRT__MS_XCHG) return (uint32_t)_InterlockedExchange((volatile long *)p, (long)v);
+    if (size == 4 && how == CRT__MS_ADD) return (uint32_t)_InterlockedExchangeAdd((volatile long *)p, (long)v);
+#ifdef _WIN64
+    if (size == 8 && how == CRT__MS_XCHG) return (uint64_t)_InterlockedExchange64((volatile __int64 *)p, (__int64)v);
+    if (size == 8 && how == CRT__MS_ADD) return (uint64_t)_InterlockedExchangeAdd64((volatile __int64 *)p, (__int64)v);
+#endif
+    do to = how == CRT__MS_XCHG ? v : how == CRT__MS_ADD ? (was + v) & mask : how == CRT__MS_OR ? was | v : was & v;
+    while (!crt__ms_cas64(p, &was, to, size));
+    return was;
+}
+static inline void crt__ms_store(volatile void *p, uint64_t v, size_t size, int order)
+{
+    if (order == CRT__SEQ_CST || (size == 8 && sizeof(void *) < 8)) {
+        (void)crt__ms_change(p, v, size, CRT__MS_XCHG);
+        return;
+    }
+    crt__ms_barrier();
+    if (size == 4) *(volatile uint32_t *)p = (uint32_t)v;
+    else if (size == 1) *(volatile uint8_t *)p = (uint8_t)v;
+    else *(volatile uint64_t *)p = v;
+}
+static inline bool crt__ms_cas(volatile void *p, void *expected, uint64_t desired, size_t size)
+{
+    uint64_t was = crt__ms_load(expected, size), mask = size == 8 ? UINT64_MAX : ((uint64_t)1 << size * 8) - 1;
+    if (crt__ms_cas64(p, &was, desired & mask, size)) return true;
+    memcpy(expected, &was, size);   // little-endian, as Windows always is
+    return false;
+}
+#define crt__ms_as(p, v) ((__typeof__(*(p)))(v))
+#define crt__atomic_load(p, order) crt__ms_as(p, crt__ms_load((p), sizeof *(p)))
+#define crt__atomic_store(p, v, order) crt__ms_store((p), (uint64_t)crt__ms_as(p, v), sizeof *(p), (order))
+#define crt__ms_rmw(p, v, how) crt__ms_as(p, crt__ms_change((p), (uint64_t)(v), sizeof *(p), (how)))
+#define crt__atomic_xchg(p, v, order) crt__ms_rmw(p, crt__ms_as(p, v), CRT__MS_XCHG)
+#define crt__atomic_add(p, v, order) crt__ms_rmw(p, v, CRT__MS_ADD)
+#define crt__atomic_sub(p, v, order) crt__ms_rmw(p, 0 - (uint64_t)(v), CRT__MS_ADD)
+#define crt__atomic_or(p, v, order) crt__ms_rmw(p, v, CRT__MS_OR)
+#define crt__atomic_and(p, v, order) crt__ms_rmw(p, v, CRT__MS_AND)
+#define crt__atomic_cas(p, expected, desired, ok, fail)                                    \
+    crt__ms_cas((p), (expected), (uint64_t)crt__ms_as(p, desired), sizeof *(p))
+#define crt__atomic_cas_weak crt__atomic_cas
 #else
 #define CRT__RELAXED __ATOMIC_RELAXED
 #define CRT__ACQUIRE __ATOMIC_ACQUIRE
@@ -2495,12 +2601,35 @@ static uint32_t crt__fence_word;
 #endif
 #endif
 
+// Zeros above the highest bit that is set, and below the lowest; of 0 nothing is said.
+#if defined(_MSC_VER) && !defined(__clang__)
+static inline uint32_t crt__clz32(uint32_t x)
+{
+    unsigned long at;
+    _BitScanReverse(&at, x);
+    return 31 - at;
+}
+static inline uint32_t crt__clz64(uint64_t x)
+{
+    return x >> 32 ? crt__clz32((uint32_t)(x >> 32)) : 32 + crt__clz32((uint32_t)x);
+}
+static inline uint32_t crt__ctz64(uint64_t x)
+{
+    unsigned long at;
+    if ((uint32_t)x) return _BitScanForward(&at, (uint32_t)x), at;
+    return _BitScanForward(&at, (uint32_t)(x >> 32)), 32 + at;
+}
+#else
+CRT__UNUSED static inline uint32_t crt__clz32(uint32_t x) { return (uint32_t)__builtin_clz(x); }
+static inline uint32_t crt__clz64(uint64_t x) { return (uint32_t)__builtin_clzll(x); }
+static inline uint32_t crt__ctz64(uint64_t x) { return (uint32_t)__builtin_ctzll(x); }
+#endif
+
 // A counter that one thread writes and others read.
 #define crt__count(p, n)                                                                   \
     crt__atomic_store((p), crt__atomic_load((p), CRT__RELAXED) + (n), CRT__RELAXED)
 
 #define CRT__CACHE_LINE 64
-#define CRT__ALIGNED(n) __attribute__((aligned(n)))
 #define crt__container(ptr, type, member)                                                  \
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define crt__min(a, b) ((a) < (b) ? (a) : (b))
@@ -2519,8 +2648,21 @@ static uint32_t crt__fence_word;
 // platform header, which is included further down under >>reactor.
 
 #if defined(_WIN32)
-#error "crt_platform_iocp.h has not landed yet: this version runs on Linux"
+#if defined(_WINSOCKAPI_) && !defined(_WINSOCK2API_)
+#error "where CRT_IMPLEMENTATION is defined, include crt.h before windows.h"
 #endif
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <windows.h>
+#include <signal.h>
+typedef HANDLE crt__thread;
+#else
 #if defined(__GLIBC__) && !defined(__USE_GNU)
 // A system header came before crt.h, without the names that crt needs.
 #error "where CRT_IMPLEMENTATION is defined, include crt.h first or compile with -D_GNU_SOURCE"
@@ -2533,10 +2675,10 @@ static uint32_t crt__fence_word;
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
+typedef pthread_t crt__thread;
+#endif
 
 #define CRT__TLS _Thread_local
-
-typedef pthread_t crt__thread;
 
 // Blocks while *addr == expected, until woken, or timeout_ns have passed (< 0:
 // no limit). 0, or nonzero on time-out. May return early: check again.
@@ -2551,6 +2693,17 @@ static uint64_t crt__thread_number(void);
 static void crt__thread_set_name(const char *name);
 
 // Monotonic nanoseconds; they do not count while the machine sleeps.
+static int64_t crt__clock(void);
+// A thread that takes no signals; stack 0: the system's usual size. 0 or -errno. It ends
+// with fn, and then one join or detach is due, by the handle or by what self gave in it.
+static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack);
+static void crt__thread_join(crt__thread thread);
+static void crt__thread_detach(crt__thread thread);
+static crt__thread crt__thread_self(void);
+// Tells a child of fork from its parent.
+static int64_t crt__process_number(void);
+
+#ifndef _WIN32
 #ifdef __APPLE__
 #define CRT__CLOCK CLOCK_UPTIME_RAW   // there, CLOCK_MONOTONIC does, in whole microseconds
 #else
@@ -2584,6 +2737,7 @@ static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
 static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
 static crt__thread crt__thread_self(void) { return pthread_self(); }
 static int64_t crt__process_number(void) { return getpid(); }
+#endif
 
 // Sleeps for some 50 us, for whoever has to let a thread go on that was interrupted.
 #ifndef crt__nap   // models have their own
@@ -4042,8 +4196,6 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 enum { CRT__TIMER_PLACES = 512 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
 
-static uint32_t crt__clz64(uint64_t x) { return (uint32_t)__builtin_clzll(x); }
-static uint32_t crt__ctz64(uint64_t x) { return (uint32_t)__builtin_ctzll(x); }
 
 static void crt__wheel_link(crt__wheel *w, crt_slot *t)
 {
@@ -4586,13 +4738,20 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
     CRT__PRIORITY = 64,      // urgent data, or what POLLPRI means for the descriptor
     CRT__IO_SOFT = 256       // no descriptor: see crt__soft; not waited for
 };
+#if !defined(_WIN32) || !defined(CRT_NO_NET)
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
 // The same for CRT__PRIORITY, where that is not part of the above. 0 or -errno.
 CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token);
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
-CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd);
+CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token);
+#ifdef _WIN32
+// A task is about to wait for one of `bits`: for a reactor that has to be asked each
+// time. False: it cannot. Called also for records that have no descriptor.
+CRT__UNUSED static bool crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits);
+#endif
+#endif
 // Waits for events, at most timeout_ns (< 0: for ever, 0: not at all), and calls
 // crt__io_event for each. How many; interruptions count as 0 events.
 static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_ns);
@@ -4602,8 +4761,10 @@ static crt__fd crt__reactor_fd(crt__reactor *r);
 static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *error);
 static void crt__reactor_free(crt_runtime *rt, crt__reactor *r);
 
-static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
+CRT__UNUSED static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
+CRT__UNUSED static void crt__signal_set(int sig);   // it was raised; the platform then sees to the wake-up
+CRT__UNUSED static bool crt__signal_is_hooked(int sig);
 // The event with this token comes next: its record is fetched meanwhile.
 static inline void crt__io_expect(crt_runtime *rt, uint64_t token);
 #ifndef CRT_NO_PROCESS
@@ -4615,22 +4776,52 @@ static void crt__process_end_all(crt_runtime *rt);
 #endif
 enum { CRT__SIGNAL_TOKEN = 0x7fffffff, CRT__TOKENS = 0x70000000 };   // from there on, others than records'
 
+// A stream without a descriptor of its own is a record of >>io too, whose readiness is
+// kept by whoever is at its other end (>>streams; the pipes of Windows). The operations
+// of >>io meet the difference only where they would call the system; each of these gives
+// bytes, CRT_EAGAIN or an error.
+struct crt__sock;
+typedef struct crt__soft_ops {
+    crt_poll (*recv)(struct crt__sock *s, void *buf, size_t n, bool peek);   // 0 at the end
+    crt_poll (*send)(struct crt__sock *s, const void *buf, size_t n);
+    int (*shutdown)(struct crt__sock *s, int how);   // 0 or an error
+    void (*close)(struct crt__sock *s);              // the last handle is gone
+    // A short transfer means that the next would be told CRT_EAGAIN, and an error or
+    // the end is told again when asked again: as many pieces at once as there are.
+    bool pieces;
+} crt__soft_ops;
+typedef struct crt__soft {   // begins what such a stream is made of
+    const crt__soft_ops *ops;
+} crt__soft;
+#ifndef CRT_NO_NET
+static struct crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t ready);   // NULL: no memory
+CRT__UNUSED static crt__soft *crt__soft_of(struct crt__sock *s);
+static uint64_t crt__sock_token(struct crt__sock *s);
+static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
+#endif
+
+#ifndef _WIN32
+#define crt__os_unlink unlink
+#endif
+
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
 static void crt__fd_close(crt__fd fd);
 CRT__UNUSED static bool crt__would_block(int e);
+#ifndef _WIN32
 // Close-on-exec, and non-blocking if so wanted. 0 or -errno.
 static int crt__pipe(int fd[2], bool nonblocking);
 // Whether a write to a pipe without a reader raises SIGPIPE, where that is the
 // descriptor's affair; elsewhere crt__fd_writev sees to it, and crt's threads block it.
 CRT__UNUSED static void crt__fd_set_sigpipe(crt__fd fd, bool raise);
+#endif
 #ifndef CRT_NO_FS
 // Moves bytes from one file to another inside the kernel, both at their positions: how
 // many (at most some), 0 at the end, or -1 if it cannot.
 static intptr_t crt__file_copy_some(int from, int to);
 #endif
 
-#ifndef CRT_NO_PROCESS
+#if !defined(CRT_NO_PROCESS) && !defined(_WIN32)
 // What stands for a child, to be watched and closed as a descriptor: it becomes readable
 // when the child has ended. Close-on-exec; -errno.
 static crt__fd crt__pidfd_open(int pid);
@@ -4642,6 +4833,15 @@ static int crt__child_set_uid(uint32_t uid);
 #endif
 
 #ifndef CRT_NO_NET
+#ifdef _WIN32
+#include <afunix.h>
+// What POSIX has and Windows has not, by other names: the same calls, results and errno.
+typedef struct crt__iovec {
+    void *iov_base;
+    size_t iov_len;
+} crt__iovec;
+enum { CRT__SHUT_RD, CRT__SHUT_WR };
+#else
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netdb.h>
@@ -4651,6 +4851,22 @@ static int crt__child_set_uid(uint32_t uid);
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+typedef struct iovec crt__iovec;
+#define CRT__SHUT_RD SHUT_RD
+#define CRT__SHUT_WR SHUT_WR
+#define crt__os_bind bind
+#define crt__os_listen listen
+#define crt__os_connect connect
+#define crt__os_shutdown shutdown
+#define crt__os_setsockopt setsockopt
+#define crt__os_getsockopt getsockopt
+#define crt__os_getsockname getsockname
+#define crt__os_getpeername getpeername
+#define crt__os_sendto sendto
+#define crt__os_recvfrom recvfrom
+#define crt__os_if_index if_nametoindex
+#define crt__net_begin() 0   // what has to come before the first call that is not on a socket
+#endif
 #if defined(__APPLE__) || !defined(MSG_NOSIGNAL)
 #define CRT__NOSIGNAL 0   // an option of the socket instead: crt__socket, crt__accept
 #else
@@ -4669,10 +4885,10 @@ static void crt__fd_restore(crt__fd fd, int flags);
 static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n);
 static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n);
 static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n);
-static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count);
+static intptr_t crt__sock_sendv(crt__fd fd, const crt__iovec *pieces, int count);
 // Of any descriptor; the second for those that are not sockets.
-static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count);
-static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count);
+static intptr_t crt__fd_readv(crt__fd fd, const crt__iovec *pieces, int count);
+static intptr_t crt__fd_writev(crt__fd fd, const crt__iovec *pieces, int count);
 static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred);
 // Where IPv4 multicast leaves from; by index, 0: the system's choice. 0 or -errno.
 static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex);
@@ -4683,8 +4899,10 @@ static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifin
 enum { CRT__DATAGRAMS = 64 };
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
 static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
+#ifndef _WIN32
 static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_msg *m, bool out);
 static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t len, bool out);
+#endif
 #endif
 
 // Which header fulfils the contract. CRT_PLATFORM_KQUEUE: where something else than the
@@ -4694,6 +4912,8 @@ static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t le
 #define CRT__SYSTEM_HEADER "crt_platform_kqueue.h"
 #elif defined(__linux__)
 #define CRT__SYSTEM_HEADER "crt_platform_epoll.h"
+#elif defined(_WIN32)
+#define CRT__SYSTEM_HEADER "crt_platform_iocp.h"
 #endif
 #if defined(CRT_PLATFORM_HEADER)
 #include CRT_PLATFORM_HEADER
@@ -6276,23 +6496,8 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // `spent`, so an old tick is not met again when ticks have gone round. Relaxed: a tick seen
 // with a newer word does not match it, and one not seen costs a read that is told EAGAIN.
 
-// A stream without a descriptor is such a record too, whose readiness is kept by
-// whoever is at its other end (>>streams). The operations below meet the difference
-// only where they would call the system; each gives bytes, CRT_EAGAIN or an error.
-struct crt__sock;
-typedef struct crt__soft_ops {
-    crt_poll (*recv)(struct crt__sock *s, void *buf, size_t n, bool peek);   // 0 at the end
-    crt_poll (*send)(struct crt__sock *s, const void *buf, size_t n);
-    int (*shutdown)(struct crt__sock *s, int how);   // 0 or an error
-    void (*close)(struct crt__sock *s);              // the last handle is gone
-    // A short transfer means that the next would be told CRT_EAGAIN, and an error or
-    // the end is told again when asked again: as many pieces at once as there are.
-    bool pieces;
-} crt__soft_ops;
-typedef struct crt__soft {   // begins what such a stream is made of
-    const crt__soft_ops *ops;
-} crt__soft;
-
+// The operations below meet a stream without a descriptor (crt__soft) only where they
+// would call the system.
 typedef struct crt__sock {
     uint64_t ready;      // atomic
     uint32_t spent;      // atomic: 0, or CRT__SPENT and the tick
@@ -6325,7 +6530,7 @@ enum {
 
 static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index)
 {
-    uint32_t n = index + 64, high = 31 - (uint32_t)__builtin_clz(n);   // 64 and up: its highest bit tells the table
+    uint32_t n = index + 64, high = 31 - crt__clz32(n);   // 64 and up: its highest bit tells the table
     return crt__atomic_load(&rt->sock_table[high - 6], CRT__ACQUIRE) + (n ^ 1u << high);
 }
 static CRT__COLD void crt__sock_lock_slow(crt__sock *s)
@@ -6385,7 +6590,7 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
         rt->sock_free = s->u.next_free;
     } else {
         uint32_t index = rt->sock_count;
-        uint32_t table = 25 - (uint32_t)__builtin_clz(index + 64), size = 64u << table;
+        uint32_t table = 25 - crt__clz32(index + 64), size = 64u << table;
         if (table < 20) {
             if (!rt->sock_table[table]) crt__sock_table_new(rt, table, size);
             if (rt->sock_table[table]) {
@@ -6409,6 +6614,7 @@ static void crt__sock_unalloc(crt_runtime *rt, crt__sock *s)
     rt->sock_free = s;
     crt__unlock(&rt->sock_lock);
 }
+static crt__soft *crt__soft_of(crt__sock *s) { return s->u.soft; }
 static bool crt__sock_is_soft(crt__sock *s) { return crt__atomic_load(&s->ready, CRT__RELAXED) & CRT__IO_SOFT; }
 static void crt__sock_release(crt__sock *s)
 {
@@ -6530,7 +6736,7 @@ static void crt__sock_retire(crt__sock *s, bool keep)
     if (soft) {
         s->u.soft->ops->close(s);
     } else {
-        crt__reactor_remove(rt->reactor, s->fd);
+        crt__reactor_remove(rt->reactor, s->fd, crt__sock_token(s));
         crt__atomic_add(&rt->fd_deregistered, 1, CRT__RELAXED);
     }
     crt__ready_reset(s);
@@ -6606,11 +6812,24 @@ static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t v
     cx->slot->extra = crt__sock_generation(s) << 8;
     cx->slot->value = value;
 }
+// Asks a reactor that has to be asked each time. What it tells may come before the task
+// is in the list, which then sees it there.
+#ifdef _WIN32
+static void crt__io_want(crt__sock *s, uint32_t bits)
+{
+    uint64_t ready = crt__ready_now(s);
+    if ((ready & bits) || crt__reactor_want(s->rt->reactor, (ready >> 32) << 32 | s->index, bits)) return;
+    (void)crt__sock_event(s->rt, (ready >> 32) << 32 | s->index, CRT__IO_ERROR);   // the operation will say what it is
+}
+#else
+#define crt__io_want(s, bits) ((void)0)
+#endif
 // Parks until one of `bits` is set. 0: one is set now. CRT_ECLOSED: the record has
 // changed hands since the operation began to wait.
 static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t bits)
 {
     crt_slot *slot = cx->slot;
+    crt__io_want(s, bits);
     crt__sock_lock(s);
     uint64_t ready = crt__unspent(s, crt__atomic_load(&s->ready, CRT__RELAXED));
     uint32_t generation = (uint32_t)(ready >> 32) & CRT__GENERATION;
@@ -6667,9 +6886,9 @@ static inline void *crt__unconst(const void *p) { return (void *)(uintptr_t)p; }
 // of n crt_iovec.
 enum { CRT__IN = 0, CRT__OUT = 1, CRT__PIECES = 2, CRT__PEEK = 4 };
 enum { CRT__PIECES_MOST = 1024, CRT__PIECES_AT_ONCE = 32 };
-_Static_assert(sizeof(crt_iovec) == sizeof(struct iovec) &&
-                   offsetof(crt_iovec, base) == offsetof(struct iovec, iov_base) &&
-                   offsetof(crt_iovec, len) == offsetof(struct iovec, iov_len),
+_Static_assert(sizeof(crt_iovec) == sizeof(crt__iovec) &&
+                   offsetof(crt_iovec, base) == offsetof(crt__iovec, iov_base) &&
+                   offsetof(crt_iovec, len) == offsetof(crt__iovec, iov_len),
                "crt_iovec is the system's struct iovec");
 
 // The bytes of all pieces; SIZE_MAX if they are not acceptable.
@@ -6684,7 +6903,7 @@ static size_t crt__pieces_total(const crt_iovec *pieces, size_t count)
     return total;
 }
 // What is left of the pieces after `done` bytes, as far as it fits. How many.
-static int crt__pieces_after(const crt_iovec *pieces, size_t count, size_t done, struct iovec *left)
+static int crt__pieces_after(const crt_iovec *pieces, size_t count, size_t done, crt__iovec *left)
 {
     int k = 0;
     for (size_t i = 0; i < count && k < CRT__PIECES_AT_ONCE; i++) {
@@ -6700,8 +6919,8 @@ static int crt__pieces_after(const crt_iovec *pieces, size_t count, size_t done,
 static CRT__COLD intptr_t crt__io_call_pieces(crt__sock *s, uint32_t how, void *buf, size_t n,
                                               size_t done, size_t *asked)
 {
-    struct iovec some[CRT__PIECES_AT_ONCE];
-    const struct iovec *pieces = some;
+    crt__iovec some[CRT__PIECES_AT_ONCE];
+    const crt__iovec *pieces = some;
     int count = 1;
     if (!(how & CRT__PIECES)) {
         some[0].iov_base = (char *)buf + done;
@@ -6733,7 +6952,7 @@ static crt_poll crt__soft_try(crt__sock *s, uint64_t seen, uint32_t how, void *b
 {
     const crt__soft_ops *ops = s->u.soft->ops;
     uint32_t bits = how & CRT__OUT ? CRT__WRITABLE : CRT__READABLE;
-    struct iovec some[CRT__PIECES_AT_ONCE];
+    crt__iovec some[CRT__PIECES_AT_ONCE];
     int count = 1;
     some[0].iov_base = (char *)buf + done;
     some[0].iov_len = n - done;
@@ -7041,7 +7260,7 @@ static bool crt__parse_scope(const char *s, uint32_t *scope)
     uint64_t n = 0;
     const char *at = s;
     for (; *at >= '0' && *at <= '9' && n <= UINT32_MAX; at++) n = n * 10 + (uint64_t)(*at - '0');
-    *scope = *at ? if_nametoindex(s) : (uint32_t)n;
+    *scope = *at ? crt__os_if_index(s) : (uint32_t)n;
     return *s && n <= UINT32_MAX && (!*at || *scope);
 }
 // `host` is "::1" or "fe80::1%eth0".
@@ -7181,21 +7400,21 @@ static crt__fd crt__fd_of(const void *handle) { return handle ? ((const crt__soc
 static CRT__OUTLINE int crt__set_option(crt__fd fd, int level, int name, int value)
 {
     if (fd < 0) return CRT_EINVAL;
-    return setsockopt((int)fd, level, name, &value, sizeof value) ? -errno : 0;
+    return crt__os_setsockopt((int)fd, level, name, &value, sizeof value) ? -errno : 0;
 }
 static CRT__OUTLINE int crt__get_option(crt__fd fd, int level, int name)
 {
     int value = 0;
     socklen_t n = sizeof value;
     if (fd < 0) return CRT_EINVAL;
-    return getsockopt((int)fd, level, name, &value, &n) ? -errno : value;
+    return crt__os_getsockopt((int)fd, level, name, &value, &n) ? -errno : value;
 }
 static CRT__OUTLINE int crt__fd_family(crt__fd fd)
 {
     struct sockaddr_storage name;
     socklen_t n = sizeof name;
     if (fd < 0) return CRT_EINVAL;
-    return getsockname((int)fd, (struct sockaddr *)&name, &n) ? -errno : name.ss_family;
+    return crt__os_getsockname((int)fd, (struct sockaddr *)&name, &n) ? -errno : name.ss_family;
 }
 // An option of IPv4 and its twin of IPv6. A socket of IPv6 gets both: its peer may be
 // a mapped IPv4 address.
@@ -7229,9 +7448,13 @@ static CRT__OUTLINE int crt__set_buffer(crt__fd fd, int name, int bytes)
 }
 static CRT__OUTLINE int crt__set_linger(crt__fd fd, int seconds)
 {
+#ifdef _WIN32
+    struct linger l = {seconds >= 0, (unsigned short)crt__max(crt__min(seconds, 65535), 0)};
+#else
     struct linger l = {seconds >= 0, seconds >= 0 ? seconds : 0};
+#endif
     if (fd < 0) return CRT_EINVAL;
-    return setsockopt((int)fd, SOL_SOCKET, SO_LINGER, &l, sizeof l) ? -errno : 0;
+    return crt__os_setsockopt((int)fd, SOL_SOCKET, SO_LINGER, &l, sizeof l) ? -errno : 0;
 }
 #if defined(TCP_KEEPIDLE)
 #define CRT__TCP_KEEPIDLE TCP_KEEPIDLE
@@ -7257,6 +7480,16 @@ static CRT__OUTLINE int crt__set_keepalive(crt__fd fd, const crt_keepalive *k)
     return e ? e : crt__set_option(fd, SOL_SOCKET, SO_KEEPALIVE, k->on);
 }
 
+// An address that was in use a moment ago may be bound. That is so on Windows anyway for
+// streams, and its option of that name would let two programs listen on one port.
+static int crt__sock_reuse(crt__fd fd)
+{
+#ifdef _WIN32
+    if (crt__get_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM) return 0;
+#endif
+    return crt__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+}
+
 // What the descs have in common, in the order of the calls. 0: leave it alone.
 typedef struct crt__options {
     bool reuseaddr, reuseport, v6only, broadcast;
@@ -7272,10 +7505,16 @@ static CRT__COLD int crt__options_set(crt__fd fd, int family, const crt__options
     int e = 0;
     if (o->send_buffer) e = crt__set_buffer(fd, SO_SNDBUF, o->send_buffer);
     if (!e && o->recv_buffer) e = crt__set_buffer(fd, SO_RCVBUF, o->recv_buffer);
+#ifndef _WIN32
     if (!e && family == AF_UNIX && o->mode) (void)fchmod((int)fd, (mode_t)o->mode);
+#endif
     if (e || family == AF_UNIX) return e;
-    if (o->reuseaddr) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (o->reuseaddr) e = crt__sock_reuse(fd);
+#ifdef SO_REUSEPORT
     if (!e && o->reuseport) e = crt__set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+#else
+    if (!e && o->reuseport) e = -ENOPROTOOPT;
+#endif
     if (!e && o->v6only) e = crt__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     // Off is the promise, whatever the system's default is; where it cannot be, it cannot.
     else if (!e && family == AF_INET6) (void)crt__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
@@ -7293,20 +7532,26 @@ static CRT__COLD int crt__socket_bound(int type, crt_addr *a, const crt__options
     int fd = crt__socket(crt__family(a), type);
     if (fd < 0) return fd;
     int e = crt__options_set(fd, crt__family(a), o);
-    if (!e && bind(fd, crt__sockaddr(a), a->len)) e = -errno;
+    if (!e && crt__os_bind(fd, crt__sockaddr(a), (socklen_t)a->len)) e = -errno;
     if (!e) return fd;
     crt__fd_close(fd);
     return e;
 }
+#ifndef _WIN32
+static bool crt__is_socket_file(const char *path)
+{
+    struct stat st;
+    return !lstat(path, &st) && S_ISSOCK(st.st_mode);
+}
+#endif
 // Is `path` a socket file whose socket is gone? Asking a server that lives costs it
 // one connection that ends at once.
 static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
 {
-    struct stat st;
-    if (lstat(path, &st) || !S_ISSOCK(st.st_mode)) return false;
+    if (!crt__is_socket_file(path)) return false;
     int fd = crt__socket(AF_UNIX, type);
     if (fd < 0) return false;
-    bool stale = connect(fd, crt__sockaddr(a), a->len) && errno == ECONNREFUSED;
+    bool stale = crt__os_connect(fd, crt__sockaddr(a), (socklen_t)a->len) && errno == ECONNREFUSED;
     crt__fd_close(fd);
     return stale;
 }
@@ -7318,11 +7563,16 @@ static CRT__COLD int crt__unix_bound(int type, const char *path, const crt__opti
     crt_addr a;
     if (crt_addr_unix(path, &a) || o->mode > 07777) return CRT_EINVAL;
     if (path[0] == '@') return crt__socket_bound(type, &a, o);
-    if (unlink_stale && crt__unix_is_stale(type, path, &a)) (void)unlink(path);
+    if (unlink_stale && crt__unix_is_stale(type, path, &a)) (void)crt__os_unlink(path);
     int fd = crt__socket_bound(type, &a, o);
+#ifdef _WIN32
+    errno = ENOTSUP;   // the files of sockets have no modes here
+    if (fd < 0 || !o->mode) return fd;
+#else
     if (fd < 0 || !o->mode || !chmod(path, (mode_t)o->mode)) return fd;
+#endif
     int e = -errno;
-    (void)unlink(path);
+    (void)crt__os_unlink(path);
     crt__fd_close(fd);
     return e;
 }
@@ -7330,7 +7580,7 @@ static CRT__COLD int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags
 {
     crt__sock *s;
     if (fd < 0) return fd;
-    if (listen(fd, backlog ? backlog : 1024)) {
+    if (crt__os_listen(fd, backlog ? backlog : 1024)) {
         int e = -errno;
         crt__fd_close(fd);
         return e;
@@ -7418,7 +7668,7 @@ static int crt__accept_one(crt_runtime *rt, crt__sock *s, crt_stream **out, crt_
         int fd = crt__accept(s->fd, crt__sockaddr(&from), &n);
         if (fd >= 0) {
             if (crt__atomic_load(&s->pause_ms, CRT__RELAXED)) crt__atomic_store(&s->pause_ms, 0, CRT__RELAXED);
-            from.len = n;
+            from.len = (uint32_t)n;
             if (peer) *peer = from;
             if (s->flags & CRT__SOCK_NODELAY) (void)crt__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
             int e = crt__sock_attach(rt, made, fd, CRT__WRITABLE, &made);
@@ -7496,8 +7746,13 @@ static CRT__COLD intptr_t crt__resolve_run(crt__resolve *r)
     memset(&hints, 0, sizeof hints);
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV;
-    int e = getaddrinfo(r->host, r->port, &hints, &list);
-    if (e) return e == EAI_MEMORY ? CRT_ENOMEM : e == EAI_SYSTEM ? -errno : CRT_ENOTFOUND;
+    int e = crt__net_begin();
+    if (e) return e;
+    e = getaddrinfo(r->host, r->port, &hints, &list);
+#ifdef EAI_SYSTEM
+    if (e == EAI_SYSTEM) return -errno;
+#endif
+    if (e) return e == EAI_MEMORY ? CRT_ENOMEM : CRT_ENOTFOUND;
     for (struct addrinfo *a = list; a && r->count < CRT__RESOLVE_MOST; a = a->ai_next)
         if (!crt_addr_from_sockaddr(&r->addr[r->count], a->ai_addr, a->ai_addrlen)) r->count++;
     freeaddrinfo(list);
@@ -7639,17 +7894,17 @@ static int crt__connect_result(crt__sock *s)   // 1: connected, 0: not yet, or -
     int e = 0;
     socklen_t n = sizeof e;
     struct sockaddr_storage peer;
-    if (getsockopt((int)s->fd, SOL_SOCKET, SO_ERROR, &e, &n)) return -errno;
+    if (crt__os_getsockopt((int)s->fd, SOL_SOCKET, SO_ERROR, &e, &n)) return -errno;
     if (e) return -e;
     n = sizeof peer;
-    if (!getpeername((int)s->fd, (struct sockaddr *)&peer, &n)) return 1;
+    if (!crt__os_getpeername((int)s->fd, (struct sockaddr *)&peer, &n)) return 1;
     return errno == ENOTCONN ? 0 : -errno;
 }
 // Connects fd. On failure it is closed. 0: under way, or an error.
 static int crt__connect_begin(crt_cx *cx, int fd, crt_addr *a, crt__sock **out)
 {
     int e = 0;
-    if (connect(fd, crt__sockaddr(a), a->len)) e = errno;
+    if (crt__os_connect(fd, crt__sockaddr(a), (socklen_t)a->len)) e = errno;
     if (e && e != EINPROGRESS && e != EINTR) {   // interrupted, it goes on all the same
         crt__fd_close(fd);
         return -e;
@@ -7803,7 +8058,7 @@ static int crt__attempt_open(crt__race *race, crt_addr *to)
         // The port is chosen by connect, which knows the peer: many more are free.
         if (!crt_addr_port(&race->local)) (void)crt__set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 #endif
-        if (bind(fd, crt__sockaddr(&race->local), race->local.len)) e = -errno;
+        if (crt__os_bind(fd, crt__sockaddr(&race->local), (socklen_t)race->local.len)) e = -errno;
     }
     if (!e) return fd;
     crt__fd_close(fd);
@@ -7976,14 +8231,18 @@ CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
 }
 CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
 {
-    int fd[2];
     *rx = *tx = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_pipe");
+#ifdef _WIN32
+    return crt__win_pipe(cx->rt, rx, tx);
+#else
+    int fd[2];
     int e = crt__pipe(fd, true);
     if (e) return e;
     crt__fd_set_sigpipe(fd[1], false);
     return crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx,
                              (crt__sock **)(void *)tx);
+#endif
 }
 
 // --- foreign descriptors
@@ -7993,6 +8252,7 @@ enum { CRT__AS_STREAM, CRT__AS_LISTENER, CRT__AS_DATAGRAMS };
 // The flags of a record for such a descriptor, or an error.
 static CRT__COLD int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
 {
+#ifndef _WIN32
     struct stat st;
     if (fstat((int)fd, &st)) return -errno;
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
@@ -8001,6 +8261,9 @@ static CRT__COLD int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
         return -EPERM;
     }
     if (!S_ISSOCK(st.st_mode)) return as == CRT__AS_STREAM ? CRT__SOCK_FILE | CRT__SOCK_WHOLE : -ENOTSOCK;
+#else
+    (void)cx;   // what is no socket is refused below
+#endif
     int type = crt__get_option(fd, SOL_SOCKET, SO_TYPE);
     bool packets = type == SOCK_SEQPACKET, listens = crt__get_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
     if (type < 0) return type;
@@ -8069,10 +8332,10 @@ static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
     if (!s) return CRT_EINVAL;
     if (crt__sock_is_soft((crt__sock *)s)) return ((crt__sock *)s)->u.soft->ops->shutdown((crt__sock *)s, how);
     if (((crt__sock *)s)->flags & CRT__SOCK_FILE) return 0;
-    return shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN ? -errno : 0;
+    return crt__os_shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN ? -errno : 0;
 }
-CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, SHUT_WR); }
-CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, SHUT_RD); }
+CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_WR); }
+CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_RD); }
 CRTDEF crt_stream *crt_stream_clone(crt_stream *s)
 {
     if (s) crt__atomic_add(&((crt__sock *)s)->refs, 1, CRT__RELAXED);
@@ -8134,7 +8397,7 @@ CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds)
     socklen_t n = sizeof l;
     *seconds = -1;
     if (!s) return CRT_EINVAL;
-    if (getsockopt((int)crt__fd_of(s), SOL_SOCKET, SO_LINGER, &l, &n)) return -errno;
+    if (crt__os_getsockopt((int)crt__fd_of(s), SOL_SOCKET, SO_LINGER, &l, &n)) return -errno;
     if (l.l_onoff) *seconds = l.l_linger;
     return 0;
 }
@@ -8189,7 +8452,7 @@ CRTDEF int crt_listener_get_ttl(const crt_listener *l)
 CRTDEF int crt_listener_set_backlog(crt_listener *l, int backlog)
 {
     if (!l || backlog < 1) return CRT_EINVAL;
-    return listen((int)crt__fd_of(l), backlog) ? -errno : 0;
+    return crt__os_listen((int)crt__fd_of(l), backlog) ? -errno : 0;
 }
 CRTDEF int crt_listener_get_v6only(const crt_listener *l)
 {
@@ -8202,14 +8465,20 @@ static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *,
     memset(a, 0, sizeof *a);
     if (fd < 0) return CRT_EINVAL;
     if (get((int)fd, crt__sockaddr(a), &n)) return -errno;
-    a->len = n;
+    a->len = (uint32_t)n;
     return 0;
 }
-CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, getpeername); }
-CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a) { return crt__name(crt__fd_of(s), a, getsockname); }
+CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a)
+{
+    return crt__name(crt__fd_of(s), a, crt__os_getpeername);
+}
+CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a)
+{
+    return crt__name(crt__fd_of(s), a, crt__os_getsockname);
+}
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
 {
-    return crt__name(crt__fd_of(l), a, getsockname);
+    return crt__name(crt__fd_of(l), a, crt__os_getsockname);
 }
 CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
 {
@@ -8232,6 +8501,7 @@ static int crt__fd_reasons(uint64_t ready)
            (ready & CRT__WRITE_CLOSED ? CRT_FD_HANGUP : 0);
 }
 // What of it holds now.
+#ifndef _WIN32
 static int crt__fd_reasons_now(crt__fd fd, int reasons)
 {
     struct pollfd p = {(int)fd, 0, 0};
@@ -8243,6 +8513,7 @@ static int crt__fd_reasons_now(crt__fd fd, int reasons)
            (p.revents & POLLPRI ? CRT_FD_PRIORITY : 0) | (p.revents & POLLERR ? CRT_FD_ERROR : 0) |
            (p.revents & POLLHUP ? CRT_FD_HANGUP : 0);
 }
+#endif
 CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
 {
     crt_slot *slot = cx->slot;
@@ -8370,6 +8641,7 @@ CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b)
                              (crt__sock **)(void *)b);
 }
 
+#ifndef _WIN32
 static void crt__datagram_header(struct msghdr *h, struct iovec *piece, crt_udp_msg *m, bool out)
 {
     memset(h, 0, sizeof *h);
@@ -8402,23 +8674,30 @@ static CRT__COLD intptr_t crt__datagrams_singly(crt__fd fd, bool out, crt_udp_ms
     }
     return (intptr_t)count;
 }
+#endif
 // One call for all: a second would use up the error that came after the first.
 static intptr_t crt__datagrams(crt__fd fd, bool out, crt_udp_msg *msgs, size_t count)
 {
     count = crt__min(count, CRT__DATAGRAMS);
     intptr_t k = out ? crt__sock_send_many(fd, msgs, count) : crt__sock_recv_many(fd, msgs, count);
-    return k < 0 && errno == ENOSYS ? crt__datagrams_singly(fd, out, msgs, count) : k;
+#ifndef _WIN32
+    if (k < 0 && errno == ENOSYS) return crt__datagrams_singly(fd, out, msgs, count);
+#endif
+    return k;
 }
 static intptr_t crt__datagram(crt__fd fd, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     socklen_t len = sizeof a->u.bytes;
     if (how & CRT__PIECES) return crt__datagrams(fd, (how & CRT__OUT) != 0, buf, n);
-    if (how & CRT__OUT) return sendto((int)fd, buf, n, CRT__NOSIGNAL, a ? crt__sockaddr(a) : NULL, a ? a->len : 0);
+    if (how & CRT__OUT) {
+        len = a ? (socklen_t)a->len : 0;
+        return crt__os_sendto((int)fd, buf, n, CRT__NOSIGNAL, a ? crt__sockaddr(a) : NULL, len);
+    }
     int flags = how & CRT__PEEK ? MSG_PEEK : 0;
-    if (!a) return recv((int)fd, buf, n, flags);
+    if (!a) return crt__os_recvfrom((int)fd, buf, n, flags, NULL, NULL);
     memset(a, 0, sizeof *a);
-    intptr_t k = recvfrom((int)fd, buf, n, flags, crt__sockaddr(a), &len);
-    a->len = k < 0 ? 0 : len;
+    intptr_t k = crt__os_recvfrom((int)fd, buf, n, flags, crt__sockaddr(a), &len);
+    a->len = k < 0 ? 0 : (uint32_t)len;
     return k;
 }
 // A Unix socket without a name is reported as no address at all.
@@ -8574,15 +8853,21 @@ CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!u || !to) return CRT_EINVAL;
     crt_addr a = *to;
-    return connect((int)crt__fd_of(u), crt__sockaddr(&a), a.len) ? -errno : 0;
+    return crt__os_connect((int)crt__fd_of(u), crt__sockaddr(&a), (socklen_t)a.len) ? -errno : 0;
 }
 CRTDEF int crt_udp_disconnect(crt_udp *u)
 {
-    struct sockaddr nobody;
-    memset(&nobody, 0, sizeof nobody);
-    nobody.sa_family = AF_UNSPEC;
+    crt_addr nobody;
     if (!u) return CRT_EINVAL;
-    return connect((int)crt__fd_of(u), &nobody, sizeof nobody) ? -errno : 0;
+    memset(&nobody, 0, sizeof nobody);
+#ifdef _WIN32   // the address that is all zero, of the socket's own family
+    crt__sockaddr(&nobody)->sa_family = (ADDRESS_FAMILY)crt__fd_family(crt__fd_of(u));
+    int size = crt__family(&nobody) == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+#else
+    crt__sockaddr(&nobody)->sa_family = AF_UNSPEC;
+    socklen_t size = sizeof(struct sockaddr);
+#endif
+    return crt__os_connect((int)crt__fd_of(u), crt__sockaddr(&nobody), size) ? -errno : 0;
 }
 CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on)
 {
@@ -8609,7 +8894,7 @@ static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifin
     q.gr_interface = ifindex;
     memcpy(&q.gr_group, group->u.bytes, group->len);
     int level = crt__family(group) == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
-    return setsockopt((int)fd, level, join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP, &q, sizeof q) ? -errno : 0;
+    return crt__os_setsockopt((int)fd, level, join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP, &q, sizeof q) ? -errno : 0;
 }
 #endif
 static int crt__udp_membership(crt_udp *u, const crt_addr *group, uint32_t ifindex, bool join)
@@ -8654,8 +8939,11 @@ CRTDEF int crt_udp_set_multicast_interface(crt_udp *u, uint32_t ifindex)
     if (family != AF_INET) return -EOPNOTSUPP;
     return crt__sock_multicast_interface(fd, ifindex);
 }
-CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getsockname); }
-CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, getpeername); }
+CRTDEF int crt_udp_local_addr(const crt_udp *u, crt_addr *a)
+{
+    return crt__name(crt__fd_of(u), a, crt__os_getsockname);
+}
+CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a) { return crt__name(crt__fd_of(u), a, crt__os_getpeername); }
 CRTDEF void crt_udp_close(crt_udp **u) { crt_stream_close((crt_stream **)(void *)u); }
 #endif   // CRT_NO_NET
 
@@ -8755,10 +9043,10 @@ static int crt__duplex_shutdown(crt__sock *s, int how)
 {
     int me;
     crt__duplex *d = crt__duplex_of(s, &me);
-    int reader = how == SHUT_RD ? me : !me;
+    int reader = how == CRT__SHUT_RD ? me : !me;
     crt__lock(&d->lock);
     d->lane[reader].ended = true;
-    if (how == SHUT_RD) d->lane[me].broken = true;
+    if (how == CRT__SHUT_RD) d->lane[me].broken = true;
     crt__unlock(&d->lock);
     crt__sock_event(d->rt, d->token[reader], CRT__READABLE | CRT__READ_CLOSED);
     crt__sock_event(d->rt, d->token[!reader], CRT__WRITABLE | CRT__WRITE_CLOSED);
@@ -8986,7 +9274,7 @@ static CRT__COLD int crt__mock_shutdown(crt__sock *s, int how)
 {
     crt__mock *m = (crt__mock *)s->u.soft;
     crt__lock(&m->lock);
-    if (how == SHUT_RD) m->deaf = true;
+    if (how == CRT__SHUT_RD) m->deaf = true;
     else m->ended = true;
     crt__unlock(&m->lock);
     crt__sock_event(m->rt, m->token, CRT__READABLE | CRT__WRITABLE);
@@ -9627,6 +9915,47 @@ CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f,
 // listed in it; the thread reports to all of them. The thread waits in poll(), for its
 // descriptor when there is something to do, and always for the pipe that wakes it.
 
+// What the thread waits with (Windows: in its platform header).
+#ifndef _WIN32
+typedef struct crt__stdio_wake {
+    int pipe[2];
+} crt__stdio_wake;
+static int crt__stdio_wake_new(crt__stdio_wake *w, int fd)
+{
+    int e = crt__pipe(w->pipe, true);
+    if (!e) crt__fd_set_sigpipe(fd, false);
+    return e;
+}
+static void crt__stdio_wake_free(crt__stdio_wake *w)
+{
+    crt__fd_close(w->pipe[0]);
+    crt__fd_close(w->pipe[1]);
+}
+static void crt__stdio_wake_up(crt__stdio_wake *w)
+{
+    ssize_t n = write(w->pipe[1], "", 1);   // full: it is awake anyway
+    (void)n;
+}
+// Waits for a wake-up, and (busy) until the stream can go on: true.
+static bool crt__stdio_wait(crt__stdio_wake *w, int fd, bool busy)
+{
+    struct pollfd p[2] = {{w->pipe[0], POLLIN, 0}, {fd, fd ? POLLOUT : POLLIN, 0}};
+    char drain[16];
+    if (poll(p, busy ? 2 : 1, -1) < 0) return false;
+    if (p[0].revents) {
+        ssize_t n = read(w->pipe[0], drain, sizeof drain);
+        (void)n;
+    }
+    return busy && p[1].revents;
+}
+static intptr_t crt__stdio_move(crt__stdio_wake *w, int fd, void *buf, size_t n)
+{
+    (void)w;
+    return fd ? write(fd, buf, n) : read(fd, buf, n);
+}
+static bool crt__stdio_exists(int fd) { return fcntl(fd, F_GETFD) >= 0; }
+#endif
+
 enum { CRT__STDIO_BUFFER = 16384 };
 typedef struct crt__stdio_end {
     crt__soft soft;
@@ -9639,13 +9968,13 @@ typedef struct crt__stdio_end {
 typedef struct crt__stdio {
     uint32_t lock;
     int error;                // to be told
-    int wake[2];
+    crt__stdio_wake wake;
     bool running, ended;      // the thread is there; in: end of input, to be told
     bool at_exit;
     size_t wanted;            // in: bytes asked for
     size_t head, count;       // a ring
     uint32_t drained;         // atomic futex word: grows when nothing is left to be written
-    pid_t pid;                // whose thread it is: a child of fork has none
+    int64_t pid;              // whose thread it is: a child of fork has none
     crt__stdio_end *ends;
     unsigned char data[CRT__STDIO_BUFFER];
 } crt__stdio;
@@ -9657,11 +9986,6 @@ static int crt__stdio_fd(const crt__stdio *io) { return (int)(io - crt__stdios);
 static void crt__stdio_tell(crt__stdio *io, uint32_t bits)
 {
     for (crt__stdio_end *e = io->ends; e; e = e->next) crt__sock_event(e->rt, e->token, bits);
-}
-static void crt__stdio_kick(crt__stdio *io)
-{
-    ssize_t n = write(io->wake[1], "", 1);   // full: it is awake anyway
-    (void)n;
 }
 static bool crt__stdio_busy(const crt__stdio *io)
 {
@@ -9676,7 +10000,7 @@ static void crt__stdio_transfer(crt__stdio *io)
     size_t n = in ? crt__min(io->wanted, sizeof io->data) : crt__min(io->count, sizeof io->data - io->head);
     unsigned char *at = io->data + (in ? 0 : io->head);
     crt__unlock(&io->lock);
-    ssize_t k = in ? read(fd, at, n) : write(fd, at, n);
+    intptr_t k = crt__stdio_move(&io->wake, fd, at, n);
     int e = k < 0 ? errno : 0;
     if (e == EINTR || crt__would_block(e)) return;   // poll() again
     crt__lock(&io->lock);
@@ -9704,23 +10028,15 @@ static CRT__COLD void *crt__stdio_main(void *arg)
     int fd = crt__stdio_fd(io);
     crt__thread_set_name(names[fd]);
     for (;;) {
-        struct pollfd p[2] = {{io->wake[0], POLLIN, 0}, {fd, fd ? POLLOUT : POLLIN, 0}};
         crt__lock(&io->lock);
         bool busy = crt__stdio_busy(io);
         if (!io->ends && (!busy || fd == 0)) break;
         crt__unlock(&io->lock);
-        if (poll(p, busy ? 2 : 1, -1) < 0) continue;
-        char drain[16];
-        if (p[0].revents) {
-            ssize_t n = read(io->wake[0], drain, sizeof drain);
-            (void)n;
-        }
-        if (busy && p[1].revents) crt__stdio_transfer(io);
+        if (crt__stdio_wait(&io->wake, fd, busy)) crt__stdio_transfer(io);
     }
     io->running = false;
     io->wanted = 0;
-    crt__fd_close(io->wake[0]);
-    crt__fd_close(io->wake[1]);
+    crt__stdio_wake_free(&io->wake);
     crt__unlock(&io->lock);
     return NULL;
 }
@@ -9732,7 +10048,7 @@ static CRT__COLD void crt__stdio_at_exit(void)
         for (;;) {
             uint32_t seen = crt__atomic_load(&io->drained, CRT__ACQUIRE);
             crt__lock(&io->lock);
-            bool left = io->running && io->count && io->pid == getpid();
+            bool left = io->running && io->count && io->pid == crt__process_number();
             crt__unlock(&io->lock);
             if (!left) break;
             crt__futex_wait(&io->drained, seen, -1);
@@ -9743,23 +10059,21 @@ static CRT__COLD void crt__stdio_at_exit(void)
 static CRT__COLD int crt__stdio_start(crt__stdio *io)
 {
     crt__thread thread;
-    if (io->running && io->pid == getpid()) {
-        crt__stdio_kick(io);
+    if (io->running && io->pid == crt__process_number()) {
+        crt__stdio_wake_up(&io->wake);
         return 0;
     }
     if (io->running) io->count = 0;   // after fork: those bytes are the parent's to write
-    int e = crt__pipe(io->wake, true);
+    int e = crt__stdio_wake_new(&io->wake, crt__stdio_fd(io));
     if (e) return e;
-    crt__fd_set_sigpipe(crt__stdio_fd(io), false);
     if (crt__stdio_fd(io) && !io->at_exit) io->at_exit = !atexit(crt__stdio_at_exit);
-    io->pid = getpid();
+    io->pid = crt__process_number();
     io->running = !crt__thread_start(&thread, crt__stdio_main, io, 0);
     if (io->running) {
         crt__thread_detach(thread);
         return 0;
     }
-    crt__fd_close(io->wake[0]);
-    crt__fd_close(io->wake[1]);
+    crt__stdio_wake_free(&io->wake);
     return CRT_ENOMEM;   // not the system's EAGAIN, which would mean "wait"
 }
 static crt_poll crt__stdio_error(crt__stdio *io)
@@ -9818,10 +10132,10 @@ static CRT__COLD crt_poll crt__stdio_send(crt__sock *s, const void *buf, size_t 
 static CRT__COLD int crt__stdio_shutdown(crt__sock *s, int how)
 {
     crt__stdio_end *end = (crt__stdio_end *)s->u.soft;
-    if ((how == SHUT_RD) != (crt__stdio_fd(end->io) == 0)) return -EBADF;
+    if ((how == CRT__SHUT_RD) != (crt__stdio_fd(end->io) == 0)) return -EBADF;
     crt__lock(&end->io->lock);
     end->ended = true;
-    crt__sock_event(end->rt, end->token, how == SHUT_RD ? CRT__READABLE : CRT__WRITABLE);
+    crt__sock_event(end->rt, end->token, how == CRT__SHUT_RD ? CRT__READABLE : CRT__WRITABLE);
     crt__unlock(&end->io->lock);
     return 0;
 }
@@ -9832,7 +10146,7 @@ static CRT__COLD void crt__stdio_close(crt__sock *s)
     crt__lock(&io->lock);
     for (p = &io->ends; *p != end;) p = &(*p)->next;
     *p = end->next;
-    if (!io->ends && io->running) crt__stdio_kick(io);   // it ends
+    if (!io->ends && io->running) crt__stdio_wake_up(&io->wake);   // it ends
     crt__unlock(&io->lock);
     crt__free(end->rt, end, sizeof *end);
 }
@@ -9843,7 +10157,7 @@ static CRT__OUTLINE int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
 {
     crt__stdio *io = &crt__stdios[fd];
     *out = NULL;
-    if (fcntl(fd, F_GETFD) < 0) return -errno;
+    if (!crt__stdio_exists(fd)) return -EBADF;
     crt__stdio_end *end = crt__alloc_zero(cx->rt, sizeof *end);
     if (!end) return CRT_ENOMEM;
     end->soft.ops = &crt__stdio_ops;
@@ -9914,9 +10228,33 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
 // that cannot be done (a pipe), the bytes are kept for the next read.
 
 #ifndef CRT_NO_FS
+// The calls of POSIX, or what the platform header has in their place, with the same
+// results and errno. A descriptor of a file is an int everywhere.
+#ifndef _WIN32
 #include <dirent.h>
+#define crt__os_open open
+#define crt__os_close close
+#define crt__os_read read
+#define crt__os_write write
+#define crt__os_ftruncate ftruncate
+#define crt__os_fchmod fchmod
+#define crt__os_chmod chmod
+#define crt__os_mkdir mkdir
+#define crt__os_rmdir rmdir
+#define crt__os_rename rename
+#define crt__os_link link
+#define crt__os_symlink symlink
+#define crt__os_mkostemp mkostemp
+#define crt__os_mkdtemp mkdtemp
+#define crt__os_seek(f, offset, whence) lseek((f)->fd, (off_t)(offset), whence)
+#define CRT__IS_SLASH(c) ((c) == '/')
+// Never inherited, never our terminal; a FIFO does not hold the open up.
+enum { CRT__O_QUIET = O_CLOEXEC | O_NOCTTY, CRT__O_NOFOLLOW = O_NOFOLLOW, CRT__O_NONBLOCK = O_NONBLOCK };
+enum { CRT__NAME_ROOM = 256 };
+typedef DIR crt__os_dir;
+#endif
 
-enum { CRT__FILE_MOST = 2 << 20, CRT__DIR_BATCH = 32, CRT__NAME_ROOM = 256 };
+enum { CRT__FILE_MOST = 2 << 20, CRT__DIR_BATCH = 32 };
 enum { CRT__AT_POSITION = -1 };
 enum { CRT__MOVE_READ = 1, CRT__MOVE_ALL = 2, CRT__MOVE_SEEK = 4 };
 enum { CRT__TEMP_FILE = 1, CRT__TEMP_DIR = 2 };
@@ -9945,6 +10283,9 @@ struct crt_file {
     uint32_t lock;      // over what follows
     int fd;
     bool seekable;
+#ifdef _WIN32
+    int64_t position;   // the system's moves with each transfer, wherever that was
+#endif
     crt__fs *owner;     // has the turn
     crt_slot *waiter;   // waits for the end of an owner that was dropped
     crt__fs *kept;      // bytes that were read for nobody
@@ -9952,18 +10293,83 @@ struct crt_file {
 };
 struct crt_dir {   // all but `file`: belongs to who has the turn
     crt_file file;
-    DIR *stream;
+    crt__os_dir *stream;
     uint32_t at, count;   // next entry of the batch to be handed out; how many it has
     crt_fs_dirent entry[CRT__DIR_BATCH];
     char name[CRT__DIR_BATCH][CRT__NAME_ROOM];
 };
 
+// --- what a file is, and a directory: the parts that differ
+
+#ifndef _WIN32
+#ifdef __APPLE__
+#define CRT__ST_TIME(which) st_##which##timespec
+#else
+#define CRT__ST_TIME(which) st_##which##tim
+#endif
+
+static int64_t crt__ns(struct timespec t)
+{
+    const int64_t most = INT64_MAX / 1000000000 - 1;   // the year 2262
+    int64_t s = (int64_t)t.tv_sec;
+    return (s > most ? most : s < -most ? -most : s) * 1000000000 + t.tv_nsec;
+}
+static uint32_t crt__kind_of(mode_t mode)
+{
+    return S_ISREG(mode) ? CRT_FS_FILE : S_ISDIR(mode) ? CRT_FS_DIR : S_ISLNK(mode) ? CRT_FS_SYMLINK
+         : S_ISFIFO(mode) ? CRT_FS_FIFO : S_ISSOCK(mode) ? CRT_FS_SOCKET : S_ISCHR(mode) ? CRT_FS_CHAR
+         : S_ISBLK(mode) ? CRT_FS_BLOCK : CRT_FS_OTHER;
+}
+static void crt__stat_give(const struct stat *st, crt_fs_stat *out)
+{
+    out->size = (uint64_t)st->st_size;
+    out->ino = st->st_ino;
+    out->dev = (uint64_t)st->st_dev;
+    out->nlink = st->st_nlink;
+    out->allocated = (uint64_t)st->st_blocks * 512;
+    out->atime_ns = crt__ns(st->CRT__ST_TIME(a));
+    out->mtime_ns = crt__ns(st->CRT__ST_TIME(m));
+    out->ctime_ns = crt__ns(st->CRT__ST_TIME(c));
+    out->kind = crt__kind_of(st->st_mode);
+    out->mode = st->st_mode & 07777;
+    out->uid = st->st_uid;
+    out->gid = st->st_gid;
+}
+// 0, or -1 and errno.
+static int crt__os_fstat(int fd, crt_fs_stat *out)
+{
+    struct stat st;
+    if (fstat(fd, &st)) return -1;
+    crt__stat_give(&st, out);
+    return 0;
+}
+static int crt__os_stat(const char *path, bool follow, crt_fs_stat *out)
+{
+    struct stat st;
+    if (follow ? stat(path, &st) : lstat(path, &st)) return -1;
+    crt__stat_give(&st, out);
+    return 0;
+}
+static int crt__os_fsync(int fd, bool data_only)
+{
+#ifdef __APPLE__   // there, fsync leaves it in the drive's cache
+    return (void)data_only, fcntl(fd, F_FULLFSYNC) ? fsync(fd) : 0;
+#else
+    return data_only ? fdatasync(fd) : fsync(fd);
+#endif
+}
+#define crt__os_opendir opendir
+#define crt__os_dirfd dirfd
+static void crt__os_closedir(crt__os_dir *d) { closedir(d); }
+static void crt__file_fd_close(int fd) { crt__fd_close(fd); }
+#endif
+
 static void crt__file_unref(crt_file *f)
 {
     if (crt__atomic_sub(&f->refs, 1, CRT__ACQ_REL) != 1) return;
     if (f->kept) crt__call_unref(&f->kept->call);
-    if (f->dir) closedir(f->dir->stream);
-    else crt__fd_close(f->fd);
+    if (f->dir) crt__os_closedir(f->dir->stream);
+    else crt__file_fd_close(f->fd);
     CRT_FREE(f);   // the first member of its directory
 }
 static crt_file *crt__file_ref(crt_file *f)
@@ -10064,7 +10470,7 @@ static CRT__COLD bool crt__fs_settle(crt__fs *c, crt_task **woken)
     *woken = crt__turn_release(f);
     if (!c->moved || f->kept) return false;
     if (f->seekable) {
-        (void)lseek(f->fd, -(off_t)c->moved, SEEK_CUR);
+        (void)crt__os_seek(f, -(int64_t)c->moved, SEEK_CUR);
         return false;
     }
     c->n = c->moved;
@@ -10102,8 +10508,8 @@ static const crt__op crt__op_file = {"file", crt__op_file_cancel};
 static CRT__COLD void crt__fs_clean(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    if (c->temp == CRT__TEMP_FILE) unlink(c->out);
-    if (c->temp == CRT__TEMP_DIR) rmdir(c->out);
+    if (c->temp == CRT__TEMP_FILE) crt__os_unlink(c->out);
+    if (c->temp == CRT__TEMP_DIR) crt__os_rmdir(c->out);
     if (c->made) crt__file_unref(c->made);
     if (c->out) CRT_FREE(c->out);
     if (!c->file) return;
@@ -10202,12 +10608,14 @@ static intptr_t crt__fs_made(crt__fs *c, int fd)
 {
     crt_file *f = fd < 0 ? NULL : CRT_MALLOC(sizeof *f);
     if (fd < 0) return -errno;
-    if (!f) return crt__fd_close(fd), CRT_ENOMEM;
+    if (!f) return crt__file_fd_close(fd), CRT_ENOMEM;
     memset(f, 0, sizeof *f);
     f->refs = 1;
     f->fd = fd;
-    f->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+    f->seekable = crt__os_seek(f, 0, SEEK_CUR) >= 0;
+#ifndef _WIN32
     if (!f->seekable) crt__fd_set_sigpipe(fd, false);   // a FIFO, perhaps
+#endif
     c->made = f;
     return 0;
 }
@@ -10228,15 +10636,15 @@ static int crt__open_flags(const crt_fs_open_desc *d)
     if (d->truncate) flags |= O_TRUNC;
     if (d->create || d->create_new) flags |= O_CREAT;
     if (d->create_new) flags |= O_EXCL;
-    if (d->no_follow) flags |= O_NOFOLLOW;
-    return flags | O_CLOEXEC | O_NOCTTY;
+    if (d->no_follow) flags |= CRT__O_NOFOLLOW;
+    return flags | CRT__O_QUIET;
 }
 static CRT__COLD intptr_t crt__fs_open_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int flags;
     memcpy(&flags, c->data, sizeof flags);
-    return crt__fs_made(c, open(c->a, flags, (mode_t)c->arg));
+    return crt__fs_made(c, crt__os_open(c->a, flags, c->arg));
 }
 CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f)
 {
@@ -10267,10 +10675,16 @@ static intptr_t crt__move_once(crt__fs *c, size_t k)
 {
     int fd = c->file->fd;
     char *p = c->bytes + k;
+#ifdef _WIN32
+    int64_t at = c->offset < 0 ? -1 : c->offset + (int64_t)k;
+    int64_t *position = c->file->seekable ? &c->file->position : NULL;
+    return crt__win_file_move(fd, (c->how & CRT__MOVE_READ) != 0, p, c->n - k, at, position);
+#else
     off_t at = (off_t)(c->offset + (int64_t)k);
     if (c->how & CRT__MOVE_READ)
         return c->offset < 0 ? read(fd, p, c->n - k) : pread(fd, p, c->n - k, at);
     return c->offset < 0 ? write(fd, p, c->n - k) : pwrite(fd, p, c->n - k, at);
+#endif
 }
 // A seek gives the new position as the eight bytes that it reads.
 static intptr_t crt__move_seek(crt__fs *c)
@@ -10278,7 +10692,7 @@ static intptr_t crt__move_seek(crt__fs *c)
     static const int whence[] = {SEEK_SET, SEEK_CUR, SEEK_END};
     int64_t to;
     memcpy(&to, c->bytes, sizeof to);
-    to = lseek(c->file->fd, (off_t)to, whence[c->arg]);
+    to = crt__os_seek(c->file, to, whence[c->arg]);
     if (to < 0) return -errno;
     memcpy(c->bytes, &to, sizeof to);
     return (intptr_t)c->n;
@@ -10439,22 +10853,17 @@ CRTDEF crt_poll crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whenc
 static CRT__COLD intptr_t crt__file_sync_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-#ifdef __APPLE__   // there, fsync leaves it in the drive's cache
-    if (!fcntl(c->file->fd, F_FULLFSYNC)) return 0;
-    return fsync(c->file->fd) ? -errno : 0;
-#else
-    return (c->arg ? fdatasync(c->file->fd) : fsync(c->file->fd)) ? -errno : 0;
-#endif
+    return crt__os_fsync(c->file->fd, c->arg != 0) ? -errno : 0;
 }
 static CRT__COLD intptr_t crt__file_length_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    return ftruncate(c->file->fd, (off_t)c->offset) ? -errno : 0;
+    return crt__os_ftruncate(c->file->fd, c->offset) ? -errno : 0;
 }
 static CRT__COLD intptr_t crt__file_mode_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    return fchmod(c->file->fd, (mode_t)c->arg) ? -errno : 0;
+    return crt__os_fchmod(c->file->fd, c->arg) ? -errno : 0;
 }
 CRTDEF crt_poll crt_file_sync(crt_cx *cx, crt_file *f) { return crt__file_do(cx, crt__file_sync_run, f, 0, 0); }
 CRTDEF crt_poll crt_file_sync_data(crt_cx *cx, crt_file *f) { return crt__file_do(cx, crt__file_sync_run, f, 0, 1); }
@@ -10469,45 +10878,13 @@ CRTDEF crt_poll crt_file_set_mode(crt_cx *cx, crt_file *f, uint32_t mode)
 
 // --- what a file is
 
-#ifdef __APPLE__
-#define CRT__ST_TIME(which) st_##which##timespec
-#else
-#define CRT__ST_TIME(which) st_##which##tim
-#endif
-
-static int64_t crt__ns(struct timespec t)
-{
-    const int64_t most = INT64_MAX / 1000000000 - 1;   // the year 2262
-    int64_t s = (int64_t)t.tv_sec;
-    return (s > most ? most : s < -most ? -most : s) * 1000000000 + t.tv_nsec;
-}
-static uint32_t crt__kind_of(mode_t mode)
-{
-    return S_ISREG(mode) ? CRT_FS_FILE : S_ISDIR(mode) ? CRT_FS_DIR : S_ISLNK(mode) ? CRT_FS_SYMLINK
-         : S_ISFIFO(mode) ? CRT_FS_FIFO : S_ISSOCK(mode) ? CRT_FS_SOCKET : S_ISCHR(mode) ? CRT_FS_CHAR
-         : S_ISBLK(mode) ? CRT_FS_BLOCK : CRT_FS_OTHER;
-}
 enum { CRT__STAT_OPEN, CRT__STAT_FOLLOW, CRT__STAT_LINK };
 static CRT__COLD intptr_t crt__fs_stat_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    struct stat st;
-    int e = c->arg == CRT__STAT_OPEN ? fstat(c->file->fd, &st) : c->arg == CRT__STAT_LINK ? lstat(c->a, &st)
-                                                                                          : stat(c->a, &st);
-    if (e) return -errno;
-    c->st.size = (uint64_t)st.st_size;
-    c->st.ino = st.st_ino;
-    c->st.dev = (uint64_t)st.st_dev;
-    c->st.nlink = st.st_nlink;
-    c->st.allocated = (uint64_t)st.st_blocks * 512;
-    c->st.atime_ns = crt__ns(st.CRT__ST_TIME(a));
-    c->st.mtime_ns = crt__ns(st.CRT__ST_TIME(m));
-    c->st.ctime_ns = crt__ns(st.CRT__ST_TIME(c));
-    c->st.kind = crt__kind_of(st.st_mode);
-    c->st.mode = st.st_mode & 07777;
-    c->st.uid = st.st_uid;
-    c->st.gid = st.st_gid;
-    return 0;
+    int e = c->arg == CRT__STAT_OPEN ? crt__os_fstat(c->file->fd, &c->st)
+                                     : crt__os_stat(c->a, c->arg == CRT__STAT_FOLLOW, &c->st);
+    return e ? -errno : 0;
 }
 static crt_poll crt__stat_taken(crt__fs *c, crt_poll r, crt_fs_stat *st)
 {
@@ -10551,13 +10928,13 @@ CRTDEF crt_poll crt_fs_exists(crt_cx *cx, const char *path)
         crt__fs *c = (crt__fs *)call;                                                      \
         return (failed) ? -errno : 0;                                                      \
     }
-CRT__FS_RUN(create_dir, mkdir(c->a, (mode_t)c->arg))
-CRT__FS_RUN(remove_file, unlink(c->a))
-CRT__FS_RUN(remove_dir, rmdir(c->a))
-CRT__FS_RUN(rename, rename(c->a, c->b))
-CRT__FS_RUN(hard_link, link(c->a, c->b))
-CRT__FS_RUN(symlink, symlink(c->a, c->b))
-CRT__FS_RUN(set_mode, chmod(c->a, (mode_t)c->arg))
+CRT__FS_RUN(create_dir, crt__os_mkdir(c->a, c->arg))
+CRT__FS_RUN(remove_file, crt__os_unlink(c->a))
+CRT__FS_RUN(remove_dir, crt__os_rmdir(c->a))
+CRT__FS_RUN(rename, crt__os_rename(c->a, c->b))
+CRT__FS_RUN(hard_link, crt__os_link(c->a, c->b))
+CRT__FS_RUN(symlink, crt__os_symlink(c->a, c->b))
+CRT__FS_RUN(set_mode, crt__os_chmod(c->a, c->arg))
 
 CRTDEF crt_poll crt_fs_create_dir(crt_cx *cx, const char *path, uint32_t mode)
 {
@@ -10591,12 +10968,12 @@ CRTDEF crt_poll crt_fs_set_mode(crt_cx *cx, const char *path, uint32_t mode)
 // --- on paths: more than one
 
 // 0 if it is a directory now.
-static int crt__make_dir(const char *path, mode_t mode)
+static int crt__make_dir(const char *path, uint32_t mode)
 {
-    struct stat st;
-    if (!mkdir(path, mode)) return 0;
+    crt_fs_stat st;
+    if (!crt__os_mkdir(path, mode)) return 0;
     int e = errno;
-    if (e != ENOENT && !stat(path, &st) && S_ISDIR(st.st_mode)) return 0;
+    if (e != ENOENT && !crt__os_stat(path, true, &st) && st.kind == CRT_FS_DIR) return 0;
     return -e;
 }
 // Cuts the path at its last slashes until something can be made, then puts them back.
@@ -10605,19 +10982,19 @@ static CRT__COLD intptr_t crt__fs_create_dir_all_run(crt__call *call)
     crt__fs *c = (crt__fs *)call;
     char *path = c->bytes;   // the copy of the path
     size_t whole = strlen(path), n = whole;
-    while (whole > 1 && path[whole - 1] == '/') path[--whole] = 0;
-    int e = crt__make_dir(path, (mode_t)c->arg);
+    while (whole > 1 && CRT__IS_SLASH(path[whole - 1])) path[--whole] = 0;
+    int e = crt__make_dir(path, c->arg);
     for (n = whole; e == -ENOENT && n;) {
-        while (n && path[n - 1] != '/') n--;
-        while (n && path[n - 1] == '/') n--;
+        while (n && !CRT__IS_SLASH(path[n - 1])) n--;
+        while (n && CRT__IS_SLASH(path[n - 1])) n--;
         if (!n) return e;
         path[n] = 0;
-        e = crt__make_dir(path, (mode_t)c->arg);
+        e = crt__make_dir(path, c->arg);
     }
     while (e == 0 && n < whole) {
         path[n] = '/';
         n += strlen(path + n);
-        e = crt__make_dir(path, (mode_t)c->arg);
+        e = crt__make_dir(path, c->arg);
     }
     return e;
 }
@@ -10626,6 +11003,8 @@ CRTDEF crt_poll crt_fs_create_dir_all(crt_cx *cx, const char *path, uint32_t mod
     return crt__fs_do(cx, crt__fs_create_dir_all_run, path, "", mode ? mode : 0777);
 }
 
+#ifndef _WIN32
+static bool crt__is_dot(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
 // The directories from the top to the one being emptied, each open.
 typedef struct crt__level {
     struct crt__level *up;
@@ -10659,8 +11038,6 @@ static int crt__level_pop(crt__level **top)
     CRT_FREE(l);
     return e == -ENOENT ? 0 : e;
 }
-static bool crt__is_dot(const char *name) { return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])); }
-
 // The next entry of the lowest directory; up again when it is empty.
 static int crt__level_step(crt__level **top)
 {
@@ -10689,6 +11066,12 @@ static CRT__COLD intptr_t crt__fs_remove_all_run(crt__call *call)
     }
     return e;
 }
+#else
+static intptr_t crt__fs_remove_all_run(crt__call *call)
+{
+    return crt__win_remove_all(((crt__fs *)call)->a, &call->refs);
+}
+#endif
 CRTDEF crt_poll crt_fs_remove_dir_all(crt_cx *cx, const char *path)
 {
     return crt__fs_do(cx, crt__fs_remove_all_run, path, "", 0);
@@ -10703,10 +11086,10 @@ static intptr_t crt__copy_step(int from, int to, char *buf, size_t n, bool *by_h
         if ((k = crt__file_copy_some(from, to)) > 0) return k;
         *by_hand = true;
     }
-    while ((k = read(from, buf, n)) < 0 && errno == EINTR) {}
+    while ((k = crt__os_read(from, buf, n)) < 0 && errno == EINTR) {}
     if (k <= 0) return k < 0 ? -errno : 0;
     for (intptr_t done = 0, w; done < k; done += w) {
-        while ((w = write(to, buf + done, (size_t)(k - done))) < 0 && errno == EINTR) {}
+        while ((w = crt__os_write(to, buf + done, (size_t)(k - done))) < 0 && errno == EINTR) {}
         if (w <= 0) return w < 0 ? -errno : -EIO;
     }
     return k;
@@ -10714,13 +11097,13 @@ static intptr_t crt__copy_step(int from, int to, char *buf, size_t n, bool *by_h
 static intptr_t crt__copy_open(crt__call *call, int from, int to)
 {
     crt__fs *c = (crt__fs *)call;
-    struct stat a, b;
+    crt_fs_stat a, b;
     bool by_hand = false;
     enum { ROOM = 65536 };
-    if (fstat(from, &a) || fstat(to, &b)) return -errno;
-    if (!S_ISREG(a.st_mode) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino)) return CRT_EINVAL;
+    if (crt__os_fstat(from, &a) || crt__os_fstat(to, &b)) return -errno;
+    if (a.kind != CRT_FS_FILE || (a.dev == b.dev && a.ino == b.ino)) return CRT_EINVAL;
     // Plain files take the mode before the data, so that nobody else reads it.
-    if (S_ISREG(b.st_mode) && (ftruncate(to, 0) || fchmod(to, a.st_mode & 07777))) return -errno;
+    if (b.kind == CRT_FS_FILE && (crt__os_ftruncate(to, 0) || crt__os_fchmod(to, a.mode))) return -errno;
     if (!(c->out = CRT_MALLOC(ROOM))) return CRT_ENOMEM;
     for (intptr_t k; (k = crt__copy_step(from, to, c->out, ROOM, &by_hand)) != 0; c->st.size += (uint64_t)k) {
         if (k < 0) return k;
@@ -10731,14 +11114,14 @@ static intptr_t crt__copy_open(crt__call *call, int from, int to)
 static CRT__COLD intptr_t crt__fs_copy_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    int from = open(c->a, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);   // a FIFO must not hold it up
+    int from = crt__os_open(c->a, O_RDONLY | CRT__O_QUIET | CRT__O_NONBLOCK, 0);   // a FIFO must not hold it up
     if (from < 0) return -errno;
-    struct stat st;
-    intptr_t r = fstat(from, &st) ? -errno : S_ISREG(st.st_mode) ? 0 : CRT_EINVAL;
-    int to = r ? -1 : open(c->b, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, st.st_mode & 0777);
+    crt_fs_stat st;
+    intptr_t r = crt__os_fstat(from, &st) ? -errno : st.kind == CRT_FS_FILE ? 0 : CRT_EINVAL;
+    int to = r ? -1 : crt__os_open(c->b, O_WRONLY | O_CREAT | CRT__O_QUIET, st.mode & 0777);
     if (r == 0) r = to < 0 ? -errno : crt__copy_open(call, from, to);
-    if (to >= 0 && close(to) && r == 0 && errno != EINTR) r = -errno;
-    crt__fd_close(from);
+    if (to >= 0 && crt__os_close(to) && r == 0 && errno != EINTR) r = -errno;
+    crt__file_fd_close(from);
     return r;
 }
 CRTDEF crt_poll crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64_t *bytes)
@@ -10753,6 +11136,18 @@ CRTDEF crt_poll crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64
 
 // --- names
 
+#ifdef _WIN32
+static intptr_t crt__fs_read_link_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    return (c->out = crt__win_read_link(c->a)) ? 0 : -errno;
+}
+static intptr_t crt__fs_canonical_run(crt__call *call)
+{
+    crt__fs *c = (crt__fs *)call;
+    return (c->out = crt__win_real_path(c->a)) ? 0 : -errno;
+}
+#else
 static char *crt__text(const char *from, size_t n)
 {
     char *text = CRT_MALLOC(n + 1);
@@ -10785,6 +11180,7 @@ static CRT__COLD intptr_t crt__fs_canonical_run(crt__call *call)
     free(real);   // the C library's, not CRT_MALLOC's
     return c->out ? 0 : CRT_ENOMEM;
 }
+#endif
 static CRT__OUTLINE crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call *), const char *path, char **text)
 {
     crt__fs *c;
@@ -10810,8 +11206,14 @@ CRTDEF crt_poll crt_fs_canonicalize(crt_cx *cx, const char *path, char **real)
 
 static const char *crt__temp_place(const char *dir)
 {
+#ifdef _WIN32
+    static const char *const names[] = {"TMP", "TEMP", "USERPROFILE"};
+    for (int i = 0; i < 3 && (!dir || !*dir); i++) dir = getenv(names[i]);
+    return dir && *dir ? dir : ".";
+#else
     if (!dir) dir = getenv("TMPDIR");
     return dir && *dir ? dir : "/tmp";
+#endif
 }
 static bool crt__temp_template(crt__fs *c)
 {
@@ -10828,8 +11230,8 @@ static CRT__COLD intptr_t crt__fs_temp_file_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
-    int fd = mkostemp(c->out, O_CLOEXEC);
-    if (fd >= 0 && c->arg) unlink(c->out);
+    int fd = crt__os_mkostemp(c->out, CRT__O_QUIET);
+    if (fd >= 0 && c->arg) crt__os_unlink(c->out);
     else if (fd >= 0) c->temp = CRT__TEMP_FILE;   // removed in the end, unless its name is handed out
     return crt__fs_made(c, fd);
 }
@@ -10837,7 +11239,7 @@ static CRT__COLD intptr_t crt__fs_temp_dir_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
-    if (!mkdtemp(c->out)) return -errno;
+    if (!crt__os_mkdtemp(c->out)) return -errno;
     c->temp = CRT__TEMP_DIR;
     return 0;
 }
@@ -10871,14 +11273,14 @@ static CRT__COLD intptr_t crt__fs_read_dir_run(crt__call *call)
     if (!d) return CRT_ENOMEM;
     memset(&d->file, 0, sizeof d->file);
     d->at = d->count = 0;
-    if (!(d->stream = opendir(c->a))) {
+    if (!(d->stream = crt__os_opendir(c->a))) {
         int e = -errno;
         CRT_FREE(d);
         return e;
     }
     d->file.refs = 1;
     d->file.dir = d;
-    d->file.fd = dirfd(d->stream);
+    d->file.fd = crt__os_dirfd(d->stream);
     c->made = &d->file;
     return 0;
 }
@@ -10893,6 +11295,7 @@ CRTDEF crt_poll crt_fs_read_dir(crt_cx *cx, const char *path, crt_dir **d)
     crt__call_unref(&c->call);
     return r;
 }
+#ifndef _WIN32
 static uint32_t crt__entry_kind(int dir, const struct dirent *d)
 {
     struct stat st;
@@ -10907,6 +11310,18 @@ static uint32_t crt__entry_kind(int dir, const struct dirent *d)
     default: return fstatat(dir, d->d_name, &st, AT_SYMLINK_NOFOLLOW) ? CRT_FS_OTHER : crt__kind_of(st.st_mode);
     }
 }
+// The next entry: its name, or NULL and errno (0: there is none).
+static const char *crt__os_readdir(crt__os_dir *d, uint64_t *ino, uint32_t *kind)
+{
+    struct dirent *e;
+    errno = 0;
+    while ((e = readdir(d)) && crt__is_dot(e->d_name)) errno = 0;
+    if (!e) return NULL;
+    *ino = e->d_ino;
+    *kind = crt__entry_kind(dirfd(d), e);
+    return e->d_name;
+}
+#endif
 // Fills the batch. An error is told only when there is nothing before it to hand out.
 static CRT__COLD intptr_t crt__dir_next_run(crt__call *call)
 {
@@ -10914,22 +11329,18 @@ static CRT__COLD intptr_t crt__dir_next_run(crt__call *call)
     crt_dir *d = c->file->dir;
     intptr_t r = 0;
     for (d->at = d->count = 0; d->count < CRT__DIR_BATCH;) {
-        errno = 0;
-        struct dirent *e = readdir(d->stream);
-        if (!e) {
+        crt_fs_dirent *out = &d->entry[d->count];
+        const char *name = crt__os_readdir(d->stream, &out->ino, &out->kind);
+        if (!name) {
             if (!d->count) r = -errno;
             break;
         }
-        if (crt__is_dot(e->d_name)) continue;
-        size_t n = strlen(e->d_name) + 1;
-        if (n > CRT__NAME_ROOM) {   // no Linux file system has such names
+        size_t n = strlen(name) + 1;
+        if (n > CRT__NAME_ROOM) {   // no file system that is known has such names
             r = -ENAMETOOLONG;
             break;
         }
-        crt_fs_dirent *out = &d->entry[d->count];
-        out->name = memcpy(d->name[d->count], e->d_name, n);
-        out->ino = e->d_ino;
-        out->kind = crt__entry_kind(d->file.fd, e);
+        out->name = memcpy(d->name[d->count], name, n);
         out->reserved = 0;
         d->count++;
     }
@@ -10976,18 +11387,18 @@ static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
 {
     crt__fs *c = (crt__fs *)call;
     size_t room = 0;
-    ssize_t k;
+    intptr_t k;
     // A hint for the first buffer, which files that are not plain do not give.
-    struct stat st;
+    crt_fs_stat st;
     size_t hint = 4096;
-    if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0) {
-        if ((uint64_t)st.st_size > most) return -EFBIG;
-        hint = (size_t)crt__min(st.st_size, 1 << 30) + 2;
+    if (!crt__os_fstat(fd, &st) && st.kind == CRT_FS_FILE && st.size > 0) {
+        if (st.size > most) return -EFBIG;
+        hint = (size_t)crt__min(st.size, (uint64_t)1 << 30) + 2;
     }
     do {
         if (crt__call_abandoned(call)) return CRT_ECANCELED;
         if (!crt__grow(&c->out, c->out_n, &room, hint)) return CRT_ENOMEM;
-        while ((k = read(fd, (char *)c->out + c->out_n, room - c->out_n - 1)) < 0 && errno == EINTR) {}
+        while ((k = crt__os_read(fd, (char *)c->out + c->out_n, room - c->out_n - 1)) < 0 && errno == EINTR) {}
         if (k < 0) return -errno;
         c->out_n += (size_t)k;
         if (c->out_n > most) return -EFBIG;
@@ -10998,26 +11409,26 @@ static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
 static CRT__COLD intptr_t crt__fs_read_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    int fd = open(c->a, O_RDONLY | O_CLOEXEC);
+    int fd = crt__os_open(c->a, O_RDONLY | CRT__O_QUIET, 0);
     size_t most;
     if (fd < 0) return -errno;
     memcpy(&most, c->data, sizeof most);
     intptr_t r = crt__read_all(call, fd, most);
-    crt__fd_close(fd);
+    crt__file_fd_close(fd);
     return r;
 }
 static CRT__COLD intptr_t crt__fs_write_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     intptr_t r = 0;
-    int fd = open(c->a, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = crt__os_open(c->a, O_WRONLY | O_CREAT | O_TRUNC | CRT__O_QUIET, 0666);
     if (fd < 0) return -errno;
     for (size_t done = 0; done < c->n && r == 0;) {
-        ssize_t k = write(fd, c->data + done, c->n - done);
+        intptr_t k = crt__os_write(fd, c->data + done, c->n - done);
         if (k >= 0) done += (size_t)k;
         else if (errno != EINTR) r = -errno;
     }
-    if (close(fd) && r == 0 && errno != EINTR) r = -errno;
+    if (crt__os_close(fd) && r == 0 && errno != EINTR) r = -errno;
     return r;
 }
 CRTDEF crt_poll crt_fs_read_file_max(crt_cx *cx, const char *path, size_t most, void **data, size_t *n)
@@ -11064,8 +11475,9 @@ enum { CRT__SIGNALS = 65 };
 #endif
 static struct {
     uint32_t lock;                      // over all but `raised`
-    bool ready, installed[CRT__SIGNALS];
+    bool ready;
     int pipe[2];
+    uint8_t installed[CRT__SIGNALS];    // atomic for who does not have the lock
     uint32_t raised[CRT__SIGNALS];      // atomic: set by the handler
     uint64_t count[CRT__SIGNALS];
     crt_slot *waiters;                  // slot.extra: signal, slot.value: count seen
@@ -11077,14 +11489,55 @@ typedef struct crt__ext_signal {
     uint64_t seen;
 } crt__ext_signal;
 
+static void crt__signal_set(int sig) { crt__atomic_store(&crt__signals.raised[sig], 1, CRT__SEQ_CST); }
+static bool crt__signal_is_hooked(int sig) { return crt__atomic_load(&crt__signals.installed[sig], CRT__ACQUIRE) != 0; }
+#ifndef _WIN32
 static void crt__signal_handler(int sig)
 {
     int e = errno;
-    crt__atomic_store(&crt__signals.raised[sig], 1, CRT__SEQ_CST);
+    crt__signal_set(sig);
     ssize_t n = write(crt__signals.pipe[1], "", 1);   // full: a byte is there already
     (void)n;
     errno = e;
 }
+// Takes the bytes out of the pipe.
+static void crt__signal_drain(void)
+{
+    char drain[64];
+    while (read(crt__signals.pipe[0], drain, sizeof drain) > 0) {}
+}
+// This runtime watches the pipe from now on. 0 or an error.
+static int crt__signal_subscribe(crt_runtime *rt)
+{
+    if (!crt__signals.ready) {
+        int e = crt__pipe(crt__signals.pipe, true);
+        if (e) return e;
+        crt__signals.ready = true;
+    }
+    if (rt->signal_registered) return 0;
+    int twin = fcntl(crt__signals.pipe[0], F_DUPFD_CLOEXEC, 0);
+    if (twin < 0) return -errno;
+    int e = crt__reactor_add(rt->reactor, twin, CRT__SIGNAL_TOKEN);
+    if (e) return close(twin), e;
+    rt->signal_registered = (uint32_t)twin + 1;
+    crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
+    return 0;
+}
+static int crt__signal_hook(int sig)
+{
+    struct sigaction sa;
+    memset(&sa, 0, sizeof sa);
+    sa.sa_handler = crt__signal_handler;
+    sa.sa_flags = SA_RESTART;
+    sigemptyset(&sa.sa_mask);
+    return sigaction(sig, &sa, NULL) ? -errno : 0;
+}
+static bool crt__signal_allowed(int sig)
+{
+    return sig > 0 && sig < CRT__SIGNALS && sig != SIGKILL && sig != SIGSTOP && sig != SIGSEGV &&
+           sig != SIGILL && sig != SIGFPE && sig != SIGBUS;
+}
+#endif
 static void crt__signal_unlink(crt_slot *slot)
 {
     if (slot->prev) slot->prev->next = slot->next;
@@ -11096,15 +11549,16 @@ static void crt__signal_wake(crt_runtime *rt)
 {
     crt__list ready = {NULL, NULL};
     bool child = false;
-    char drain[64];
     (void)rt;
-    while (read(crt__signals.pipe[0], drain, sizeof drain) > 0) {}
+    crt__signal_drain();
     crt__lock(&crt__signals.lock);
     for (int sig = 1; sig < CRT__SIGNALS; sig++) {
         if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) continue;
         if (!crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST)) continue;
         crt__signals.count[sig]++;
+#ifdef SIGCHLD
         if (sig == SIGCHLD) child = true;
+#endif
         for (crt_slot *s = crt__signals.waiters, *after; s; s = after) {
             after = s->next;
             if (s->extra != (uint32_t)sig) continue;
@@ -11128,34 +11582,11 @@ static const crt__op crt__op_signal = {"signal", crt__op_signal_cancel};
 // Under the signal lock. 0 or an error.
 static CRT__COLD int crt__signal_install(crt_runtime *rt, int sig)
 {
-    if (!crt__signals.ready) {
-        int e = crt__pipe(crt__signals.pipe, true);
-        if (e) return e;
-        crt__signals.ready = true;
-    }
-    if (!rt->signal_registered) {   // watch the pipe from this runtime too
-        int twin = fcntl(crt__signals.pipe[0], F_DUPFD_CLOEXEC, 0);
-        if (twin < 0) return -errno;
-        int e = crt__reactor_add(rt->reactor, twin, CRT__SIGNAL_TOKEN);
-        if (e) return close(twin), e;
-        rt->signal_registered = (uint32_t)twin + 1;
-        crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
-    }
-    if (!crt__signals.installed[sig]) {
-        struct sigaction sa;
-        memset(&sa, 0, sizeof sa);
-        sa.sa_handler = crt__signal_handler;
-        sa.sa_flags = SA_RESTART;
-        sigemptyset(&sa.sa_mask);
-        if (sigaction(sig, &sa, NULL)) return -errno;
-        crt__signals.installed[sig] = true;
-    }
-    return 0;
-}
-static bool crt__signal_allowed(int sig)
-{
-    return sig > 0 && sig < CRT__SIGNALS && sig != SIGKILL && sig != SIGSTOP && sig != SIGSEGV &&
-           sig != SIGILL && sig != SIGFPE && sig != SIGBUS;
+    int e = crt__signal_subscribe(rt);
+    if (e || crt__signals.installed[sig]) return e;
+    e = crt__signal_hook(sig);
+    if (!e) crt__atomic_store(&crt__signals.installed[sig], 1, CRT__RELEASE);
+    return e;
 }
 // What this task has seen of a signal; from its first call on.
 static CRT__COLD crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
@@ -11225,6 +11656,10 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 // another's by now.
 
 #ifndef CRT_NO_PROCESS
+#ifdef _WIN32
+#define CRT__SIGKILL 9   // the C library has none
+#else
+#define CRT__SIGKILL SIGKILL
 #include <sys/wait.h>
 #ifdef __APPLE__
 #include <crt_externs.h>
@@ -11234,6 +11669,7 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 extern char **environ;
 #endif
 #define CRT__ENVIRON environ
+#endif
 #endif
 
 struct crt_process {
@@ -11245,6 +11681,9 @@ struct crt_process {
     bool reaped, lost;      // `lost`: somebody else took its status
     bool closed, kill_on_drop, own_group;
     crt_exit_status status;
+#ifdef _WIN32
+    crt__win_child child;
+#endif
 };
 static struct {
     uint32_t lock;
@@ -11253,6 +11692,17 @@ static struct {
 
 CRTDEF bool crt_exit_ok(const crt_exit_status *status) { return !status->signal && !status->code; }
 
+#ifdef _WIN32
+static int crt__process_reap(crt_process *p)
+{
+    if (!p->reaped) p->reaped = crt__win_child_ended(&p->child, &p->status);
+    return p->reaped;
+}
+static int crt__process_send(crt_process *p, int sig, bool group)
+{
+    return crt__win_child_kill(&p->child, p->pid, sig, group);
+}
+#else
 // Under the lock. 1: it has ended, 0: not yet, or -ECHILD.
 static CRT__COLD int crt__process_reap(crt_process *p)
 {
@@ -11273,6 +11723,11 @@ static CRT__COLD int crt__process_reap(crt_process *p)
     }
     return p->lost ? -ECHILD : 1;
 }
+static int crt__process_send(crt_process *p, int sig, bool group)
+{
+    return kill(group ? -p->pid : p->pid, sig) ? -errno : 0;
+}
+#endif
 static void crt__process_link(crt_process *p)
 {
     crt__lock(&crt__children.lock);
@@ -11298,6 +11753,9 @@ static void crt__process_free(crt_process *p)
 {
     crt_runtime *rt = p->rt;
     crt__process_unwatch(p->sock);
+#ifdef _WIN32
+    crt__win_child_close(&p->child);
+#endif
     CRT_FREE(p);
     if (rt) crt__rt_unref(rt);
 }
@@ -11326,7 +11784,7 @@ static bool crt__process_kill_round(crt_runtime *rt)
     crt__lock(&crt__children.lock);
     for (crt_process *p = crt__children.first; p; p = p->next) {
         if (p->rt != rt || !p->kill_on_drop || crt__process_reap(p)) continue;
-        kill(p->pid, SIGKILL);
+        (void)crt__process_send(p, CRT__SIGKILL, false);
         left = true;
     }
     crt__unlock(&crt__children.lock);
@@ -11379,7 +11837,7 @@ CRTDEF void crt_process_close(crt_process **at)
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     if (s) crt__atomic_add(&s->refs, 1, CRT__RELAXED);
     crt__lock(&crt__children.lock);
-    if (p->kill_on_drop && !crt__process_reap(p)) kill(p->pid, SIGKILL);
+    if (p->kill_on_drop && !crt__process_reap(p)) (void)crt__process_send(p, CRT__SIGKILL, false);
     p->closed = true;   // from here on it may be swept
     crt__unlock(&crt__children.lock);
     if (s) {
@@ -11395,7 +11853,7 @@ CRTDEF int crt_process_signal(crt_process *p, int sig)
 {
     if (!p) return CRT_EINVAL;
     crt__lock(&crt__children.lock);
-    int e = p->reaped ? -ESRCH : kill(p->pid, sig) ? -errno : 0;
+    int e = p->reaped ? -ESRCH : crt__process_send(p, sig, false);
     crt__unlock(&crt__children.lock);
     return e;
 }
@@ -11403,11 +11861,11 @@ CRTDEF int crt_process_signal_group(crt_process *p, int sig)
 {
     if (!p || !p->own_group) return CRT_EINVAL;
     crt__lock(&crt__children.lock);
-    int e = p->reaped ? -ESRCH : kill(-p->pid, sig) ? -errno : 0;
+    int e = p->reaped ? -ESRCH : crt__process_send(p, sig, true);
     crt__unlock(&crt__children.lock);
     return e;
 }
-CRTDEF int crt_process_kill(crt_process *p) { return crt_process_signal(p, SIGKILL); }
+CRTDEF int crt_process_kill(crt_process *p) { return crt_process_signal(p, CRT__SIGKILL); }
 CRTDEF int crt_process_id(const crt_process *p)
 {
     if (!p) return 0;
@@ -11441,6 +11899,14 @@ CRTDEF crt_stream *crt_process_take_stderr(crt_process *p) { return crt__process
 
 static const crt__op crt__op_process = {"process", crt__io_cancel};
 
+#ifdef _WIN32   // it has always been watched; not any more: the runtime has ended
+static crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
+{
+    int ended = crt_process_try_wait(p, status);
+    (void)cx;
+    return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
+}
+#else
 // Without a pidfd: asked first, then looked at, so that no end is missed between.
 static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
@@ -11456,6 +11922,7 @@ static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p
         if (r == CRT_PENDING) return r;
     }
 }
+#endif
 CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
     crt_slot *slot = cx->slot;
@@ -11482,6 +11949,106 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
 
 // --- spawning
 
+#ifdef _WIN32
+typedef struct crt__start {
+    crt__call call;
+    crt_runtime *rt;
+    crt_process *p;           // not yet handed out
+    crt__win_start with;
+    HANDLE pipe[3];           // our ends; NULL: none
+    bool wants_pipe[3];
+} crt__start;
+
+// Our end of a pipe becomes a stream. On failure it is closed.
+static int crt__start_stream(crt__start *c, int i)
+{
+    HANDLE h = c->pipe[i];
+    c->pipe[i] = NULL;
+    return h ? crt__win_pipe_stream(c->rt, h, i == 0, &c->p->io[i]) : 0;
+}
+static void crt__start_clean(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    crt_process *p = c->p;
+    crt__win_start_free(&c->with);
+    for (int i = 0; i < 3; i++)
+        if (c->pipe[i]) CloseHandle(c->pipe[i]);
+    c->pipe[0] = c->pipe[1] = c->pipe[2] = NULL;
+    c->p = NULL;
+    if (p && p->pid) {   // it runs, and nobody took it
+        p->kill_on_drop = true;
+        crt_process_close(&p);
+    } else if (p) {
+        crt__process_free(p);
+    }
+}
+static intptr_t crt__start_run(crt__call *call)
+{
+    crt__start *c = (crt__start *)call;
+    int e = 0;
+    for (int i = 0; i < 3 && !e; i++)
+        if (c->wants_pipe[i]) e = crt__win_pipe_handles(i == 0, false, &c->pipe[i], &c->with.io[i]);
+    if (!e) e = crt__win_child_start(&c->with, &c->p->child, &c->p->pid);
+    crt__win_start_free(&c->with);
+    if (!e) {
+        crt__process_link(c->p);
+        e = crt__win_child_watch(c->rt, &c->p->child, &c->p->sock);
+        if (!e) crt__atomic_store(&c->p->sock->child, 1, CRT__RELAXED);
+        for (int i = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
+    }
+    if (e) crt__start_clean(call);
+    return e;
+}
+static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
+{
+    switch (io->kind) {
+    case CRT_STDIO_INHERIT: return crt__win_inheritable(crt__stdio_handle(as), &c->with.io[as]);
+    case CRT_STDIO_NULL: return crt__win_null(&c->with.io[as]);
+    case CRT_STDIO_PIPE: c->wants_pipe[as] = true; return 0;
+    case CRT_STDIO_FD: return crt__win_inheritable((HANDLE)io->fd, &c->with.io[as]) ? -EBADF : 0;
+    case CRT_STDIO_STREAM: {
+        crt__sock *s = io->stream ? (crt__sock *)*io->stream : NULL;
+        if (!s) return CRT_EINVAL;
+        if (crt__atomic_load(&s->refs, CRT__ACQUIRE) != 1) return CRT_EBUSY;
+        HANDLE h = crt__sock_is_soft(s) ? crt__win_pipe_handle(s) : (HANDLE)s->fd;
+        int e = h ? crt__win_inheritable(h, &c->with.io[as]) : -EBADF;
+        if (!e) crt_stream_close(io->stream);
+        return e;
+    }
+    case CRT_STDIO_STDOUT: c->with.err_to_out = true; return as == 2 ? 0 : CRT_EINVAL;
+    default: return CRT_EINVAL;
+    }
+}
+// All that the job needs. 0, or an error, and nothing is left. Users, groups that are
+// joined and descriptors by number are not of this system.
+static int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
+{
+    *out = NULL;
+    if (!d || !d->argv || !d->argv[0] || (d->fd_count && !d->fds) || d->group < CRT_PROCESS_NEW_GROUP)
+        return CRT_EINVAL;
+    if (d->set_uid || d->set_gid || d->fd_count || d->group > 0) return -ENOTSUP;
+    crt__start *c = crt__call_new(sizeof *c, crt__start_run, crt__start_clean);
+    if (!c) return CRT_ENOMEM;
+    if ((c->p = CRT_MALLOC(sizeof *c->p))) {
+        memset(c->p, 0, sizeof *c->p);
+        c->p->rt = c->rt = rt;
+        crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
+        c->p->kill_on_drop = d->kill_on_drop;
+        c->p->own_group = d->new_session || d->group == CRT_PROCESS_NEW_GROUP;
+        c->with.own_group = c->p->own_group;
+        c->with.kill_on_drop = d->kill_on_drop;
+    }
+    const crt_stdio *io[3] = {&d->in, &d->out, &d->err};
+    int e = c->p ? crt__win_start_text(&c->with, d) : CRT_ENOMEM;
+    for (int i = 0; i < 3 && !e; i++)
+        if (io[i]->kind != CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
+    for (int i = 0; i < 3 && !e; i++)   // last: nothing can fail after one has been taken
+        if (io[i]->kind == CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
+    if (e) crt__call_unref(&c->call);
+    else *out = c;
+    return e;
+}
+#else
 enum { CRT__SPAWN_FDS = 64, CRT__SPAWN_HIGHEST = 255 };
 typedef struct crt__spawn_fd {
     int from, as, high;   // ours; its number there; ours, out of the way of all numbers
@@ -11837,6 +12404,7 @@ static CRT__COLD int crt__start_new(crt_runtime *rt, const crt_process_desc *d, 
     else *out = c;
     return e;
 }
+#endif
 static const crt__op crt__op_spawn = {"process spawn", crt__op_call_cancel};
 
 CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p)

@@ -382,8 +382,9 @@ static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token
     (void)r, (void)fd, (void)token;
     return 0;
 }
-static void crt__reactor_remove(crt__reactor *r, crt__fd fd)
+static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token)
 {
+    (void)token;
     // Closing alone is not enough: a duplicate would keep the registration alive.
     struct epoll_event unused = {0, {0}};
     int e = errno;

@@ -717,8 +717,9 @@ static uint32_t crt__child_event(crt__reactor *r, int pid, uint64_t token)
 
 // --- descriptors
 
-static void crt__reactor_remove(crt__reactor *r, crt__fd fd)
+static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token)
 {
+    (void)token;
     struct kevent c[2];
     int e = errno;
     if (fd & CRT__CHILD) return;
@@ -746,7 +747,7 @@ static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token)
                      crt__kqueue_refused(out, CRT__WRITABLE | CRT__WRITE_CLOSED);
     // Some can only be read (another kqueue, some devices) and say EINVAL to the other half.
     if (!known && (in || out != -EINVAL) && (out || in != -EINVAL)) {
-        crt__reactor_remove(r, fd);
+        crt__reactor_remove(r, fd, token);
         return in ? in : out;
     }
     if (known) (void)crt__sock_event(r->rt, token, known);

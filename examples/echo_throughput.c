@@ -12,7 +12,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifndef _WIN32
 #include <sys/resource.h>
+#endif
 
 enum { MESSAGE = 64 };
 
@@ -200,6 +202,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: echo_throughput [connections] [requests] [workers]\n");
         return 2;
     }
+#ifndef _WIN32
     // Both ends of each connection are in this process: two descriptors each.
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -209,6 +212,7 @@ int main(int argc, char **argv)
             fprintf(stderr, "the limit on open files (%llu) is too low for that many\n",
                     (unsigned long long)limit.rlim_cur);
     }
+#endif
     const double one = measure("current_thread", (crt_config){.flavor = CRT_CURRENT_THREAD},
                                (size_t)connections, requests);
     const double many = measure("multi_thread", (crt_config){.worker_threads = (int)workers},

@@ -25,7 +25,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef _WIN32
 #include <sys/resource.h>
+#endif
 #include <time.h>
 
 enum {
@@ -697,6 +699,9 @@ static crt_poll server_run(void *frame, crt_cx *cx)
 // As many connections as the system lets us have, within reason.
 static size_t connection_limit(void)
 {
+#ifdef _WIN32
+    return CONNECTIONS_MAX;
+#else
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 900;
     limit.rlim_cur = limit.rlim_max;
@@ -704,6 +709,7 @@ static size_t connection_limit(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 900;
     if (limit.rlim_cur < 128) return 16;
     return limit.rlim_cur - 64 < CONNECTIONS_MAX ? (size_t)limit.rlim_cur - 64 : CONNECTIONS_MAX;
+#endif
 }
 
 int main(int argc, char **argv)

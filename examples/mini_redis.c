@@ -29,7 +29,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#ifndef _WIN32
 #include <sys/resource.h>
+#endif
 
 enum {
     SHARDS = 64,                         // parts of the store; one bit each in a uint64_t
@@ -1715,12 +1717,16 @@ static void store_init(void)
 // Not more clients than the system lets us have descriptors.
 static size_t client_limit(size_t wanted)
 {
+#ifdef _WIN32
+    return wanted;
+#else
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted < 900 ? wanted : 900;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < 128) return wanted < 16 ? wanted : 16;
     return wanted < limit.rlim_cur - 64 ? wanted : (size_t)limit.rlim_cur - 64;
+#endif
 }
 
 int main(int argc, char **argv)

@@ -29,7 +29,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#ifndef _WIN32
 #include <sys/resource.h>
+#endif
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -648,12 +650,16 @@ static crt_poll server_run(void *frame, crt_cx *cx)
 // A connection takes a descriptor, and one more, or two, for its file.
 static size_t connection_limit(void)
 {
+#ifdef _WIN32
+    return CONNECTIONS_MAX;
+#else
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 300;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < 256) return 16;
     return limit.rlim_cur / 3 < CONNECTIONS_MAX ? (size_t)limit.rlim_cur / 3 : CONNECTIONS_MAX;
+#endif
 }
 
 int main(int argc, char **argv)

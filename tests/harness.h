@@ -21,11 +21,47 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef _WIN32   // the tests use POSIX threads and clocks there too: mingw has them
+#include <pthread.h>
+#include <pthread_time.h>
+#include <sys/time.h>
+#include <windows.h>
+#ifndef SIGUSR1
+#define SIGUSR1 SIGTERM   // Windows has none of the user's; where one will do, these do
+#define SIGUSR2 SIGBREAK
+#define SIGHUP SIGINT
+#endif
+#endif
 
 static int test__passed, test__failed, test__bad;
 static const char *test__filter;
 static char test__name[128];
 
+#ifdef _WIN32
+// In place of alarm(): a thread that looks four times a second.
+static volatile LONG test__left;
+static DWORD WINAPI test__watch(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        Sleep(250);
+        if (InterlockedExchangeAdd(&test__left, 0) && !InterlockedDecrement(&test__left)) {
+            fprintf(stderr, "hangs: %s\n", test__name);
+            fflush(stderr);
+            fputs("0 passed, 1 failed\n", stdout);
+            fflush(stdout);
+            TerminateProcess(GetCurrentProcess(), 3);
+        }
+    }
+    return 0;
+}
+static void test__set_alarm(unsigned seconds)
+{
+    static HANDLE thread;
+    InterlockedExchange(&test__left, (LONG)seconds * 4);
+    if (!thread) thread = CreateThread(NULL, 0, test__watch, NULL, 0, NULL);
+}
+#else
 static void test__alarm(int sig)
 {
     (void)sig;
@@ -36,6 +72,12 @@ static void test__alarm(int sig)
     (void)n;
     _exit(3);
 }
+static void test__set_alarm(unsigned seconds)
+{
+    signal(SIGALRM, test__alarm);
+    alarm(seconds);
+}
+#endif
 __attribute__((unused)) static void test__fail(const char *file, int line, const char *what)
 {
     fprintf(stderr, "%s:%d: %s: %s\n", file, line, test__name, what);
@@ -61,10 +103,29 @@ __attribute__((unused)) static int test_pipe(int fd[2])
 {
     return pipe(fd) || fcntl(fd[0], F_SETFD, FD_CLOEXEC) || fcntl(fd[1], F_SETFD, FD_CLOEXEC) ? -1 : 0;
 }
-#else
+#elif !defined(_WIN32)
 #define TEST_CLOEXEC SOCK_CLOEXEC
 #define test_socket(family, type) socket((family), (type) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
 #define test_pipe(fd) pipe2((fd), O_CLOEXEC)
+#endif
+#if defined(_WIN32) && defined(CRT_H)
+__attribute__((unused)) static int rand_r(unsigned *seed)
+{
+    *seed = *seed * 1103515245u + 12345u;
+    return (int)(*seed >> 16 & 0x7fff);
+}
+#ifndef CRT_NO_NET   // what a descriptor may be waited for is a socket: two stand in for a pipe
+__attribute__((unused)) static int test__win_pipe(int fd[2])
+{
+    u_long off = 0;
+    if (crt__net_begin() || crt__socket_pair(SOCK_STREAM, fd)) return -1;
+    return ioctlsocket((SOCKET)fd[0], (long)FIONBIO, &off) || ioctlsocket((SOCKET)fd[1], (long)FIONBIO, &off) ? -1 : 0;
+}
+#define pipe(fd) test__win_pipe(fd)
+#define read(fd, buf, n) recv((SOCKET)(fd), (char *)(buf), (int)(n), 0)
+#define write(fd, buf, n) send((SOCKET)(fd), (const char *)(buf), (int)(n), 0)
+#define close(fd) closesocket((SOCKET)(fd))
+#endif
 #endif
 // Usable from any thread.
 #define CHECK(c) ((c) ? (void)0 : test__fail(__FILE__, __LINE__, "not true: " #c))
@@ -79,13 +140,12 @@ static bool test__begin(const char *name, const char *variant)
     snprintf(test__name, sizeof test__name, "%s%s%s", name, variant ? " on " : "", variant ? variant : "");
     if (test__filter && !strstr(test__name, test__filter)) return false;
     test__bad = 0;
-    signal(SIGALRM, test__alarm);
-    alarm(60);
+    test__set_alarm(60);
     return true;
 }
 static void test__done(void)
 {
-    alarm(0);
+    test__set_alarm(0);
     if (test__bad) {
         test__failed++;
         fprintf(stderr, "FAILED %s\n", test__name);

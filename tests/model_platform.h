@@ -642,7 +642,7 @@ static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token
 {
     return crt__reactor_add(r, fd, token);
 }
-static void crt__reactor_remove(crt__reactor *r, crt__fd fd) { (void)r, (void)fd; }
+static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token) { (void)r, (void)fd, (void)token; }
 static int crt__reactor_wait(crt__reactor *r, crt_runtime *runtime, int64_t timeout_ns)
 {
     r->waits++;

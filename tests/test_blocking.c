@@ -10,8 +10,18 @@ static int real_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *
 {
     return pthread_create(t, a, fn, arg);
 }
+#ifdef _WIN32   // crt's threads come from here there
+#include <process.h>
+static uintptr_t real_begin(void *security, unsigned stack, unsigned(__stdcall *fn)(void *), void *arg, unsigned flags, unsigned *id)
+{
+    return _beginthreadex(security, stack, fn, arg, flags, id);
+}
+static uintptr_t test_begin(void *security, unsigned stack, unsigned(__stdcall *fn)(void *), void *arg, unsigned flags, unsigned *id);
+#define _beginthreadex test_begin
+#else
 static int test_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg);
 #define pthread_create test_create
+#endif
 
 #define CRT_IMPLEMENTATION
 #include "crt.h"
@@ -21,19 +31,32 @@ static int test_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *
 #define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_SEQ_CST)
 #define ADD(x, v) __atomic_fetch_add(&(x), (v), __ATOMIC_SEQ_CST)
 
-static int test_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg)
+// Is this one to fail?
+static bool create_refused(void)
 {
-    if (SHARED(create_after) > 0) ADD(create_after, -1);
-    else if (SHARED(create_fails)) {
+    if (SHARED(create_after) > 0) {
+        ADD(create_after, -1);
+    } else if (SHARED(create_fails)) {
         if (SHARED(create_fails) > 0) ADD(create_fails, -1);
         void (*hook)(void) = create_hook;
         create_hook = NULL;
         if (hook) hook();
-        return EAGAIN;
+        return true;
     }
     ADD(created, 1);
-    return real_create(t, a, fn, arg);
+    return false;
 }
+#ifdef _WIN32
+static uintptr_t test_begin(void *security, unsigned stack, unsigned(__stdcall *fn)(void *), void *arg, unsigned flags, unsigned *id)
+{
+    return create_refused() ? (errno = EAGAIN, 0) : real_begin(security, stack, fn, arg, flags, id);
+}
+#else
+static int test_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg)
+{
+    return create_refused() ? EAGAIN : real_create(t, a, fn, arg);
+}
+#endif
 
 static int64_t real_now(void)
 {

@@ -251,7 +251,7 @@ static void m_reset(node *t)
 // the driver. Events: 0-8 open gate k; with +10 the arm gives a negative value, +20 it
 // panics; 30 the first cleanup goes on; 31 it panics; 32 time passes; 33 abort.
 
-enum { E_NEG = 10, E_PANIC = 20, E_CLEAN = 30, E_CLEAN_PANIC, E_TIME, E_ABORT };
+enum { E_NEG = 10, E_PANIC = 20, E_CLEAN = 30, E_CLEAN_PANIC, E_TIME, E_ABORTED };
 enum { SCRIPT = 12, TICK_MS = 10 };
 typedef struct play {
     crt_frame co;
@@ -315,7 +315,7 @@ static void apply(play *p, int e)
         p->now += CRT_MS(TICK_MS);
         m_pass(p->root, p->now);
         m_settle(p->root);
-    } else if (e == E_ABORT && !p->aborted) {
+    } else if (e == E_ABORTED && !p->aborted) {
         p->aborted = true;
         crt_abort(p->join);
         m_unwind(p->root);
@@ -361,7 +361,7 @@ static crt_poll play_run(void *frame, crt_cx *cx)
             describe(self, "cannot be brought to an end");
             CRT_RETURN(1);
         }
-        apply(self, first_cleaning(self) >= 0 ? E_CLEAN : E_ABORT);
+        apply(self, first_cleaning(self) >= 0 ? E_CLEAN : E_ABORTED);
         CRT_YIELD();
         while (!crt_is_finished(self->join) && !is_parked(self->join)) CRT_YIELD();
         compare(self);
@@ -416,7 +416,7 @@ static void make_pair(node tree[5], arm *arms, int outer, int inner)
     tree[3].leaf = 0;
     tree[4].leaf = 1;
 }
-static const int alphabet[] = {0, 1, 2, E_NEG + 0, E_NEG + 2, E_PANIC + 0, E_PANIC + 2, E_CLEAN, E_CLEAN_PANIC, E_TIME, E_ABORT};
+static const int alphabet[] = {0, 1, 2, E_NEG + 0, E_NEG + 2, E_PANIC + 0, E_PANIC + 2, E_CLEAN, E_CLEAN_PANIC, E_TIME, E_ABORTED};
 enum { LETTERS = sizeof alphabet / sizeof alphabet[0] };
 // Every event sequence of `length`, for every pair, as one expression and as coroutines.
 // `step` takes each step-th sequence only.
@@ -505,7 +505,7 @@ static void random_trees(crt_runtime *rt, bool timed, int rounds)
         bool panicked = false;
         for (int i = 0; i < length; i++) {
             int what = below(16);
-            if (what == 0) script[i] = E_ABORT;
+            if (what == 0) script[i] = E_ABORTED;
             else if (what == 1) script[i] = E_CLEAN_PANIC;
             else if (what <= 3) script[i] = E_TIME;
             else if (what <= 7 || panicked) script[i] = E_CLEAN;

@@ -39,6 +39,7 @@ static crt_poll look(queue *self, crt_cx *cx)
     crt_poll got, r = AT(self->s, crt_delay_next(cx, &self->q, &self->due));
     return r == 0 ? self->due - self->d : r;
 }
+#undef IN   // of Windows
 #define IN(i, ms) CHECK_EQ(crt_delay_insert_at(cx, &self->q, &self->d[i], self->t0 + CRT_MS(ms)), 0)
 #define RESET(i, ms) CHECK_EQ(crt_delay_reset_at(cx, &self->q, &self->d[i], self->t0 + CRT_MS(ms)), 0)
 #define UNTIL(ms) CRT_AWAIT(crt_sleep_until(cx, self->t0 + CRT_MS(ms)))

@@ -224,7 +224,7 @@ static bool makes_sense(const life *l)
     if (l->handle == H_JOINED_EARLY && (l->abort == A_AFTER_END || l->abort == A_RACING)) return false;
     return true;
 }
-static void tell(lives *self, const char *what)
+static void tell_of(lives *self, const char *what)
 {
     life *l = &self->l;
     fprintf(stderr, "%s: kind %d outcome %d panic %d handle %d abort %d by %d cleanup_awaits %d: %s\n   code %d result %ld; begun %d "
@@ -253,28 +253,28 @@ static void check_life(lives *self, crt_runtime *rt)
     bool joined = l->handle <= H_JOINED_EARLY;
     bool cancelled = !rec->panicked && (!rec->body_done || rec->cut);
     bool failed = rec->panicked || (!cancelled && l->outcome >= O_NEGATIVE);
-    if (rec->cleaned != 1) tell(self, "the cleanup did not run exactly once");
-    if (rec->begun > 1 || rec->body_done > 1 || rec->cut > 1 || rec->panicked > 1) tell(self, "something ran twice");
+    if (rec->cleaned != 1) tell_of(self, "the cleanup did not run exactly once");
+    if (rec->begun > 1 || rec->body_done > 1 || rec->cut > 1 || rec->panicked > 1) tell_of(self, "something ran twice");
     if (joined) {
         int want = rec->panicked ? CRT_EPANIC : cancelled ? CRT_ECANCELED : 0;
-        if (self->code != want) tell(self, "wrong code");
-        if (want == 0 && self->result != (l->outcome >= O_NEGATIVE ? CRT_ECLOSED : 33)) tell(self, "wrong result");
-        if (want != 0 && self->result != -1) tell(self, "the result was touched");
-        if (rec->panicked && !strstr(self->message, "BOOM")) tell(self, "no panic message");
+        if (self->code != want) tell_of(self, "wrong code");
+        if (want == 0 && self->result != (l->outcome >= O_NEGATIVE ? CRT_ECLOSED : 33)) tell_of(self, "wrong result");
+        if (want != 0 && self->result != -1) tell_of(self, "the result was touched");
+        if (rec->panicked && !strstr(self->message, "BOOM")) tell_of(self, "no panic message");
     }
     // what must have happened, whatever the timing
     if (l->abort == A_NEVER || l->abort == A_AFTER_END) {
-        if (cancelled) tell(self, "cancelled, though nobody aborted it in time");
-        if (l->panic && !rec->panicked) tell(self, "it should have panicked");
+        if (cancelled) tell_of(self, "cancelled, though nobody aborted it in time");
+        if (l->panic && !rec->panicked) tell_of(self, "it should have panicked");
     }
-    if (l->abort == A_PARKED && rec->body_done) tell(self, "an abort of a parked task had no effect");
-    if (l->abort == A_IN_CLEANUP && !rec->panicked && !cancelled) tell(self, "an abort in the cleanup had no effect");
+    if (l->abort == A_PARKED && rec->body_done) tell_of(self, "an abort of a parked task had no effect");
+    if (l->abort == A_IN_CLEANUP && !rec->panicked && !cancelled) tell_of(self, "an abort in the cleanup had no effect");
     if (l->abort == A_AT_SPAWN && l->who == BY_TASK && (!crt__is_multi(rt) || l->kind == K_LOCAL) && rec->begun)
-        tell(self, "aborted before its first poll, and yet it began");
+        tell_of(self, "aborted before its first poll, and yet it began");
     int want_lines = failed && !joined ? 1 : 0;
-    if (lines_in_log() != want_lines) tell(self, "wrong number of log lines");
-    if (want_lines && !strstr(test_log_text, rec->panicked ? "BOOM" : "CRT_ECLOSED")) tell(self, "the log does not say why");
-    if (want_lines && l->kind == K_NAMED && !strstr(test_log_text, "subject-name")) tell(self, "the log does not say who");
+    if (lines_in_log() != want_lines) tell_of(self, "wrong number of log lines");
+    if (want_lines && !strstr(test_log_text, rec->panicked ? "BOOM" : "CRT_ECLOSED")) tell_of(self, "the log does not say why");
+    if (want_lines && l->kind == K_NAMED && !strstr(test_log_text, "subject-name")) tell_of(self, "the log does not say who");
 }
 static int spawn_subject(lives *self, crt_cx *cx)
 {
@@ -327,7 +327,7 @@ static crt_poll lives_run(void *frame, crt_cx *cx)
         self->result = -1;
         self->message[0] = 0;
         if (spawn_subject(self, cx)) {
-            tell(self, "cannot spawn");
+            tell_of(self, "cannot spawn");
             CRT_RETURN(1);
         }
         self->s = (steps){.l = &self->l, .rec = &self->rec, .h = &self->h};
@@ -363,8 +363,8 @@ static crt_poll lives_run(void *frame, crt_cx *cx)
         }
         while (crt__alive(cx->rt) > 1) CRT_YIELD();
         check_life(self, cx->rt);
-        if (tasks_in_memory(cx->rt) != 1) tell(self, "its memory is still held");
-        if (crt_task_storage_busy(&storage)) tell(self, "its storage is still busy");
+        if (tasks_in_memory(cx->rt) != 1) tell_of(self, "its memory is still held");
+        if (crt_task_storage_busy(&storage)) tell_of(self, "its storage is still busy");
         CRT_AWAIT(crt_local_set_join(cx, &self->set));
         if (self->bad > 5) CRT_RETURN(1);
     } while (next_life(&self->l));

@@ -140,21 +140,32 @@ static void a_bad_value_is_refused_and_named(void)
     bad("allocator", &(crt_config){.allocator = {count_alloc, NULL, NULL}});
     bad("allocator", &(crt_config){.allocator = {NULL, count_free, NULL}});
 }
-static void defaults_are_filled_in(void)
+#ifdef _WIN32   // no sched_getaffinity; names and stacks of threads are not looked at
+static int cpus_allowed(void) { return crt__cpu_count(); }
+static void setenv(const char *name, const char *value, int replace)
 {
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    unsetenv("CRT_WORKER_THREADS");
-#ifdef __linux__
+    char both[256];
+    snprintf(both, sizeof both, "%s=%s", name, value);
+    CHECK(replace && !_putenv(both));
+}
+static void unsetenv(const char *name) { setenv(name, "", 1); }
+#else
+static int cpus_allowed(void)
+{
     cpu_set_t set;
     CHECK_EQ(sched_getaffinity(0, sizeof set, &set), 0);
-    cpus = CPU_COUNT(&set);
+    return CPU_COUNT(&set);
+}
 #endif
+static void defaults_are_filled_in(void)
+{
+    unsetenv("CRT_WORKER_THREADS");
     for (int flavor = 0; flavor < 2; flavor++) {
         crt_runtime *rt = runtime(&(crt_config){.flavor = flavor});
         const crt_config *c = crt_runtime_config(rt);
         CHECK_EQ(c->flavor, flavor);
         if (flavor == CRT_CURRENT_THREAD) CHECK_EQ(c->worker_threads, 1);
-        else CHECK(c->worker_threads >= 1 && c->worker_threads <= cpus);
+        else CHECK(c->worker_threads >= 1 && c->worker_threads <= cpus_allowed());
         CHECK_EQ(c->max_blocking_threads, 512);
         CHECK_EQ(c->thread_keep_alive, CRT_SEC(10));
         CHECK_EQ(c->thread_stack_size, 0);
@@ -232,9 +243,18 @@ static void the_environment_sets_the_number_of_workers(void)
     crt_runtime_drop(&rt);
     unsetenv("CRT_WORKER_THREADS");
 }
-#if defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)
+#if (defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)) || defined(_WIN32)
 static void the_affinity_mask_limits_the_number_of_workers(void)
 {
+#ifdef _WIN32
+    DWORD_PTR all, system;
+    CHECK(GetProcessAffinityMask(GetCurrentProcess(), &all, &system));
+    if (!SetProcessAffinityMask(GetCurrentProcess(), all & (~all + 1))) return;
+    crt_runtime *rt = runtime(NULL);
+    CHECK_EQ(crt_runtime_config(rt)->worker_threads, 1);
+    crt_runtime_drop(&rt);
+    (void)SetProcessAffinityMask(GetCurrentProcess(), all);
+#else
     cpu_set_t all, one;
     CHECK_EQ(sched_getaffinity(0, sizeof all, &all), 0);
     CPU_ZERO(&one);
@@ -248,8 +268,10 @@ static void the_affinity_mask_limits_the_number_of_workers(void)
     CHECK_EQ(crt_runtime_config(rt)->worker_threads, 1);
     crt_runtime_drop(&rt);
     sched_setaffinity(0, sizeof all, &all);
+#endif
 }
 #endif
+#if !defined(_WIN32)   // winpthreads knows only names and stacks that it gave itself
 static crt_poll thread_look_run(void *f, crt_cx *cx)
 {
     frame *self = f;
@@ -276,6 +298,7 @@ static void threads_have_the_name_and_the_stack_asked_for(void)
     CHECK_EQ(crt_block_on(rt, thread_look_run, &f), 0);
     crt_runtime_drop(&rt);
 }
+#endif
 static int log_lines, log_worst;   // atomic
 static void counting_log(int level, const char *message, void *user)
 {
@@ -673,11 +696,13 @@ static crt_poll counted_run(void *f, crt_cx *cx)
     ADD(ran, 1);
     return ++self->polls >= self->most ? 0 : again(cx);
 }
+#ifndef _WIN32   // a completion port cannot be waited for by anything else
 static bool readable(intptr_t fd, int ms)
 {
     struct pollfd p = {.fd = (int)fd, .events = POLLIN};
     return poll(&p, 1, ms) == 1;
 }
+#endif
 static void a_turn_runs_what_is_ready_and_returns(void)
 {
     crt_runtime *rt = current_thread();
@@ -764,7 +789,7 @@ static void *spawn_later(void *arg)
     CHECK_EQ(crt_handle_spawn(arg, counted_run, &(counted){.most = 1}), 0);
     return NULL;
 }
-static crt_poll fd_run(void *f, crt_cx *cx)
+static CRT__UNUSED crt_poll fd_run(void *f, crt_cx *cx)
 {
     frame *self = f;
     char c;
@@ -775,6 +800,7 @@ static crt_poll fd_run(void *f, crt_cx *cx)
     ADD(ran, 1);
     CRT_END;
 }
+#ifndef _WIN32
 static void the_poll_descriptor_says_when_to_turn(void)
 {
     crt_runtime *rt = current_thread();
@@ -820,7 +846,8 @@ static void the_poll_descriptor_says_when_to_turn(void)
     CHECK_EQ(crt_runtime_poll_fd(rt), CRT_ENODRIVER);
     crt_runtime_drop(&rt);
 }
-static crt_poll leaves_work_run(void *f, crt_cx *cx)
+#endif
+static CRT__UNUSED crt_poll leaves_work_run(void *f, crt_cx *cx)
 {
     frame *self = f;
     CRT_BEGIN(self, cx);
@@ -828,6 +855,7 @@ static crt_poll leaves_work_run(void *f, crt_cx *cx)
     CRT_END;
 }
 // What a root left ready when block_on returned is something to do, too.
+#ifndef _WIN32
 static void the_poll_descriptor_knows_what_block_on_left(void)
 {
     crt_runtime *rt = current_thread();
@@ -842,6 +870,7 @@ static void the_poll_descriptor_knows_what_block_on_left(void)
     CHECK(!readable(crt_runtime_poll_fd(rt), 0));
     crt_runtime_drop(&rt);
 }
+#endif
 static void next_deadline_says_how_long(void)
 {
     crt_runtime *rt = runtime(&(crt_config){.flavor = CRT_CURRENT_THREAD, .start_paused = true});
@@ -898,7 +927,11 @@ static void a_program_runs_inside_a_foreign_loop(void)
     while (!crt_is_finished(join) && rounds < 10000) {
         crt_duration d = crt_runtime_next_deadline(rt);
         // No deadline: the descriptor alone must wake us.
+#ifdef _WIN32
+        Sleep(d > CRT_MS(1) ? 1 : 0);
+#else
         readable(crt_runtime_poll_fd(rt), d == CRT_FOREVER ? 2000 : (int)((d + 999999) / 1000000));
+#endif
         crt_runtime_turn(rt, 0);
         rounds++;
     }
@@ -1507,10 +1540,12 @@ int main(int argc, char **argv)
     TEST(defaults_are_filled_in);
     TEST(given_values_are_kept);
     TEST(the_environment_sets_the_number_of_workers);
-#if defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)
+#if (defined(__linux__) && !defined(CRT_PLATFORM_KQUEUE)) || defined(_WIN32)
     TEST(the_affinity_mask_limits_the_number_of_workers);
 #endif
+#ifndef _WIN32
     TEST(threads_have_the_name_and_the_stack_asked_for);
+#endif
     TEST(the_log_gets_its_data_and_its_level);
     TEST(every_hook_is_called);
     TEST_ON_EACH_WITH(block_on_returns_what_the_task_does, LOGGED);
@@ -1525,8 +1560,12 @@ int main(int argc, char **argv)
     TEST(a_turn_runs_what_is_ready_and_returns);
     TEST(a_turn_with_time_runs_yielding_tasks_to_their_end);
     TEST(a_turn_while_another_thread_drives_is_refused);
+#ifndef _WIN32
     TEST(the_poll_descriptor_says_when_to_turn);
+#endif
+#ifndef _WIN32
     TEST(the_poll_descriptor_knows_what_block_on_left);
+#endif
     TEST(next_deadline_says_how_long);
     TEST(a_program_runs_inside_a_foreign_loop);
     TEST_ON_EACH(the_tasks_of_a_local_set_share_one_thread);

@@ -21,7 +21,13 @@ static int64_t real_now(void)
         CHECK(condition);                                                                  \
     } while (0)
 
+#ifdef _WIN32
+static void raise_signal(int sig) { CHECK_EQ(raise(sig), 0); }
+#define TEST_WINCH SIGBREAK
+#else
+#define TEST_WINCH SIGWINCH
 static void raise_signal(int sig) { CHECK_EQ(kill(getpid(), sig), 0); }
+#endif
 
 typedef struct frame {
     crt_frame co;
@@ -215,7 +221,11 @@ static void ctrl_c_is_sigint(crt_runtime *rt)
 
 static crt_poll bad_run(void *f, crt_cx *cx)
 {
-    static const int bad[] = {0, -1, INT_MIN, INT_MAX, 65, 1000, SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    static const int bad[] = {0, -1, INT_MIN, INT_MAX, 65, 1000, SIGSEGV, SIGFPE, SIGILL,
+#ifndef _WIN32
+                              SIGKILL, SIGSTOP, SIGBUS
+#endif
+    };
     frame *self = f;
     CRT_BEGIN(self, cx);
     for (self->i = 0; self->i < (int)(sizeof bad / sizeof *bad); self->i++) {
@@ -233,7 +243,7 @@ static crt_poll no_driver_run(void *f, crt_cx *cx)
 {
     frame *self = f;
     CRT_BEGIN(self, cx);
-    CRT_AWAIT(self->r = crt_signal_recv(cx, SIGWINCH));
+    CRT_AWAIT(self->r = crt_signal_recv(cx, TEST_WINCH));
     CHECK_EQ(self->r, CRT_ENODRIVER);
     CRT_AWAIT(self->r = crt_ctrl_c(cx));
     CHECK_EQ(self->r, CRT_ENODRIVER);
@@ -253,9 +263,11 @@ static void without_the_driver_it_says_so(void)
             CHECK(test_log_has("CRT_DRIVER_SIGNAL"));
             crt_runtime_drop(&rt);
         }
+#ifndef _WIN32
     struct sigaction sa;   // and has changed nothing
     CHECK_EQ(sigaction(SIGWINCH, NULL, &sa), 0);
     CHECK(sa.sa_handler == SIG_DFL);
+#endif
 }
 
 // Listeners in two runtimes, of both flavours; then one of them ends.
@@ -292,9 +304,13 @@ static void two_runtimes_both_see_a_signal(crt_runtime *rt)
 // Nothing is left behind by listeners that are cancelled, or by their runtimes.
 static int open_descriptors(void)
 {
+#ifdef _WIN32
+    return 0;   // handles of the system come and go there; not counted
+#else
     int n = 0;
     for (int fd = 0; fd < 256; fd++) n += fcntl(fd, F_GETFD) >= 0;
     return n;
+#endif
 }
 static crt_poll aborted_run(void *f, crt_cx *cx)
 {

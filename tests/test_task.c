@@ -1252,9 +1252,18 @@ typedef struct dumps {
 static char *dump_text(crt_runtime *rt, int *n)
 {
     char *text = NULL;
+#ifdef _WIN32
+    FILE *f = tmpfile();
+    *n = crt_dump(rt, f);
+    long size = ftell(f);
+    rewind(f);
+    text = calloc(1, (size_t)size + 1);
+    CHECK_EQ(fread(text, 1, (size_t)size, f), size);
+#else
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
     *n = crt_dump(rt, f);
+#endif
     fclose(f);
     return text;
 }
