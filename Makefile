@@ -9,11 +9,11 @@ B       ?= .build
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
-HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h
+HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos size scale bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos wine size scale bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
 
 all: examples
 
@@ -32,6 +32,7 @@ help:
 	@echo "make fuzz         libFuzzer, SECONDS=60 for each TARGET (all)"
 	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll"
 	@echo "make macos        everything compiled and linked for macOS (needs zig)"
+	@echo "make wine         what runs on Windows, built by mingw-w64, run under wine"
 	@echo "make size         bytes and seconds of the implementation"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
 	@echo "make lint         the two compiler checks that find locals lost over an await"
@@ -109,6 +110,9 @@ kqueue:
 	sh tests/kqueue.sh
 macos:
 	sh tests/macos.sh
+# The tests and examples that Windows can have, built by mingw-w64, run under wine.
+wine:
+	sh tests/wine.sh
 
 warnings:
 	sh tests/warnings.sh

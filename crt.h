@@ -16358,7 +16358,7 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 // ---------------------------------------------------------------------------
 // >>changelog
 // ---------------------------------------------------------------------------
-// 0.1.0  the core: coroutines, tasks, both schedulers, epoll and kqueue, timers, blocking
+// 0.1.0  the core: coroutines, tasks, both schedulers, epoll, kqueue, IOCP, timers, blocking
 //        pool, signals, TCP; files and directories; child processes.
 //        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel
 //        token; oneshot, mpsc, broadcast, watch; scopes, join sets
