@@ -3,7 +3,7 @@
 #   tests/fuzz.sh TARGET|all [SECONDS]     60 for each target
 # Targets: tests/fuzz_NAME.c. Begins with tests/corpus/NAME, which `make test` runs too, and
 # afterwards brings what was learned back into it, minimised, at most 300 inputs of 1 KiB.
-# KEEP=no leaves the corpus alone. A crash is left in .build/fuzz/ and its command printed.
+# KEEP=no leaves the corpus alone, SEED=1 begins as it did before. A crash is left in .build/fuzz/ and its command printed.
 cd "$(dirname "$0")/.." || exit 1
 all="wheel channels combine streams addr http redis"
 targets=${1:-all}; secs=${2:-60}
@@ -23,7 +23,7 @@ for t in $targets; do
     mkdir -p "$corpus" "$work"
     clang -std=c11 -D_GNU_SOURCE -DLIBFUZZER -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -Itests \
         "tests/fuzz_$t.c" -o "$B/fuzz_$t" -pthread || { failed=$((failed + 1)); continue; }
-    timeout $((secs + 120)) "$B/fuzz_$t" -max_total_time="$secs" -max_len=$length -timeout=20 -rss_limit_mb=2048 \
+    timeout $((secs + 120)) "$B/fuzz_$t" -max_total_time="$secs" ${SEED:+-seed=$SEED} -max_len=$length -timeout=20 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$B/$t-" "$work" "$corpus" >"$B/$t.log" 2>&1
     code=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$B/$t.log")
