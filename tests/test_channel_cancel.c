@@ -486,9 +486,10 @@ static void force_ended(int flavor, const a_wait *kind, int granted)
     __atomic_store_n(&w.exhaust, granted == 2, __ATOMIC_SEQ_CST);
     if (granted) world_grant(&w);
     int left = crt_runtime_shutdown(ending, CRT_MS(2));
-    CHECK_EQ(left, !w.got[VICTIM]);
+    // A worker that was put aside for longer than the shutdown waits ends the task later.
+    (void)crt_join_blocking(&join, NULL);
+    CHECK(left == !w.got[VICTIM] || left == 1);
     CHECK(!(w.got[VICTIM] && granted != 1));
-    crt_detach(&join);
     crt_handle_drop(&h);
     crt_runtime_drop(&ending);
     if (!granted || (w.got[VICTIM] && !kind->all && !kind->once)) world_grant(&w);
