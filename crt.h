@@ -712,8 +712,9 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame);
 // Stops the runtime: no new tasks, every task is cancelled through its
 // CRT_FINALLY, queued blocking jobs are dropped, running ones waited for. What
 // has not ended after `timeout` ns is named in the log, freed where it can be,
-// and counted in the result. 0: what can be done at once, the rest in the
-// background. CRT_FOREVER: wait. A second call returns 0. CRT_ENESTED inside a
+// and counted in the result: a worker may still be inside a poll then, so what such
+// tasks point at or wait for must last until their joins are done. 0: what can be done
+// at once, the rest in the background. CRT_FOREVER: wait. A second call returns 0. CRT_ENESTED inside a
 // task. Any thread. Mirrors Runtime::shutdown_timeout.
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout);
 // crt_runtime_shutdown(CRT_FOREVER) unless that has been done, then lets go of
@@ -5110,6 +5111,7 @@ static void crt__submit_pinned(crt_task *t)
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // as above
     crt__inject_push(owner->inbox, t, t, 1);
     crt__unpark(owner);   // an exchange: it orders itself
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->ended, CRT__SEQ_CST))) crt__end_queued(rt);
     crt__rt_unref(rt);
 }
 // Somebody waits in the driver for as long as it takes, and now there is a task in
@@ -6500,7 +6502,7 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // would call the system.
 typedef struct crt__sock {
     uint64_t ready;      // atomic
-    uint32_t spent;      // atomic: 0, or CRT__SPENT and the tick
+    uint32_t spent;      // atomic: 0, or CRT__SPENT, the tick and 15 bits of the generation
     uint32_t refs;       // atomic: handles
     crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
     crt_runtime *rt;
@@ -6522,7 +6524,8 @@ enum {
 };
 enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
 enum { CRT__WAIT_BITS = 0xff, CRT__GENERATION = 0x7fffff };   // 23 bits of it fit every slot
-enum { CRT__IO_LOCKED = 0x8000, CRT__SPENT = 0x10000 };
+enum { CRT__IO_LOCKED = 0x8000 };
+#define CRT__SPENT 0x80000000u
 enum {
     CRT__FOR_READ = CRT__READABLE | CRT__READ_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN,
     CRT__FOR_WRITE = CRT__WRITABLE | CRT__WRITE_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN
@@ -6563,7 +6566,7 @@ static uint32_t crt__tick_of(uint64_t word) { return (uint32_t)(word >> 16) & 0x
 // `word` without what is known to be spent.
 static inline uint64_t crt__unspent(crt__sock *s, uint64_t word)
 {
-    bool spent = crt__atomic_load(&s->spent, CRT__RELAXED) == (crt__tick_of(word) | CRT__SPENT);
+    bool spent = crt__atomic_load(&s->spent, CRT__RELAXED) == ((uint32_t)(word >> 16) | CRT__SPENT);
     return CRT__UNLIKELY(spent) ? word & ~(uint64_t)CRT__READABLE : word;
 }
 // What it is ready for.
@@ -6777,7 +6780,7 @@ static void crt__ready_clear(crt__sock *s, uint64_t seen, uint32_t bits)
 // A read has found that the kernel has no more than it took.
 static inline void crt__ready_spend(crt__sock *s, uint64_t seen)
 {
-    crt__atomic_store(&s->spent, crt__tick_of(seen) | CRT__SPENT, CRT__RELAXED);
+    crt__atomic_store(&s->spent, (uint32_t)(seen >> 16) | CRT__SPENT, CRT__RELAXED);
 }
 
 static void crt__io_cancel(crt_slot *slot)
@@ -7051,7 +7054,7 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
     crt_poll r;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (CRT__UNLIKELY(!s || (n && !buf))) return slot->op = NULL, CRT_EINVAL;
+    if (CRT__UNLIKELY(!s || (n && !buf))) return crt__slot_cancel(slot), CRT_EINVAL;
     size_t done = 0;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
@@ -8759,7 +8762,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
     }
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (!s || !buf) return slot->op = NULL, CRT_EINVAL;
+    if (!s || !buf) return crt__slot_cancel(slot), CRT_EINVAL;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
         n = (size_t)slot->value;   // that of the first poll, as for streams
@@ -15631,7 +15634,8 @@ static CRT__COLD void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s,
     } else if (CRT__UNLIKELY(crt__atomic_load(&rt->ended, CRT__SEQ_CST))) {
         // A shutdown's end passed by while we had it: then it is ours to end.
         s &= ~(uint32_t)CRT__ACTIVE;
-        if (!crt__atomic_cas(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) return;
+        while (!crt__atomic_cas_weak(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE))
+            if (!crt__sits_idle(s)) return;
         crt__end_task(t, CRT_UNWIND);
         crt__count_remote_end(rt);
     }
@@ -16162,16 +16166,22 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
     return left + crt__end_adopted(rt);
 }
 // A task was pushed after the leftovers were adopted.
+static CRT__COLD void crt__end_all_in(crt_runtime *rt, crt__inject *q)
+{
+    for (crt_task *t; (t = crt__inject_pop(q));) {
+        crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
+        t->flags |= CRT__TASK_LATE;
+        crt__end_task(t, CRT_UNWIND);
+        crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
+    }
+}
 static CRT__COLD void crt__end_queued(crt_runtime *rt)
 {
-    crt__inject *queues[] = {&rt->inject, &rt->urgent, &rt->background};
-    for (int i = 0; i < 3; i++)
-        for (crt_task *t; (t = crt__inject_pop(queues[i]));) {
-            crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
-            t->flags |= CRT__TASK_LATE;
-            crt__end_task(t, CRT_UNWIND);
-            crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
-        }
+    crt__end_all_in(rt, &rt->inject);
+    crt__end_all_in(rt, &rt->urgent);
+    crt__end_all_in(rt, &rt->background);
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (rt->workers[i].inbox) crt__end_all_in(rt, rt->workers[i].inbox);
 }
 // Runs once, when the last worker has left its loop, or the driving thread is done.
 static CRT__COLD void crt__finish_shutdown(crt_runtime *rt)
