@@ -39,7 +39,7 @@ help:
 	@echo "make bench        crt beside Tokio, Go, libuv, Boost.Asio and bare epoll: table, targets, plots (ROUNDS=3)"
 	@echo "make bench-quick  what matters most of it, in two minutes"
 	@echo "make bench-check  instructions and system calls per operation against bench/baseline (UPDATE=1 renews it)"
-	@echo "make scale        8 to 128 simulated cores: which cache lines they fight over (half an hour)"
+	@echo "make scale        8 to 128 simulated cores: which cache lines they fight over (takes long)"
 	@echo "CC=clang make ... another compiler; B=dir another build directory"
 
 $(B)/%: examples/%.c $(HEADERS)

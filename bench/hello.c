@@ -1,5 +1,8 @@
 // The smallest server: says hello to whoever connects. Its object file, at -Os with CRT_STATIC, shows what crt adds
 // to a program that uses little of it.
+#ifndef FLAVOR
+#define FLAVOR CRT_CURRENT_THREAD
+#endif
 #define CRT_IMPLEMENTATION
 #include "../crt.h"
 
@@ -47,7 +50,7 @@ int main(void)
 {
     crt_runtime *rt;
     server frame = { .r = 0 };
-    if (crt_runtime_new(&(crt_config){ .flavor = CRT_CURRENT_THREAD }, &rt)) return 1;
+    if (crt_runtime_new(&(crt_config){ .flavor = FLAVOR }, &rt)) return 1;
     crt_poll r = crt_block_on(rt, server_run, &frame);
     crt_runtime_drop(&rt);
     return r < 0;

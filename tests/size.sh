@@ -11,62 +11,7 @@ failed=0
 
 printf '#define CRT_IMPLEMENTATION\n#include "crt.h"\n' >"$dir/impl.c"
 printf '#include "crt.h"\n' >"$dir/decl.c"
-# An echo server on the runtime that FLAVOR names, in one file with the implementation.
-cat >"$dir/hello.c" <<'EOF'
-#define CRT_IMPLEMENTATION
-#include "crt.h"
-typedef struct echo {
-    crt_frame co;
-    crt_stream *peer;
-    crt_poll n;
-    char buf[1024];
-} echo;
-static crt_poll echo_run(void *frame, crt_cx *cx)
-{
-    echo *self = frame;
-    CRT_BEGIN(self, cx);
-    for (;;) {
-        CRT_AWAIT(self->n = crt_read(cx, self->peer, self->buf, sizeof self->buf));
-        if (self->n <= 0) CRT_RETURN(self->n);
-        CRT_AWAIT(self->n = crt_write_all(cx, self->peer, self->buf, (size_t)self->n));
-        if (self->n < 0) CRT_RETURN(self->n);
-    }
-    CRT_FINALLY
-        crt_close(&self->peer);
-    CRT_END;
-}
-typedef struct server {
-    crt_frame co;
-    crt_listener *listener;
-    crt_stream *peer;
-    crt_poll r;
-} server;
-static crt_poll server_run(void *frame, crt_cx *cx)
-{
-    server *self = frame;
-    CRT_BEGIN(self, cx);
-    CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:7000", NULL, &self->listener));
-    if (self->r < 0) CRT_RETURN(self->r);
-    for (;;) {
-        CRT_AWAIT(self->r = crt_accept(cx, self->listener, &self->peer, NULL));
-        if (self->r < 0) CRT_RETURN(self->r);
-        if (crt_spawn(cx, echo_run, &(echo){.peer = self->peer}) < 0) crt_close(&self->peer);
-    }
-    CRT_FINALLY
-        crt_close(&self->listener);
-    CRT_END;
-}
-int main(void)
-{
-    static server s;
-    crt_runtime *rt;
-    crt_config c = {.flavor = FLAVOR};
-    if (crt_runtime_new(&c, &rt) < 0) return 1;
-    crt_block_on(rt, server_run, &s);
-    crt_runtime_drop(&rt);
-    return 0;
-}
-EOF
+hello=$here/bench/hello.c   # on the runtime that FLAVOR names
 
 text() { size "$1" | awk 'NR == 2 { print $1 }'; }
 compile() { $CC -std=c11 -D_GNU_SOURCE -I"$here" "$@"; }
@@ -88,16 +33,16 @@ printf '\n%-60s %8s\n' "hello server, -Os (text of the object)" "text"
 gc="-ffunction-sections -fdata-sections -Wl,--gc-sections"
 out="-DCRT_NO_FS -DCRT_NO_PROCESS"
 for f in CRT_MULTI_THREAD CRT_CURRENT_THREAD; do
-    compile -Os -DFLAVOR=$f -c "$dir/hello.c" -o "$dir/o.o" && printf '%-60s %8s\n' "$f" "$(text "$dir/o.o")"
-    compile -Os -DFLAVOR=$f $out -c "$dir/hello.c" -o "$dir/o.o" &&
+    compile -Os -DFLAVOR=$f -c "$hello" -o "$dir/o.o" && printf '%-60s %8s\n' "$f" "$(text "$dir/o.o")"
+    compile -Os -DFLAVOR=$f $out -c "$hello" -o "$dir/o.o" &&
         printf '%-60s %8s\n' "$f $out" "$(text "$dir/o.o")"
-    compile -Os -DFLAVOR=$f -DCRT_STATIC -c "$dir/hello.c" -o "$dir/o.o" &&
+    compile -Os -DFLAVOR=$f -DCRT_STATIC -c "$hello" -o "$dir/o.o" &&
         printf '%-60s %8s\n' "$f -DCRT_STATIC" "$(text "$dir/o.o")"
-    compile -Os -DFLAVOR=$f -DCRT_STATIC $out -c "$dir/hello.c" -o "$dir/o.o" &&
+    compile -Os -DFLAVOR=$f -DCRT_STATIC $out -c "$hello" -o "$dir/o.o" &&
         printf '%-60s %8s\n' "$f -DCRT_STATIC $out" "$(text "$dir/o.o")"
-    compile -Os -DFLAVOR=$f -DCRT_STATIC $out -fno-asynchronous-unwind-tables -c "$dir/hello.c" -o "$dir/o.o" &&
+    compile -Os -DFLAVOR=$f -DCRT_STATIC $out -fno-asynchronous-unwind-tables -c "$hello" -o "$dir/o.o" &&
         printf '%-60s %8s\n' "  the same without unwind tables" "$(text "$dir/o.o")"
-    compile -Os -DFLAVOR=$f $gc "$dir/hello.c" -o "$dir/o.out" -pthread &&
+    compile -Os -DFLAVOR=$f $gc "$hello" -o "$dir/o.out" -pthread &&
         printf '%-60s %8s\n' "$f, the program, --gc-sections" "$(text "$dir/o.out")"
 done
 
