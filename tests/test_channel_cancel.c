@@ -505,6 +505,7 @@ static void force_ended(int flavor, const a_wait *kind, int granted)
 }
 static void a_runtime_that_is_force_ended_leaves_nothing_behind(void)
 {
+    long before = __atomic_load_n(&memory_live, __ATOMIC_SEQ_CST);
     for (int i = 0; i < WAITS; i++)
         for (int granted = 0; granted < 3; granted++)
             for (int flavor = 0; flavor < 2; flavor++) {
@@ -512,6 +513,9 @@ static void a_runtime_that_is_force_ended_leaves_nothing_behind(void)
                 force_ended(flavor, &waits[i], granted);
                 if (test__bad != bad) fprintf(stderr, "    with: %s%s\n", waits[i].name, granted ? ", granted" : ", parked");
             }
+    // A late worker frees the last of its runtime when it gets round to it.
+    for (int ms = 0; ms < 10000 && __atomic_load_n(&memory_live, __ATOMIC_SEQ_CST) != before; ms++) usleep(1000);
+    CHECK_EQ(__atomic_load_n(&memory_live, __ATOMIC_SEQ_CST), before);
 }
 
 // --- budget
