@@ -2904,6 +2904,13 @@ typedef struct crt__cache {
     uint32_t count;
 } crt__cache;
 
+// What a worker does when the poll has ended: see crt__after_poll.
+enum {
+    CRT__DIRTY_TIMERS = 1,   // its wheel has an earlier timer
+    CRT__DIRTY_JOB = 2,      // a blocking job has been signalled
+    CRT__DIRTY_JOBS = 4,     // there are more, which have not
+};
+
 struct crt__worker {
     // what thieves read
     crt_runtime *rt;
@@ -2922,7 +2929,10 @@ struct crt__worker {
     crt_cx *cx;               // on the stack of the thread that acts for it
     uint32_t pinned_live;     // atomic: pinned tasks that have not ended
     bool searching, sleeping; // `sleeping` under the idle lock
-    bool has_thread, timers_dirty, lifo_off;
+    bool has_thread, lifo_off;
+    uint8_t dirty;            // CRT__DIRTY_...
+    uint32_t spin;            // rounds before it sleeps while blocking jobs run
+    uint32_t jobs_held;       // blocking jobs queued without a signal
     uint32_t thread_done;     // atomic: its first thread is about to end
     uint64_t rng;
     uint64_t next_id, last_id;
@@ -2954,7 +2964,9 @@ typedef struct crt__idle {
 
 typedef struct crt__pool {
     crt__inject queue;
-    uint32_t threads, idle, starting;   // atomic
+    uint32_t threads, idle;             // atomic
+    uint32_t coming;                    // atomic: a thread is on its way to the queue
+    uint32_t spin, spin_most;           // atomic: rounds before a thread sleeps
     uint32_t alive;                     // atomic futex word: threads not yet gone
     uint32_t tokens;                    // atomic futex word: wake-ups not yet taken
     uint32_t stop;                      // atomic
@@ -4410,7 +4422,7 @@ static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_ins
     if (!queued) slot->op = NULL;
     // The thread that waits in the driver may have to wake sooner; we tell it
     // after this poll, by which time the timer may be cancelled again.
-    if (earlier && cx->worker) w->timers_dirty = true;
+    if (earlier && cx->worker) w->dirty |= CRT__DIRTY_TIMERS;
     else if (earlier) crt__timers_announce(w);
     return queued;
 }
@@ -5055,12 +5067,15 @@ static void crt__search_begin(crt__worker *w)
     crt__atomic_add(&w->rt->idle.word, 1, CRT__SEQ_CST);
     w->searching = true;
 }
+static bool crt__anything_to_do(crt__worker *w);
+// The worker has found a task.
 static void crt__search_end(crt__worker *w)
 {
     if (!w->searching) return;
     w->searching = false;
     uint32_t old = crt__atomic_sub(&w->rt->idle.word, 1, CRT__SEQ_CST);
-    if ((old & 0xffff) == 1) crt__notify_one(w->rt);
+    // Who made more work than we took has woken nobody, relying on us.
+    if ((old & 0xffff) == 1 && (old >> 16) < w->rt->worker_count && crt__anything_to_do(w)) crt__notify_one(w->rt);
 }
 
 // --- queues of a worker
@@ -5455,6 +5470,38 @@ static void crt__timers_announce(crt__worker *w)
         crt__driver_kick(rt);
 }
 
+static int crt__pool_signal(crt_runtime *rt);
+// What operations have left until the end of the poll.
+static CRT__COLD void crt__after_poll(crt__worker *w)
+{
+    uint8_t dirty = w->dirty;
+    w->dirty = 0;
+    if (dirty & CRT__DIRTY_TIMERS) crt__timers_announce(w);
+    if ((dirty & CRT__DIRTY_JOBS) && crt__inject_length(&w->rt->pool.queue)) (void)crt__pool_signal(w->rt);
+}
+
+// --- to spin or to sleep
+
+// Whoever has slept for less than two wake-ups take would better have spun: then it
+// does so the next time, for `most` rounds of a look and a pause; else by half as much.
+static void crt__spin_learn(uint32_t *spin, uint32_t most, int64_t slept)
+{
+    uint32_t now = crt__atomic_load(spin, CRT__RELAXED), next = slept < CRT_US(100) ? most : now / 2;
+    if (next != now) crt__atomic_store(spin, next, CRT__RELAXED);
+}
+// Before a worker sleeps while blocking jobs run. True: there may be work.
+static bool crt__spin_for_jobs(crt__worker *w)
+{
+    crt_runtime *rt = w->rt;
+    for (uint32_t i = crt__atomic_load(&w->spin, CRT__RELAXED); i > 0; i--) {
+        bool more = crt__atomic_load(&rt->pool.outstanding, CRT__ACQUIRE) != 0;
+        if (crt__is_multi(rt) ? crt__anything_to_do(w) : crt__injected(rt) != 0) return true;
+        if (!more) return false;
+        crt__cpu_relax();
+    }
+    return false;
+}
+
 // --- bookkeeping between batches
 
 // Poll times smoothed as Tokio does (alpha 0.1 a poll); the injection queue is
@@ -5561,6 +5608,11 @@ static void crt__worker_park(crt__worker *w)
         return;
     }
     crt__batch_end(w);
+    int64_t jobs_since = 0;
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->pool.outstanding, CRT__RELAXED) != 0)) {
+        if (w->searching && crt__spin_for_jobs(w)) return;
+        jobs_since = crt__clock();
+    }
     if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
     if (crt__has_local(w)) {   // the hook made work
         if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
@@ -5626,6 +5678,7 @@ static void crt__worker_park(crt__worker *w)
         crt__count(&w->noops, 1);
     }
     w->batch_start = crt__clock();
+    if (jobs_since) crt__spin_learn(&w->spin, rt->pool.spin_most, w->batch_start - jobs_since);
     if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
     // Before any task runs, the driver goes to a worker that is idle.
     if (crt__has_local(w) && crt__atomic_load(&rt->idle.count, CRT__ACQUIRE)) crt__notify_one(rt);
@@ -5704,10 +5757,7 @@ static void crt__worker_loop(crt__worker *w)
         if (!from_lifo || !cx.budget) cx.budget = CRT__BUDGET;
         crt__run_task(w, &cx, t);
         if (CRT__UNLIKELY(crt__tls.worker != w)) return;   // handed over: see crt_block_in_place
-        if (CRT__UNLIKELY(w->timers_dirty)) {
-            w->timers_dirty = false;
-            crt__timers_announce(w);
-        }
+        if (CRT__UNLIKELY(w->dirty)) crt__after_poll(w);
         if (CRT__UNLIKELY(++since >= (uint32_t)rt->config.event_interval)) {
             since = 0;
             crt__in_passing(w);
@@ -5770,6 +5820,13 @@ static CRT__COLD void crt__root_done(crt_runtime *rt)
 }
 static bool crt__virtual_idle(crt_runtime *rt);
 
+static void crt__run_here(crt__worker *w, crt_cx *cx, crt_task *t)
+{
+    cx->budget = CRT__BUDGET;
+    crt__run_task(w, cx, t);
+    w->dirty &= (uint8_t)~CRT__DIRTY_TIMERS;   // this thread sleeps in the driver itself
+    if (CRT__UNLIKELY(w->dirty)) crt__after_poll(w);
+}
 // Runs ready tasks, up to event_interval, or `most`. How many.
 static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
 {
@@ -5779,9 +5836,7 @@ static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
         crt_task *t = crt__next_task(w, &from_lifo);
         if (!t) t = crt__inject_pop(&w->rt->background);
         if (!t) break;
-        cx->budget = CRT__BUDGET;
-        crt__run_task(w, cx, t);
-        w->timers_dirty = false;   // this thread sleeps in the driver itself
+        crt__run_here(w, cx, t);
         n++;
     }
     return n;
@@ -5821,6 +5876,11 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
             continue;
         }
         if (crt__virtual_idle(rt)) continue;
+        int64_t jobs_since = 0;
+        if (CRT__UNLIKELY(crt__atomic_load(&rt->pool.outstanding, CRT__RELAXED) != 0)) {
+            if (crt__spin_for_jobs(w)) continue;
+            jobs_since = crt__clock();
+        }
         if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
         crt__count(&w->parks, 1);
         crt__driver_enter(rt);
@@ -5828,6 +5888,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
         else crt__driver_wait(w, most);
         crt__driver_leave(rt);
         w->batch_start = crt__clock();
+        if (jobs_since) crt__spin_learn(&w->spin, rt->pool.spin_most, w->batch_start - jobs_since);
         if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
     }
     crt__batch_end(w);
@@ -5869,15 +5930,25 @@ static void crt__drive_until(crt_runtime *rt, const uintptr_t *done)
 // ---------------------------------------------------------------------------
 // Jobs are tasks without a poll: they share the state word, the join word and the
 // memory. They wait in an injection queue, so handing one over takes no lock.
-// Threads start on demand, one at a time: a starting thread takes a job and, if
-// more wait and nobody is idle, starts the next before it runs its own. So
-// trivial jobs do not pay for 512 threads, and jobs that block get theirs.
+// Threads come one at a time. `coming` says that one is on its way to the queue: just
+// started, just woken, or spinning after its last job. When it has taken a job and
+// more wait, it has the next one come before it runs its own. So trivial jobs pay
+// neither for 512 threads nor for a wake-up each, and jobs that block get theirs.
 //
-// `idle` counts threads that wait; who takes one out of it adds a token and wakes
+// Invariant: while a job is queued, a thread is coming, or all the threads that may
+// exist are running jobs and will look when they are done. Hence a job that is pushed
+// while one is coming needs no signal. "Push, read `coming`" and "clear `coming`, read
+// the queue" are sequentially consistent, as are "push, read `idle`" and "count up
+// idle, read the queue". (Shutdown wakes all: then `coming` may be cleared early, which
+// costs a signal.) Within one poll of a task only the first job is signalled and every
+// 64th after it; for the others that is done when the poll ends (crt__after_poll).
+//
+// `idle` counts threads that sleep; who takes one out of it adds a token and wakes
 // one waiter on the futex word `tokens`. Each token is for a thread that has been
-// taken out of `idle`, so none is lost and only idle threads are signalled. The
-// pair "push, read idle" and "count up idle, read queue" is sequentially
-// consistent, as for the workers.
+// taken out of `idle`, so none is lost and only idle threads are signalled.
+//
+// A thread that finds nothing spins before it sleeps, if that would have paid off the
+// last time: two wake-ups across processors take longer than most short jobs.
 
 typedef struct crt__job {
     intptr_t (*fn)(void *);
@@ -5926,42 +5997,60 @@ static bool crt__pool_enter(crt_runtime *rt)
         if (crt__atomic_cas_weak(&rt->pool.threads, &n, n + 1, CRT__SEQ_CST, CRT__SEQ_CST)) return true;
     return false;
 }
-// One more thread, unless one is starting or there are enough. 0 or -errno.
-static CRT__COLD int crt__pool_grow(crt_runtime *rt)
+// Starts the thread that has been counted and is coming. 0 or -errno.
+static CRT__COLD int crt__pool_start(crt_runtime *rt)
 {
     crt__pool *p = &rt->pool;
-    uint32_t most = (uint32_t)rt->config.max_blocking_threads;
-    for (;;) {
-        uint32_t none = 0;
-        if (crt__atomic_load(&p->threads, CRT__SEQ_CST) >= most) return 0;
-        if (!crt__atomic_cas(&p->starting, &none, 1, CRT__SEQ_CST, CRT__RELAXED)) return 0;
-        if (crt__pool_enter(rt)) break;
-        // Full meanwhile. Who saw `starting` relied on us: decide again.
-        crt__atomic_store(&p->starting, 0, CRT__SEQ_CST);
-    }
     crt__atomic_add(&p->alive, 1, CRT__ACQ_REL);
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
     crt__thread thread;
     int e = crt__thread_start(&thread, crt__pool_main, rt, rt->config.thread_stack_size);
     if (!e) return 0;
-    crt__atomic_store(&p->starting, 0, CRT__SEQ_CST);
+    crt__atomic_store(&p->coming, 0, CRT__SEQ_CST);
     crt__atomic_sub(&p->alive, 1, CRT__ACQ_REL);
     crt__futex_wake(&p->alive, INT_MAX);
     crt__rt_unref(rt);
     return crt__atomic_sub(&p->threads, 1, CRT__SEQ_CST) == 1 ? e : 0;
 }
-// Somebody should look at the queue.
-static int crt__pool_signal(crt_runtime *rt)
+// Takes one thread out of those that sleep, if there is any, and wakes it.
+static bool crt__pool_wake(crt__pool *p)
 {
-    crt__pool *p = &rt->pool;
     uint32_t idle = crt__atomic_load(&p->idle, CRT__SEQ_CST);
     while (idle)
         if (crt__atomic_cas_weak(&p->idle, &idle, idle - 1, CRT__SEQ_CST, CRT__SEQ_CST)) {
             crt__atomic_add(&p->tokens, 1, CRT__SEQ_CST);
             crt__futex_wake(&p->tokens, 1);
-            return 0;
+            return true;
         }
-    return crt__pool_grow(rt);
+    return false;
+}
+// Somebody should look at the queue. 0; -errno: no thread can be started, and there is none.
+static int crt__pool_signal(crt_runtime *rt)
+{
+    crt__pool *p = &rt->pool;
+    for (;;) {
+        uint32_t none = 0;
+        if (crt__atomic_load(&p->coming, CRT__SEQ_CST)) return 0;
+        if (!crt__atomic_load(&p->idle, CRT__SEQ_CST) &&
+            crt__atomic_load(&p->threads, CRT__SEQ_CST) >= (uint32_t)rt->config.max_blocking_threads)
+            return 0;
+        if (!crt__atomic_cas(&p->coming, &none, 1, CRT__SEQ_CST, CRT__SEQ_CST)) return 0;
+        if (crt__pool_wake(p)) return 0;
+        if (crt__pool_enter(rt)) return crt__pool_start(rt);
+        // Full meanwhile. Who saw `coming` relied on us: decide again.
+        crt__atomic_store(&p->coming, 0, CRT__SEQ_CST);
+    }
+}
+// After a push. In a poll of a task the first job is signalled at once, for it may be
+// waited for; the others are as a rule found by the thread that came for it.
+static int crt__pool_pushed(crt_runtime *rt, crt__worker *w)
+{
+    if (w && (w->dirty & CRT__DIRTY_JOB) && ++w->jobs_held % 64 != 0) {
+        w->dirty |= CRT__DIRTY_JOBS;
+        return 0;
+    }
+    if (w) w->dirty |= CRT__DIRTY_JOB;
+    return crt__pool_signal(rt);
 }
 static intptr_t crt__takeover(void *arg);
 static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg);
@@ -6004,8 +6093,7 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
     crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
     if (join) *join = (crt_join_handle *)t;
     crt__inject_push(&rt->pool.queue, t, t, 1);
-    crt__atomic_fence(CRT__SEQ_CST);
-    int e = crt__pool_signal(rt);
+    int e = crt__pool_pushed(rt, w);
     if (CRT__UNLIKELY(e != 0)) {
         if (crt__job_claim(t)) {
             crt__say(rt, CRT_LOG_ERROR, "no thread for blocking work can be started: %s", crt_strerror(e));
@@ -6055,17 +6143,48 @@ static void crt__pool_run(crt_runtime *rt, crt_task *t)
     crt__task_complete(t, r, 1);
     crt__job_ended(rt);
 }
-static void crt__pool_work(crt_runtime *rt)
+// No thread is coming any more: it has a job, or has found none.
+static void crt__pool_arrived(crt__pool *p, bool *coming)
+{
+    if (!*coming) return;
+    *coming = false;
+    crt__atomic_store(&p->coming, 0, CRT__SEQ_CST);
+}
+// Waits for a job without sleeping. True: there may be one.
+static bool crt__pool_spin(crt__pool *p, bool *coming)
+{
+    uint32_t none = 0, rounds = crt__atomic_load(&p->spin, CRT__RELAXED);
+    if (!rounds) return false;
+    if (!*coming && !crt__atomic_cas(&p->coming, &none, 1, CRT__SEQ_CST, CRT__RELAXED)) return false;
+    *coming = true;
+    for (; rounds; rounds--) {
+        crt__cpu_relax();   // a producer may be between its two steps
+        if (crt__inject_length(&p->queue) || crt__atomic_load(&p->stop, CRT__RELAXED)) return true;
+    }
+    return false;
+}
+// Sleeps until it is taken out of `idle`, and so is coming. False: the thread may end.
+static bool crt__pool_sleep(crt_runtime *rt)
+{
+    crt__pool *p = &rt->pool;
+    int64_t begun = crt__clock();
+    if (!crt__pool_wait(rt)) return false;
+    crt__spin_learn(&p->spin, p->spin_most, crt__clock() - begun);
+    return true;
+}
+static void crt__pool_work(crt_runtime *rt, bool coming)
 {
     crt__pool *p = &rt->pool;
     for (;;) {
         crt_task *t = crt__inject_pop(&p->queue);
         if (t) {
-            if (crt__inject_length(&p->queue) && !crt__atomic_load(&p->idle, CRT__SEQ_CST))
-                (void)crt__pool_grow(rt);
+            crt__pool_arrived(p, &coming);
+            if (crt__inject_length(&p->queue)) (void)crt__pool_signal(rt);
             crt__pool_run(rt, t);
             continue;
         }
+        if (crt__pool_spin(p, &coming) && !crt__atomic_load(&p->stop, CRT__SEQ_CST)) continue;
+        crt__pool_arrived(p, &coming);
         if (crt__atomic_load(&p->stop, CRT__SEQ_CST)) return;
         crt__atomic_add(&p->idle, 1, CRT__SEQ_CST);
         if (crt__inject_length(&p->queue) || crt__atomic_load(&p->stop, CRT__SEQ_CST)) {
@@ -6073,11 +6192,12 @@ static void crt__pool_work(crt_runtime *rt)
             bool out = false;
             while (idle && !out)
                 out = crt__atomic_cas_weak(&p->idle, &idle, idle - 1, CRT__SEQ_CST, CRT__SEQ_CST);
-            if (!out) crt__pool_wait(rt);   // taken out by somebody: use up the token
+            if (!out) coming = crt__pool_wait(rt);   // taken out by somebody: use up the token
             crt__cpu_relax();
             continue;
         }
-        if (!crt__pool_wait(rt)) return;
+        coming = crt__pool_sleep(rt);
+        if (!coming) return;
     }
 }
 // A thread that is about to end leaves the count, then looks once more: a job that
@@ -6095,9 +6215,9 @@ static void *crt__pool_main(void *arg)
     crt_runtime *rt = arg;
     crt__pool *p = &rt->pool;
     crt__thread_begin(rt);
-    crt__atomic_store(&p->starting, 0, CRT__RELEASE);
-    do crt__pool_work(rt);
-    while (crt__pool_stays(rt));
+    bool first = true;
+    do crt__pool_work(rt, first);
+    while (first = false, crt__pool_stays(rt));
     crt__thread_end(rt);
     // Each thread that ends joins the one that ended before it.
     crt__lock(&p->exit_lock);
@@ -6148,10 +6268,7 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
     // While f runs this thread acts for no worker: what f wakes or spawns goes to
     // the others. Tasks pinned to the worker must not change threads: then, as when
     // there is no thread to be had, the worker waits for f.
-    if (w && w->timers_dirty) {
-        w->timers_dirty = false;
-        crt__timers_announce(w);
-    }
+    if (w) crt__after_poll(w);
     crt__tls.worker = cx->worker = NULL;
     if (w) crt__atomic_or(&cx->task->state, CRT__OFF, CRT__ACQ_REL);
     if (w && !crt__atomic_load(&w->pinned_live, CRT__ACQUIRE))
@@ -15849,6 +15966,7 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     crt__inject_init(&rt->urgent);
     crt__inject_init(&rt->background);
     crt__inject_init(&rt->pool.queue);
+    rt->pool.spin_most = crt__cpu_count() > 1 ? 2000 : 0;   // some 50 us
     crt__idle_init(rt);
     e = crt__workers_new(rt);
     if (!e && (c->drivers & CRT_DRIVER_IO)) rt->reactor = crt__reactor_new(rt, c->max_io_events, &e);
@@ -15952,10 +16070,7 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
     int64_t begun = crt__clock();
     if (max_time <= 0) {
         crt__list ready = crt__all_ready(w);   // what they wake waits for the next turn
-        for (crt_task *t; (t = crt__list_pop(&ready)); ran++) {
-            cx.budget = CRT__BUDGET;
-            crt__run_task(w, &cx, t);
-        }
+        for (crt_task *t; (t = crt__list_pop(&ready)); ran++) crt__run_here(w, &cx, t);
     } else {
         for (;;) {
             uint32_t n = crt__run_ready(w, &cx, 1);
@@ -16218,8 +16333,7 @@ static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     crt__pool *p = &rt->pool;
     crt__atomic_store(&p->stop, 1, CRT__SEQ_CST);
     crt__pool_drain(rt);
-    for (uint32_t idle; (idle = crt__atomic_load(&p->idle, CRT__SEQ_CST)) != 0;)
-        (void)crt__pool_signal(rt);
+    while (crt__pool_wake(p)) continue;
     uint32_t n = crt__wait_zero(&p->alive, deadline), jobs = crt__atomic_load(&p->outstanding, CRT__ACQUIRE);
     crt__lock(&p->exit_lock);
     bool last = p->has_zombie;

@@ -56,7 +56,7 @@ static const field runtime_fields[] = {
     FIELD(crt_runtime, chunks), FIELD(crt_runtime, depot), FIELD(crt_runtime, open_chunk),
     FIELD(crt_runtime, bytes), FIELD(crt_runtime, pool.queue.tail), FIELD(crt_runtime, pool.queue.length),
     FIELD(crt_runtime, pool.queue.head), FIELD(crt_runtime, pool.queue.lock), FIELD(crt_runtime, pool.threads),
-    FIELD(crt_runtime, pool.idle), FIELD(crt_runtime, pool.starting), FIELD(crt_runtime, pool.tokens),
+    FIELD(crt_runtime, pool.idle), FIELD(crt_runtime, pool.coming), FIELD(crt_runtime, pool.tokens),
     FIELD(crt_runtime, pool.stop), FIELD(crt_runtime, pool.outstanding), FIELD(crt_runtime, sock_lock),
     FIELD(crt_runtime, sock_table), FIELD(crt_runtime, fd_registered), FIELD(crt_runtime, fd_deregistered),
     FIELD(crt_runtime, io_ready), FIELD(crt_runtime, remote_schedules), FIELD(crt_runtime, failures),
@@ -65,7 +65,7 @@ static const field worker_fields[] = {
     FIELD(crt__worker, rt), FIELD(crt__worker, index), FIELD(crt__worker, park), FIELD(crt__worker, tick),
     FIELD(crt__worker, lifo_polls), FIELD(crt__worker, lifo), FIELD(crt__worker, running), FIELD(crt__worker, ring),
     FIELD(crt__worker, fifo), FIELD(crt__worker, deferred), FIELD(crt__worker, inbox),
-    FIELD(crt__worker, searching), FIELD(crt__worker, sleeping), FIELD(crt__worker, timers_dirty),
+    FIELD(crt__worker, searching), FIELD(crt__worker, sleeping), FIELD(crt__worker, dirty),
     FIELD(crt__worker, monitor_tick), FIELD(crt__worker, cache), FIELD(crt__worker, wheel.lock),
     FIELD(crt__worker, wheel.elapsed), FIELD(crt__worker, wheel.next), FIELD(crt__worker, wheel.occupied),
     FIELD(crt__worker, wheel.slots), FIELD(crt__worker, polls), FIELD(crt__worker, busy_ns), {NULL, 0, 0}};

@@ -3,7 +3,7 @@
 // Promise: a job runs exactly once, or is cancelled before it has begun; it never waits
 // while a thread is idle or may be started; threads end when their keep-alive has passed or
 // the pool stops, and shutdown waits for all of them.
-// The pool's threads are those that crt__pool_grow starts, with all that they do. Each may
+// The pool's threads are those that crt__pool_start starts, with all that they do. Each may
 // find at any moment that its keep-alive is over.
 #include "model_platform.h"
 
@@ -12,9 +12,11 @@ static uint32_t ran[JOBS];   // atomic
 static int data[JOBS];       // plain: from the job to the joiner
 static crt_join_handle *job[JOBS];
 
+static uint32_t model_spin;
 static void setup(int32_t most)
 {
     model_runtime(1);
+    rt.pool.spin = rt.pool.spin_most = model_spin;
     rt.config.max_blocking_threads = most;
     rt.config.thread_keep_alive = CRT_SEC(10);
     memset(ran, 0, sizeof ran);
@@ -47,7 +49,7 @@ static void finish(void)
     uint32_t n;
     while ((n = crt__atomic_load(&rt.pool.alive, ACQUIRE)) != 0) crt__futex_wait(&rt.pool.alive, n, -1);
     EX_ASSERT(rt.pool.outstanding == 0 && rt.pool.idle == 0 && rt.pool.tokens == 0);
-    EX_ASSERT(rt.pool.threads == 0 && rt.pool.starting == 0);
+    EX_ASSERT(rt.pool.threads == 0 && rt.pool.coming == 0);
     EX_ASSERT(crt__inject_length(&rt.pool.queue) == 0);
     for (crt__chunk *c = rt.chunks, *next; c; c = next) {
         for (uint32_t i = 0; i < c->carved; i++) EX_ASSERT(crt__chunk_task(c, i)->state == 0);
@@ -112,6 +114,33 @@ static void jobs_that_block(void)
     finish();
 }
 
+// A worker signals the first job of a poll only; the other, which the first waits for, when the poll ends.
+static void in_one_poll(bool forgotten)
+{
+    setup(2);
+    crt__worker *w = &workers[0];
+    w->dirty = 0;
+    EX_ASSERT(crt__pool_spawn(&rt, w, &job[0], work_after_1, (void *)0) == 0);
+    EX_ASSERT(crt__pool_spawn(&rt, w, &job[1], work, (void *)1) == 0);
+    EX_ASSERT(w->dirty == (CRT__DIRTY_JOB | CRT__DIRTY_JOBS));
+    if (!forgotten) crt__after_poll(w);
+    EX_ASSERT(forgotten || !w->dirty);
+    join(0);
+    join(1);
+    finish();
+}
+static void jobs_of_one_poll(void) { in_one_poll(false); }
+static void jobs_forgotten_after_a_poll(void) { in_one_poll(true); }
+// Threads that spin before they sleep: a job that comes meanwhile is signalled by nobody.
+static void spinning(void (*run)(void))
+{
+    model_spin = 2;
+    run();
+    model_spin = 0;
+}
+static void spin_against_push(void) { spinning(idle_against_push_of_two); }
+static void spin_against_two_pushers(void) { spinning(two_pushers); }
+
 // --- abort
 
 static void abort_against_claim(void)
@@ -171,6 +200,7 @@ static void shutdown_against_idle(void)
     stop_pool(NULL);
     finish();
 }
+static void spin_against_shutdown(void) { spinning(shutdown_against_idle); }
 // No thread can be started, not even the first: the caller is told, the job is not lost.
 static void no_thread(void)
 {
@@ -261,6 +291,10 @@ static const model models[] = {
     {.name = "two pushers, two threads", .run = two_pushers},
     {.name = "two pushers, one thread", .run = two_pushers_one_thread},
     {.name = "a job waits for one behind it", .run = jobs_that_block},
+    {.name = "two jobs of one poll, the first waits for the second", .run = jobs_of_one_poll},
+    {.name = "a thread that spins against a push", .run = spin_against_push},
+    {.name = "threads that spin, two pushers", .run = spin_against_two_pushers},
+    {.name = "shutdown against a thread that spins", .run = spin_against_shutdown},
     {.name = "abort of a job that may have begun", .run = abort_against_claim},
     {.name = "claim against cancel, to the last reference", .run = claim_alone, .spurious_cas = 1},
     {.name = "shutdown against a job", .run = shutdown_against_jobs},
@@ -274,11 +308,16 @@ static const model models[] = {
     {.name = "seed: the thread that ends does not look again", .run = idle_against_push_of_one,
      .seed = {"crt__pool_stays", "sub &p->threads", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: idle threads are not signalled", .run = idle_against_push_of_one, .timeouts = -1,
-     .seed = {"crt__pool_signal", "add &p->tokens", MODEL_SKIP, 0, NULL, 0}},
+     .seed = {"crt__pool_wake", "add &p->tokens", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: idle is counted down without a cas", .run = two_pushers,
-     .seed = {"crt__pool_signal", "cas &p->idle", MODEL_SPLIT, 0, NULL, 0}},
+     .seed = {"crt__pool_wake", "cas &p->idle", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: an idle thread does not count itself", .run = idle_against_push_of_one,
      .seed = {"crt__pool_work", "add &p->idle", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: who has arrived does not say so", .run = two_jobs, .timeouts = -1,
+     .seed = {"crt__pool_arrived", "store &p->coming", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: who has arrived says so without order", .run = spin_against_push, .timeouts = -1,
+     .seed = {"crt__pool_arrived", "store &p->coming", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: the end of a poll forgets the jobs", .run = jobs_forgotten_after_a_poll, .timeouts = -1, .must_fail = true},
     {.name = "seed: a job is claimed without a cas", .run = claim_alone,
      .seed = {"crt__job_claim", "cas &t->state", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: a thread enters without a cas", .run = idle_against_push_of_one,
