@@ -910,7 +910,7 @@ typedef struct crt_timer {
     crt_instant deadline;
     crt_poll result;
     uint32_t phase, set;
-    uint32_t panics, reserved;   // cx->panics before the expression
+    uint32_t panics, reset_in;   // cx->panics before the expression; the worker's tick
 } crt_timer;
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d);
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at);
@@ -4437,8 +4437,9 @@ static bool crt__timer_fired(crt_slot *slot)
     return true;
 }
 
-// `at` is used at the first poll of a wait only.
-static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute)
+// `when` is used at the first poll of a wait only, as is `known`: the clock, if the
+// caller has read it in this poll, else 0.
+static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute, crt_instant known)
 {
     crt_slot *slot = cx->slot;
     if (!crt__leaf(cx, &crt__op_sleep, slot->op ? slot->object : NULL)) return CRT_UNWIND;
@@ -4455,15 +4456,15 @@ static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute)
     }
     if (!crt__coop(cx)) return CRT_PENDING;
     if (!absolute && when <= 0) return 0;
-    crt_instant now = crt__rt_now(cx->rt);
+    crt_instant now = known ? known : crt__rt_now(cx->rt);
     crt_instant at = absolute ? when : crt__instant_after(now, when);
     if (at <= now) return 0;
     if (!crt__timer_start(cx, slot, at, now)) return 0;
     crt__coop_return(cx);
     return CRT_PENDING;
 }
-CRTDEF crt_poll crt_sleep(crt_cx *cx, crt_duration d) { return crt__sleep(cx, d, false); }
-CRTDEF crt_poll crt_sleep_until(crt_cx *cx, crt_instant t) { return crt__sleep(cx, t, true); }
+CRTDEF crt_poll crt_sleep(crt_cx *cx, crt_duration d) { return crt__sleep(cx, d, false, 0); }
+CRTDEF crt_poll crt_sleep_until(crt_cx *cx, crt_instant t) { return crt__sleep(cx, t, true, 0); }
 
 CRTDEF void crt_timer_stop(crt_timer *t)
 {
@@ -4471,16 +4472,31 @@ CRTDEF void crt_timer_stop(crt_timer *t)
     crt__group_unlink(&t->group);
     t->set = 0;
 }
+// The clock is kept for a wait that begins in the same poll: reading it is a good part
+// of what a timer costs.
+static inline void crt__timer_due(crt_cx *cx, crt_timer *t, int64_t when, bool absolute)
+{
+    crt_instant now = absolute ? 0 : crt__rt_now(cx->rt);
+    t->deadline = absolute ? when : crt__instant_after(now, when);
+    t->slot.value = cx->worker ? (uint64_t)now : 0;
+    if (cx->worker) t->reset_in = crt__atomic_load(&cx->worker->tick, CRT__RELAXED);
+}
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at)
 {
-    (void)cx;
     crt_timer_stop(t);
-    t->deadline = at;
+    crt__timer_due(cx, t, at, true);
     t->set = 1;
 }
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d)
 {
-    crt_timer_reset_at(cx, t, crt__instant_after(crt__rt_now(cx->rt), d));
+    crt_timer_stop(t);
+    crt__timer_due(cx, t, d, false);
+    t->set = 1;
+}
+static crt_instant crt__timer_known(const crt_cx *cx, const crt_timer *t)
+{
+    bool same = cx->worker && t->reset_in == crt__atomic_load(&cx->worker->tick, CRT__RELAXED);
+    return same ? (crt_instant)t->slot.value : 0;
 }
 CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
 {
@@ -4493,7 +4509,7 @@ CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t)
     if (!t->set) return crt__refuse(cx, CRT_EINVAL);
     if (!t->group.pprev) crt__group_link(cx, &t->group, &t->slot, 1, 0);
     cx->slot = &t->slot;
-    crt_poll r = crt__sleep(cx, t->deadline, true);
+    crt_poll r = crt__sleep(cx, t->deadline, true, crt__timer_known(cx, t));
     cx->slot = outer;
     if (r != CRT_PENDING) crt__group_unlink(&t->group);
     return r;
@@ -4518,7 +4534,7 @@ CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
         i->next = crt__rt_now(cx->rt);
         i->started = 1;
     }
-    crt_poll r = crt__sleep(cx, i->next, true);
+    crt_poll r = crt__sleep(cx, i->next, true, 0);
     if (r != 0) return r;
     crt_instant due = i->next, now = crt__rt_now(cx->rt);
     i->next = crt__instant_after(due, i->period);
@@ -9920,7 +9936,7 @@ static crt_poll crt__pair_idle(crt_cx *cx, crt_copier_pair *c)
     cx->slot = &c->slots[2];
     while (r == 0) {
         crt_instant until = crt__instant_after(c->moved, c->idle);
-        r = crt_unconstrained(cx, crt__sleep(cx, until, true));
+        r = crt_unconstrained(cx, crt__sleep(cx, until, true, 0));
         if (r == 0 && crt__rt_now(cx->rt) >= until) r = CRT_ETIMEDOUT;
     }
     cx->slot = outer;
@@ -14763,7 +14779,7 @@ enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5
 CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute)
 {
     if (t->phase == CRT__PHASE_FRESH) {
-        t->deadline = absolute ? when : crt__instant_after(crt__rt_now(cx->rt), when);
+        crt__timer_due(cx, t, when, absolute);
         t->phase = CRT__PHASE_POLL;
         t->result = CRT_ETIMEDOUT;
         crt__group_link(cx, &t->group, &t->slot, 1, 0);
@@ -14792,7 +14808,7 @@ static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
 {
     crt_slot *outer = cx->slot;
     cx->slot = &t->slot;
-    crt_poll r = crt_unconstrained(cx, crt__sleep(cx, t->deadline, true));
+    crt_poll r = crt_unconstrained(cx, crt__sleep(cx, t->deadline, true, crt__timer_known(cx, t)));
     cx->slot = outer;
     if (r == 0) {
         t->phase = CRT__TIMEOUT_EXPIRED;

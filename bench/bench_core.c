@@ -480,8 +480,7 @@ typedef struct cancel_frame {
     crt_frame co;
     size_t n, i;
     uint64_t rng;
-    crt_duration d;
-    CRT_SELECT(2) sel;
+    crt_timer timer;
 } cancel_frame;
 
 static crt_poll timer_cancel_run(void *frame, crt_cx *cx)
@@ -491,11 +490,10 @@ static crt_poll timer_cancel_run(void *frame, crt_cx *cx)
     self->rng = SEED;
     meter_start();
     for (self->i = 1; self->i <= self->n; self->i++) {
-        self->d = CRT_MS(1000 + (rng_next(&self->rng) & 0x3fff));
-        // The first arm sets the timer, the second is ready, so the first loses. Unconstrained: the
-        // cooperative budget would otherwise stop polls from setting it at all.
-        CRT_AWAIT(crt_unconstrained(
-            cx, crt_select_biased(cx, &self->sel, crt_on(cx, 0, crt_sleep(cx, self->d)), crt_on(cx, 1, 0))));
+        crt_timer_reset(cx, &self->timer, CRT_MS(1000 + (rng_next(&self->rng) & 0x3fff)));
+        // Unconstrained: the cooperative budget would otherwise stop polls from setting it at all.
+        if (crt_unconstrained(cx, crt_timer_wait(cx, &self->timer)) != CRT_PENDING) die("timer_cancel: it fired");
+        crt_timer_stop(&self->timer);
         // so that the driver gets its turns as in a real program
         if (self->i % 100 == 0) CRT_AWAIT(crt_yield_now(cx));
     }
