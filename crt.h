@@ -2749,23 +2749,26 @@ static CRT__COLD void crt__nap(void)
 }
 #endif
 
-// A lock of four bytes: 0 free, 1 held, 2 held with sleepers. Held for a few
-// instructions, never over a callback. All-zero is ready.
+// A lock of four bytes: 0 free, 1 held. Held for a few instructions, never over a
+// callback. All-zero is ready.
 //   acquire on taking, release on letting go: what one holder wrote the next sees.
+// Letting go is a plain store, at half the price of an exchange that would ask for
+// sleepers. So nobody is woken: who waits looks again, and if that lasts the holder has
+// been interrupted, and it naps between the looks.
 #ifndef CRT__LOCK_SPINS
 #define CRT__LOCK_SPINS 100
 #endif
 static CRT__COLD void crt__lock_slow(uint32_t *lock)
 {
-    // Less and less often: each look takes the line away from whoever wants to let go.
-    for (int i = 0, pause = 1; i < CRT__LOCK_SPINS; i += pause, pause = crt__min(2 * pause, 16)) {
-        uint32_t free_ = 0;
-        if (crt__atomic_load(lock, CRT__RELAXED) == 0 &&
-            crt__atomic_cas_weak(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED))
-            return;
-        for (int k = 0; k < pause; k++) crt__cpu_relax();
-    }
-    while (crt__atomic_xchg(lock, 2, CRT__ACQUIRE) != 0) crt__futex_wait(lock, 2, -1);
+    for (;; crt__nap())
+        // Less and less often: each look takes the line away from whoever wants to let go.
+        for (int i = 0, pause = 1; i < CRT__LOCK_SPINS; i += pause, pause = crt__min(2 * pause, 16)) {
+            uint32_t free_ = 0;
+            if (crt__atomic_load(lock, CRT__RELAXED) == 0 &&
+                crt__atomic_cas_weak(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED))
+                return;
+            for (int k = 0; k < pause; k++) crt__cpu_relax();
+        }
 }
 static inline void crt__lock(uint32_t *lock)
 {
@@ -2779,11 +2782,7 @@ static inline bool crt__try_lock(uint32_t *lock)
     return crt__atomic_load(lock, CRT__RELAXED) == 0 &&
            crt__atomic_cas(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED);
 }
-static CRT__COLD void crt__unlock_slow(uint32_t *lock) { crt__futex_wake(lock, 1); }
-static inline void crt__unlock(uint32_t *lock)
-{
-    if (CRT__UNLIKELY(crt__atomic_xchg(lock, 0, CRT__RELEASE) == 2)) crt__unlock_slow(lock);
-}
+static inline void crt__unlock(uint32_t *lock) { crt__atomic_store(lock, 0, CRT__RELEASE); }
 // Waits until a holder whose work we have seen a part of has let go: we read the
 // lock after that, so a free lock means that this holder, or a later one, left.
 static inline void crt__lock_pass(uint32_t *lock)
@@ -5090,8 +5089,10 @@ static void crt__search_end(crt__worker *w)
     if (!w->searching) return;
     w->searching = false;
     uint32_t old = crt__atomic_sub(&w->rt->idle.word, 1, CRT__SEQ_CST);
-    // Who made more work than we took has woken nobody, relying on us.
-    if ((old & 0xffff) == 1 && (old >> 16) < w->rt->worker_count && crt__anything_to_do(w)) crt__notify_one(w->rt);
+    if ((old & 0xffff) != 1 || (old >> 16) == w->rt->worker_count) return;
+    // The last one that searched. Who made more work than we took has woken nobody, relying
+    // on us; and if we came from the driver, one of those that sleep outside must take our place.
+    if (!crt__atomic_load(&w->rt->driver_lock, CRT__RELAXED) || crt__anything_to_do(w)) crt__notify_one(w->rt);
 }
 
 // --- queues of a worker

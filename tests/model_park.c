@@ -303,6 +303,8 @@ static const model models[] = {
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, NULL}},
     {.name = "seed: nobody looks into the LIFO slots of others", .run = lifo_beside_long_poll,
      .seed = {"crt__rescue_lifo", "load &victim->lifo", MODEL_VALUE, 0, NULL}},
+    {.name = "seed: who leaves the driver for a task sends nobody", .run = lifo_while_all_sleep,
+     .seed = {"crt__search_end", "driver_lock", MODEL_VALUE, 1, NULL}},
     {.name = "seed: the driver is not handed over", .run = event_beside_long_poll,
      .seed = {"crt__worker_park", "load &rt->idle.count", MODEL_VALUE, 0, NULL}},
     {.name = "seed: a root that ends tells nobody", .run = two_block_on,
