@@ -4477,8 +4477,11 @@ static inline void crt__timer_due(crt_cx *cx, crt_timer *t, int64_t when, bool a
 {
     crt_instant now = absolute ? 0 : crt__rt_now(cx->rt);
     t->deadline = absolute ? when : crt__instant_after(now, when);
-    t->slot.value = cx->worker ? (uint64_t)now : 0;
-    if (cx->worker) t->reset_in = crt__atomic_load(&cx->worker->tick, CRT__RELAXED);
+    t->slot.value = (uint64_t)now;
+}
+static inline uint32_t crt__poll_number(const crt_cx *cx)
+{
+    return cx->worker ? crt__atomic_load(&cx->worker->tick, CRT__RELAXED) : 0;
 }
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at)
 {
@@ -4490,12 +4493,8 @@ CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d)
 {
     crt_timer_stop(t);
     crt__timer_due(cx, t, d, false);
+    t->reset_in = crt__poll_number(cx);
     t->set = 1;
-}
-static crt_instant crt__timer_known(const crt_cx *cx, const crt_timer *t)
-{
-    bool same = cx->worker && t->reset_in == crt__atomic_load(&cx->worker->tick, CRT__RELAXED);
-    return same ? (crt_instant)t->slot.value : 0;
 }
 CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
 {
@@ -4508,7 +4507,8 @@ CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t)
     if (!t->set) return crt__refuse(cx, CRT_EINVAL);
     if (!t->group.pprev) crt__group_link(cx, &t->group, &t->slot, 1, 0);
     cx->slot = &t->slot;
-    crt_poll r = crt__sleep(cx, t->deadline, true, crt__timer_known(cx, t));
+    bool same_poll = cx->worker && t->reset_in == crt__poll_number(cx);
+    crt_poll r = crt__sleep(cx, t->deadline, true, same_poll ? (crt_instant)t->slot.value : 0);
     cx->slot = outer;
     if (r != CRT_PENDING) crt__group_unlink(&t->group);
     return r;
@@ -14804,12 +14804,13 @@ CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t)
     }
     return t->phase == CRT__PHASE_POLL || t->phase == CRT__PHASE_CANCEL;
 }
-// The clock is polled with whatever budget: a busy expression must not hide it.
+// The clock is polled with whatever budget: a busy expression must not hide it. The first
+// time is in the poll that set the deadline.
 static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
 {
     crt_slot *outer = cx->slot;
     cx->slot = &t->slot;
-    crt_poll r = crt_unconstrained(cx, crt__sleep(cx, t->deadline, true, crt__timer_known(cx, t)));
+    crt_poll r = crt_unconstrained(cx, crt__sleep(cx, t->deadline, true, (crt_instant)t->slot.value));
     cx->slot = outer;
     if (r == 0) {
         t->phase = CRT__TIMEOUT_EXPIRED;
