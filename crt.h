@@ -87,7 +87,8 @@
 // LINKING
 //     -pthread; macOS needs nothing.
 //     Linux 2.6.27 or newer; 5.3 to wait for children without SIGCHLD, 5.11 for time-outs
-//     finer than 1 ms. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
+//     finer than 1 ms; glibc or musl. gcc, clang; tcc on x86-64. Processors of 32 bits without
+//     atomics of 64 (before ARMv7 or i586, MIPS, POWER): -latomic too. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
 //     Windows 10 or newer: crt_platform_iocp.h; mingw-w64: -lws2_32 -lsynchronization;
 //     Visual Studio 2022 17.9 or newer: /std:c11, its libraries are named in the header.
 //
@@ -695,7 +696,7 @@ typedef struct crt_config {
     int max_lookups;                  // 16, at most half of the blocking threads; names
                                       // looked up at the same time
     crt_duration thread_keep_alive;   // CRT_SEC(10); of an idle blocking thread
-    size_t thread_stack_size;         // the system's
+    size_t thread_stack_size;         // the system's; at least 16384, raised to what the system needs
     const char *thread_name;          // "crt-worker"
     unsigned drivers;                 // CRT_DRIVER_ALL
     int global_queue_interval;        // 31 on the current thread; multi-thread: self-tuned
@@ -2824,7 +2825,11 @@ static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *),
     sigset_t all, old;
     int e = pthread_attr_init(&attr);
     if (e) return -e;
-    if (stack) e = pthread_attr_setstacksize(&attr, (stack + 16383) / 16384 * 16384);   // whole pages
+    if (stack) {
+        long least = sysconf(_SC_THREAD_STACK_MIN);   // 16 KB on x86, 128 KB on ARM64 and POWER
+        if (least > 0) stack = crt__max(stack, (size_t)least);
+        e = pthread_attr_setstacksize(&attr, (stack + 16383) / 16384 * 16384);   // whole pages
+    }
     if (!e) {
         // Signals are for the program's own threads, not for ours.
         sigfillset(&all);
@@ -3519,7 +3524,7 @@ static bool crt__crew_done(crt_task *t, bool failed);
 static void crt__thread_task_wake(crt_task *t);
 static void crt__root_done(crt_runtime *rt);
 static void crt__begin_shutdown(crt_runtime *rt);
-static uint64_t crt__ids;   // atomic
+static crt__u64 crt__ids;   // atomic
 
 typedef struct crt__ext_text {
     crt__ext ext;
