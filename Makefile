@@ -16,7 +16,7 @@ HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos wine size scale bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos wine cross size scale bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
 
 all: examples
 
@@ -36,6 +36,7 @@ help:
 	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll"
 	@echo "make macos        everything compiled and linked for macOS (needs zig)"
 	@echo "make wine         what runs on Windows, built by mingw-w64, run under wine"
+	@echo "make cross        other compilers, C libraries, processors and systems (QUICK=1, ONLY=\"musl s390x\")"
 	@echo "make size         bytes and seconds of the implementation"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
 	@echo "make lint         the two compiler checks that find locals lost over an await"
@@ -121,6 +122,9 @@ macos:
 # The tests and examples that Windows can have, built by mingw-w64, run under wine.
 wine:
 	sh tests/wine.sh
+# A row for each compiler, C library, processor and system that is there.
+cross:
+	@ONLY="$(ONLY)" QUICK="$(QUICK)" B=$(B) sh tests/cross.sh
 
 warnings:
 	sh tests/warnings.sh

@@ -87,7 +87,8 @@
 // LINKING
 //     -pthread; macOS needs nothing.
 //     Linux 2.6.27 or newer; 5.3 to wait for children without SIGCHLD, 5.11 for time-outs
-//     finer than 1 ms. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
+//     finer than 1 ms; glibc or musl. gcc, clang; tcc on x86-64. Processors of 32 bits without
+//     atomics of 64 (before ARMv7 or i586, MIPS, POWER): -latomic too. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
 //     Windows 10 or newer: crt_platform_iocp.h; mingw-w64: -lws2_32 -lsynchronization;
 //     Visual Studio 2022 17.9 or newer: /std:c11, its libraries are named in the header.
 //
@@ -209,6 +210,14 @@
 #if defined(CRT_IMPLEMENTATION) && defined(_WIN32) && !defined(_WIN32_WINNT)
 #define _WIN32_WINNT 0x0A00   // Windows 10; before the first system header
 #endif
+#if defined(CRT_IMPLEMENTATION) && defined(__linux__) && defined(__SIZEOF_LONG__)
+#if __SIZEOF_LONG__ == 4 && !defined(_FILE_OFFSET_BITS)
+#define _FILE_OFFSET_BITS 64   // files longer than 2 GB, times after 2038; before the first system header
+#ifndef _TIME_BITS
+#define _TIME_BITS 64
+#endif
+#endif
+#endif
 #ifndef CRT_H
 #define CRT_H
 
@@ -280,6 +289,20 @@
 #endif
 #ifndef CRT__FALLTHROUGH
 #define CRT__FALLTHROUGH ((void)0)
+#endif
+// Before CRT_FINALLY, which after an endless loop nothing falls into: clang, before 14
+// unasked, finds fault with the annotation then.
+#if defined(__clang__)
+#if __clang_major__ < 14
+#define CRT__IGNORE_FALLTHROUGH _Pragma("clang diagnostic ignored \"-Wimplicit-fallthrough\"")
+#else
+#define CRT__IGNORE_FALLTHROUGH _Pragma("clang diagnostic ignored \"-Wunreachable-code-fallthrough\"")
+#endif
+#define CRT__FALLTHROUGH_IF_REACHED                                                        \
+    _Pragma("clang diagnostic push") CRT__IGNORE_FALLTHROUGH                               \
+    CRT__FALLTHROUGH; _Pragma("clang diagnostic pop")
+#else
+#define CRT__FALLTHROUGH_IF_REACHED CRT__FALLTHROUGH;
 #endif
 
 #ifdef __cplusplus
@@ -563,7 +586,7 @@ enum {
 // CRT_UNWIND) and the cleanup goes on: it always reaches its end. Optional.
 #define CRT_FINALLY                                                                        \
     crt__leave(crt__f, 0);                                                                 \
-    CRT__FALLTHROUGH;                                                                      \
+    CRT__FALLTHROUGH_IF_REACHED                                                            \
     case CRT__STATE_FINALLY:                                                               \
         crt__f->flags |= CRT__FRAME_IN_FINALLY;
 
@@ -673,7 +696,7 @@ typedef struct crt_config {
     int max_lookups;                  // 16, at most half of the blocking threads; names
                                       // looked up at the same time
     crt_duration thread_keep_alive;   // CRT_SEC(10); of an idle blocking thread
-    size_t thread_stack_size;         // the system's
+    size_t thread_stack_size;         // the system's; at least 16384, raised to what the system needs
     const char *thread_name;          // "crt-worker"
     unsigned drivers;                 // CRT_DRIVER_ALL
     int global_queue_interval;        // 31 on the current thread; multi-thread: self-tuned
@@ -2481,16 +2504,64 @@ CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
 
 #ifdef CRT_ATOMICS_HEADER
 #include CRT_ATOMICS_HEADER
-#elif (defined(_MSC_VER) && !defined(__clang__)) || defined(CRT__MSVC_ATOMICS)   // the latter: tests, with others
-// Visual Studio 2022 17.9 or newer (__typeof__). Every read-modify-write is a full barrier
-// there; a load is one of the processor and a barrier to the compiler, on ARM64 also to the
-// processor.
-#include <intrin.h>
+#elif (defined(_MSC_VER) && !defined(__clang__)) || defined(CRT__MSVC_ATOMICS) || defined(__TINYC__)
+// CRT__MSVC_ATOMICS: tests, with others. Every read-modify-write is a full barrier here; a
+// load is one of the processor and a barrier to the compiler, on ARM64 also to the processor.
 #define CRT__RELAXED 0
 #define CRT__ACQUIRE 1
 #define CRT__RELEASE 2
 #define CRT__ACQ_REL 3
 #define CRT__SEQ_CST 4
+#ifdef __TINYC__
+// tcc has no atomics (0.9.27), but an assembler. It moves no access over another, and on
+// x86-64 the processor only loads before stores.
+#if !defined(__x86_64__)
+#error "crt's implementation knows tcc's atomics on x86-64 only: compile this one file with gcc or clang"
+#endif
+#define crt__ms_barrier() ((void)0)
+#define crt__atomic_fence(order) crt__ms_fence()
+static inline void crt__ms_fence(void) { __asm__ volatile("mfence" ::: "memory"); }
+static inline void crt__cpu_relax(void) { __asm__ volatile("rep; nop" ::: "memory"); }
+static inline uint32_t crt__ms_cas_32(volatile uint32_t *p, uint32_t to, uint32_t was)
+{
+    __asm__ volatile("lock; cmpxchgl %2, %1" : "=a"(was), "+m"(*p) : "r"(to), "0"(was) : "memory");
+    return was;
+}
+static inline uint64_t crt__ms_cas_64(volatile uint64_t *p, uint64_t to, uint64_t was)
+{
+    __asm__ volatile("lock; cmpxchgq %2, %1" : "=a"(was), "+m"(*p) : "r"(to), "0"(was) : "memory");
+    return was;
+}
+static inline uint32_t crt__ms_xchg_32(volatile uint32_t *p, uint32_t v)
+{
+    __asm__ volatile("xchgl %0, %1" : "+r"(v), "+m"(*p) : : "memory");
+    return v;
+}
+static inline uint64_t crt__ms_xchg_64(volatile uint64_t *p, uint64_t v)
+{
+    __asm__ volatile("xchgq %0, %1" : "+r"(v), "+m"(*p) : : "memory");
+    return v;
+}
+static inline uint32_t crt__ms_add_32(volatile uint32_t *p, uint32_t v)
+{
+    __asm__ volatile("lock; xaddl %0, %1" : "+r"(v), "+m"(*p) : : "memory");
+    return v;
+}
+static inline uint64_t crt__ms_add_64(volatile uint64_t *p, uint64_t v)
+{
+    __asm__ volatile("lock; xaddq %0, %1" : "+r"(v), "+m"(*p) : : "memory");
+    return v;
+}
+#else   // Visual Studio 2022 17.9 or newer (__typeof__)
+#include <intrin.h>
+#define crt__ms_cas_32(p, to, was)                                                         \
+    ((uint32_t)_InterlockedCompareExchange((volatile long *)(p), (long)(to), (long)(was)))
+#define crt__ms_cas_64(p, to, was)                                                         \
+    ((uint64_t)_InterlockedCompareExchange64((volatile __int64 *)(p), (__int64)(to), (__int64)(was)))
+#define crt__ms_xchg_32(p, v) ((uint32_t)_InterlockedExchange((volatile long *)(p), (long)(v)))
+#define crt__ms_add_32(p, v) ((uint32_t)_InterlockedExchangeAdd((volatile long *)(p), (long)(v)))
+#define crt__ms_xchg_64(p, v) ((uint64_t)_InterlockedExchange64((volatile __int64 *)(p), (__int64)(v)))
+#define crt__ms_add_64(p, v) ((uint64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), (__int64)(v)))
 #if defined(_M_ARM64)
 #define crt__ms_barrier() __dmb(0xB)
 #define crt__cpu_relax() __yield()
@@ -2500,11 +2571,15 @@ CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
 #define crt__cpu_relax() _mm_pause()
 #define crt__atomic_fence(order) ((void)(order), _mm_mfence())
 #endif
+#endif
+#if defined(_WIN64) || defined(__LP64__)
+#define CRT__MS_64
+#endif
 static inline bool crt__ms_cas64(volatile void *p, uint64_t *expected, uint64_t desired, size_t size)
 {
     uint64_t is, was = *expected;
-    if (size == 8) is = (uint64_t)_InterlockedCompareExchange64((volatile __int64 *)p, (__int64)desired, (__int64)was);
-    else is = (uint32_t)_InterlockedCompareExchange((volatile long *)p, (long)desired, (long)was);
+    if (size == 8) is = crt__ms_cas_64((volatile uint64_t *)p, desired, was);
+    else is = crt__ms_cas_32((volatile uint32_t *)p, (uint32_t)desired, (uint32_t)was);
     if (is == was) return true;
     *expected = is;
     return false;
@@ -2514,7 +2589,7 @@ static inline uint64_t crt__ms_load(const volatile void *p, size_t size)
     uint64_t v;
     if (size == 4) v = *(const volatile uint32_t *)p;
     else if (size == 1) v = *(const volatile uint8_t *)p;
-#ifdef _WIN64
+#ifdef CRT__MS_64
     else v = *(const volatile uint64_t *)p;
 #else
     else crt__ms_cas64((volatile void *)p, (v = 0, &v), 0, 8);
@@ -2527,11 +2602,11 @@ static inline uint64_t crt__ms_change(volatile void *p, uint64_t v, size_t size,
 {
     uint64_t was = crt__ms_load(p, size), mask = size == 8 ? UINT64_MAX : ((uint64_t)1 << size * 8) - 1, to;
     v &= mask;
-    if (size == 4 && how == CRT__MS_XCHG) return (uint32_t)_InterlockedExchange((volatile long *)p, (long)v);
-    if (size == 4 && how == CRT__MS_ADD) return (uint32_t)_InterlockedExchangeAdd((volatile long *)p, (long)v);
-#ifdef _WIN64
-    if (size == 8 && how == CRT__MS_XCHG) return (uint64_t)_InterlockedExchange64((volatile __int64 *)p, (__int64)v);
-    if (size == 8 && how == CRT__MS_ADD) return (uint64_t)_InterlockedExchangeAdd64((volatile __int64 *)p, (__int64)v);
+    if (size == 4 && how == CRT__MS_XCHG) return crt__ms_xchg_32((volatile uint32_t *)p, (uint32_t)v);
+    if (size == 4 && how == CRT__MS_ADD) return crt__ms_add_32((volatile uint32_t *)p, (uint32_t)v);
+#ifdef CRT__MS_64
+    if (size == 8 && how == CRT__MS_XCHG) return crt__ms_xchg_64((volatile uint64_t *)p, v);
+    if (size == 8 && how == CRT__MS_ADD) return crt__ms_add_64((volatile uint64_t *)p, v);
 #endif
     do to = how == CRT__MS_XCHG ? v : how == CRT__MS_ADD ? (was + v) & mask : how == CRT__MS_OR ? was | v : was & v;
     while (!crt__ms_cas64(p, &was, to, size));
@@ -2552,7 +2627,7 @@ static inline bool crt__ms_cas(volatile void *p, void *expected, uint64_t desire
 {
     uint64_t was = crt__ms_load(expected, size), mask = size == 8 ? UINT64_MAX : ((uint64_t)1 << size * 8) - 1;
     if (crt__ms_cas64(p, &was, desired & mask, size)) return true;
-    memcpy(expected, &was, size);   // little-endian, as Windows always is
+    memcpy(expected, &was, size);   // little-endian, as Windows always is, and x86
     return false;
 }
 #define crt__ms_as(p, v) ((__typeof__(*(p)))(v))
@@ -2620,10 +2695,32 @@ static inline uint32_t crt__ctz64(uint64_t x)
     if ((uint32_t)x) return _BitScanForward(&at, (uint32_t)x), at;
     return _BitScanForward(&at, (uint32_t)(x >> 32)), 32 + at;
 }
+#elif defined(__TINYC__)
+static inline uint32_t crt__clz64(uint64_t x)
+{
+    __asm__("bsrq %1, %0" : "=r"(x) : "r"(x));
+    return 63 - (uint32_t)x;
+}
+static inline uint32_t crt__ctz64(uint64_t x)
+{
+    __asm__("bsfq %1, %0" : "=r"(x) : "r"(x));
+    return (uint32_t)x;
+}
+static inline uint32_t crt__clz32(uint32_t x) { return crt__clz64(x) - 32; }
 #else
 CRT__UNUSED static inline uint32_t crt__clz32(uint32_t x) { return (uint32_t)__builtin_clz(x); }
 static inline uint32_t crt__clz64(uint64_t x) { return (uint32_t)__builtin_clzll(x); }
 static inline uint32_t crt__ctz64(uint64_t x) { return (uint32_t)__builtin_ctzll(x); }
+#endif
+
+// Words of 64 bits that threads share. 32-bit x86 would place them at multiples of 4, where
+// one may lie across two cache lines: then a plain load is not atomic, a locked one slow.
+#if defined(__GNUC__) || defined(__TINYC__)
+typedef uint64_t crt__u64 __attribute__((aligned(8)));
+typedef int64_t crt__i64 __attribute__((aligned(8)));
+#else
+typedef uint64_t crt__u64;
+typedef int64_t crt__i64;
 #endif
 
 // A counter that one thread writes and others read.
@@ -2668,6 +2765,9 @@ typedef HANDLE crt__thread;
 // A system header came before crt.h, without the names that crt needs.
 #error "where CRT_IMPLEMENTATION is defined, include crt.h first or compile with -D_GNU_SOURCE"
 #endif
+#if defined(__GLIBC__) && !defined(__USE_FILE_OFFSET64) && ULONG_MAX <= 0xffffffff
+#error "where CRT_IMPLEMENTATION is defined, include crt.h first or compile with -D_FILE_OFFSET_BITS=64"
+#endif
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -2679,7 +2779,9 @@ typedef HANDLE crt__thread;
 typedef pthread_t crt__thread;
 #endif
 
+#ifndef __TINYC__   // it has none, see >>structs
 #define CRT__TLS _Thread_local
+#endif
 
 // Blocks while *addr == expected, until woken, or timeout_ns have passed (< 0:
 // no limit). 0, or nonzero on time-out. May return early: check again.
@@ -2723,7 +2825,11 @@ static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *),
     sigset_t all, old;
     int e = pthread_attr_init(&attr);
     if (e) return -e;
-    if (stack) e = pthread_attr_setstacksize(&attr, (stack + 16383) / 16384 * 16384);   // whole pages
+    if (stack) {
+        long least = sysconf(_SC_THREAD_STACK_MIN);   // 16 KB on x86, 128 KB on ARM64 and POWER
+        if (least > 0) stack = crt__max(stack, (size_t)least);
+        e = pthread_attr_setstacksize(&attr, (stack + 16383) / 16384 * 16384);   // whole pages
+    }
     if (!e) {
         // Signals are for the program's own threads, not for ours.
         sigfillset(&all);
@@ -2882,7 +2988,7 @@ typedef struct crt__inject {
 #define CRT__RING 256   // a power of two; models take less
 #endif
 typedef struct crt__ring {
-    uint64_t head;    // atomic: steal index << 32 | real index
+    crt__u64 head;    // atomic: steal index << 32 | real index
     char pad[CRT__CACHE_LINE - 8];
     uint32_t tail;    // atomic, written by the owner only
     crt_task *slots[CRT__RING];   // atomic
@@ -2892,7 +2998,7 @@ enum { CRT__WHEEL_LEVELS = 6, CRT__WHEEL_SLOTS = 64 };
 typedef struct crt__wheel {
     uint32_t lock, index;
     uint64_t elapsed;   // ticks that have been processed
-    uint64_t next;      // atomic: tick of the next event, UINT64_MAX if none
+    crt__u64 next;      // atomic: tick of the next event, UINT64_MAX if none
     uint64_t occupied[CRT__WHEEL_LEVELS];
     crt_slot *slots[CRT__WHEEL_LEVELS][CRT__WHEEL_SLOTS];
 } crt__wheel;
@@ -2943,8 +3049,8 @@ struct crt__worker {
     crt__cache cache[CRT__CLASSES];
     crt__wheel wheel;
     // metrics, written by the owner
-    uint64_t spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
-    uint64_t local_schedules, forced_yields, busy_ns, thread_id;
+    crt__u64 spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
+    crt__u64 local_schedules, forced_yields, busy_ns, thread_id;
     crt__thread thread;
     char last_pad[CRT__CACHE_LINE];   // before the next worker
 };
@@ -2995,16 +3101,16 @@ struct crt_runtime {
     uint32_t driving;         // current thread: someone drives (futex word)
     uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
-    int64_t clock_base;       // atomic
-    int64_t clock_offset;     // virtual clock: instant = offset while paused
+    crt__i64 clock_base;      // atomic
+    crt__i64 clock_offset;    // virtual clock: instant = offset while paused
     uint32_t clock_paused;    // atomic
     uint32_t signal_registered;
     // calls from outside
     char remote_pad[CRT__CACHE_LINE];
     uint32_t refs;            // atomic
-    size_t remote_spawned;    // atomic: 2 x tasks spawned from outside, bit 0 closed
-    uint64_t remote_completed;   // atomic
-    uint64_t remote_schedules;   // atomic
+    crt__u64 remote_spawned;  // atomic: 2 x tasks spawned from outside, bit 0 closed
+    crt__u64 remote_completed;   // atomic
+    crt__u64 remote_schedules;   // atomic
     char inject_pad[CRT__CACHE_LINE];
     crt__inject inject;
     crt__inject urgent, background;   // tasks with a priority
@@ -3013,9 +3119,9 @@ struct crt_runtime {
     // drivers
     char driver_pad[CRT__CACHE_LINE];
     uint32_t driver_lock;     // atomic: 1 while a worker is inside
-    int64_t monitor_last;     // atomic: when somebody looked at the LIFO slots
+    crt__i64 monitor_last;    // atomic: when somebody looked at the LIFO slots
     uint32_t driver_parked;   // atomic: that worker waits
-    int64_t driver_until;     // atomic: instant at which it will wake by itself
+    crt__i64 driver_until;    // atomic: instant at which it will wake by itself
     uint32_t no_io_futex;     // stands in for the reactor's wake-up
     char monitor_pad[CRT__CACHE_LINE];
     uint32_t monitor_asleep;  // atomic: it waits without a limit; read by each wake into a LIFO slot
@@ -3027,7 +3133,7 @@ struct crt_runtime {
     crt__chunk *chunks;
     crt_task *depot[CRT__CLASSES];
     crt__chunk *open_chunk[CRT__CLASSES];
-    uint64_t bytes;           // atomic
+    crt__u64 bytes;           // atomic
     char pool_pad[CRT__CACHE_LINE];
     crt__pool pool;
     // sockets
@@ -3039,8 +3145,8 @@ struct crt_runtime {
     struct crt__sock *sock_free;
     uint32_t lookup_lock, lookups;       // under that lock: names being looked up now
     struct crt__resolve *lookup_first, *lookup_last;   // and those that wait
-    uint64_t fd_registered, fd_deregistered, io_ready;   // atomic
-    uint64_t failures;        // atomic: unjoined failures seen
+    crt__u64 fd_registered, fd_deregistered, io_ready;   // atomic
+    crt__u64 failures;        // atomic: unjoined failures seen
 };
 
 // What this thread is to crt.
@@ -3049,7 +3155,31 @@ typedef struct crt__context {
     crt__worker *worker;   // the worker that this thread acts for
     uint32_t in_task;      // polls on this thread's stack
 } crt__context;
+#ifdef CRT__TLS
 static CRT__TLS crt__context crt__tls;
+#else
+// A compiler without them: a block for each thread that comes by, freed as it ends.
+static pthread_key_t crt__tls_key;
+static void crt__tls_make_key(void)
+{
+    if (!pthread_key_create(&crt__tls_key, free)) return;
+    fputs("crt: no key for what each thread has\n", stderr);
+    abort();
+}
+static crt__context *crt__tls_block(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, crt__tls_make_key);
+    crt__context *c = pthread_getspecific(crt__tls_key);
+    if (c) return c;
+    c = calloc(1, sizeof *c);
+    if (c && !pthread_setspecific(crt__tls_key, c)) return c;
+    fputs("crt: no memory for what each thread has\n", stderr);
+    abort();
+    return c;
+}
+#define crt__tls (*crt__tls_block())
+#endif
 
 // ---------------------------------------------------------------------------
 // >>log           errors, names, lines
@@ -3394,7 +3524,7 @@ static bool crt__crew_done(crt_task *t, bool failed);
 static void crt__thread_task_wake(crt_task *t);
 static void crt__root_done(crt_runtime *rt);
 static void crt__begin_shutdown(crt_runtime *rt);
-static uint64_t crt__ids;   // atomic
+static crt__u64 crt__ids;   // atomic
 
 typedef struct crt__ext_text {
     crt__ext ext;
@@ -6354,7 +6484,7 @@ CRTDEF bool crt_task_storage_busy(const void *storage)
 // Counts a task that is about to be spawned from outside. False: closed.
 static bool crt__gate(crt_runtime *rt)
 {
-    size_t n = crt__atomic_load(&rt->remote_spawned, CRT__RELAXED);
+    uint64_t n = crt__atomic_load(&rt->remote_spawned, CRT__RELAXED);
     while (!(n & 1))
         if (crt__atomic_cas_weak(&rt->remote_spawned, &n, n + 2, CRT__SEQ_CST, CRT__RELAXED)) return true;
     return false;
@@ -6635,7 +6765,7 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // The operations below meet a stream without a descriptor (crt__soft) only where they
 // would call the system.
 typedef struct crt__sock {
-    uint64_t ready;      // atomic
+    crt__u64 ready;      // atomic
     uint32_t spent;      // atomic: 0, or CRT__SPENT, the tick and 15 bits of the generation
     uint32_t refs;       // atomic: handles
     crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
@@ -6644,7 +6774,7 @@ typedef struct crt__sock {
     union {
         struct crt__sock *next_free;   // while it is nobody's
         crt__soft *soft;               // CRT__IO_SOFT; fd is -1
-        crt_instant complained;        // atomic; a listener: when its back-off was logged
+        crt__i64 complained;           // atomic; a listener: when its back-off was logged
     } u;
     uint32_t index, flags;
     uint32_t pause_ms;             // atomic; accept: back-off while out of descriptors
@@ -9354,7 +9484,8 @@ static const char *crt__quote(char *out, size_t room, const void *data, size_t n
             return out;
         }
         if (named) at += (size_t)snprintf(out + at, room - at, "%s", named);
-        else at += (size_t)snprintf(out + at, room - at, c < 32 || c > 126 ? "\\%03o" : "%c", c);
+        else if (c < 32 || c > 126) at += (size_t)snprintf(out + at, room - at, "\\%03o", c);
+        else out[at++] = (char)c;
     }
     memcpy(out + at, "\"", 2);
     return out;
@@ -13650,12 +13781,12 @@ typedef struct crt__mpsc {
     uint32_t closed;         // atomic for readers: the receiver takes no more
     bool raised;             // reserved grew, and nothing was claimed since
     char senders_pad[CRT__CACHE_LINE];
-    uint64_t tail;           // atomic: elements claimed x ONE | SLOW | PARKED
-    uint64_t taken_seen;     // atomic: the count of `taken` as a sender last had to look at it
+    crt__u64 tail;           // atomic: elements claimed x ONE | SLOW | PARKED
+    crt__u64 taken_seen;     // atomic: the count of `taken` as a sender last had to look at it
     size_t reserved;         // atomic, changed under the lock
     crt__block *last;        // atomic
     char receiver_pad[CRT__CACHE_LINE];
-    uint64_t taken;          // atomic: 2 x count | somebody waits to send
+    crt__u64 taken;          // atomic: 2 x count | somebody waits to send
     crt__block *first;       // atomic; the receiver's once something was sent
 } crt__mpsc;
 
@@ -14229,7 +14360,7 @@ CRTDEF void crt_mpsc_on_drop(crt_mpsc_rx *rx, void (*drop)(void *elem, void *use
 typedef struct crt__broadcast {
     size_t size;
     uint64_t mask;            // capacity - 1
-    uint64_t lost;            // atomic, written under the lock
+    crt__u64 lost;            // atomic, written under the lock
     uint32_t ahead, counted;  // values that a receiver may copy; are there callbacks?
     crt_elem_ops ops;
     uint32_t *left;           // after the data
@@ -14244,7 +14375,7 @@ typedef struct crt__broadcast {
 } crt__broadcast;
 struct crt_broadcast_rx {
     crt__broadcast *c;
-    uint64_t next;            // atomic, written by the receiver
+    crt__u64 next;            // atomic, written by the receiver
     uint64_t copied;          // the receiver's
     crt_broadcast_rx *after, **before;   // among the channel's; under its lock
     max_align_t copies[];     // value i at i mod `ahead`
@@ -14539,7 +14670,7 @@ typedef struct crt__watch {
     uint32_t refs, senders;  // atomic
     uint32_t receivers, idle;   // atomic for readers; idle: 1 while there is none
     size_t size;
-    uint64_t version;        // atomic for readers
+    crt__u64 version;        // atomic for readers
     crt_elem_ops ops;
     max_align_t data[];
 } crt__watch;
@@ -14842,7 +14973,8 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
     cx->unwind = 0;
     if (cx->panics != t->panics) t->result = CRT_UNWIND;   // the cleanup panicked
     if (r == CRT_PENDING && !ignored) {
-        t->phase = first ? CRT__PHASE_CANCEL : CRT__TIMEOUT_UNWOUND;
+        if (first) t->phase = CRT__PHASE_CANCEL;
+        else t->phase = CRT__TIMEOUT_UNWOUND;
         return;
     }
     if (ignored) crt__slot_cancel(cx->slot);
@@ -15659,7 +15791,7 @@ static void crt__locals_end(crt_task *t)
 // >>sight         metrics, dump
 // ---------------------------------------------------------------------------
 
-static uint64_t crt__read(const uint64_t *counter) { return crt__atomic_load(counter, CRT__RELAXED); }
+static uint64_t crt__read(const crt__u64 *counter) { return crt__atomic_load(counter, CRT__RELAXED); }
 
 // Tasks that have not ended. Endings are read first: a task that spawned another
 // before it ended is then never counted without its child.
@@ -15730,7 +15862,8 @@ static CRT__COLD crt_task *crt__walk(crt_runtime *rt, crt_task *t)
     crt_task *found = NULL;
     crt__lock(&rt->slab_lock);
     crt__chunk *chunk = t ? t->home : rt->chunks;
-    uint32_t i = t ? (uint32_t)(((char *)t - (char *)crt__chunk_task(t->home, 0)) / t->home->stride) + 1 : 0;
+    size_t at = t ? (size_t)((char *)t - (char *)crt__chunk_task(t->home, 0)) : 0;
+    uint32_t i = t ? (uint32_t)(at / t->home->stride) + 1 : 0;
     for (; chunk && !found; chunk = chunk->next, i = 0)
         for (; i < crt__atomic_load(&chunk->carved, CRT__ACQUIRE) && !found; i++)
             if (crt__task_try_ref(crt__chunk_task(chunk, i))) found = crt__chunk_task(chunk, i);

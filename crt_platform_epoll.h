@@ -13,12 +13,18 @@
 #ifndef CRT_PLATFORM_EPOLL_H
 #define CRT_PLATFORM_EPOLL_H
 
-#include <linux/futex.h>
+#ifdef __TINYC__   // glibc's headers take it for a compiler without, and this struct is packed
+#undef __attribute__
+#endif
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
+#ifdef __x86_64__
+_Static_assert(sizeof(struct epoll_event) == 12,
+               "where CRT_IMPLEMENTATION is defined, include crt.h before sys/epoll.h");
+#endif
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define CRT__SANITIZED 1
@@ -36,12 +42,26 @@
 // ---------------------------------------------------------------------------
 
 #ifndef CRT__FUTEX_OVERRIDE
+// Two numbers of <linux/futex.h>, which is not there on every system with musl. The time
+// is the kernel's and not struct timespec, whose seconds the C library may have widened:
+// SYS_futex takes two longs (x32: 64 bits), and where only the later call exists, 64 bits.
+enum { CRT__FUTEX_WAIT = 128, CRT__FUTEX_WAKE = 129 };
+#if !defined(SYS_futex)
+#define SYS_futex SYS_futex_time64
+typedef int64_t crt__futex_time;
+#elif defined(__x86_64__)
+typedef int64_t crt__futex_time;
+#else
+typedef long crt__futex_time;
+#endif
 static int crt__futex_wait(uint32_t *addr, uint32_t expected, int64_t timeout_ns)
 {
-    struct timespec t = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
-    bool forever = timeout_ns < 0 || timeout_ns == CRT_FOREVER;
+    const int64_t second = 1000000000;
+    crt__futex_time t[2] = {(crt__futex_time)(timeout_ns / second), (crt__futex_time)(timeout_ns % second)};
+    // 68 years, what a long of 32 bits holds, are without limit too.
+    bool forever = timeout_ns < 0 || timeout_ns / second > INT32_MAX;
     int e = errno;
-    long r = syscall(SYS_futex, addr, FUTEX_WAIT_PRIVATE, expected, forever ? NULL : &t, NULL, 0);
+    long r = syscall(SYS_futex, addr, CRT__FUTEX_WAIT, expected, forever ? NULL : t, NULL, 0);
     bool late = r < 0 && errno == ETIMEDOUT;
     errno = e;
     return late;
@@ -49,7 +69,7 @@ static int crt__futex_wait(uint32_t *addr, uint32_t expected, int64_t timeout_ns
 static void crt__futex_wake(uint32_t *addr, int how_many)
 {
     int e = errno;
-    syscall(SYS_futex, addr, FUTEX_WAKE_PRIVATE, how_many, NULL, NULL, 0);
+    syscall(SYS_futex, addr, CRT__FUTEX_WAKE, how_many, NULL, NULL, 0);
     errno = e;
 }
 #endif
@@ -252,7 +272,9 @@ static void crt__fd_restore(crt__fd fd, int flags) { (void)fcntl((int)fd, F_SETF
 // program with threads some 50 instructions and two locked ones each time. Nobody cancels
 // crt's threads: the kernel is called directly, unless something watches the library's
 // calls: a sanitizer, or (CRT_LIBC_SOCKETS) a library preloaded in its place.
-#if defined(SYS_recvfrom) && defined(SYS_sendto) && !defined(CRT_LIBC_SOCKETS) && !CRT__SANITIZED
+// So are they where SYS_socketcall once was the only way (32-bit x86, POWER, s390, m68k, sparc).
+#if defined(SYS_recvfrom) && defined(SYS_sendto) && !defined(SYS_socketcall) &&            \
+    !defined(CRT_LIBC_SOCKETS) && !CRT__SANITIZED
 static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n)
 {
     return syscall(SYS_recvfrom, (int)fd, buf, n, 0, NULL, NULL);

@@ -898,6 +898,7 @@ static void signals_elsewhere(bool begin)
 int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "child")) return child_main(argv[2]);
+    if (getenv("TEST_SELF")) self_path = getenv("TEST_SELF");   // under an emulator: the script that starts it
     test_init(argc, argv);
     signals_elsewhere(true);
     for (no_pidfd = 0; no_pidfd < 2; no_pidfd++) {
