@@ -561,7 +561,7 @@ static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 //   registration       EV_RECEIPT: each change is answered by itself, and no event is
 //                      taken by a thread that only registers
 //   waking             EVFILT_USER, which all threads may trigger; a pipe, whose bytes the
-//                      waiting thread takes, where there is none (NetBSD 9, older OpenBSD)
+//                      waiting thread takes, where there is none (NetBSD 9, OpenBSD before 7.8)
 //   signals            a pipe of >>signal, watched as any descriptor: EVFILT_SIGNAL would
 //                      not tell of a signal that was raised before there was a runtime
 //   children           EVFILT_PROC and EVFILT_TIMER by the number of the child

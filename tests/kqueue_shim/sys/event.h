@@ -7,7 +7,7 @@
 //   KQUEUE_SHIM_PLAIN     all that lack something: no EVFILT_USER, no EVFILT_EXCEPT, no
 //                         MCAST_JOIN_GROUP, no SOCK_CLOEXEC and what came with it (macOS)
 //   KQUEUE_SHIM_FREEBSD   no EVFILT_EXCEPT; struct kevent is longer
-//   KQUEUE_SHIM_OPENBSD   an older one: no EVFILT_USER
+//   KQUEUE_SHIM_OPENBSD   before 7.8: no EVFILT_USER
 //   KQUEUE_SHIM_NETBSD    10: filters and flags have 32 bits and no sign, counts are size_t
 //   KQUEUE_SHIM_NETBSD9   and udata is a number, and there is no EVFILT_USER
 #ifndef KQUEUE_SHIM_SYS_EVENT_H
