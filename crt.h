@@ -10505,9 +10505,9 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
 #define crt__os_read read
 #define crt__os_write write
 #define crt__os_ftruncate ftruncate
-#define crt__os_fchmod fchmod
-#define crt__os_chmod chmod
-#define crt__os_mkdir mkdir
+#define crt__os_fchmod(fd, mode) fchmod((fd), (mode_t)(mode))   // which has 16 bits on macOS and FreeBSD
+#define crt__os_chmod(path, mode) chmod((path), (mode_t)(mode))
+#define crt__os_mkdir(path, mode) mkdir((path), (mode_t)(mode))
 #define crt__os_rmdir rmdir
 #define crt__os_rename rename
 #define crt__os_link link

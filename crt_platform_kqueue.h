@@ -3,14 +3,15 @@
 // Included by crt.h, never by itself; `>>os` and `>>reactor` in crt.h state the
 // contract that this file fulfils. Public domain or MIT-0, as crt.h.
 //
-// Each descriptor has a read and a write filter with EV_CLEAR, which is kqueue's word
-// for edge-triggered; a child has EVFILT_PROC. EVFILT_USER wakes the thread that waits,
-// or a pipe where the system has none. Needs macOS 10.12, FreeBSD 10, OpenBSD 7.1 or
-// NetBSD 8. What each lacks:
+// Needs macOS 10.12, FreeBSD 10, OpenBSD 7.3 (waitid) or NetBSD 8 (accept4). What each
+// lacks:
 //   macOS    no call makes a descriptor close-on-exec at once: a child that another part
 //            of the program starts meanwhile may inherit it. No sendmmsg.
 //   OpenBSD  no keepalive times for a single socket: -ENOPROTOOPT.
 //   FreeBSD, NetBSD   no CRT_FD_PRIORITY: -EOPNOTSUPP.
+// Where they differ in the layout of struct kevent, in the width and sign of filters and
+// flags, or in a constant that is missing, it is said at the place. No value of a constant
+// is relied on.
 
 #ifndef CRT__IMPLEMENTED
 #error "include crt.h; it chooses its platform header by itself"
@@ -19,6 +20,9 @@
 #define CRT_PLATFORM_KQUEUE_H
 
 #include <sys/event.h>
+#ifndef EV_RECEIPT
+#error "the kqueue of this release is too old: it has no EV_RECEIPT"
+#endif
 #if defined(__FreeBSD__)
 #include <sys/param.h>
 #include <sys/cpuset.h>
@@ -64,7 +68,7 @@ static int crt__futex_wait(uint32_t *addr, uint32_t expected, int64_t timeout_ns
     bool forever = timeout_ns < 0 || timeout_ns == CRT_FOREVER;
     int e = errno;
     int r = futex(addr, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, (int)expected, forever ? NULL : &t, NULL);
-    bool late = r < 0 && errno == ETIMEDOUT;
+    bool late = r == ETIMEDOUT || (r < 0 && errno == ETIMEDOUT);   // the first in older releases
     errno = e;
     return late;
 }
@@ -219,7 +223,7 @@ static int crt__cpu_mask_count(void)
     int n = 0;
 #if defined(__FreeBSD__)
     cpuset_t set;
-    if (!cpuset_getaffinity(CPU_LEVEL_WHICH, CPU_WHICH_PID, -1, sizeof set, &set)) n = CPU_COUNT(&set);
+    if (!cpuset_getaffinity(CPU_LEVEL_WHICH, CPU_WHICH_PID, (id_t)-1, sizeof set, &set)) n = CPU_COUNT(&set);
 #elif defined(__NetBSD__)
     cpuset_t *set = cpuset_create();
     if (set && !pthread_getaffinity_np(pthread_self(), cpuset_size(set), set))
@@ -547,6 +551,33 @@ static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 // ---------------------------------------------------------------------------
 // the reactor
 // ---------------------------------------------------------------------------
+// What the contract asks for, and how kqueue gives it:
+//
+//   edge-triggered     EVFILT_READ and EVFILT_WRITE of each descriptor, with EV_CLEAR
+//   one event for both filters are independent of one another: events of the same udata
+//                      that come together are put together
+//   an end is readable EV_EOF comes with the filter of its direction and closes that one;
+//                      fflags then has the error of a socket that broke
+//   registration       EV_RECEIPT: each change is answered by itself, and no event is
+//                      taken by a thread that only registers
+//   waking             EVFILT_USER, which all threads may trigger; a pipe, whose bytes the
+//                      waiting thread takes, where there is none (NetBSD 9, OpenBSD before 7.8)
+//   signals            a pipe of >>signal, watched as any descriptor: EVFILT_SIGNAL would
+//                      not tell of a signal that was raised before there was a runtime
+//   children           EVFILT_PROC and EVFILT_TIMER by the number of the child
+//
+// Invariants: a descriptor's filters carry the token of its record, which has a generation:
+// what is still under way for an earlier record is known by it and dropped. Filters are
+// removed before a descriptor is closed, so that no duplicate of it keeps them, and close
+// removes what is left. The state of the reactor itself does not change after it is made;
+// events[] belongs to the one thread that waits. All else is the kernel's, which any thread
+// may call at any time.
+//
+// Other than epoll: a kqueue is not inherited by a child; a duplicate is not watched with
+// its original; plain files are not refused (see crt__dup); no time-out is longer than a day,
+// after which there are no events, as after any other; a change and a wait cost one system
+// call each, and adding both filters costs one.
+//
 // A token goes through udata. Where a pointer has 32 bits only its index fits: a late
 // event of a descriptor that is gone then counts for the next with that index, and is
 // one event too many, which the contract allows.
@@ -555,9 +586,11 @@ enum { CRT__WAKE_TOKEN = 0x7ffffffe, CRT__KQUEUE_MOST_SECONDS = 86400 };
 
 #ifdef __NetBSD__
 typedef uint32_t crt__kqueue_filter, crt__kqueue_flags;
+typedef size_t crt__kqueue_count;
 #else
 typedef int16_t crt__kqueue_filter;
 typedef uint16_t crt__kqueue_flags;
+typedef int crt__kqueue_count;
 #endif
 
 struct crt__reactor {
@@ -591,11 +624,11 @@ static struct kevent crt__kqueue_change(intptr_t ident, int filter, int flags, u
     e.ident = (uintptr_t)ident;
     e.filter = (crt__kqueue_filter)filter;
     e.flags = (crt__kqueue_flags)flags;
-    e.udata = (__typeof__(e.udata))(uintptr_t)token;
+    e.udata = (__typeof__(e.udata))(uintptr_t)token;   // an intptr_t on NetBSD 9
     return e;
 }
 // Makes the changes, each with EV_RECEIPT, which has its error in `data` afterwards.
-static int crt__kqueue_apply(crt__reactor *r, struct kevent *changes, int n)
+static int crt__kqueue_apply(crt__reactor *r, struct kevent *changes, crt__kqueue_count n)
 {
     return kevent(r->kq, changes, n, changes, n, NULL) < 0 ? -errno : 0;
 }
@@ -773,7 +806,7 @@ static int crt__kqueue_wait(crt__reactor *r, int64_t timeout_ns)
     const int64_t most = (int64_t)CRT__KQUEUE_MOST_SECONDS * 1000000000;   // some refuse more
     if (timeout_ns > most) timeout_ns = most;
     struct timespec t = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
-    return kevent(r->kq, NULL, 0, r->events, r->max_events, timeout_ns < 0 ? NULL : &t);
+    return kevent(r->kq, NULL, 0, r->events, (crt__kqueue_count)r->max_events, timeout_ns < 0 ? NULL : &t);
 }
 // As epoll would say it: the end of a direction closes it, and a socket that broke says
 // with which error.

@@ -26,22 +26,18 @@
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
+#define KQUEUE_SHIM_ALL
 #include "sys/event.h"
 
-#ifdef KQUEUE_SHIM_PLAIN   // what the header leaves out is not asked for
-#define EVFILT_USER (-25)
-#define EVFILT_EXCEPT (-26)
-#define NOTE_TRIGGER 0x0800u
-#define NOTE_OOB 0x1000u
-#endif
-
+typedef __typeof__(((struct kevent *)NULL)->filter) filter_type;
+typedef __typeof__(((struct kevent *)NULL)->udata) user_type;
 enum { READS, WRITES, URGENT, INNER };
 typedef struct note {   // of a descriptor
     uint32_t number;    // counts its registrations: events of an older one are stale
-    int16_t own;        // the filter whose descriptor this is; 0: somebody else's
+    filter_type own;    // the filter whose descriptor this is; 0: somebody else's
     bool socket, has[INNER];
     uintptr_t ident;
-    void *udata[INNER];
+    user_type udata[INNER];
 } note;
 typedef struct queue {
     struct queue *next;
@@ -188,7 +184,7 @@ static int change_fd(queue *q, const struct kevent *c, int which)
     n->udata[which] = c->udata;
     return 0;
 }
-static int find_own(queue *q, int16_t filter, uintptr_t ident)
+static int find_own(queue *q, filter_type filter, uintptr_t ident)
 {
     for (int fd = 0; fd < q->count; fd++)
         if (q->notes[fd].own == filter && q->notes[fd].ident == ident) return fd;
@@ -255,6 +251,17 @@ static int change(queue *q, const struct kevent *c)
 
 // --- events
 
+static struct kevent event(uintptr_t ident, filter_type filter, user_type udata)
+{
+    struct kevent e;
+    memset(&e, 0, sizeof e);
+    e.ident = ident;
+    e.filter = filter;
+    e.flags = EV_CLEAR;
+    e.data = 1;
+    e.udata = udata;
+    return e;
+}
 // Under the lock. False: stale.
 static bool take_own(queue *q, uint64_t what, struct kevent *out)
 {
@@ -262,7 +269,7 @@ static bool take_own(queue *q, uint64_t what, struct kevent *out)
     uint64_t drain;
     note *n = fd < q->count ? &q->notes[fd] : NULL;
     if (!n || !n->own || n->number != what >> 32) return false;
-    *out = (struct kevent){n->ident, n->own, EV_CLEAR, 0, 1, n->udata[0]};
+    *out = event(n->ident, n->own, n->udata[0]);
     if (n->own == EVFILT_USER) {
         if (read(fd, &drain, sizeof drain) < 0) return false;   // another thread had it
     } else {
@@ -274,12 +281,12 @@ static bool take_own(queue *q, uint64_t what, struct kevent *out)
 }
 static bool take_inner(queue *q, int which, const struct epoll_event *e, struct kevent *out)
 {
-    static const int16_t filters[INNER] = {EVFILT_READ, EVFILT_WRITE, EVFILT_EXCEPT};
+    static const filter_type filters[INNER] = {EVFILT_READ, EVFILT_WRITE, EVFILT_EXCEPT};
     int fd = (int)(uint32_t)e->data.u64;
     uint32_t hung_up = which == READS ? EPOLLHUP | EPOLLRDHUP : EPOLLHUP;
     note *n = fd < q->count ? &q->notes[fd] : NULL;
     if (!n || !n->has[which] || n->number != e->data.u64 >> 32) return false;
-    *out = (struct kevent){(uintptr_t)fd, filters[which], EV_CLEAR, 0, 1, n->udata[which]};
+    *out = event((uintptr_t)fd, filters[which], n->udata[which]);
     if (which == URGENT) {
         out->fflags = NOTE_OOB;
         return e->events & EPOLLPRI;
@@ -314,11 +321,11 @@ static int wait_outer(queue *q, struct epoll_event *some, int room, bool forever
     if (left > 0) t = (struct timespec){(time_t)(left / 1000000000), (long)(left % 1000000000)};
     return epoll_pwait2(q->outer, some, room, forever ? NULL : &t, NULL);
 }
-int kevent(int kq, const struct kevent *changes, int change_count, struct kevent *events, int event_count,
-           const struct timespec *timeout)
+int kevent(int kq, const struct kevent *changes, kqueue_shim_count changes_given, struct kevent *events,
+           kqueue_shim_count events_wanted, const struct timespec *timeout)
 {
     struct epoll_event some[64];
-    int told = 0;
+    int told = 0, change_count = (int)changes_given, event_count = (int)events_wanted;
     pthread_mutex_lock(&lock);
     queue *q = find(kq);
     for (int i = 0; q && i < change_count; i++) {

@@ -2,9 +2,14 @@
 //
 //   cc -DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim ... tests/kqueue_shim/kqueue.c -Wl,--wrap=close,--wrap=waitid
 //
-// No value is that of a real system: whoever relies on one fails here. With
-// KQUEUE_SHIM_PLAIN it is a system that lacks what some lack: EVFILT_USER (OpenBSD),
-// EVFILT_EXCEPT and MCAST_JOIN_GROUP (NetBSD), SOCK_CLOEXEC and what came with it (macOS).
+// No value is that of a real system: whoever relies on one fails here. By default it is a
+// system that has everything; with one of these, what is laid out and lacking as on
+//   KQUEUE_SHIM_PLAIN     all that lack something: no EVFILT_USER, no EVFILT_EXCEPT, no
+//                         MCAST_JOIN_GROUP, no SOCK_CLOEXEC and what came with it (macOS)
+//   KQUEUE_SHIM_FREEBSD   no EVFILT_EXCEPT; struct kevent is longer
+//   KQUEUE_SHIM_OPENBSD   before 7.8: no EVFILT_USER
+//   KQUEUE_SHIM_NETBSD    10: filters and flags have 32 bits and no sign, counts are size_t
+//   KQUEUE_SHIM_NETBSD9   and udata is a number, and there is no EVFILT_USER
 #ifndef KQUEUE_SHIM_SYS_EVENT_H
 #define KQUEUE_SHIM_SYS_EVENT_H
 
@@ -14,6 +19,22 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(KQUEUE_SHIM_NETBSD) || defined(KQUEUE_SHIM_NETBSD9)
+#define KQUEUE_SHIM_FILTER(n) (n##u)
+typedef size_t kqueue_shim_count;
+struct kevent {
+    uintptr_t ident;
+    uint32_t filter, flags, fflags;
+    int64_t data;
+#ifdef KQUEUE_SHIM_NETBSD9
+    intptr_t udata;
+#else
+    void *udata;
+#endif
+};
+#else
+#define KQUEUE_SHIM_FILTER(n) (-n)
+typedef int kqueue_shim_count;
 struct kevent {
     uintptr_t ident;
     int16_t filter;
@@ -21,12 +42,23 @@ struct kevent {
     uint32_t fflags;
     int64_t data;
     void *udata;
+#ifdef KQUEUE_SHIM_FREEBSD
+    uint64_t ext[4];
+#endif
 };
+#endif
+#if !defined(KQUEUE_SHIM_PLAIN) && !defined(KQUEUE_SHIM_OPENBSD) && !defined(KQUEUE_SHIM_NETBSD9)
+#define KQUEUE_SHIM_HAS_USER
+#endif
+#if !defined(KQUEUE_SHIM_PLAIN) && !defined(KQUEUE_SHIM_FREEBSD) && !defined(KQUEUE_SHIM_NETBSD) && \
+    !defined(KQUEUE_SHIM_NETBSD9)
+#define KQUEUE_SHIM_HAS_EXCEPT
+#endif
 
-#define EVFILT_READ (-21)
-#define EVFILT_WRITE (-22)
-#define EVFILT_PROC (-23)
-#define EVFILT_TIMER (-24)
+#define EVFILT_READ KQUEUE_SHIM_FILTER(21)
+#define EVFILT_WRITE KQUEUE_SHIM_FILTER(22)
+#define EVFILT_PROC KQUEUE_SHIM_FILTER(23)
+#define EVFILT_TIMER KQUEUE_SHIM_FILTER(24)
 #define NOTE_EXIT 0x0400u
 
 #define EV_ADD 0x0100
@@ -37,20 +69,24 @@ struct kevent {
 #define EV_EOF 0x2000
 #define EV_ERROR 0x4000
 
-#ifndef KQUEUE_SHIM_PLAIN
-#define EVFILT_USER (-25)
-#define EVFILT_EXCEPT (-26)
+// With KQUEUE_SHIM_ALL, for kqueue.c itself, all filters have names.
+#if defined(KQUEUE_SHIM_HAS_USER) || defined(KQUEUE_SHIM_ALL)
+#define EVFILT_USER KQUEUE_SHIM_FILTER(25)
 #define NOTE_TRIGGER 0x0800u
+#endif
+#if defined(KQUEUE_SHIM_HAS_EXCEPT) || defined(KQUEUE_SHIM_ALL)
+#define EVFILT_EXCEPT KQUEUE_SHIM_FILTER(26)
 #define NOTE_OOB 0x1000u
-#else
+#endif
+#ifdef KQUEUE_SHIM_PLAIN
 #undef SOCK_CLOEXEC
 #undef CLOSE_RANGE_CLOEXEC
 #undef MCAST_JOIN_GROUP
 #endif
 
 int kqueue(void);
-int kevent(int kq, const struct kevent *changes, int change_count, struct kevent *events, int event_count,
-           const struct timespec *timeout);
+int kevent(int kq, const struct kevent *changes, kqueue_shim_count change_count, struct kevent *events,
+           kqueue_shim_count event_count, const struct timespec *timeout);
 
 // Descriptors that stand for processes and timers, which a kqueue has without any.
 int kqueue_shim_descriptors(void);
@@ -60,7 +96,9 @@ int kqueue_shim_descriptors(void);
 int kqueue_shim_peer_id(int fd, uid_t *uid, gid_t *gid);
 #define getpeereid(fd, uid, gid) kqueue_shim_peer_id(fd, uid, gid)
 #define SOL_LOCAL SOL_SOCKET
+#ifndef KQUEUE_SHIM_BSD_H
 #define LOCAL_PEERPID SO_PEERCRED   // whose first member is the pid
+#endif
 #define setuid(uid) ((int)syscall(SYS_setuid, (uid)))
 #define setgid(gid) ((int)syscall(SYS_setgid, (gid)))
 #define setgroups(n, list) ((int)syscall(SYS_setgroups, (size_t)(n), (list)))

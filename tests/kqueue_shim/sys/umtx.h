@@ -1,0 +1,1 @@
+// nothing: all of it is in tests/kqueue_shim/bsd.h
