@@ -88,7 +88,8 @@
 //     -pthread; macOS needs nothing.
 //     Linux 2.6.27 or newer; 5.3 to wait for children without SIGCHLD, 5.11 for time-outs
 //     finer than 1 ms; glibc or musl. gcc, clang; tcc on x86-64. Processors of 32 bits without
-//     atomics of 64 (before ARMv7 or i586, MIPS, POWER): -latomic too. macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
+//     atomics of 64 (before ARMv7 or i586, MIPS, POWER): -latomic too.
+//     macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
 //     Windows 10 or newer: crt_platform_iocp.h; mingw-w64: -lws2_32 -lsynchronization;
 //     Visual Studio 2022 17.9 or newer: /std:c11, its libraries are named in the header.
 //
