@@ -3319,8 +3319,14 @@ static CRT__COLD crt__chunk *crt__chunk_new(crt_runtime *rt, uint32_t class_, si
     return chunk;
 }
 
-// Up to CRT__BATCH free tasks of a class, linked by `next`; *n how many. Takes
-// slab_lock. The depot is a stack of such batches: the first task of each keeps
+static void crt__depot_put(crt_runtime *rt, uint32_t class_, crt_task *list, uint32_t n)
+{
+    list->id = n;
+    list->ext = (crt__ext *)(void *)rt->depot[class_];
+    rt->depot[class_] = list;
+}
+// At most `want` free tasks of a class, CRT__BATCH or 1, linked by `next`; *n how many.
+// Takes slab_lock. The depot is a stack of batches: the first task of each keeps
 // the batch below in `ext`, its length in `id`.
 static crt_task *crt__depot_take(crt_runtime *rt, uint32_t class_, uint32_t want, uint32_t *n)
 {
@@ -3330,6 +3336,10 @@ static crt_task *crt__depot_take(crt_runtime *rt, uint32_t class_, uint32_t want
     if (list) {
         rt->depot[class_] = (crt_task *)(void *)list->ext;
         *n = (uint32_t)list->id;
+        if (want == 1 && *n > 1) {
+            crt__depot_put(rt, class_, list->next, *n - 1);
+            *n = 1;
+        }
         crt__unlock(&rt->slab_lock);
         return list;
     }
@@ -3357,12 +3367,6 @@ static crt_task *crt__depot_take(crt_runtime *rt, uint32_t class_, uint32_t want
     crt__unlock(&rt->slab_lock);
     *n = got;
     return list;
-}
-static void crt__depot_put(crt_runtime *rt, uint32_t class_, crt_task *list, uint32_t n)
-{
-    list->id = n;
-    list->ext = (crt__ext *)(void *)rt->depot[class_];
-    rt->depot[class_] = list;
 }
 // Fetches a task that is needed soon: where many are alive it has left the caches.
 static inline void crt__task_prefetch(const crt_task *t)
@@ -3402,12 +3406,6 @@ static crt_task *crt__task_alloc(crt_runtime *rt, crt__worker *w, size_t size)
         crt__task_prefetch(cache->list);   // the next spawn's
     } else {
         t = crt__depot_take(rt, class_, 1, &n);
-        if (!t) return NULL;
-        if (n > 1) {
-            crt__lock(&rt->slab_lock);
-            crt__depot_put(rt, class_, t->next, n - 1);
-            crt__unlock(&rt->slab_lock);
-        }
     }
     return t;
 }
