@@ -4265,8 +4265,10 @@ static crt_task *crt__ring_pop(crt__ring *r)
         uint32_t tail = crt__atomic_load(&r->tail, CRT__RELAXED);
         if (real == tail) return NULL;
         uint64_t next = crt__pack(steal == real ? real + 1 : steal, real + 1);
-        if (crt__atomic_cas_weak(&r->head, &head, next, CRT__ACQ_REL, CRT__ACQUIRE))
+        if (crt__atomic_cas_weak(&r->head, &head, next, CRT__ACQ_REL, CRT__ACQUIRE)) {
+            if (real + 1 != tail) crt__task_prefetch(crt__atomic_load(&r->slots[(real + 1) % CRT__RING], CRT__RELAXED));
             return crt__atomic_load(&r->slots[real % CRT__RING], CRT__RELAXED);
+        }
     }
 }
 static uint32_t crt__ring_length(crt__ring *r)
@@ -5407,6 +5409,8 @@ static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
     if (w->ring) return crt__next_from_ring(w, from_lifo);
     if (CRT__UNLIKELY(!w->fifo.head)) return crt__take_injected(w, false);
     crt_task *t = crt__list_pop(&w->fifo);
+    // Whom its end would wake, if a task waits for it; and whose turn is next.
+    CRT__PREFETCH((const void *)(crt__atomic_load(&t->join, CRT__RELAXED) & ~(uintptr_t)7));
     crt__task_prefetch(w->fifo.head);
     return t;
 }
