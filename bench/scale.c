@@ -957,7 +957,11 @@ static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token
 {
     return crt__reactor_add(r, fd, token);
 }
-static void crt__reactor_remove(crt__reactor *r, crt__fd fd) { r->d[fd - 1000].watched = 0; }
+static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token)
+{
+    (void)token;
+    r->d[fd - 1000].watched = 0;
+}
 static int crt__reactor_wait(crt__reactor *r, crt_runtime *runtime, int64_t timeout_ns)
 {
     int n = 0;
