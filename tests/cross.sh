@@ -85,7 +85,7 @@ ONE
 export RUN
 # programs "COMPILER FLAGS" RUNNER PROGRAM...: builds them and runs one after the other.
 # With a runner (qemu) each gets a script of its name in front of it, for tests that start
-# themselves; they are told that name.
+# themselves; they are told that name. test_sim gets fewer worlds then.
 programs()
 {
     compiler=$1 runner=$2; shift 2
@@ -101,7 +101,7 @@ programs()
             continue
         fi
         if [ -n "$runner" ]; then
-            printf '#!/bin/sh\nTEST_SELF="$0"; export TEST_SELF\nexec %s -0 "$0" %s "$@"\n' "$runner" "$target" >"$target.sh"
+            printf '#!/bin/sh\nTEST_SELF="$0" SEEDS=100; export TEST_SELF SEEDS\nexec %s -0 "$0" %s "$@"\n' "$runner" "$target" >"$target.sh"
             chmod +x "$target.sh"
             target=$target.sh
         fi
