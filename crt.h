@@ -1302,7 +1302,7 @@ typedef struct crt_semaphore {
 } crt_semaphore;
 #define CRT_MAX_PERMITS (SIZE_MAX >> 3)
 CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits);   // at most CRT_MAX_PERMITS
-// Takes n permits (0: at once). 0; CRT_ECLOSED; CRT_EINVAL if n is over 2^32 - 1.
+// Takes n permits (0: at once). 0; CRT_ECLOSED; CRT_EINVAL if n is over 2^32 - 1 or CRT_MAX_PERMITS.
 // Cancel-safe: what it had collected goes on to the next, its place is lost.
 CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n);
 CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n);   // 0, CRT_EAGAIN, CRT_ECLOSED
@@ -1727,8 +1727,8 @@ CRTDEF intptr_t crt_udp_into_fd(crt_udp **u);
 // Closing the last handle under a task that waits gives that task CRT_ECLOSED.
 // Closing it while another thread is inside a call on it is a mistake, as with any
 // descriptor: give each task that may be running a clone.
-// In all of these n is at most 4 GiB - 1 (CRT_EINVAL), and that of the first poll
-// counts: n = crt_write_all(cx, s, buf, (size_t)n) is safe.
+// In all of these n is at most 4 GiB - 1, with pointers of 32 bits 2 GiB - 1 (CRT_EINVAL),
+// and that of the first poll counts: n = crt_write_all(cx, s, buf, (size_t)n) is safe.
 
 // Up to n bytes into buf: how many, 0 at the end of the stream (or n == 0), or
 // -errno. Cancel-safe. Mirrors AsyncReadExt::read.
@@ -2516,8 +2516,8 @@ CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
 #ifdef __TINYC__
 // tcc has no atomics (0.9.27), but an assembler. It moves no access over another, and on
 // x86-64 the processor only loads before stores.
-#if !defined(__x86_64__)
-#error "crt's implementation knows tcc's atomics on x86-64 only: compile this one file with gcc or clang"
+#if !defined(__x86_64__) || defined(_WIN32)
+#error "crt's implementation with tcc: only for x86-64, not for Windows; compile this one file with gcc or clang"
 #endif
 #define crt__ms_barrier() ((void)0)
 #define crt__atomic_fence(order) crt__ms_fence()
@@ -2733,6 +2733,8 @@ typedef int64_t crt__i64;
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define crt__min(a, b) ((a) < (b) ? (a) : (b))
 #define crt__max(a, b) ((a) > (b) ? (a) : (b))
+// Bytes of one transfer: what a slot counts in 32 bits, and a result can say.
+#define CRT__MOST_BYTES ((size_t)crt__min((uint64_t)UINT32_MAX, (uint64_t)INTPTR_MAX))
 
 #ifdef CRT_TEST_HOOK   // tests look into the runtime's critical moments
 #define CRT__AT(place) CRT_TEST_HOOK(place)
@@ -7167,7 +7169,7 @@ static size_t crt__pieces_total(const crt_iovec *pieces, size_t count)
     size_t total = 0;
     if (count > CRT__PIECES_MOST) return SIZE_MAX;
     for (size_t i = 0; i < count; i++) {
-        if (pieces[i].len > UINT32_MAX - total || (pieces[i].len && !pieces[i].base)) return SIZE_MAX;
+        if (pieces[i].len > CRT__MOST_BYTES - total || (pieces[i].len && !pieces[i].base)) return SIZE_MAX;
         total += pieces[i].len;
     }
     return total;
@@ -7327,7 +7329,7 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
         if ((r = crt__io_resume(cx)) != 0) return r;
         done = (size_t)(slot->value & UINT32_MAX);
         n = (size_t)(slot->value >> 32);
-    } else if (CRT__UNLIKELY(n > UINT32_MAX)) {
+    } else if (CRT__UNLIKELY(n > CRT__MOST_BYTES)) {
         return CRT_EINVAL;
     }
     size_t total = n;
@@ -7356,7 +7358,7 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     uint64_t seen;
     size_t done = 0, asked;
     intptr_t k;
-    if (CRT__UNLIKELY(!s || !buf || !n || n > UINT32_MAX)) goto general;
+    if (CRT__UNLIKELY(!s || !buf || !n || n > CRT__MOST_BYTES)) goto general;
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
     if (slot->op) {
         if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
@@ -7452,7 +7454,7 @@ CRTDEF crt_poll crt_writable(crt_cx *cx, crt_stream *s)
 }
 static crt_poll crt__io_try_now(crt_stream *s, uint32_t how, void *buf, size_t n)
 {
-    if (!s || !buf || n > UINT32_MAX) return CRT_EINVAL;
+    if (!s || !buf || n > CRT__MOST_BYTES) return CRT_EINVAL;
     if ((how & CRT__PIECES) && crt__pieces_total(buf, n) == SIZE_MAX) return CRT_EINVAL;
     return crt__io_try((crt__sock *)s, how, buf, n, 0);
 }
@@ -13116,7 +13118,7 @@ static crt_poll crt__permits_acquire(crt_cx *cx, const crt__op *op, crt__permits
     crt_slot *slot = cx->slot;
     crt_poll r = crt__waitq_enter(cx, op, p, &p->q);
     if (r) return r == CRT__SLOT_CLOSED ? CRT_ECLOSED : crt__min(r, 0);
-    if (n > UINT32_MAX) return CRT_EINVAL;
+    if (n > crt__min((size_t)UINT32_MAX, CRT_MAX_PERMITS)) return CRT_EINVAL;
     r = crt__permits_try(p, n, base);
     if (CRT__LIKELY(r != CRT_EAGAIN)) return r;
     crt__lock(&p->q.lock);
