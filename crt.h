@@ -6233,7 +6233,7 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
 {
     crt__job job = {f, arg};
     if (join) *join = NULL;
-    if (!f) return CRT_EINVAL;
+    if (!rt || !f) return CRT_EINVAL;
     if (crt__atomic_load(&rt->closing, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
     crt_task *t = crt__task_alloc(rt, w, sizeof job + (crew ? sizeof(crt__member) : 0));
     if (!t) return CRT_ENOMEM;
@@ -6575,6 +6575,7 @@ CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_joi
     crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
     how.storage = storage;
     how.storage_size = storage_size;
+    if (join) *join = NULL;
     if (!storage) return CRT_EINVAL;
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
@@ -6583,6 +6584,7 @@ CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn, c
     crt_runtime *rt = (crt_runtime *)h;
     crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
     crt__worker *w = crt__tls.worker;
+    if (join) *join = NULL;
     if (!h) return CRT_EINVAL;
     return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
 }
@@ -11254,7 +11256,7 @@ static CRT__COLD intptr_t crt__fs_create_dir_all_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     char *path = c->bytes;   // the copy of the path
-    size_t whole = strlen(path), n = whole;
+    size_t whole = strlen(path), n;
     while (whole > 1 && CRT__IS_SLASH(path[whole - 1])) path[--whole] = 0;
     int e = crt__make_dir(path, c->arg);
     for (n = whole; e == -ENOENT && n;) {
@@ -15811,7 +15813,7 @@ static uint64_t crt__alive(crt_runtime *rt)
 }
 CRTDEF int crt_metrics_worker(crt_runtime *rt, int i, crt_worker_metrics *m)
 {
-    if (!rt || i < 0 || (uint32_t)i >= rt->worker_count) return CRT_EINVAL;
+    if (!rt || !m || i < 0 || (uint32_t)i >= rt->worker_count) return CRT_EINVAL;
     crt__worker *w = &rt->workers[i];
     memset(m, 0, sizeof *m);
     m->park_count = crt__read(&w->parks);

@@ -1,0 +1,520 @@
+// Promises that no other file has come to: seldom used functions and rare turns of the others, by section.
+#define CRT_IMPLEMENTATION
+#include "crt.h"
+#include "harness.h"
+#include "by_hand.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+// ---- errors ----------------------------------------------------------------
+
+static void every_error_has_a_text(void)
+{
+    static const struct { int error; const char *name; } all[] = {
+        {CRT_ECANCELED, "CRT_ECANCELED"}, {CRT_ETIMEDOUT, "CRT_ETIMEDOUT"}, {CRT_EPROTO, "CRT_EPROTO"},
+        {CRT_EPANIC, "CRT_EPANIC"},       {CRT_ECLOSED, "CRT_ECLOSED"},     {CRT_EEMPTY, "CRT_EEMPTY"},
+        {CRT_EFULL, "CRT_EFULL"},         {CRT_ELAGGED, "CRT_ELAGGED"},     {CRT_EEOF, "CRT_EEOF"},
+        {CRT_ENODRIVER, "CRT_ENODRIVER"}, {CRT_ENESTED, "CRT_ENESTED"},     {CRT_ESHUTDOWN, "CRT_ESHUTDOWN"},
+        {CRT_ENOTFOUND, "CRT_ENOTFOUND"}, {CRT_ENOCONTEXT, "CRT_ENOCONTEXT"}, {CRT_ENOMEM, "CRT_ENOMEM"},
+        {CRT_EINVAL, "CRT_EINVAL"},       {CRT_EBUSY, "CRT_EBUSY"},         {CRT_EAGAIN, "CRT_EAGAIN"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        CHECK(strcmp(crt_err_name(all[i].error), all[i].name) == 0);
+        CHECK(crt_strerror(all[i].error)[0] != 0);
+        CHECK(strcmp(crt_strerror(all[i].error), "unknown error") != 0);
+        for (size_t k = 0; k < i; k++) CHECK(strcmp(crt_strerror(all[i].error), crt_strerror(all[k].error)) != 0);
+    }
+    CHECK(strcmp(crt_strerror(-ENOENT), strerror(ENOENT)) == 0);
+    CHECK(strcmp(crt_strerror(-20999), "unknown error") == 0);
+}
+
+// ---- how many CPUs ---------------------------------------------------------
+
+#ifdef CRT_PLATFORM_EPOLL_H
+static char root[64];
+static void group(const char *path, const char *file, const char *text)
+{
+    char name[256];
+    snprintf(name, sizeof name, "%s%s", root, path);
+    mkdir(name, 0700);
+    snprintf(name, sizeof name, "%s%s/%s", root, path, file);
+    FILE *f = fopen(name, "w");
+    CHECK(f != NULL);
+    if (f) fputs(text, f), fclose(f);
+}
+static int allowed(const char *path, bool v2, int most)
+{
+    char copy[64];
+    snprintf(copy, sizeof copy, "%s", path);
+    return crt__cgroup_walk(root, copy, v2, most);
+}
+// A container's share of the CPUs decides how many workers there are: the least of the group's and those above it.
+static void shares_of_control_groups(void)
+{
+    snprintf(root, sizeof root, "/tmp/crt-groups-%d", (int)getpid());
+    CHECK_EQ(mkdir(root, 0700), 0);
+    CHECK_EQ(allowed("/none/there", true, 8), 8);
+    CHECK_EQ(allowed("/none/there", false, 8), 8);
+    group("/a", "cpu.max", "400000 100000\n");
+    group("/a/b", "cpu.max", "250000 100000\n");
+    group("/a/b/c", "cpu.max", "max 100000\n");
+    group("/a/d", "cpu.max", "10000 100000\n");
+    group("/a/e", "cpu.max", "100000 0\n");
+    group("/a/f", "cpu.max", "");
+    group("/a/g", "cpu.max", "900000 100000\n");
+    CHECK_EQ(allowed("/a", true, 8), 4);
+    CHECK_EQ(allowed("/a/b", true, 8), 2);       // rounded down
+    CHECK_EQ(allowed("/a/b/c", true, 8), 2);     // without a limit, below one that has one
+    CHECK_EQ(allowed("/a/d", true, 8), 1);       // less than one counts as one
+    CHECK_EQ(allowed("/a/e", true, 8), 4);       // nonsense is no limit
+    CHECK_EQ(allowed("/a/f", true, 8), 4);
+    CHECK_EQ(allowed("/a/g", true, 8), 4);
+    CHECK_EQ(allowed("/a/g", true, 2), 2);       // never more than the affinity mask has
+    group("/v1", "cpu.cfs_quota_us", "300000\n");
+    CHECK_EQ(allowed("/v1", false, 8), 8);       // without its period, nothing is known
+    group("/v1", "cpu.cfs_period_us", "100000\n");
+    CHECK_EQ(allowed("/v1", false, 8), 3);
+    group("/v1", "cpu.cfs_quota_us", "-1\n");
+    CHECK_EQ(allowed("/v1", false, 8), 8);
+    group("/v1", "cpu.cfs_quota_us", "x\n");
+    CHECK_EQ(allowed("/v1", false, 8), 8);
+    group("/v1", "cpu.cfs_quota_us", "300000\n");
+    group("/v1", "cpu.cfs_period_us", "x\n");
+    CHECK_EQ(allowed("/v1", false, 8), 8);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", root);
+    CHECK_EQ(system(command), 0);
+}
+// Without close_range a child closes what /proc lists: from a number on, those below stay.
+static void descriptors_of_a_child_without_close_range(void)
+{
+    int low = dup(0), high = fcntl(0, F_DUPFD, 200);
+    CHECK(high >= 200);
+    CHECK(crt__child_close_listed(200));
+    CHECK_EQ(fcntl(low, F_GETFD) & FD_CLOEXEC, 0);
+    CHECK_EQ(fcntl(high, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    close(low);
+    close(high);
+}
+#endif
+
+// ---- groups ----------------------------------------------------------------
+
+typedef struct small {
+    crt_frame co;
+    int result, panics;
+} small;
+static crt_poll small_run(void *frame, crt_cx *cx)
+{
+    small *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->panics) CRT_PANIC(cx, "no. %d", self->result);
+    CRT_RETURN(self->result);
+    CRT_FINALLY
+    CRT_END;
+}
+static int dropped;   // atomic
+static void count_drop(void *value)
+{
+    (void)value;
+    __atomic_fetch_add(&dropped, 1, __ATOMIC_SEQ_CST);
+}
+static crt_task_local key_a = {"a"}, key_b = {"b"};
+typedef struct group_test {
+    crt_frame co;
+    crt_join_set set;
+    crt_join_map map;
+    crt_task_tracker *tracker, *twin;
+    crt_join_handle *join;
+    crt_poll r;
+    uint64_t key;
+    intptr_t result;
+    int i;
+} group_test;
+static crt_poll group_run(void *frame, crt_cx *cx)
+{
+    group_test *self = frame;
+    CRT_BEGIN(self, cx);
+    // Detached: one that has ended, one that goes on. The set is as new.
+    CHECK_EQ(crt_join_set_spawn(cx, &self->set, small_run, &(small){.result = 1}), 0);
+    CHECK_EQ(crt_join_set_spawn(cx, &self->set, small_run, &(small){.result = 2}), 0);
+    for (self->i = 0; self->i < 50; self->i++) CRT_AWAIT(crt_yield_now(cx));
+    CHECK_EQ(crt_join_set_spawn(cx, &self->set, small_run, &(small){.result = 3}), 0);
+    CHECK_EQ(crt_join_set_len(&self->set), 3);
+    crt_join_set_detach_all(&self->set);
+    CHECK_EQ(crt_join_set_len(&self->set), 0);
+    CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, NULL));
+    CHECK_EQ(self->r, CRT_EEMPTY);
+    // Why it panicked, by key.
+    CHECK_EQ(crt_join_map_spawn(cx, &self->map, 7, small_run, &(small){.result = 42, .panics = 1}), 0);
+    CRT_AWAIT(self->r = crt_join_map_next(cx, &self->map, &self->key, &self->result));
+    CHECK_EQ(self->r, CRT_EPANIC);
+    CHECK_EQ(self->key, 7);
+    CHECK(crt_join_map_panic_message(&self->map) && strstr(crt_join_map_panic_message(&self->map), "no. 42"));
+    // A clone of a tracker keeps it; it counts through either.
+    self->tracker = crt_task_tracker_new();
+    self->twin = crt_task_tracker_clone(self->tracker);
+    CHECK(self->twin == self->tracker);
+    CHECK_EQ(crt_task_tracker_spawn(cx, self->twin, small_run, &(small){.result = 0}), 0);
+    crt_task_tracker_drop(&self->tracker);
+    CHECK(crt_task_tracker_close(self->twin));
+    CRT_AWAIT(self->r = crt_task_tracker_wait(cx, self->twin));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_task_tracker_len(self->twin), 0);
+    // Values of the task: one without a drop, one that replaces another, one that stays till the end.
+    CHECK_EQ(crt_task_local_set(cx, &key_a, self, NULL), 0);
+    CHECK(crt_task_local_get(cx, &key_a) == self);
+    CHECK_EQ(crt_task_local_set(cx, &key_a, &key_a, count_drop), 0);
+    CHECK_EQ(dropped, 0);
+    CHECK_EQ(crt_task_local_set(cx, &key_a, &key_b, count_drop), 0);
+    CHECK_EQ(dropped, 1);
+    CHECK_EQ(crt_task_local_set(cx, &key_b, &key_b, NULL), 0);
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+        crt_join_map_drop(&self->map);
+        crt_task_tracker_drop(&self->tracker);
+        crt_task_tracker_drop(&self->twin);
+    CRT_END;
+}
+static void groups(crt_runtime *rt)
+{
+    dropped = 0;
+    CHECK_EQ(crt_block_on(rt, group_run, &(group_test){.i = 0}), 0);
+    CHECK_EQ(dropped, 2);   // the last with the task
+}
+
+// ---- time ------------------------------------------------------------------
+
+typedef struct delays {
+    crt_frame co;
+    crt_delay_queue q;
+    crt_delay d[4], *got;
+    crt_timer timer;
+    crt_poll r;
+} delays;
+static crt_poll delays_run(void *frame, crt_cx *cx)
+{
+    delays *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK(!crt_timer_is_elapsed(cx, &self->timer));   // it was never set
+    crt_timer_reset(cx, &self->timer, 0);
+    CHECK(crt_timer_is_elapsed(cx, &self->timer));
+    crt_timer_stop(&self->timer);
+    // Due, to come, and never: cleared, all can be put in again.
+    CHECK_EQ(crt_delay_insert(cx, &self->q, &self->d[0], CRT_MS(1)), 0);
+    CHECK_EQ(crt_delay_insert(cx, &self->q, &self->d[1], CRT_MS(1)), 0);
+    CHECK_EQ(crt_delay_insert(cx, &self->q, &self->d[2], CRT_SEC(100)), 0);
+    CHECK_EQ(crt_delay_insert(cx, &self->q, &self->d[3], CRT_FOREVER), 0);
+    CRT_AWAIT(self->r = crt_delay_next(cx, &self->q, &self->got));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_delay_len(&self->q), 3);
+    crt_delay_queue_clear(&self->q);
+    CHECK_EQ(crt_delay_len(&self->q), 0);
+    CHECK_EQ(crt_delay_insert(cx, &self->q, &self->d[3], CRT_MS(1)), 0);
+    CRT_AWAIT(self->r = crt_delay_next(cx, &self->q, &self->got));
+    CHECK(self->r == 0 && self->got == &self->d[3]);
+    CRT_FINALLY
+        crt_delay_queue_drop(&self->q);
+        crt_delay_queue_drop(&self->q);
+    CRT_END;
+}
+static void delay_queue(crt_runtime *rt)
+{
+    CHECK_EQ(crt_block_on(rt, delays_run, &(delays){.r = 0}), 0);
+}
+
+// ---- scripted streams ------------------------------------------------------
+
+typedef struct mock {
+    crt_frame co;
+    crt_stream *s;
+    crt_poll r;
+    char buf[256];
+} mock;
+static crt_poll mock_run(void *frame, crt_cx *cx)
+{
+    static const char odd[] = "a\tb\\c\"d\r\n\x01\xff", other[] = "a\tb\\c\"d\r\n\x01\xfe";
+    static char longer[300];
+    static const crt_mock_step one[] = {crt_mock_write(odd, sizeof odd - 1)},
+                               two[] = {crt_mock_write(longer, sizeof longer), crt_mock_read("x", 1)},
+                               three[] = {crt_mock_read_error(CRT_ECONNRESET), crt_mock_write("y", 1), crt_mock_read("z", 1)},
+                               four[] = {crt_mock_read("ab", 2), crt_mock_write_error(-EPIPE)};
+    mock *self = frame;
+    CRT_BEGIN(self, cx);
+    memset(longer, 'l', sizeof longer);
+    // What is logged can be read, whatever the bytes are.
+    test_log_clear();
+    CHECK_EQ(crt_mock_new(cx, "odd", one, 1, &self->s), 0);
+    CRT_AWAIT(self->r = crt_write(cx, self->s, other, sizeof other - 1));
+    CHECK_EQ(self->r, CRT_EPROTO);
+    CHECK(test_log_has("\"a\\tb\\\\c\\\"d\\r\\n\\001\\377\""));
+    CHECK(test_log_has("byte 10 differs"));
+    CRT_AWAIT(self->r = crt_write(cx, self->s, odd, sizeof odd - 1));   // from now on everything fails
+    CHECK_EQ(self->r, CRT_EPROTO);
+    CRT_AWAIT(self->r = crt_read(cx, self->s, self->buf, 1));
+    CHECK_EQ(self->r, CRT_EPROTO);
+    crt_close(&self->s);
+    // Long text is cut off.
+    test_log_clear();
+    CHECK_EQ(crt_mock_new(cx, NULL, two, 2, &self->s), 0);
+    CRT_AWAIT(self->r = crt_write(cx, self->s, "no", 2));
+    CHECK_EQ(self->r, CRT_EPROTO);
+    CHECK(test_log_has("lll..."));
+    crt_close(&self->s);
+    // A write may come before the reads in front of it, failing ones too.
+    CHECK_EQ(crt_mock_new(cx, NULL, three, 3, &self->s), 0);
+    CRT_AWAIT(self->r = crt_write(cx, self->s, "y", 1));
+    CHECK_EQ(self->r, 1);
+    CRT_AWAIT(self->r = crt_read(cx, self->s, self->buf, 1));
+    CHECK_EQ(self->r, CRT_ECONNRESET);
+    // Who has ended his reading reads nothing any more.
+    CRT_AWAIT(self->r = crt_shutdown_read(cx, self->s));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_read(cx, self->s, self->buf, 1));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_mock_left(self->s), 1);
+    crt_close(&self->s);
+    CHECK_EQ(crt_mock_new(cx, NULL, four, 2, &self->s), 0);
+    CRT_AWAIT(self->r = crt_peek(cx, self->s, self->buf, 2));
+    CHECK_EQ(self->r, 2);
+    CRT_AWAIT(self->r = crt_read_exact(cx, self->s, self->buf, 2));
+    CHECK_EQ(self->r, 2);
+    CRT_AWAIT(self->r = crt_write(cx, self->s, "y", 1));
+    CHECK_EQ(self->r, -EPIPE);
+    CHECK_EQ(crt_mock_left(self->s), 0);
+    CRT_FINALLY
+        crt_close(&self->s);
+    CRT_END;
+}
+static void scripts(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, mock_run, &(mock){.s = NULL}), 0); }
+
+// ---- standard error --------------------------------------------------------
+
+typedef struct output {
+    crt_frame co;
+    crt_stream *s, *twin;
+    crt_poll r;
+} output;
+static crt_poll output_run(void *frame, crt_cx *cx)
+{
+    output *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_stderr(cx, &self->s), 0);
+    CHECK_EQ(crt_stderr(cx, &self->twin), 0);
+    CRT_AWAIT(self->r = crt_write_all(cx, self->s, "one ", 4));
+    CHECK_EQ(self->r, 4);
+    CRT_AWAIT(self->r = crt_write_all(cx, self->twin, "two", 3));
+    CHECK_EQ(self->r, 3);
+    CRT_AWAIT(self->r = crt_flush(cx, self->s));
+    CHECK_EQ(self->r, 0);
+    crt_close(&self->s);
+    CRT_AWAIT(self->r = crt_flush(cx, self->twin));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_flush(cx, NULL));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_FINALLY
+        crt_close(&self->s);
+        crt_close(&self->twin);
+    CRT_END;
+}
+static void standard_error(crt_runtime *rt)
+{
+    char text[16] = "";
+    int keep = dup(2), fd[2];
+    CHECK_EQ(pipe(fd), 0);
+    fflush(stderr);
+    dup2(fd[1], 2);
+    crt_poll r = crt_block_on(rt, output_run, &(output){.s = NULL});
+    dup2(keep, 2);
+    CHECK_EQ(r, 0);
+    CHECK_EQ(read(fd[0], text, sizeof text - 1), 7);
+    CHECK(strcmp(text, "one two") == 0);
+    close(fd[0]);
+    close(fd[1]);
+    close(keep);
+}
+
+// ---- directories -----------------------------------------------------------
+
+typedef struct listing {
+    crt_frame co;
+    const char *path;
+    crt_dir *d;
+    crt_fs_dirent e;
+    crt_poll r;
+    int seen[8];
+} listing;
+static crt_poll listing_run(void *frame, crt_cx *cx)
+{
+    listing *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_fs_read_dir(cx, self->path, &self->d));
+    CHECK_EQ(self->r, 0);
+    for (;;) {
+        CRT_AWAIT(self->r = crt_dir_next(cx, self->d, &self->e));
+        if (self->r <= 0) break;
+        self->seen[self->e.kind & 7]++;
+    }
+    CHECK_EQ(self->r, 0);
+    CRT_RETURN(self->seen[CRT_FS_SOCKET] * 100 + self->seen[CRT_FS_FIFO] * 10 + (self->seen[CRT_FS_CHAR] > 0));
+    CRT_FINALLY
+        crt_close(&self->d);
+    CRT_END;
+}
+static void kinds_of_entries(crt_runtime *rt)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char dir[48], path[64];
+    snprintf(dir, sizeof dir, "/tmp/crt-kinds-%d", (int)getpid());
+    CHECK_EQ(mkdir(dir, 0700), 0);
+    snprintf(name.sun_path, sizeof name.sun_path, "%s/s", dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&name, sizeof name), 0);
+    snprintf(path, sizeof path, "%s/f", dir);
+    CHECK_EQ(mkfifo(path, 0600), 0);
+    CHECK_EQ(crt_block_on(rt, listing_run, &(listing){.path = dir}), 110);
+    CHECK_EQ(crt_block_on(rt, listing_run, &(listing){.path = "/dev"}) % 10, 1);
+    close(fd);
+    unlink(name.sun_path);
+    unlink(path);
+    rmdir(dir);
+}
+
+// ---- broadcast -------------------------------------------------------------
+
+static void drop_elem(void *elem, void *user)
+{
+    (void)elem;
+    ++*(int *)user;
+}
+static void elements_with_a_drop_only(void)
+{
+    crt_broadcast_tx *tx;
+    crt_broadcast_rx *rx;
+    int drops = 0, value = 5, got = 0;
+    CHECK_EQ(crt_broadcast_new(sizeof value, 2, &tx), 0);
+    crt_broadcast_set_ops(tx, &(crt_elem_ops){.drop = drop_elem, .user = &drops});
+    CHECK_EQ(crt_broadcast_subscribe(tx, &rx), 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(crt_broadcast_send(tx, &value), 1);
+    CHECK_EQ(drops, 1);   // the one that lost its place
+    CHECK_EQ(crt_broadcast_try_recv(rx, &got, NULL), CRT_ELAGGED);
+    CHECK_EQ(crt_broadcast_try_recv(rx, &got, NULL), 0);
+    CHECK_EQ(got, 5);
+    crt_broadcast_rx_drop(&rx);
+    crt_broadcast_tx_drop(&tx);
+    crt_broadcast_tx_drop(&tx);
+    CHECK(drops >= 2);
+}
+
+// ---- sight, turns ----------------------------------------------------------
+
+typedef struct sleeper {
+    crt_frame co;
+    CRT_SELECT(2) sel;
+    crt_poll w;
+    int how;
+} sleeper;
+static crt_poll by_hand(void *frame, crt_cx *cx) { return (void)frame, crt_take_unwind(cx) ? CRT_UNWIND : CRT_PENDING; }
+static crt_poll sleeper_run(void *frame, crt_cx *cx)
+{
+    sleeper *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->how == 1) {
+        CRT_AWAIT(self->w = crt_select(cx, &self->sel, crt_on(cx, 0, crt_sleep(cx, CRT_SEC(100))),
+                                       crt_on(cx, 1, crt_sleep(cx, CRT_SEC(200)))));
+    } else {
+        CRT_AWAIT(self->w = by_hand(self, cx));
+    }
+    CRT_FINALLY
+    CRT_END;
+}
+// A game's frame: what is ready runs, whatever its priority; what waits is named.
+static void a_turn_and_a_dump(void)
+{
+    crt_runtime *rt;
+    crt_join_handle *join[4] = {NULL};
+    char *text = NULL;
+    size_t n = 0;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_handle_spawn_join(h, &join[0], sleeper_run, &(sleeper){.how = 1}), 0);
+    CHECK_EQ(crt_handle_spawn_join(h, &join[1], sleeper_run, &(sleeper){.how = 2}), 0);
+    CHECK_EQ(crt_handle_spawn_join(h, &join[2], by_hand, &(sleeper){.how = 3}), 0);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 3);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 0);
+    crt_abort(join[1]);   // not run yet
+    FILE *f = open_memstream(&text, &n);
+    CHECK_EQ(crt_dump(rt, f), 3);
+    fclose(f);
+    CHECK(strstr(text, "waits for select") != NULL);
+    CHECK(strstr(text, "waits for a waker") != NULL);
+    CHECK(strstr(text, "cancelling, ") != NULL);
+    free(text);
+    for (int i = 0; i < 3; i++) crt_abort(join[i]);
+    while (crt_runtime_turn(rt, CRT_MS(1)) > 0) {}
+    for (int i = 0; i < 3; i++) {
+        CHECK(crt_is_finished(join[i]));
+        crt_detach(&join[i]);
+    }
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+static int order[8], ordered;
+typedef struct step {
+    crt_frame co;
+    int n;
+} step;
+static crt_poll step_run(void *frame, crt_cx *cx)
+{
+    (void)cx;
+    order[ordered++ & 7] = ((step *)frame)->n;
+    return 0;
+}
+static crt_poll steps_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    for (int i = 0; i < 3; i++) {
+        step s = {.n = i};
+        crt_task_desc d = {.fn = step_run, .frame = &s, .size = sizeof s, .priority = i - 1};
+        CHECK_EQ(crt_spawn_ex(cx, &d), 0);
+    }
+    return 0;
+}
+static void a_turn_with_priorities(void)
+{
+    crt_runtime *rt;
+    int frame = 0;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .drivers = CRT_DRIVER_NONE}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_handle_spawn(h, steps_run, &frame), 0);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 1);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 3);
+    CHECK_EQ(ordered, 3);
+    CHECK(order[0] == 2 && order[1] == 1 && order[2] == 0);   // before all others, with them, after them
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+
+int main(int argc, char **argv)
+{
+    test_init(argc, argv);
+    TEST(every_error_has_a_text);
+#ifdef CRT_PLATFORM_EPOLL_H
+    TEST(shares_of_control_groups);
+    TEST(descriptors_of_a_child_without_close_range);
+#endif
+    TEST_ON_EACH_WITH(groups, .log.func = test_log);
+    TEST_ON_EACH(delay_queue);
+    TEST_ON_EACH_WITH(scripts, .log.func = test_log);
+    TEST_ON_EACH(standard_error);
+    TEST_ON_EACH(kinds_of_entries);
+    TEST(elements_with_a_drop_only);
+    TEST(a_turn_and_a_dump);
+    TEST(a_turn_with_priorities);
+    return test_end();
+}

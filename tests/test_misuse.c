@@ -1,0 +1,699 @@
+// What a caller can get wrong: each call says so by the error that its declaration names, at once,
+// and nothing is lost: no descriptor, no memory, no task. NULL where something is needed, numbers out of
+// range, descriptors of another kind, a runtime without the driver. What a cancelled task calls is
+// answered by CRT_UNWIND.
+#define CRT_IMPLEMENTATION
+#include "crt.h"
+#include "harness.h"
+#include "by_hand.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+// ---- tools -----------------------------------------------------------------
+
+static int fd_count(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    if (!d) return -1;
+    while (readdir(d)) n++;
+    closedir(d);
+    return n;
+}
+static intptr_t nothing(void *arg) { return (intptr_t)arg; }
+typedef struct unit {
+    crt_frame co;
+} unit;
+static crt_poll unit_run(void *frame, crt_cx *cx)
+{
+    unit *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_FINALLY
+    CRT_END;
+}
+// The call, made by a task that is being cancelled.
+#define UNWOUND(...) CHECK_EQ(CANCEL(s[0], __VA_ARGS__), CRT_UNWIND)
+#define REFUSED(error, ...) CHECK_EQ(AT(s[1], __VA_ARGS__), (error))
+
+// ---- sockets ---------------------------------------------------------------
+
+BODY(listeners)
+{
+    POLLS;
+    crt_listener *l = NULL;
+    crt_stream *st = NULL;
+    const crt_listen_desc backlog = {.backlog = -1}, ttl = {.ttl = 256}, tos = {.tos = -1}, mode = {.mode = 010000};
+    int before = fd_count();
+    REFUSED(CRT_EINVAL, crt_tcp_listen(cx, "127.0.0.1", NULL, &l));
+    REFUSED(CRT_EINVAL, crt_tcp_listen(cx, "127.0.0.1:0", &backlog, &l));
+    REFUSED(CRT_EINVAL, crt_tcp_listen(cx, "127.0.0.1:0", &ttl, &l));
+    REFUSED(CRT_EINVAL, crt_tcp_listen(cx, "127.0.0.1:0", &tos, &l));
+    REFUSED(CRT_EINVAL, crt_unix_listen(cx, "@crt-misuse", &backlog, &l));
+    REFUSED(CRT_EINVAL, crt_unix_listen(cx, "@crt-misuse", &ttl, &l));
+    REFUSED(CRT_EINVAL, crt_unix_listen(cx, "/tmp/crt-misuse", &mode, &l));
+    REFUSED(CRT_EINVAL, crt_unix_listen(cx, "", NULL, &l));
+    REFUSED(-ENOENT, crt_unix_listen(cx, "/tmp/crt-misuse/not/there", NULL, &l));
+    REFUSED(CRT_EINVAL, crt_accept(cx, NULL, &st, NULL));
+    CHECK_EQ(crt_try_accept(NULL, &st, NULL), CRT_EINVAL);
+    UNWOUND(crt_tcp_listen(cx, "127.0.0.1:0", NULL, &l));
+    UNWOUND(crt_unix_listen(cx, "@crt-misuse", NULL, &l));
+    CHECK(!l && !st);
+    CHECK_EQ(AT(s[2], crt_tcp_listen(cx, "127.0.0.1:0", NULL, &l)), 0);
+    CHECK_EQ(crt_listener_set_backlog(l, 0), CRT_EINVAL);
+    CHECK_EQ(crt_listener_set_backlog(NULL, 1), CRT_EINVAL);
+    CHECK_EQ(crt_listener_set_ttl(l, 0), CRT_EINVAL);
+    CHECK_EQ(crt_listener_get_ttl(NULL), CRT_EINVAL);
+    crt_close(&l);
+    crt_close(&l);
+    CHECK_EQ(fd_count(), before);
+}
+BODY(streams)
+{
+    POLLS;
+    crt_stream *a, *b;
+    crt_addr addr;
+    crt_peer_cred cred;
+    crt_keepalive k = {.on = true, .idle = -1};
+    char c = 0;
+    int before = fd_count(), n = 0;
+    CHECK_EQ(crt_stream_pair(cx, &a, &b), 0);
+    k = (crt_keepalive){.on = true, .idle = -1};
+    CHECK_EQ(crt_stream_set_keepalive_ex(a, &k), CRT_EINVAL);
+    k = (crt_keepalive){.on = true, .interval = -1};
+    CHECK_EQ(crt_stream_set_keepalive_ex(a, &k), CRT_EINVAL);
+    k = (crt_keepalive){.on = true, .count = -1};
+    CHECK_EQ(crt_stream_set_keepalive_ex(a, &k), CRT_EINVAL);
+    CHECK_EQ(crt_stream_get_keepalive(NULL, &k), CRT_EINVAL);
+    CHECK_EQ(crt_stream_get_linger(NULL, &n), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_linger(NULL, 1), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_tos(a, -1), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_tos(a, 256), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_ttl(a, 0), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_ttl(a, 256), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_recv_buffer(a, -1), CRT_EINVAL);
+    CHECK_EQ(crt_stream_local_addr(NULL, &addr), CRT_EINVAL);
+    CHECK_EQ(crt_unix_peer_cred(NULL, &cred), CRT_EINVAL);
+    CHECK_EQ(crt_stream_fd(NULL), CRT_EINVAL);
+    REFUSED(CRT_EINVAL, crt_read(cx, NULL, &c, 1));
+    REFUSED(CRT_EINVAL, crt_read(cx, a, &c, (size_t)UINT32_MAX + 1));
+    REFUSED(CRT_EINVAL, crt_readable(cx, NULL));
+    REFUSED(CRT_EINVAL, crt_shutdown(cx, NULL));
+    UNWOUND(crt_shutdown(cx, a));
+    CHECK_EQ(crt_try_read(NULL, &c, 1), CRT_EINVAL);
+    CHECK_EQ(crt_try_read(a, &c, (size_t)UINT32_MAX + 1), CRT_EINVAL);
+    CHECK_EQ(crt_try_write(a, &c, (size_t)UINT32_MAX + 1), CRT_EINVAL);
+    CHECK(crt_stream_clone(NULL) == NULL);
+    CHECK_EQ(crt_try_write(a, "x", 1), 1);   // the pair is as it was
+    CHECK_EQ(crt_try_read(b, &c, 1), 1);
+    crt_close(&a);
+    crt_close(&b);
+    CHECK_EQ(fd_count(), before);
+}
+BODY(connects)
+{
+    POLLS;
+    crt_stream *st = NULL;
+    crt_addr out[2];
+    crt_connect_desc d;
+    int before = fd_count();
+    char host[600];
+    memset(host, 'a', sizeof host);
+    memcpy(host + sizeof host - 4, ":80", 4);
+    REFUSED(CRT_EINVAL, crt_tcp_connect(cx, "nowhere", &st));
+    REFUSED(CRT_EINVAL, crt_tcp_connect(cx, host, &st));
+    REFUSED(CRT_EINVAL, crt_resolve(cx, host, out, 2));
+    REFUSED(CRT_EINVAL, crt_resolve(cx, NULL, out, 2));
+    REFUSED(CRT_EINVAL, crt_resolve(cx, "127.0.0.1:65536", out, 2));
+    d = (crt_connect_desc){.keepalive = {.on = true, .idle = -1}};
+    REFUSED(CRT_EINVAL, crt_tcp_connect_ex(cx, "127.0.0.1:1", &d, &st));
+    d = (crt_connect_desc){.keepalive = {.on = true, .interval = -1}};
+    REFUSED(CRT_EINVAL, crt_tcp_connect_ex(cx, "127.0.0.1:1", &d, &st));
+    d = (crt_connect_desc){.keepalive = {.on = true, .count = -1}};
+    REFUSED(CRT_EINVAL, crt_tcp_connect_ex(cx, "127.0.0.1:1", &d, &st));
+    d = (crt_connect_desc){.attempt_delay = -1};
+    REFUSED(CRT_EINVAL, crt_tcp_connect_ex(cx, "127.0.0.1:1", &d, &st));
+    d = (crt_connect_desc){.tos = 256};
+    REFUSED(CRT_EINVAL, crt_tcp_connect_ex(cx, "127.0.0.1:1", &d, &st));
+    REFUSED(CRT_EINVAL, crt_unix_connect(cx, "", &st));
+    REFUSED(-ENOENT, crt_unix_connect(cx, "/tmp/crt-misuse/not/there", &st));
+    UNWOUND(crt_unix_connect(cx, "@crt-misuse", &st));
+    UNWOUND(crt_tcp_connect(cx, "127.0.0.1:1", &st));
+    CHECK(!st);
+    CHECK_EQ(fd_count(), before);
+}
+BODY(datagrams)
+{
+    POLLS;
+    crt_udp *u = NULL, *peer = NULL;
+    crt_addr to, unix_name, longer;
+    crt_udp_desc d;
+    crt_udp_msg m = {0};
+    char c = 'x';
+    int before = fd_count();
+    REFUSED(CRT_EINVAL, crt_udp_bind(cx, "127.0.0.1", &u));
+    d = (crt_udp_desc){.multicast_ttl = 256};
+    REFUSED(CRT_EINVAL, crt_udp_bind_ex(cx, "127.0.0.1:0", &d, &u));
+    d = (crt_udp_desc){.ttl = -1};
+    REFUSED(CRT_EINVAL, crt_udp_bind_ex(cx, "127.0.0.1:0", &d, &u));
+    REFUSED(CRT_EINVAL, crt_unix_dgram_bind(cx, NULL, &d, &u));
+    REFUSED(CRT_EINVAL, crt_unix_dgram_bind(cx, "", NULL, &u));
+    REFUSED(CRT_EINVAL, crt_unix_dgram_connect(cx, "", &u));
+    REFUSED(-ENOENT, crt_unix_dgram_connect(cx, "/tmp/crt-misuse/not/there", &u));
+    UNWOUND(crt_udp_bind(cx, "127.0.0.1:0", &u));
+    UNWOUND(crt_unix_dgram_bind(cx, NULL, NULL, &u));
+    UNWOUND(crt_unix_dgram_connect(cx, "@crt-misuse", &u));
+    CHECK(!u);
+    CHECK_EQ(AT(s[2], crt_udp_bind(cx, "127.0.0.1:0", &u)), 0);
+    CHECK_EQ(crt_udp_local_addr(u, &to), 0);
+    longer = to;
+    longer.len = 4096;
+    REFUSED(CRT_EINVAL, crt_udp_connect(cx, NULL, &to));
+    REFUSED(CRT_EINVAL, crt_udp_connect(cx, u, NULL));
+    UNWOUND(crt_udp_connect(cx, u, &to));
+    REFUSED(-EINVAL, crt_udp_connect(cx, u, &longer));
+    CHECK_EQ(crt_udp_disconnect(NULL), CRT_EINVAL);
+    REFUSED(CRT_EINVAL, crt_udp_recv(cx, NULL, &c, 1));
+    REFUSED(CRT_EINVAL, crt_udp_send_to(cx, NULL, &c, 1, &to));
+    REFUSED(CRT_EINVAL, crt_udp_recv_many(cx, u, NULL, 1));
+    CHECK_EQ(crt_udp_try_recv_from(NULL, &c, 1, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_udp_try_recv_from(u, NULL, 1, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_udp_try_send_to(NULL, &c, 1, &to), CRT_EINVAL);
+    CHECK_EQ(crt_udp_try_send_many(NULL, &m, 1), CRT_EINVAL);
+    CHECK_EQ(crt_udp_set_multicast_ttl(u, -1), CRT_EINVAL);
+    CHECK_EQ(crt_udp_set_multicast_ttl(u, 256), CRT_EINVAL);
+    CHECK_EQ(crt_udp_join(NULL, &to, 0), CRT_EINVAL);
+    CHECK_EQ(crt_udp_join(u, NULL, 0), CRT_EINVAL);
+    CHECK_EQ(crt_udp_join(u, &longer, 0), CRT_EINVAL);
+    CHECK_EQ(crt_addr_unix("@crt-misuse", &unix_name), 0);
+    CHECK_EQ(crt_udp_join(u, &unix_name, 0), CRT_EINVAL);
+    CHECK_EQ(crt_udp_leave(u, &to, 0) < 0, true);   // no group at all
+    REFUSED(1, crt_udp_send_to(cx, u, &c, 1, &to));   // it still works
+    crt_udp_close(&u);
+    crt_udp_close(&u);
+    (void)peer;
+    CHECK_EQ(fd_count(), before);
+}
+BODY(descriptors)
+{
+    POLLS;
+    crt_stream *st = NULL;
+    crt_listener *l = NULL;
+    crt_udp *u = NULL;
+    int before = fd_count(), file, pair[2], fd = 0, tcp;
+    file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(crt_stream_from_fd(cx, -1, CRT_FD_OWN, &st), CRT_EINVAL);
+    CHECK_EQ(crt_stream_from_fd(cx, (intptr_t)INT_MAX + 1, CRT_FD_OWN, &st), CRT_EINVAL);
+    CHECK_EQ(crt_stream_from_fd(cx, pair[0], 2, &st), CRT_EINVAL);
+    CHECK_EQ(crt_stream_from_fd(cx, 1 << 20, CRT_FD_OWN, &st), -EBADF);
+    CHECK_EQ(crt_stream_from_fd(cx, file, CRT_FD_OWN, &st), -EPERM);
+    CHECK_EQ(crt_listener_from_fd(cx, pair[0], CRT_FD_OWN, &l), -EPROTOTYPE);
+    CHECK_EQ(crt_udp_from_fd(cx, pair[0], CRT_FD_DUP, &u), -EPROTOTYPE);
+    CHECK_EQ(crt_stream_into_fd(&st), CRT_EINVAL);
+    CHECK_EQ(crt_stream_into_fd(NULL), CRT_EINVAL);
+    CHECK(!st && !l && !u);
+    CHECK_EQ(fcntl(pair[0], F_GETFL) & O_NONBLOCK, 0);   // what was refused is as it was
+    // Of the families, too: a listener of a Unix socket, its datagrams.
+    struct sockaddr_in any = {.sin_family = AF_INET};
+    CHECK_EQ(bind(tcp, (struct sockaddr *)(void *)&any, sizeof any), 0);
+    CHECK_EQ(listen(tcp, 1), 0);
+    CHECK_EQ(crt_listener_from_fd(cx, tcp, CRT_FD_OWN, &l), 0);
+    crt_close(&l);
+    close(pair[0]);
+    close(pair[1]);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(crt_udp_from_fd(cx, pair[0], CRT_FD_OWN, &u), 0);
+    CHECK_EQ(crt_udp_into_fd(&u), pair[0]);
+    close(pair[0]);
+    close(pair[1]);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "\0crt-misuse-listens"};
+    CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 19)), 0);
+    CHECK_EQ(listen(fd, 1), 0);
+    CHECK_EQ(crt_listener_from_fd(cx, fd, CRT_FD_OWN, &l), 0);
+    CHECK_EQ(crt_listener_into_fd(&l), fd);
+    close(fd);
+    REFUSED(-EBADF, crt_fd_readable(cx, -1));
+    REFUSED(-EBADF, crt_fd_readable(cx, (intptr_t)INT_MAX + 1));
+    REFUSED(-EBADF, crt_fd_readable(cx, 1 << 20));
+    REFUSED(CRT_EINVAL, crt_fd_ready(cx, 0, 32));
+    REFUSED(-EPERM, crt_fd_readable(cx, file));
+    // A wait that goes on with reasons that make no sense ends, and leaves nothing.
+    CHECK_EQ(pipe2(pair, O_CLOEXEC), 0);
+    CHECK_EQ(AT(s[3], crt_fd_ready(cx, pair[0], CRT_FD_READ)), CRT_PENDING);
+    CHECK_EQ(AT(s[3], crt_fd_ready(cx, pair[0], 32)), CRT_EINVAL);
+    CHECK(!s[3].op);
+    close(pair[0]);
+    CHECK_EQ(AT(s[3], crt_fd_ready(cx, pair[1], CRT_FD_WRITE)) & CRT_FD_ERROR, CRT_FD_ERROR);   // nobody reads it
+    close(pair[1]);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    close(pair[0]);
+    CHECK_EQ(AT(s[3], crt_fd_ready(cx, pair[1], CRT_FD_READ)) & CRT_FD_HANGUP, CRT_FD_HANGUP);
+    close(pair[1]);
+    close(file);
+    CHECK_EQ(fd_count(), before);
+}
+static void addresses(void)
+{
+    crt_addr a, b;
+    size_t n = 0;
+    CHECK_EQ(crt_addr_parse("", &a), CRT_EINVAL);
+    CHECK_EQ(crt_addr_parse("[]:1", &a), CRT_EINVAL);
+    CHECK_EQ(crt_addr_parse("[::1", &a), CRT_EINVAL);
+    CHECK_EQ(crt_addr_parse("[fe80::1%4294967296]:1", &a), CRT_EINVAL);
+    CHECK_EQ(crt_addr_parse("[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]:1", &a), CRT_EINVAL);
+    // Equal are the same address, scope and port of the same family; not the same bytes.
+    CHECK_EQ(crt_addr_parse("127.0.0.1:80", &a), 0);
+    CHECK_EQ(crt_addr_parse("[::1]:80", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_parse("[::2]:80", &a), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_parse("[fe80::1%2]:80", &a), 0);
+    CHECK_EQ(crt_addr_parse("[fe80::1%3]:80", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    b = a;
+    CHECK(crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("@one", &a), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("@one", &b), 0);
+    CHECK(crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("@two", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("/one", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    memset(&a, 0, sizeof a);
+    memset(&b, 0, sizeof b);
+    CHECK(crt_addr_equal(&a, &b));
+    CHECK(crt_addr_sockaddr(&a, NULL) != NULL);
+    CHECK(crt_addr_sockaddr(&a, &n) != NULL);
+    CHECK_EQ(n, 0);
+    CHECK_EQ(crt_addr_from_sockaddr(&a, NULL, 16), CRT_EINVAL);
+    CHECK_EQ(crt_addr_from_sockaddr(&a, &b, 4096), CRT_EINVAL);
+}
+
+// ---- streams ---------------------------------------------------------------
+
+BODY(stream_tools)
+{
+    POLLS;
+    crt_stream *a, *b, *st = NULL;
+    crt_reader r;
+    crt_writer w;
+    crt_copier one = {0};
+    crt_copier_pair two = {0};
+    crt_bytes bytes = {0};
+    crt_framed f;
+    char buf[8], *line;
+    void *frame;
+    const crt_mock_step no_bytes[] = {crt_mock_read("", 0)}, no_error[] = {crt_mock_read_error(1)}, no_wait[] = {crt_mock_wait(-1)};
+    CHECK_EQ(crt_duplex(cx, 16, &a, &b), 0);
+    crt_reader_init(&r, a, NULL, 0);
+    REFUSED(CRT_EINVAL, crt_framed_read(cx, &r, &(crt_framed){.length_field_length = 9}, &frame));
+    REFUSED(CRT_EINVAL, crt_framed_read(cx, &r, &(crt_framed){.length_field_offset = 65}, &frame));
+    f = (crt_framed){.max_frame_length = SIZE_MAX / 2};
+    REFUSED(CRT_EINVAL, crt_framed_read(cx, &r, &f, &frame));
+    f = (crt_framed){.length_adjustment = (int64_t)INT32_MAX + 1};
+    REFUSED(CRT_EINVAL, crt_framed_read(cx, &r, &f, &frame));
+    f = (crt_framed){.length_adjustment = -(int64_t)INT32_MAX - 1};
+    REFUSED(CRT_EINVAL, crt_framed_read(cx, &r, &f, &frame));
+    crt_reader_drop(&r);
+    memset(&r, 0, sizeof r);   // never set up
+    REFUSED(CRT_EINVAL, crt_reader_fill(cx, &r, 1));
+    REFUSED(CRT_EINVAL, crt_reader_read_line(cx, &r, 0, &line));
+    crt_reader_init(&r, a, buf, 0);   // a buffer without room is the caller's mistake
+    CHECK(AT(s[1], crt_reader_read_line(cx, &r, 0, &line)) < 0);
+    crt_reader_drop(&r);
+    memset(&w, 0, sizeof w);
+    REFUSED(CRT_EINVAL, crt_writer_flush(cx, &w));
+    crt_writer_init(&w, a, buf, 0);
+    REFUSED(CRT_EINVAL, crt_writer_write_all(cx, &w, "abc", 3));
+    crt_writer_drop(&w);
+    REFUSED(CRT_EINVAL, crt_copy(cx, &one, NULL, a));
+    REFUSED(CRT_EINVAL, crt_copy(cx, &one, a, NULL));
+    REFUSED(CRT_EINVAL, crt_copy_bidirectional(cx, &two, a, NULL));
+    REFUSED(CRT_EINVAL, crt_copy_bidirectional(cx, &two, NULL, a));
+    REFUSED(CRT_EINVAL, crt_read_to_end(cx, NULL, &bytes, 10));
+    crt_bytes_drop(&bytes);
+    CHECK_EQ(crt_mock_left(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_mock_left(a), CRT_EINVAL);
+    CHECK_EQ(crt_mock_new(cx, NULL, no_bytes, 1, &st), CRT_EINVAL);
+    CHECK_EQ(crt_mock_new(cx, NULL, no_error, 1, &st), CRT_EINVAL);
+    CHECK_EQ(crt_mock_new(cx, NULL, no_wait, 1, &st), CRT_EINVAL);
+    CHECK(!st);
+    CHECK_EQ(crt_duplex(cx, 0, &st, &st), CRT_EINVAL);
+    crt_close(&a);
+    crt_close(&b);
+    int before = fd_count();
+    CHECK_EQ(crt_stream_pair(cx, &a, &b), 0);
+    CHECK_EQ(crt_mock_left(a), CRT_EINVAL);
+    REFUSED(0, crt_flush(cx, a));
+    crt_close(&a);
+    crt_close(&b);
+    CHECK_EQ(fd_count(), before);
+}
+
+// ---- files -----------------------------------------------------------------
+
+BODY(files)
+{
+    POLLS;
+    crt_file *f = NULL;
+    crt_dir *d = NULL;
+    crt_fs_stat st;
+    crt_fs_dirent e;
+    const crt_fs_open_desc none = {0};
+    char *text = NULL;
+    void *data = NULL;
+    size_t n = 0;
+    int before = fd_count();
+    REFUSED(CRT_EINVAL, crt_fs_open(cx, NULL, NULL, &f));
+    REFUSED(CRT_EINVAL, crt_fs_open(cx, "/tmp", &none, &f));
+    REFUSED(CRT_EINVAL, crt_fs_metadata(cx, NULL, &st));
+    REFUSED(CRT_EINVAL, crt_fs_metadata(cx, "/tmp", NULL));
+    REFUSED(CRT_EINVAL, crt_fs_write_file(cx, NULL, "x", 1));
+    REFUSED(CRT_EINVAL, crt_fs_write_file(cx, "/tmp/crt-misuse", NULL, 1));
+    REFUSED(CRT_ENOMEM, crt_fs_write_file(cx, "/tmp/crt-misuse", "x", SIZE_MAX));
+    REFUSED(CRT_EINVAL, crt_fs_read_file(cx, NULL, &data, &n));
+    REFUSED(CRT_EINVAL, crt_fs_rename(cx, "/tmp/crt-misuse", NULL));
+    REFUSED(CRT_EINVAL, crt_fs_read_link(cx, NULL, &text));
+    REFUSED(CRT_EINVAL, crt_file_read(cx, NULL, &n, 1));
+    REFUSED(CRT_EINVAL, crt_file_metadata(cx, NULL, &st));
+    REFUSED(CRT_EINVAL, crt_file_sync(cx, NULL));
+    REFUSED(CRT_EINVAL, crt_file_seek(cx, NULL, 0, CRT_SEEK_SET, NULL));
+    REFUSED(CRT_EINVAL, crt_dir_next(cx, NULL, &e));
+    REFUSED(CRT_EINVAL, crt_fs_read_dir(cx, NULL, &d));
+    CHECK_EQ(crt_file_fd(NULL), CRT_EINVAL);
+    crt_close(&f);
+    crt_close(&d);
+    crt_free(NULL);
+    CHECK(!f && !d && !data && !text);
+    CHECK_EQ(fd_count(), before);
+}
+
+// ---- processes, signals ----------------------------------------------------
+
+BODY(processes)
+{
+    POLLS;
+    crt_process *p = NULL;
+    static const char *const argv[] = {"true", NULL}, *const empty[] = {NULL};
+    crt_process_fd fds[2] = {{0, -1, 0}, {0, 256, 0}};
+    crt_process_desc d = {0};
+    crt_output o = {0};
+    REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
+    d.argv = empty;
+    REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
+    d.argv = argv;
+    d.fd_count = 65;
+    d.fds = fds;
+    REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
+    d.fd_count = 1;
+    d.fds = NULL;
+    REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
+    for (int i = 0; i < 2; i++) {
+        d.fds = &fds[i];
+        REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
+    }
+    fds[0] = (crt_process_fd){1 << 20, 5, 0};
+    d.fds = fds;
+    CHECK(AT(s[1], crt_process_spawn(cx, &d, &p)) < 0);
+    d.fd_count = 0;
+    d.in = (crt_stdio){.kind = 6};
+    REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
+    d.in = (crt_stdio){.kind = CRT_STDIO_FD, .fd = (intptr_t)INT_MAX + 1};
+    CHECK(AT(s[1], crt_process_spawn(cx, &d, &p)) < 0);
+    REFUSED(CRT_EINVAL, crt_process_output(cx, NULL, &o));
+    REFUSED(CRT_EINVAL, crt_process_wait(cx, NULL, NULL));
+    CHECK_EQ(crt_process_try_wait(NULL, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_process_kill(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_process_signal(NULL, SIGTERM), CRT_EINVAL);
+    CHECK_EQ(crt_process_signal_group(NULL, SIGTERM), CRT_EINVAL);
+    CHECK_EQ(crt_process_id(NULL), 0);
+    CHECK(crt_process_take_stdin(NULL) == NULL);
+    crt_process_close(&p);
+    CHECK(!p);
+    REFUSED(CRT_EINVAL, crt_signal_recv(cx, SIGKILL));
+    REFUSED(CRT_EINVAL, crt_signal_recv(cx, 0));
+    REFUSED(CRT_EINVAL, crt_signal_recv(cx, 1 << 20));
+}
+typedef struct ended {
+    crt_frame co;
+    crt_process *p;
+    crt_poll r;
+} ended;
+static crt_poll ended_run(void *frame, crt_cx *cx)
+{
+    static const char *const argv[] = {"true", NULL};
+    static const crt_process_desc d = {.argv = argv, .group = CRT_PROCESS_NEW_GROUP};
+    ended *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, &d, &self->p));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_process_wait(cx, self->p, NULL));
+    CHECK_EQ(self->r, 0);
+    // Its number may be another's by now: nobody is hit.
+    CHECK_EQ(crt_process_kill(self->p), -ESRCH);
+    CHECK_EQ(crt_process_signal_group(self->p, SIGKILL), -ESRCH);
+    CHECK_EQ(crt_process_id(self->p), 0);
+    CRT_FINALLY
+        crt_process_close(&self->p);
+    CRT_END;
+}
+static void ended_processes(crt_runtime *rt)
+{
+    CHECK_EQ(crt_block_on(rt, ended_run, &(ended){.p = NULL}), 0);
+}
+
+// ---- tasks, groups, sight --------------------------------------------------
+
+static crt_runtime *other;
+BODY(tasks_wrong)
+{
+    POLLS;
+    static CRT_TASK_STORAGE(unit) memory;
+    unit frame = {0};
+    crt_join_handle *join = NULL;
+    crt_abort_handle *none = NULL;
+    crt_task_desc d = {.fn = unit_run, .frame = &frame, .size = sizeof frame, .join = &join};
+    int unset;
+    // Whatever it held before, a handle that was not given is NULL.
+    join = (crt_join_handle *)(void *)&unset;
+    CHECK_EQ(crt__spawn_in(cx, NULL, 0, &join, unit_run, &frame, sizeof frame), CRT_EINVAL);
+    CHECK(!join);
+    join = (crt_join_handle *)(void *)&unset;
+    CHECK_EQ(crt_handle_spawn_join(NULL, &join, unit_run, &frame), CRT_EINVAL);
+    CHECK(!join);
+    join = (crt_join_handle *)(void *)&unset;
+    CHECK_EQ(crt_handle_spawn_blocking(NULL, &join, nothing, NULL), CRT_EINVAL);
+    CHECK(!join);
+    join = (crt_join_handle *)(void *)&unset;
+    CHECK_EQ(crt_spawn_join(cx, &join, (crt_fn)NULL, &frame), CRT_EINVAL);
+    CHECK(!join);
+    CHECK_EQ(crt__spawn_in(cx, (char *)&memory + 1, sizeof memory - 1, &join, unit_run, &frame, sizeof frame), CRT_EINVAL);
+    CHECK_EQ(crt__spawn_in(cx, &memory, 8, &join, unit_run, &frame, sizeof frame), CRT_EINVAL);
+    CHECK(!join);
+    CHECK_EQ(crt_handle_spawn(NULL, unit_run, &frame), CRT_EINVAL);
+    CHECK_EQ(crt_handle_spawn_blocking(NULL, NULL, nothing, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_spawn_blocking(cx, NULL, NULL, NULL), CRT_EINVAL);
+    REFUSED(CRT_EINVAL, crt_join(cx, &join, NULL));
+    CHECK_EQ(crt_join_blocking(&join, NULL), CRT_EINVAL);
+    CHECK(crt_is_finished(NULL));
+    CHECK(crt_join_panic_message(NULL) == NULL);
+    CHECK_EQ(crt_join_id(NULL), 0);
+    crt_abort(NULL);
+    crt_detach(NULL);
+    crt_detach(&join);
+    CHECK(crt_abort_handle_clone(NULL) == NULL);
+    CHECK(crt_abort_handle_is_finished(NULL));
+    crt_abort_handle_abort(NULL);
+    crt_abort_handle_drop(&none);
+    crt_abort_handle_drop(NULL);
+    // A local task is of the caller's runtime; of another, it cannot be asked for.
+    d.local = true;
+    d.handle = crt_runtime_handle(other);
+    CHECK_EQ(crt_spawn_ex(cx, &d), CRT_EINVAL);
+    CHECK(!join);
+    crt_handle_drop(&d.handle);
+    CHECK_EQ(crt_block_on(other, unit_run, &frame), CRT_ENESTED);
+    CHECK_EQ(crt_runtime_turn(other, 0), CRT_ENESTED);
+    CHECK_EQ(crt_runtime_shutdown(other, 0), CRT_ENESTED);
+    CHECK_EQ(crt_runtime_shutdown(other, -1), CRT_EINVAL);
+    crt_runtime_drop(&other);   // would wait, and is refused
+    CHECK(other != NULL);
+}
+static void tasks(crt_runtime *rt)
+{
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .log.func = test_log}, &other), 0);
+    tasks_wrong(rt);
+    crt_runtime_drop(&other);
+    CHECK(!other);
+    crt_runtime_drop(NULL);
+}
+BODY(groups)
+{
+    POLLS;
+    crt_join_set set = {0};
+    crt_join_map map = {0};
+    crt_task_tracker *t = NULL;
+    crt_local_set local = {0};
+    intptr_t result = 5;
+    uint64_t key = 5;
+    CHECK_EQ(crt_join_set_try_next(&set, NULL, NULL), CRT_EEMPTY);
+    CHECK_EQ(crt_join_map_try_next(&map, &key, &result), CRT_EEMPTY);
+    CHECK(crt_join_set_panic_message(&set) == NULL);
+    CHECK(crt_join_map_panic_message(&map) == NULL);
+    CHECK(!crt_join_map_abort(&map, 1));
+    CHECK(!crt_join_map_contains(&map, 1));
+    crt_join_set_abort_all(&set);
+    crt_join_set_detach_all(&set);
+    crt_join_map_detach_all(&map);
+    REFUSED(0, crt_join_set_shutdown(cx, &set));
+    REFUSED(0, crt_join_map_shutdown(cx, &map));
+    crt_join_set_drop(&set);
+    crt_join_map_drop(&map);
+    CHECK(crt_task_tracker_clone(NULL) == NULL);
+    crt_task_tracker_drop(&t);
+    crt_task_tracker_drop(NULL);
+    crt_local_set_abort_all(&local);
+    REFUSED(0, crt_local_set_join(cx, &local));
+    CHECK_EQ(result, 5);
+}
+static void sight(crt_runtime *rt)
+{
+    crt_runtime_metrics m;
+    crt_worker_metrics w;
+    CHECK_EQ(crt_metrics(NULL, &m), CRT_EINVAL);
+    CHECK_EQ(crt_metrics(rt, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_metrics_worker(NULL, 0, &w), CRT_EINVAL);
+    CHECK_EQ(crt_metrics_worker(rt, 0, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_metrics_worker(rt, -1, &w), CRT_EINVAL);
+    CHECK_EQ(crt_metrics_worker(rt, 4096, &w), CRT_EINVAL);
+    CHECK_EQ(crt_metrics_worker(rt, 0, &w), 0);
+    CHECK_EQ(crt_dump(NULL, stderr), CRT_EINVAL);
+    CHECK_EQ(crt_dump(rt, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_runtime_poll_fd(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_runtime_turn(NULL, 0), CRT_EINVAL);
+    CHECK_EQ(crt_block_on(NULL, unit_run, &(unit){.co = {0}}), CRT_EINVAL);
+    CHECK_EQ(crt_block_on(rt, NULL, NULL), CRT_EINVAL);
+    CHECK(strcmp(crt_strerror(-123456), "unknown error") == 0);
+    CHECK(crt_err_name(-123456) != NULL);
+}
+
+// ---- without drivers -------------------------------------------------------
+
+BODY(no_driver)
+{
+    POLLS;
+    crt_stream *a = NULL, *b = NULL;
+    crt_listener *l = NULL;
+    crt_udp *u = NULL, *v = NULL;
+    crt_process *p = NULL;
+    crt_timer timer = {0};
+    crt_delay_queue q = {0};
+    crt_delay d = {0};
+    static const char *const argv[] = {"true", NULL};
+    const crt_process_desc child = {.argv = argv};
+    int before = fd_count();
+    REFUSED(CRT_ENODRIVER, crt_tcp_listen(cx, "127.0.0.1:0", NULL, &l));
+    REFUSED(CRT_ENODRIVER, crt_unix_listen(cx, "@crt-misuse", NULL, &l));
+    REFUSED(CRT_ENODRIVER, crt_tcp_connect(cx, "127.0.0.1:1", &a));
+    REFUSED(CRT_ENODRIVER, crt_unix_connect(cx, "@crt-misuse", &a));
+    CHECK_EQ(crt_stream_pair(cx, &a, &b), CRT_ENODRIVER);
+    CHECK_EQ(crt_pipe(cx, &a, &b), CRT_ENODRIVER);
+    CHECK_EQ(crt_stream_from_fd(cx, 0, CRT_FD_DUP, &a), CRT_ENODRIVER);
+    CHECK_EQ(crt_listener_from_fd(cx, 0, CRT_FD_DUP, &l), CRT_ENODRIVER);
+    CHECK_EQ(crt_udp_from_fd(cx, 0, CRT_FD_DUP, &u), CRT_ENODRIVER);
+    REFUSED(CRT_ENODRIVER, crt_fd_readable(cx, 0));
+    REFUSED(CRT_ENODRIVER, crt_udp_bind(cx, "127.0.0.1:0", &u));
+    REFUSED(CRT_ENODRIVER, crt_unix_dgram_bind(cx, NULL, NULL, &u));
+    REFUSED(CRT_ENODRIVER, crt_unix_dgram_connect(cx, "@crt-misuse", &u));
+    CHECK_EQ(crt_unix_dgram_pair(cx, &u, &v), CRT_ENODRIVER);
+    REFUSED(CRT_ENODRIVER, crt_process_spawn(cx, &child, &p));
+    REFUSED(CRT_ENODRIVER, crt_signal_recv(cx, SIGUSR1));
+    REFUSED(CRT_ENODRIVER, crt_sleep(cx, CRT_MS(1)));
+    CHECK_EQ(crt_delay_insert(cx, &q, &d, CRT_MS(1)), CRT_ENODRIVER);
+    crt_timer_reset(cx, &timer, CRT_MS(1));
+    CHECK(AT(s[1], crt_timer_wait(cx, &timer)) < 0);
+    CHECK(!a && !b && !l && !u && !v && !p);
+    CHECK_EQ(fd_count(), before);
+    CHECK(test_log_has("CRT_DRIVER_IO"));
+}
+
+typedef struct script {
+    crt_frame co;
+    crt_stream *st;
+    crt_poll r;
+    char c;
+} script;
+static crt_poll script_run(void *frame, crt_cx *cx)
+{
+    static const crt_mock_step wait[] = {crt_mock_wait(CRT_MS(1)), crt_mock_read("x", 1)};
+    script *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_mock_new(cx, NULL, wait, 2, &self->st), 0);   // who reads is told at its first wait
+    CRT_AWAIT(self->r = crt_read(cx, self->st, &self->c, 1));
+    CHECK_EQ(self->r, CRT_ENODRIVER);
+    CRT_FINALLY
+        crt_close(&self->st);
+    CRT_END;
+}
+static void no_clock(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, script_run, &(script){.st = NULL}), 0); }
+
+// ---- main ------------------------------------------------------------------
+
+static int ends_with;
+static crt_poll program_run(void *frame, crt_cx *cx)
+{
+    char **argv;
+    (void)frame;
+    (void)cx;
+    CHECK_EQ(crt_args(&argv), 2);
+    CHECK(strcmp(argv[1], "one") == 0);
+    CHECK_EQ(crt_args(NULL), 2);
+    return ends_with;
+}
+// The result of a program: what its first task returned, at most 125; 1 after an error.
+static void a_program(void)
+{
+    static char name[] = "prog", one[] = "one", *argv[] = {name, one, NULL};
+    const struct { int result, status; } cases[] = {{0, 0}, {7, 7}, {125, 125}, {1000, 125}, {CRT_EINVAL, 1}};
+    int quiet = dup(2), to = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int frame = 0;
+        ends_with = cases[i].result;
+        dup2(to, 2);   // where the error is named
+        int status = crt__main(program_run, &frame, 2, argv);
+        dup2(quiet, 2);
+        CHECK_EQ(status, cases[i].status);
+    }
+    close(quiet);
+    close(to);
+}
+
+int main(int argc, char **argv)
+{
+    test_init(argc, argv);
+    TEST_ON_EACH(listeners);
+    TEST_ON_EACH_WITH(streams, .log.func = test_log);
+    TEST_ON_EACH(connects);
+    TEST_ON_EACH(datagrams);
+    TEST_ON_EACH_WITH(descriptors, .log.func = test_log);
+    TEST(addresses);
+    TEST_ON_EACH_WITH(stream_tools, .log.func = test_log);
+    TEST_ON_EACH(files);
+    TEST_ON_EACH(processes);
+    TEST_ON_EACH(ended_processes);
+    TEST_ON_EACH_WITH(tasks, .log.func = test_log);
+    TEST_ON_EACH(groups);
+    TEST_ON_EACH(sight);
+    TEST_ON_EACH_WITH(no_driver, .drivers = CRT_DRIVER_NONE, .log.func = test_log);
+    TEST_ON_EACH_WITH(no_clock, .drivers = CRT_DRIVER_IO, .log.func = test_log);
+    TEST(a_program);
+    return test_end();
+}
