@@ -145,6 +145,7 @@ typedef struct frame {
     crt_poll r, r2;
     crt_timer timer;
     crt_runtime *rt;
+    clock_t before;
 } frame;
 
 // ---------------------------------------------------------------------------
@@ -219,6 +220,62 @@ static void jobs_that_block_get_a_thread_each(crt_runtime *rt)
     reset_jobs();
     CHECK_EQ(crt_block_on(rt, together_run, &f), 0);
     CHECK_EQ(metrics(rt).num_blocking_threads, 20);
+}
+
+// The second job of a poll is signalled when the poll ends, or when it blocks.
+static intptr_t until_one_ran(void *arg)
+{
+    while (!SHARED(ran)) test_pause_us(200);
+    return (intptr_t)arg;
+}
+static crt_poll wait_in_place_run(void *f, crt_cx *cx)
+{
+    frame *self = f;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_blocking(cx, &self->join[0], gated_job, (void *)0), 0);
+    while (!SHARED(running)) test_pause_us(200);   // its thread has seen that nothing else waits
+    CHECK_EQ(crt_spawn_blocking(cx, &self->join[1], plain_job, (void *)1), 0);
+    CHECK_EQ(crt_block_in_place(cx, until_one_ran, (void *)7), 7);
+    open_gate();
+    for (self->i = 0; self->i < 2; self->i++) {
+        CRT_AWAIT(crt_join(cx, &self->join[self->i], &self->result));
+        CHECK_EQ(self->result, self->i);
+    }
+    CRT_END;
+}
+static void block_in_place_may_wait_for_a_job_of_the_same_poll(void)
+{
+    crt_runtime *rt = runtime(&(crt_config){.worker_threads = 1, LOGGED});
+    frame f = {.i = 0};
+    reset_jobs();
+    CHECK_EQ(crt_block_on(rt, wait_in_place_run, &f), 0);
+    crt_runtime_drop(&rt);
+}
+
+// Jobs one at a time: whoever spins for the next sleeps when there is none.
+static crt_poll in_turn_run(void *f, crt_cx *cx)
+{
+    frame *self = f;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 2000; self->i++) {
+        CHECK_EQ(crt_spawn_blocking(cx, &self->join[0], plain_job, (void *)(intptr_t)self->i), 0);
+        CRT_AWAIT(crt_join(cx, &self->join[0], &self->result));
+        CHECK_EQ(self->result, self->i);
+    }
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(20)));
+    self->before = clock();
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(200)));
+#ifndef _WIN32   // there it is the time of day
+    CHECK((clock() - self->before) * 1000 / CLOCKS_PER_SEC < 60);
+#endif
+    CRT_END;
+}
+static void who_spins_for_jobs_sleeps_in_the_end(crt_runtime *rt)
+{
+    frame f = {.i = 0};
+    reset_jobs();
+    CHECK_EQ(crt_block_on(rt, in_turn_run, &f), 0);
+    CHECK_EQ(ran, 2000);
 }
 
 static void the_cap_holds_and_the_rest_queues(void)
@@ -932,6 +989,8 @@ int main(int argc, char **argv)
     TEST_ON_EACH(a_job_gives_any_result);
     TEST_ON_EACH(threads_start_on_demand_and_are_used_again);
     TEST_ON_EACH(jobs_that_block_get_a_thread_each);
+    TEST(block_in_place_may_wait_for_a_job_of_the_same_poll);
+    TEST_ON_EACH(who_spins_for_jobs_sleeps_in_the_end);
     TEST(the_cap_holds_and_the_rest_queues);
     TEST(queued_jobs_begin_in_order);
     TEST(idle_threads_end_after_the_keep_alive);
