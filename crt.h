@@ -6790,7 +6790,8 @@ typedef struct crt__sock {
 enum {
     CRT__SOCK_NODELAY = 1,   // accepted streams get TCP_NODELAY
     CRT__SOCK_FILE = 2,      // no socket (a pipe, a terminal): read and write, not recv and send
-    CRT__SOCK_WHOLE = 4,     // a short transfer does not mean that the kernel has no more
+    CRT__SOCK_WHOLE = 4,     // a short transfer does not mean that the kernel has no more: pipes, packets, and
+                             // Unix streams, where a read stops behind bytes that came with descriptors
     CRT__SOCK_UNIX = 8       // datagrams over a Unix socket
 };
 enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
@@ -7894,7 +7895,7 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
     if (desc->backlog < 0 || crt__options_bad(&o)) return CRT_EINVAL;
     int fd = crt__unix_bound(SOCK_STREAM, path, &o, desc->unlink_stale);
-    return crt__listen(cx, fd, desc->backlog, 0, l);
+    return crt__listen(cx, fd, desc->backlog, CRT__SOCK_WHOLE, l);
 }
 
 // Out of descriptors or memory: accepting again at once would fail again, and an
@@ -8445,7 +8446,9 @@ static const crt__op crt__op_unix_pause = {"connect (the backlog is full)", crt_
 static int crt__unix_begin(crt_cx *cx, crt_addr *a, crt__sock **s)
 {
     int fd = crt__socket(AF_UNIX, SOCK_STREAM);
-    return fd < 0 ? fd : crt__connect_begin(cx, fd, a, s);
+    int e = fd < 0 ? fd : crt__connect_begin(cx, fd, a, s);
+    if (!e) (*s)->flags |= CRT__SOCK_WHOLE;
+    return e;
 }
 CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
 {
@@ -8501,7 +8504,8 @@ CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_stream_pair");
     int e = crt__socket_pair(SOCK_STREAM, fd);
     if (e) return e;
-    return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, 0, (crt__sock **)(void *)a, (crt__sock **)(void *)b);
+    return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, CRT__SOCK_WHOLE, (crt__sock **)(void *)a,
+                             (crt__sock **)(void *)b);
 }
 CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
 {
@@ -8546,7 +8550,7 @@ static CRT__COLD int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
         return crt__fd_family(fd) == AF_UNIX ? CRT__SOCK_UNIX : 0;
     }
     if ((type != SOCK_STREAM && !packets) || listens != (as == CRT__AS_LISTENER)) return -EPROTOTYPE;
-    return packets ? CRT__SOCK_WHOLE : 0;
+    return packets || crt__fd_family(fd) == AF_UNIX ? CRT__SOCK_WHOLE : 0;
 }
 static int crt__fd_adopt(crt_cx *cx, intptr_t fd, int how, int as, crt__sock **out)
 {

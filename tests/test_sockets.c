@@ -329,6 +329,46 @@ static crt_poll listener_options_run(void *frame, crt_cx *cx)
 }
 static void listener_options(crt_runtime *rt) { run_root(rt, listener_options_run); }
 
+// ---- reads that stop short of what is there --------------------------------
+
+#ifdef __linux__
+static bool send_with_descriptor(intptr_t fd, const char *text, int passed)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec piece = {(void *)(uintptr_t)text, strlen(text)};
+    struct msghdr m = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &passed, sizeof passed);
+    return sendmsg((int)fd, &m, MSG_NOSIGNAL) == (ssize_t)strlen(text);
+}
+// One event for all of it, and a read that stops behind the bytes that descriptors came with:
+// the rest must not wait for another event.
+static crt_poll descriptors_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
+    for (self->i = 0; self->i < 3; self->i++) {
+        CHECK(send_with_descriptor(crt_stream_fd(self->a), "ab", 2));
+        CHECK_EQ(crt_try_write(self->a, "cd", 2), 2);
+        CRT_AWAIT(self->r = crt_read(cx, self->b, self->buf, sizeof self->buf));
+        CHECK(self->r == 2 && !memcmp(self->buf, "ab", 2));
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_read(cx, self->b, self->buf, sizeof self->buf)));
+        CHECK(self->r == 2 && !memcmp(self->buf, "cd", 2));
+    }
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void a_read_stops_at_descriptors(crt_runtime *rt) { run_root(rt, descriptors_run); }
+#endif
+
 // ---- peek, readv, writev ---------------------------------------------------
 
 static crt_poll peek_run(void *frame, crt_cx *cx)
@@ -1762,6 +1802,9 @@ int main(int argc, char **argv)
     if (mkdir(dir, 0700)) return perror(dir), 1;
     TEST_ON_EACH(stream_options);
     TEST_ON_EACH(listener_options);
+#ifdef __linux__
+    TEST_ON_EACH(a_read_stops_at_descriptors);
+#endif
     TEST_ON_EACH(peek);
     TEST_ON_EACH(vectored);
     TEST(race);
