@@ -7049,9 +7049,11 @@ static void crt__ready_clear(crt__sock *s, uint64_t seen, uint32_t bits)
         }
     }
 }
-// A read has found that the kernel has no more than it took.
+// A read has found that the kernel has no more than it took; or, where urgent data has come,
+// that it stopped before them.
 static inline void crt__ready_spend(crt__sock *s, uint64_t seen)
 {
+    if (CRT__UNLIKELY(seen & CRT__PRIORITY)) return;
     crt__atomic_store(&s->spent, (uint32_t)(seen >> 16) | CRT__SPENT, CRT__RELAXED);
 }
 

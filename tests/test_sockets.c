@@ -366,6 +366,25 @@ static crt_poll descriptors_run(void *frame, crt_cx *cx)
         close_all(self);
     CRT_END;
 }
+// The same at the place of urgent data, on TCP.
+static crt_poll urgent_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+    MEET(self, cx);
+    for (self->i = 0; self->i < 3; self->i++) {
+        CHECK_EQ(crt_try_write(self->a, "ab", 2), 2);
+        CHECK_EQ(send((int)crt_stream_fd(self->a), "x", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+        CHECK_EQ(crt_try_write(self->a, "cd", 2), 2);
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_read_exact(cx, self->b, self->buf, 4)));
+        CHECK(self->r == 4 && !memcmp(self->buf, "abcd", 4));
+    }
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void a_read_stops_at_urgent_data(crt_runtime *rt) { run_root(rt, urgent_run); }
 static void a_read_stops_at_descriptors(crt_runtime *rt) { run_root(rt, descriptors_run); }
 #endif
 
@@ -1804,6 +1823,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(listener_options);
 #ifdef __linux__
     TEST_ON_EACH(a_read_stops_at_descriptors);
+    TEST_ON_EACH(a_read_stops_at_urgent_data);
 #endif
     TEST_ON_EACH(peek);
     TEST_ON_EACH(vectored);
