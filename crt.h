@@ -2967,7 +2967,8 @@ typedef struct crt__member {
 } crt__member;
 _Static_assert(sizeof(crt__member) % 16 == 0, "frames are 16-aligned");
 // The first task of a chunk begins so that its frame, and with strides of 16 every
-// frame, is 16-aligned.
+// frame, is 16-aligned where the allocator's memory is (malloc's on ARM of 32 bits is
+// 8-aligned, which is all that its types ask for).
 enum { CRT__CHUNK_HEAD = (sizeof(crt__chunk) + 15) / 16 * 16 + (16 - sizeof(crt_task) % 16) % 16 };
 _Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) <= CRT__TASK_HEADER,
                "CRT_TASK_STORAGE is too small");

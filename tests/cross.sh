@@ -31,10 +31,9 @@ ROWS="gcc-old gcc clang-old clang musl m32 m32-clang tcc c11 c17 c2x gnu11 ms-ex
 [ -z "$QUICK" ] || ROWS="musl m32 tcc c++20 static two-units everything aarch64 s390x"
 ROWS=${ONLY:-$ROWS}
 
-# What qemu-user cannot carry: the rows, the program, the test (or *), and why.
-EXEMPT=""
-exempt() { EXEMPT="$EXEMPT
-$1 $2 $3"; }   # exempt ROW PROGRAM TEST: a failed test of that name does not count
+# What qemu-user (7.2) cannot carry: program and test. That it fails there does not count.
+#   multicast: it knows no MCAST_JOIN_GROUP, nor IP_MULTICAST_IF (ENOPROTOOPT)
+QEMU_EXEMPT="test_sockets multicast"
 
 # ---- rows
 
@@ -119,7 +118,7 @@ programs()
         [ "$f" = 0 ] || printf '%s\n' "$out" | tail -n 40 >>"$B/$row.log"
     done
 }
-# Runs $target: p passed, f failed, $excused of the failed ones are exempt.
+# Runs $target: p passed, f failed, and $excused that failed under qemu ($runner) and are exempt.
 attempt()
 {
     out=$($RUN timeout "${TEST_TIMEOUT:-180}" "$target" 2>&1 </dev/null); code=$?
@@ -132,9 +131,9 @@ attempt()
         [ $code -eq 0 ] || [ "$f" != 0 ] || f=1 ;;
     *) p=0; f=1; [ $code -ne 0 ] || { p=1; f=0; } ;;
     esac
-    [ "$f" = 0 ] || [ -z "$EXEMPT" ] || {
+    [ "$f" = 0 ] || [ -z "$runner" ] || {
         excused=$(printf '%s\n' "$out" | sed -n 's/^FAILED \([a-z0-9_]*\).*/\1/p' |
-            while read -r name; do printf '%s\n' "$EXEMPT" | grep -q -x -e "$row $program $name" && echo "$name"; done | wc -l)
+            while read -r name; do printf '%s\n' "$QEMU_EXEMPT" | grep -q -x -e "$program $name" && echo "$name"; done | wc -l)
         f=$((f - excused))
     }
 }
@@ -216,26 +215,26 @@ for row_name in $ROWS; do
     gcc-old)    # shellcheck disable=SC2086
         suite gcc-old gcc-11 gcc-11 -O0 "" $ALL ;;
     gcc)        suite gcc gcc gcc -O2 "" $FEW ;;
-    clang-old)  suite clang-old clang-13 clang-13 -O1 "" $FEW ;;
+    clang-old)  suite clang-old clang-13 clang-13 -O0 "" $FEW ;;
     clang)      suite clang clang-19 "$(first clang-19 clang-18 clang-17 clang-16 clang)" -O1 "" $ALL ;;
     musl)       suite musl musl-tools musl-gcc "-O0 -static" "" $ALL ;;
     m32|m32-clang)   # gcc-12-multilib, because gcc-multilib and the compilers for other processors exclude each other
-        echo 'int main(void) { return 0; }' >"$B/m32.c"
+        echo 'int main(void) { return 0; }' >"$B/probe.c"
         cc=gcc; [ $row_name = m32 ] || cc=$(first clang-19 clang-18 clang-17 clang-16 clang)
         have "$row_name" "$cc" "$cc" || continue
         flags="-m32 -isystem /usr/include/$(gcc -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)"
         # shellcheck disable=SC2086
-        if ! $cc $flags "$B/m32.c" -o "$B/m32" 2>/dev/null || ! "$B/m32"; then
+        if ! $cc $flags "$B/probe.c" -o "$B/probe" 2>/dev/null || ! "$B/probe"; then
             skip "$row_name" "no C library of 32 bits (apt-get install gcc-12-multilib)"
         elif [ $row_name = m32 ]; then
             # shellcheck disable=SC2086
             suite m32 gcc gcc "-O0 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $flags" "" $ALL
         else   # clang says where 64 bits that threads share lie at a multiple of 4
             begin m32-clang
-            halves "$cc" -std=c11 $flags -O1
+            halves "$cc" -std=c11 $flags -O0
             # shellcheck disable=SC2086
             halves gcc -std=c11 $flags -O1
-            programs "$cc -std=c11 $TEST_WARN -O1 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $flags" "" $HANDFUL
+            programs "$cc -std=c11 $TEST_WARN -O0 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $flags" "" $HANDFUL
             end "$cc -m32: both halves silent, $(count $HANDFUL) programs"
         fi ;;
     tcc)
@@ -253,22 +252,21 @@ for row_name in $ROWS; do
         begin $row_name
         for cc in gcc "$(first clang-19 clang-18 clang-17 clang-16 clang)"; do
             command -v "$cc" >/dev/null || continue
-            halves "$cc" -std=$row_name -O1
-            halves "$cc" -std=$row_name -O1 -DCRT_USE_COUNTER
+            halves "$cc" -std=$row_name -O0
         done
-        programs "gcc -std=$row_name $TEST_WARN -O1" "" test_smoke test_coroutine test_combine
-        end "gcc and clang: both halves silent; 3 programs" ;;
+        programs "gcc -std=$row_name $TEST_WARN -O0" "" test_smoke test_coroutine
+        end "gcc and clang: both halves silent; 2 programs" ;;
     ms-extensions)
         cc=$(first clang-19 clang-18 clang-17 clang-16 clang)
         have ms-extensions clang-19 "$cc" || continue
         begin ms-extensions
-        halves "$cc" -std=c11 -fms-extensions -O1
-        halves "$cc" -std=c11 -fms-extensions -O1 -DCRT_USE_COUNTER
-        programs "$cc -std=c11 -fms-extensions $TEST_WARN -O1" "" $HANDFUL
-        end "$cc -fms-extensions: both halves silent, $(count $HANDFUL) programs" ;;
+        halves "$cc" -std=c11 -fms-extensions -O0
+        halves "$cc" -std=c11 -fms-extensions -O0 -DCRT_USE_COUNTER
+        programs "$cc -std=c11 -fms-extensions $TEST_WARN -O0" "" test_smoke test_coroutine
+        end "$cc -fms-extensions: both halves silent, 2 programs" ;;
     c++17|c++20)
         begin "$row_name"
-        accepts gcc -std=c11 -O1 -I. -c "$B/impl.c" -o "$B/$row/impl.o"
+        accepts gcc -std=c11 -O0 -I. -c "$B/impl.c" -o "$B/$row/impl.o"
         for cxx in g++ clang++-13 "$(first clang++-19 clang++-18 clang++-17 clang++-16 clang++)"; do
             command -v "$cxx" >/dev/null || continue
             for o in -O0 -O2; do
@@ -317,7 +315,7 @@ for row_name in $ROWS; do
             extra-semi-stmt unsafe-buffer-usage disabled-macro-expansion incompatible-function-pointer-types-strict \
             used-but-marked-unused reserved-identifier format-nonliteral)
         for option in -DCRT_PLAIN -DCRT_DEBUG -DCRT_USE_COUNTER; do
-            for f in public impl unit; do accepts "$cc" -std=c11 -Weverything "$@" $option -O1 -I. -c "$B/$f.c" -o "$B/$row/$f.o"; done
+            for f in public impl unit; do accepts "$cc" -std=c11 -Weverything "$@" $option -O0 -I. -c "$B/$f.c" -o "$B/$row/$f.o"; done
         done
         end "$cc -Weverything without $# of them" ;;
     aarch64|armhf|riscv64|ppc64el|s390x)
@@ -332,7 +330,7 @@ for row_name in $ROWS; do
         wide=; [ $row_name != armhf ] || wide="-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64"
         have $row_name "gcc-$triple libc6-dev-$(echo $row_name)-cross qemu-user-static" $triple-gcc qemu-$qemu-static || continue
         begin $row_name
-        halves $triple-gcc -std=c11 -O1
+        halves $triple-gcc -std=c11 $o
         programs "$triple-gcc -std=c11 $TEST_WARN $o -static $wide" qemu-$qemu-static $ALL
         end "both halves silent; $o, $(count $ALL) programs under qemu-$qemu" ;;
     kqueue|macos|wine|bare)

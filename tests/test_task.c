@@ -372,7 +372,7 @@ static crt_poll sized_run(void *frame, crt_cx *cx)
 {
     sized *self = frame;
     CRT_BEGIN(self, cx);
-    if ((uintptr_t)frame % 16) __atomic_fetch_add(&frame_alignment_bad, 1, __ATOMIC_SEQ_CST);
+    if ((uintptr_t)frame % (_Alignof(max_align_t) < 16 ? _Alignof(max_align_t) : 16)) __atomic_fetch_add(&frame_alignment_bad, 1, __ATOMIC_SEQ_CST);
     CRT_YIELD();
     for (size_t i = 0; i < self->size; i++)
         if (self->bytes[i] != (unsigned char)(i * 7 + self->size)) CRT_RETURN(CRT_EINVAL);
