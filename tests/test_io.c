@@ -367,15 +367,16 @@ static crt_poll close_parked_run(void *frame, crt_cx *cx)
             CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], once_run,
                 &(once){.op = self->i < 3 ? reads[self->i] : writes[self->i - 3], .s = self->a,
                         .buf = self->data, .n = self->n}), 0);
-        // Late readiness for writing is possible on TCP while buffers grow.
+        // Late readiness for writing is possible on TCP while buffers grow, and may be under way
+        // since before it was full: that ends a wait for nothing but readiness.
         CRT_AWAIT(crt_sleep(cx, CRT_MS(5)));
-        CRT_AWAIT(until_parked(&self->until, cx, self->k ? waiters_in(cx->rt) : 6));
+        CRT_AWAIT(until_parked(&self->until, cx, self->k ? waiters_in(cx->rt) : 6 - crt_is_finished(self->join[5])));
         crt_close(&self->a);
         CHECK(self->a == NULL);
         for (self->i = 0; self->i < 6; self->i++) {
             JOIN(self->join[self->i]);
             CHECK_EQ(self->r, 0);
-            if (self->i < 3 || !self->k) CHECK_EQ(self->result, CRT_ECLOSED);
+            if (self->i < 3 || !self->k) CHECK(self->result == CRT_ECLOSED || (self->i == 5 && self->result == 0));
         }
         crt_close(&self->b);
     }

@@ -61,7 +61,7 @@ static int known_epoll_wait(int epoll, struct epoll_event *events, int most, int
 #define clock_gettime known_clock_gettime
 #if defined(CRT_PLATFORM_KQUEUE) || defined(__NetBSD__)   // the kernel, which waits, knows nothing of the steps
 #include <pthread.h>
-static int known_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until)
+__attribute__((unused)) static int known_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until)
 {
     long long at = (long long)until->tv_sec * 1000000000 + until->tv_nsec - __atomic_load_n(&clock_step, __ATOMIC_RELAXED);
     struct timespec t = {(time_t)(at / 1000000000), (long)(at % 1000000000)};

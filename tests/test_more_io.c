@@ -18,6 +18,8 @@ static int open_descriptors(void)
     return n;
 }
 
+enum { UNIX_ROOM = sizeof(((struct sockaddr_un *)0)->sun_path) };   // 108 on Linux, 104 on the BSDs
+
 typedef struct io {
     crt_frame co;
     crt_udp *a, *b;
@@ -125,7 +127,7 @@ static crt_poll unix_run(void *frame, crt_cx *cx)
 {
     io *self = frame;
     CRT_BEGIN(self, cx);
-    for (self->i = 0; self->i < 2; self->i++) {   // a file, an abstract name
+    for (self->i = 0; self->i < 1 + CRT__UNIX_ABSTRACT; self->i++) {   // a file, an abstract name
         if (self->i) snprintf(self->path, sizeof self->path, "@crt-test-%d", (int)getpid());
         else snprintf(self->path, sizeof self->path, "%s/sock", dir);
         CRT_AWAIT(self->r = crt_unix_connect(cx, self->path, &self->s));
@@ -156,17 +158,19 @@ static crt_poll unix_run(void *frame, crt_cx *cx)
         if (!self->i) CHECK_EQ(unlink(self->path), 0);
     }
     // Too long by one, the longest, empty, NULL.
-    memset(self->path, 'x', sizeof self->path);
-    self->path[0] = '@';
-    self->path[108] = 0;
+    memset(self->path, '/', sizeof self->path);
+    if (CRT__UNIX_ABSTRACT) memset(self->path, 'x', sizeof self->path), self->path[0] = '@';
+    else memcpy(self->path + UNIX_ROOM - 6 - strlen(dir), dir, strlen(dir)), memcpy(self->path + UNIX_ROOM - 5, "long", 4);
+    self->path[UNIX_ROOM] = 0;
     CRT_AWAIT(self->r = crt_unix_listen(cx, self->path, NULL, &self->l));
     CHECK_EQ(self->r, CRT_EINVAL);
     CRT_AWAIT(self->r = crt_unix_connect(cx, self->path, &self->s));
     CHECK_EQ(self->r, CRT_EINVAL);
-    self->path[107] = 0;
+    self->path[UNIX_ROOM - 1] = 0;
     CRT_AWAIT(self->r = crt_unix_listen(cx, self->path, NULL, &self->l));
     CHECK_EQ(self->r, 0);
     crt_close(&self->l);
+    if (!CRT__UNIX_ABSTRACT) CHECK_EQ(unlink(self->path), 0);
     CRT_AWAIT(self->r = crt_unix_listen(cx, "", NULL, &self->l));
     CHECK_EQ(self->r, CRT_EINVAL);
     CRT_AWAIT(self->r = crt_unix_connect(cx, NULL, &self->s));
@@ -344,9 +348,9 @@ static crt_poll no_driver_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     CRT_AWAIT(self->r = crt_udp_bind(cx, "127.0.0.1:0", &self->a));
     CHECK_EQ(self->r, CRT_ENODRIVER);
-    CRT_AWAIT(self->r = crt_unix_listen(cx, "@crt-none", NULL, &self->l));
+    CRT_AWAIT(self->r = crt_unix_listen(cx, "/nowhere/at/all", NULL, &self->l));
     CHECK_EQ(self->r, CRT_ENODRIVER);
-    CRT_AWAIT(self->r = crt_unix_connect(cx, "@crt-none", &self->s));
+    CRT_AWAIT(self->r = crt_unix_connect(cx, "/nowhere/at/all", &self->s));
     CHECK_EQ(self->r, CRT_ENODRIVER);
     CRT_AWAIT(self->r = crt_fs_read_file(cx, "/proc/self/status", &self->data, &self->n));   // needs none
     CHECK_EQ(self->r, 0);

@@ -536,21 +536,25 @@ static void set_port_of(crt_listener *l, int at)
 {
     CHECK_EQ(crt_local_addr(l, &fake_list[at]), 0);
 }
+// Connects; whether there was an answer soon.
+static bool is_answered(const crt_addr *a, int *fd)
+{
+    *fd = test_socket(AF_INET, SOCK_STREAM);
+    if (connect(*fd, (const struct sockaddr *)(const void *)a->u.bytes, a->len) && errno != EINPROGRESS) CHECK(!"connect");
+    struct pollfd p = {*fd, POLLOUT, 0};
+    return poll(&p, 1, 30) != 0;
+}
 // A listener whose queue is full: who connects gets no answer.
 static void fill_backlog(root *self, crt_listener *l)
 {
     crt_addr a;
-    struct pollfd p;
+    int another;
     CHECK_EQ(crt_local_addr(l, &a), 0);
-    for (self->k = 0; self->k < 60; self->k++) {
-        int fd = test_socket(AF_INET, SOCK_STREAM);
-        self->plain[self->k] = fd;
-        if (connect(fd, (struct sockaddr *)(void *)a.u.bytes, a.len) && errno != EINPROGRESS) CHECK(!"connect");
-        p = (struct pollfd){fd, POLLOUT, 0};
-        if (poll(&p, 1, 30) == 0) {   // no answer any more
-            self->k++;
-            return;
-        }
+    for (self->k = 0; self->k < 60;) {
+        if (is_answered(&a, &self->plain[self->k++])) continue;
+        bool late = is_answered(&a, &another);   // the one before was late only, on a busy machine
+        close(another);
+        if (!late) return;
     }
     CHECK(!"the queue does not fill");
 }
@@ -1405,9 +1409,10 @@ static crt_poll unix_dgram_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->text, &((crt_udp_desc){.mode = 0640, .recv_buffer = 10000}), &self->u));
     CHECK_EQ(self->r, 0);
     CHECK(!stat(self->text, &st) && (st.st_mode & 07777) == 0640);
-    CHECK_EQ(crt_udp_get_recv_buffer(self->u), 20000);
+    CHECK(crt_udp_get_recv_buffer(self->u) >= 10000);   // Linux doubles it
     // Between names: who sent it is told. Without one: it is not.
-    snprintf(self->buf, sizeof self->buf, "@crt-dgram-%d", (int)getpid());
+    if (CRT__UNIX_ABSTRACT) snprintf(self->buf, sizeof self->buf, "@crt-dgram-%d", (int)getpid());
+    else snprintf(self->buf, sizeof self->buf, "%s/named", dir);
     CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->buf, NULL, &self->v));
     CHECK_EQ(self->r, 0);
     CHECK_EQ(crt_addr_unix(self->text, &self->addr), 0);
@@ -1424,6 +1429,7 @@ static crt_poll unix_dgram_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, 6);
     CRT_AWAIT(self->r = crt_udp_recv(cx, self->v, self->bufs, 3));
     CHECK_EQ(self->r, 3);
+    if (!CRT__UNIX_ABSTRACT) CHECK_EQ(unlink(self->buf), 0);
     CRT_AWAIT(self->r = crt_udp_recv_from(cx, self->u, self->bufs, sizeof self->bufs, &self->peer));
     CHECK_EQ(self->r, 7);
     CHECK(crt_addr_format(&self->peer, self->text + 100, 60) == 7 && !strcmp(self->text + 100, "unnamed"));
@@ -1577,17 +1583,18 @@ static void addresses(void)
     }
     // Unix: paths and abstract names, as long as they may be and one longer.
     memset(text, 'x', sizeof text);
-    for (int abstract = 0; abstract < 2; abstract++) {
+    const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path);   // 108 on Linux, 104 on the BSDs
+    for (int abstract = 0; abstract < 1 + CRT__UNIX_ABSTRACT; abstract++) {
         text[0] = abstract ? '@' : '/';
-        text[107] = 0;
+        text[room - 1] = 0;
         CHECK_EQ(crt_addr_unix(text, &a), 0);
-        CHECK_EQ(crt_addr_format(&a, back, sizeof back), 107);
+        CHECK_EQ(crt_addr_format(&a, back, sizeof back), room - 1);
         CHECK(!strcmp(text, back));
-        CHECK_EQ(crt_addr_format(&a, back, 107), CRT_EINVAL);
-        CHECK_EQ(crt_addr_format(&a, back, 108), 107);
+        CHECK_EQ(crt_addr_format(&a, back, room - 1), CRT_EINVAL);
+        CHECK_EQ(crt_addr_format(&a, back, room), room - 1);
         CHECK_EQ(crt_addr_port(&a), 0);
-        text[107] = 'x';
-        text[108] = 0;
+        text[room - 1] = 'x';
+        text[room] = 0;
         CHECK_EQ(crt_addr_unix(text, &a), CRT_EINVAL);
     }
     CHECK_EQ(crt_addr_unix("", &a), CRT_EINVAL);
@@ -1617,7 +1624,7 @@ static void addresses(void)
     // An abstract name may hold anything, NULs too.
     memcpy((char *)&foreign + 2, "\0a\0b", 4);
     CHECK_EQ(crt_addr_from_sockaddr(&b, &foreign, 6), 0);
-    CHECK(crt_addr_format(&b, back, sizeof back) == 4 && !strcmp(back, "@a@b"));
+    if (CRT__UNIX_ABSTRACT) CHECK(crt_addr_format(&b, back, sizeof back) == 4 && !strcmp(back, "@a@b"));
     CHECK_EQ(crt_addr_format(&b, NULL, 5), CRT_EINVAL);
     CHECK_EQ(crt_addr_format(NULL, back, 5), CRT_EINVAL);
     CHECK_EQ(crt_addr_format(&b, NULL, 0), CRT_EINVAL);
