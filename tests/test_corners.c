@@ -373,7 +373,7 @@ static void kinds_of_entries(crt_runtime *rt)
     snprintf(dir, sizeof dir, "/tmp/crt-kinds-%d", (int)getpid());
     CHECK_EQ(mkdir(dir, 0700), 0);
     snprintf(name.sun_path, sizeof name.sun_path, "%s/s", dir);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | TEST_CLOEXEC, 0);
     CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&name, sizeof name), 0);
     snprintf(path, sizeof path, "%s/f", dir);
     CHECK_EQ(mkfifo(path, 0600), 0);
