@@ -16,7 +16,7 @@ HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos wine cross size scale bench bench-quick bench-check lint sanitize asan tsan cpp warnings clean
+.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos wine cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind coverage analyze cpp warnings clean
 
 all: examples
 
@@ -25,6 +25,10 @@ help:
 	@echo "make test         build and run the quick suite (no root, loopback only)"
 	@echo "make examples     build every example into $(B)/"
 	@echo "make sanitize     the suite under ASan+UBSan, then under TSan"
+	@echo "make msan         the suite under MemorySanitizer (needs clang and its runtime)"
+	@echo "make valgrind     the suite under memcheck, leaks too (needs valgrind)"
+	@echo "make coverage     lines and branches that the suite runs; what it does not, with the reason (needs clang)"
+	@echo "make analyze      gcc -fanalyzer, clang-tidy, cppcheck: no finding without an answer"
 	@echo "make load         10,000 echo connections; wrk and Ctrl-C on the HTTP server (needs wrk)"
 	@echo "make stress       each primitive at random under TSan for SECONDS (60), four workers"
 	@echo "make connections  19,000 connections in one process, 100,000 in several (20,000 descriptors each)"
@@ -77,6 +81,16 @@ tsan:
 sanitize:
 	$(MAKE) asan
 	$(MAKE) tsan
+# It needs every access instrumented: the C library's are intercepted, raw system calls are told by crt itself.
+msan:
+	@command -v clang >/dev/null || { echo "msan: clang is missing (apt-get install clang libclang-rt-14-dev)"; exit 0; }; \
+	$(MAKE) test CC=clang B=$(B)/msan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=memory -fno-omit-frame-pointer"
+valgrind: $(patsubst %,$(B)/%,$(filter test_%,$(PLAIN)))
+	B=$(B) sh tests/valgrind.sh
+coverage:
+	B=$(B) sh tests/coverage.sh
+analyze:
+	sh tests/analyze.sh
 
 # 10,000 echo connections without a lost byte; wrk on the HTTP server; Ctrl-C under load.
 load: $(B)/echo_server $(B)/http_server

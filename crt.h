@@ -16239,9 +16239,9 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
     } else {
         for (;;) {
             uint32_t n = crt__run_ready(w, &cx, 1);
+            ran += n;
             if (crt__clock() - begun >= max_time) break;
             if (!n && !w->deferred.head) break;
-            ran += n;
             if (!n || ran % (uint32_t)rt->config.event_interval == 0) crt__drivers_poll(w);
         }
     }

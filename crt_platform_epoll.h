@@ -36,6 +36,16 @@ _Static_assert(sizeof(struct epoll_event) == 12,
 #ifndef CRT__SANITIZED
 #define CRT__SANITIZED 0
 #endif
+// MemorySanitizer does not see what the kernel writes when it is called directly: it is told.
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#include <sanitizer/msan_interface.h>
+#define crt__kernel_wrote(p, n) __msan_unpoison((p), (n))
+#endif
+#endif
+#ifndef crt__kernel_wrote
+#define crt__kernel_wrote(p, n) ((void)0)
+#endif
 
 // ---------------------------------------------------------------------------
 // threads
@@ -196,7 +206,8 @@ static bool crt__child_close_listed(int first)
     enum { RECLEN = 16, NAME = 19 };   // in a record of getdents64
     int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) return false;
-    for (long n; (n = syscall(SYS_getdents64, dir, room.bytes, sizeof room.bytes)) > 0;)
+    for (long n; (n = syscall(SYS_getdents64, dir, room.bytes, sizeof room.bytes)) > 0;) {
+        crt__kernel_wrote(room.bytes, (size_t)n);
         for (long at = 0; at < n;) {
             uint16_t step;
             int fd = 0;
@@ -207,6 +218,7 @@ static bool crt__child_close_listed(int first)
             while (*name) fd = fd * 10 + (*name++ - '0');
             if (fd >= first) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
         }
+    }
     close(dir);
     return true;
 }
@@ -436,6 +448,7 @@ static int crt__epoll_wait(crt__reactor *r, int64_t timeout_ns)
         // Kernel's time, 64-bit on every architecture.
         struct { int64_t sec, nsec; } t = {timeout_ns / 1000000000, timeout_ns % 1000000000};
         long n = syscall(SYS_epoll_pwait2, r->epoll, r->events, r->max_events, &t, NULL, (size_t)0);
+        if (n > 0) crt__kernel_wrote(r->events, (size_t)n * sizeof r->events[0]);
         if (n >= 0 || errno == EINTR) return (int)n;
         r->no_pwait2 = true;   // ENOSYS, or a filter that refuses what it does not know
     }

@@ -188,6 +188,42 @@ static void groups(crt_runtime *rt)
     CHECK_EQ(dropped, 2);   // the last with the task
 }
 
+// Two cannot wait for one task: the second is told so, and the first goes on waiting.
+static crt_join_handle *shared;
+static crt_notify let_go;
+static crt_poll waits_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    (void)self;
+    return crt_notified(cx, &let_go);
+}
+static crt_poll joins_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    return crt_join(cx, &shared, NULL);
+}
+static void two_wait_for_one_task(void)
+{
+    crt_runtime *rt;
+    crt_join_handle *joiner;
+    intptr_t result = -1;
+    int frame = 0;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_handle_spawn_join(h, &shared, waits_run, &frame), 0);
+    CHECK_EQ(crt_handle_spawn_join(h, &joiner, joins_run, &frame), 0);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 2);
+    CHECK_EQ(crt_join_blocking(&shared, NULL), CRT_EBUSY);
+    CHECK(shared != NULL);
+    crt_notify_one(&let_go);
+    while (crt_runtime_turn(rt, CRT_MS(1)) > 0) {}
+    CHECK(shared == NULL);
+    CHECK_EQ(crt_join_blocking(&joiner, &result), 0);
+    CHECK_EQ(result, 0);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+
 // ---- time ------------------------------------------------------------------
 
 typedef struct delays {
@@ -373,7 +409,7 @@ static void kinds_of_entries(crt_runtime *rt)
     snprintf(dir, sizeof dir, "/tmp/crt-kinds-%d", (int)getpid());
     CHECK_EQ(mkdir(dir, 0700), 0);
     snprintf(name.sun_path, sizeof name.sun_path, "%s/s", dir);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | TEST_CLOEXEC, 0);
     CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&name, sizeof name), 0);
     snprintf(path, sizeof path, "%s/f", dir);
     CHECK_EQ(mkfifo(path, 0600), 0);
@@ -464,6 +500,27 @@ static void a_turn_and_a_dump(void)
     crt_handle_drop(&h);
     crt_runtime_drop(&rt);
 }
+// A task that takes longer than the turn may is one task polled, not none.
+static crt_poll slow_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    (void)cx;
+    test_pause_us(3000);
+    return 0;
+}
+static void a_turn_that_takes_too_long(void)
+{
+    crt_runtime *rt;
+    int frame = 0;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    for (int i = 0; i < 2; i++) CHECK_EQ(crt_handle_spawn(h, slow_run, &frame), 0);
+    CHECK_EQ(crt_runtime_turn(rt, CRT_MS(1)), 1);
+    CHECK_EQ(crt_runtime_turn(rt, CRT_MS(1)), 1);
+    CHECK_EQ(crt_runtime_turn(rt, CRT_MS(1)), 0);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
 static int order[8], ordered;
 typedef struct step {
     crt_frame co;
@@ -509,12 +566,14 @@ int main(int argc, char **argv)
     TEST(descriptors_of_a_child_without_close_range);
 #endif
     TEST_ON_EACH_WITH(groups, .log.func = test_log);
+    TEST(two_wait_for_one_task);
     TEST_ON_EACH(delay_queue);
     TEST_ON_EACH_WITH(scripts, .log.func = test_log);
     TEST_ON_EACH(standard_error);
     TEST_ON_EACH(kinds_of_entries);
     TEST(elements_with_a_drop_only);
     TEST(a_turn_and_a_dump);
+    TEST(a_turn_that_takes_too_long);
     TEST(a_turn_with_priorities);
     return test_end();
 }

@@ -100,13 +100,15 @@ BODY(streams)
     CHECK_EQ(crt_unix_peer_cred(NULL, &cred), CRT_EINVAL);
     CHECK_EQ(crt_stream_fd(NULL), CRT_EINVAL);
     REFUSED(CRT_EINVAL, crt_read(cx, NULL, &c, 1));
+#if SIZE_MAX > UINT32_MAX
     REFUSED(CRT_EINVAL, crt_read(cx, a, &c, (size_t)UINT32_MAX + 1));
+    CHECK_EQ(crt_try_read(a, &c, (size_t)UINT32_MAX + 1), CRT_EINVAL);
+    CHECK_EQ(crt_try_write(a, &c, (size_t)UINT32_MAX + 1), CRT_EINVAL);
+#endif
     REFUSED(CRT_EINVAL, crt_readable(cx, NULL));
     REFUSED(CRT_EINVAL, crt_shutdown(cx, NULL));
     UNWOUND(crt_shutdown(cx, a));
     CHECK_EQ(crt_try_read(NULL, &c, 1), CRT_EINVAL);
-    CHECK_EQ(crt_try_read(a, &c, (size_t)UINT32_MAX + 1), CRT_EINVAL);
-    CHECK_EQ(crt_try_write(a, &c, (size_t)UINT32_MAX + 1), CRT_EINVAL);
     CHECK(crt_stream_clone(NULL) == NULL);
     CHECK_EQ(crt_try_write(a, "x", 1), 1);   // the pair is as it was
     CHECK_EQ(crt_try_read(b, &c, 1), 1);
@@ -206,10 +208,13 @@ BODY(descriptors)
     crt_udp *u = NULL;
     int before = fd_count(), file, pair[2], fd = 0, tcp;
     file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | TEST_CLOEXEC, 0, pair), 0);
+    tcp = socket(AF_INET, SOCK_STREAM | TEST_CLOEXEC, 0);
     CHECK_EQ(crt_stream_from_fd(cx, -1, CRT_FD_OWN, &st), CRT_EINVAL);
+#if INTPTR_MAX > INT_MAX
     CHECK_EQ(crt_stream_from_fd(cx, (intptr_t)INT_MAX + 1, CRT_FD_OWN, &st), CRT_EINVAL);
+    REFUSED(-EBADF, crt_fd_readable(cx, (intptr_t)INT_MAX + 1));
+#endif
     CHECK_EQ(crt_stream_from_fd(cx, pair[0], 2, &st), CRT_EINVAL);
     CHECK_EQ(crt_stream_from_fd(cx, 1 << 20, CRT_FD_OWN, &st), -EBADF);
     CHECK_EQ(crt_stream_from_fd(cx, file, CRT_FD_OWN, &st), -EPERM);
@@ -227,12 +232,12 @@ BODY(descriptors)
     crt_close(&l);
     close(pair[0]);
     close(pair[1]);
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | TEST_CLOEXEC, 0, pair), 0);
     CHECK_EQ(crt_udp_from_fd(cx, pair[0], CRT_FD_OWN, &u), 0);
     CHECK_EQ(crt_udp_into_fd(&u), pair[0]);
     close(pair[0]);
     close(pair[1]);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM | TEST_CLOEXEC, 0);
     struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "\0crt-misuse-listens"};
     CHECK_EQ(bind(fd, (struct sockaddr *)(void *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 19)), 0);
     CHECK_EQ(listen(fd, 1), 0);
@@ -240,19 +245,18 @@ BODY(descriptors)
     CHECK_EQ(crt_listener_into_fd(&l), fd);
     close(fd);
     REFUSED(-EBADF, crt_fd_readable(cx, -1));
-    REFUSED(-EBADF, crt_fd_readable(cx, (intptr_t)INT_MAX + 1));
     REFUSED(-EBADF, crt_fd_readable(cx, 1 << 20));
     REFUSED(CRT_EINVAL, crt_fd_ready(cx, 0, 32));
     REFUSED(-EPERM, crt_fd_readable(cx, file));
     // A wait that goes on with reasons that make no sense ends, and leaves nothing.
-    CHECK_EQ(pipe2(pair, O_CLOEXEC), 0);
+    CHECK_EQ(test_pipe(pair), 0);
     CHECK_EQ(AT(s[3], crt_fd_ready(cx, pair[0], CRT_FD_READ)), CRT_PENDING);
     CHECK_EQ(AT(s[3], crt_fd_ready(cx, pair[0], 32)), CRT_EINVAL);
     CHECK(!s[3].op);
     close(pair[0]);
     CHECK_EQ(AT(s[3], crt_fd_ready(cx, pair[1], CRT_FD_WRITE)) & CRT_FD_ERROR, CRT_FD_ERROR);   // nobody reads it
     close(pair[1]);
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | TEST_CLOEXEC, 0, pair), 0);
     close(pair[0]);
     CHECK_EQ(AT(s[3], crt_fd_ready(cx, pair[1], CRT_FD_READ)) & CRT_FD_HANGUP, CRT_FD_HANGUP);
     close(pair[1]);
@@ -426,7 +430,7 @@ BODY(processes)
     d.fd_count = 0;
     d.in = (crt_stdio){.kind = 6};
     REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
-    d.in = (crt_stdio){.kind = CRT_STDIO_FD, .fd = (intptr_t)INT_MAX + 1};
+    d.in = (crt_stdio){.kind = CRT_STDIO_FD, .fd = INTPTR_MAX};
     CHECK(AT(s[1], crt_process_spawn(cx, &d, &p)) < 0);
     REFUSED(CRT_EINVAL, crt_process_output(cx, NULL, &o));
     REFUSED(CRT_EINVAL, crt_process_wait(cx, NULL, NULL));
