@@ -12,7 +12,7 @@
 //   program                     the budget of the quick suite: about 4 s
 //   program seconds=60          more of everything
 //   program model=... replay=...   one execution, as a failure prints it
-//   program mutate 2        each order of crt.h relaxed in turn, 2 s at most for each
+//   program mutate 2 "|31 load x|"   each order of crt.h relaxed in turn, 2 s at most for each; not that one
 //   MODEL_DEPTH=3 MODEL_BUDGET=60 program   three preemptions instead of two, 60 s
 //
 // Plain accesses of crt.h are not visible to the explorer, only atomic ones are. Built as
@@ -424,7 +424,7 @@ static ex_result model_try(const ex_model *m, ex_strategy strategy, double secon
     config.spurious_cas = m->spurious_cas;
     return ex_run(m->name, config, m->run);
 }
-static int model_mutate(const ex_model *list, int count, double seconds)
+static int model_mutate(const ex_model *list, int count, double seconds, const char *killed)
 {
     static const ex_strategy strategies[] = {EX_RANDOM, EX_PCT, EX_DPOR};
     model_collects = true;
@@ -439,7 +439,10 @@ static int model_mutate(const ex_model *list, int count, double seconds)
         const char *by = NULL, *why = "";
         double until = ex_seconds() + seconds;
         ex_result r = {0};
+        char mark[160];
         if (!strstr(p->site, "crt.h:")) continue;   // a model's own
+        snprintf(mark, sizeof mark, "|%d %s|", atoi(strstr(p->site, "crt.h:") + 6), p->text);
+        if (killed && strstr(killed, mark)) continue;   // by another program
         model_weakened = p->site;
         for (int s = 0; s < 3 && !by; s++)
             for (int k = 0; k < count && !by; k++) {
@@ -479,7 +482,7 @@ MODEL_API int model_main(int argc, char **argv, const model *table, int count)
         clean += !seeded;
         seeds += seeded;
     }
-    if (argc > 1 && strcmp(argv[1], "mutate") == 0) return model_mutate(list, count, argc > 2 ? atof(argv[2]) : 1);
+    if (argc > 1 && strcmp(argv[1], "mutate") == 0) return model_mutate(list, count, argc > 2 ? atof(argv[2]) : 1, argc > 3 ? argv[3] : NULL);
     if (argc > 1) return ex_main(argc, argv, list, count);
 #ifdef MODEL_SANITIZED
     printf("the explorer does not run under this sanitizer\n");

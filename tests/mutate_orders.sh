@@ -12,11 +12,14 @@ seconds=${1:-2}
 [ $# -gt 0 ] && shift
 programs=${*:-$(cd tests && ls model_*.c | sed 's/model_//; s/\.c//')}
 mkdir -p "$B"
+[ -n "${KEEP:-}" ] || rm -f "$B"/*.out
 for p in $programs; do
     if [ -n "${KEEP:-}" ] && [ -s "$B/$p.out" ]; then continue; fi
     gcc -std=c11 -O1 -w -D_GNU_SOURCE -U_FORTIFY_SOURCE -fsanitize=thread -DMODEL_RACES -I. -Itests -c "tests/model_$p.c" -o "$B/$p.o" &&
         gcc "$B/$p.o" -o "$B/$p" -pthread || exit 1
-    "$B/$p" mutate "$seconds" >"$B/$p.new" 2>&1 && mv "$B/$p.new" "$B/$p.out" || { cat "$B/$p.new"; exit 1; }
+    # What another program kills already is left out.
+    killed=$(cat "$B"/*.out 2>/dev/null | awk -F'\t' '$1 == "place" && $5 != "-" { printf "|%s %s|", $2, $4 }')
+    "$B/$p" mutate "$seconds" "$killed" >"$B/$p.new" 2>&1 && mv "$B/$p.new" "$B/$p.out" || { cat "$B/$p.new"; exit 1; }
     printf '%-10s %4d places, %4d killed\n' "$p" "$(grep -c '^place' "$B/$p.out")" "$(awk -F'\t' '$1 == "place" && $5 != "-"' "$B/$p.out" | wc -l)"
 done
 # All orders, as the source has them: line and function. Those where no model comes are not survivors, but unseen.
