@@ -16,7 +16,7 @@ HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections apps redis-bench fuzz-redis sim fuzz kqueue macos wine cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind coverage analyze cpp warnings clean
+.PHONY: all help run test examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind coverage analyze cpp warnings clean
 
 all: examples
 
@@ -32,6 +32,10 @@ help:
 	@echo "make load         10,000 echo connections; wrk and Ctrl-C on the HTTP server (needs wrk)"
 	@echo "make stress       each primitive at random under TSan for SECONDS (60), four workers"
 	@echo "make connections  19,000 connections in one process, 100,000 in several (20,000 descriptors each)"
+	@echo "make soak         servers and toolkit under mixed load, restarts and aborts for MINUTES (30): everything flat"
+	@echo "make models       the models at greater depth: MODEL_DEPTH=3, MODEL_BUDGET=60 seconds for each program"
+	@echo "make mutate       each memory order of crt.h relaxed in turn: the models must notice (SECONDS=2 for each)"
+	@echo "make proof        all of it, budgeted and seeded, with a scorecard at the end (BUDGET=1; 0.1 is a quick look)"
 	@echo "make apps         the larger examples, driven by curl, nc and redis-cli (what is missing is skipped)"
 	@echo "make redis-bench  mini_redis beside redis-server under redis-benchmark"
 	@echo "make fuzz-redis   random bytes against mini_redis under ASan+UBSan: SECONDS=60"
@@ -108,6 +112,23 @@ stress:
 connections:
 	B=$(B) sh tests/connections.sh 19000
 	B=$(B) sh tests/connections.sh 100000
+
+# Servers and toolkit under mixed load: make soak MINUTES=2. The curves go to $(B)/soak.svg.
+MINUTES ?= 30
+soak: examples $(B)/soak
+	$(B)/soak $(MINUTES) $(B) $(B)/soak.tsv; code=$$?; awk -F'\t' -f tests/soak.awk $(B)/soak.tsv >$(B)/soak.svg; exit $$code
+# The models, deeper than in make test; each order of crt.h taken away.
+MODEL_DEPTH  ?= 3
+MODEL_BUDGET ?= 60
+MODELS = $(filter model_%,$(TESTS))
+models: $(MODELS:%=$(B)/%)
+	MODEL_DEPTH=$(MODEL_DEPTH) MODEL_BUDGET=$(MODEL_BUDGET) DETAILS=1 TEST_TIMEOUT=100000 sh tests/run.sh $(B) $(MODELS)
+mutate:
+	B=$(B) sh tests/mutate_orders.sh $(if $(filter command environment,$(origin SECONDS)),$(SECONDS),2)
+# Everything, and a table of what was measured: make proof BUDGET=0.1
+BUDGET ?= 1
+proof:
+	B=$(B) sh tests/proof.sh $(BUDGET)
 
 # The larger examples driven by curl, nc and redis-cli; mini_redis beside a real Redis.
 apps:

@@ -12,6 +12,8 @@
 //   program                     the budget of the quick suite: about 4 s
 //   program seconds=60          more of everything
 //   program model=... replay=...   one execution, as a failure prints it
+//   program mutate 2 "|31 load x|"   each order of crt.h relaxed in turn, 2 s at most for each; not that one
+//   MODEL_DEPTH=3 MODEL_BUDGET=60 program   three preemptions instead of two, 60 s
 //
 // Plain accesses of crt.h are not visible to the explorer, only atomic ones are. Built as
 //   gcc -fsanitize=thread -DMODEL_RACES -c tests/model_x.c && gcc model_x.o
@@ -352,11 +354,24 @@ static const model_preset model_presets[] = {
     {EX_DPOR, true, -1, 0.25},
 };
 
+// MODEL_DEPTH=3 in the environment: three preemptions instead of two. MODEL_BUDGET: seconds for the program.
+static int model_bound(const model_preset *p)
+{
+    const char *depth = getenv("MODEL_DEPTH");
+    return p->preemption_bound < 0 || !depth ? p->preemption_bound : atoi(depth);
+}
+static double model_budget(void)
+{
+    const char *seconds = getenv("MODEL_BUDGET");
+    return seconds ? atof(seconds) : MODEL_SECONDS;
+}
+
 static unsigned long long model_schedules;   // of the models without a seed
+static int model_complete;                   // of which every schedule within the bound, or by DPOR, was seen
 
 static bool model_check(const ex_model *m, double seconds)
 {
-    bool found = false, clean = true;
+    bool found = false, clean = true, complete = false;
     printf("%-58s", m->name);
     for (size_t i = 0; i < sizeof model_presets / sizeof model_presets[0] && clean && !found; i++) {
         const model_preset *p = &model_presets[i];
@@ -364,7 +379,7 @@ static bool model_check(const ex_model *m, double seconds)
         config.verbose = 0;
         config.strategy = p->strategy;
         config.weak_memory = p->weak_memory;
-        config.preemption_bound = p->preemption_bound;
+        config.preemption_bound = model_bound(p);
         // A seed is looked for by count, so that a slow machine finds it too.
         config.max_seconds = m->expect_failure ? 20 : seconds * p->share;
         config.max_executions = m->expect_failure ? 50000 : 0;
@@ -374,6 +389,7 @@ static bool model_check(const ex_model *m, double seconds)
         ex_result r = ex_run(m->name, config, m->run);
         found = r.failed;
         clean = m->expect_failure || !r.failed;
+        complete |= !r.failed && r.exhausted && (p->strategy == EX_DFS || p->strategy == EX_DPOR);
         if (!m->expect_failure) model_schedules += r.executions;
         if (!m->expect_failure || r.failed)
             printf(" %s%s %llu%s", ex_strategy_name[p->strategy], p->weak_memory ? "/weak" : "",
@@ -386,9 +402,59 @@ static bool model_check(const ex_model *m, double seconds)
         }
         fflush(stdout);
     }
+    if (!m->expect_failure) model_complete += complete;
     if (m->expect_failure && !found) printf(" FAIL: the seeded bug was not found");
     printf("\n");
     return m->expect_failure ? found : clean;
+}
+
+// Each place where crt.h asks for an order gets none, one after the other, in the models that come there
+// (tests/mutate_orders.sh). A line for each: where, and the model that noticed, or nobody.
+static ex_result model_try(const ex_model *m, ex_strategy strategy, double seconds, uint64_t executions)
+{
+    ex_config config = ex_default_config();
+    config.verbose = 0;
+    config.strategy = strategy;
+    config.weak_memory = true;
+    config.preemption_bound = -1;
+    config.max_seconds = seconds;
+    config.max_executions = executions;
+    config.timeouts = m->timeouts ? m->timeouts : config.timeouts;
+    config.spurious_wakes = m->spurious_wakes;
+    config.spurious_cas = m->spurious_cas;
+    return ex_run(m->name, config, m->run);
+}
+static int model_mutate(const ex_model *list, int count, double seconds, const char *killed)
+{
+    static const ex_strategy strategies[] = {EX_RANDOM, EX_PCT, EX_DPOR};
+    model_collects = true;
+    for (model_present = 0; model_present < count; model_present++) {
+        if (list[model_present].expect_failure) continue;
+        model_try(&list[model_present], EX_RANDOM, 20, 100);
+        model_try(&list[model_present], EX_PCT, 20, 100);
+    }
+    model_collects = false;
+    for (int i = 0; i < model_place_count; i++) {
+        const model_place *p = &model_places[i];
+        const char *by = NULL, *why = "";
+        double until = ex_seconds() + seconds;
+        ex_result r = {0};
+        char mark[160];
+        if (!strstr(p->site, "crt.h:")) continue;   // a model's own
+        snprintf(mark, sizeof mark, "|%d %s|", atoi(strstr(p->site, "crt.h:") + 6), p->text);
+        if (killed && strstr(killed, mark)) continue;   // by another program
+        model_weakened = p->site;
+        for (int s = 0; s < 3 && !by; s++)
+            for (int k = 0; k < count && !by; k++) {
+                if (list[k].expect_failure || !(p->in[k / 8] >> k % 8 & 1) || ex_seconds() > until) continue;
+                r = model_try(&list[k], strategies[s], seconds / 3, 4000);
+                if (r.failed) by = list[k].name, why = r.message;
+            }
+        model_weakened = NULL;
+        printf("place\t%d\t%s\t%s\t%s\t%.80s\n", atoi(strstr(p->site, "crt.h:") + 6), p->func, p->text, by ? by : "-", why);
+        fflush(stdout);
+    }
+    return 0;
 }
 
 // Code that went wrong may follow a wild pointer: a failure like any other.
@@ -416,13 +482,14 @@ MODEL_API int model_main(int argc, char **argv, const model *table, int count)
         clean += !seeded;
         seeds += seeded;
     }
+    if (argc > 1 && strcmp(argv[1], "mutate") == 0) return model_mutate(list, count, argc > 2 ? atof(argv[2]) : 1, argc > 3 ? argv[3] : NULL);
     if (argc > 1) return ex_main(argc, argv, list, count);
 #ifdef MODEL_SANITIZED
     printf("the explorer does not run under this sanitizer\n");
     count = seeds = 0;
 #endif
     // Each model gets its share of what is left; who is through early leaves more to the others.
-    double left = MODEL_SECONDS;
+    double left = model_budget();
     for (int i = 0; i < count; i++) {
         double begun = ex_seconds();
         if (model_check(&list[i], clean ? left / clean : 0)) passed++;
@@ -431,7 +498,7 @@ MODEL_API int model_main(int argc, char **argv, const model *table, int count)
         left -= ex_seconds() - begun;
         clean--;
     }
-    printf("%llu schedules of %d models; %d seeded bugs\n", model_schedules, count - seeds, seeds);
+    printf("%llu schedules of %d models, %d of them complete; %d seeded bugs\n", model_schedules, count - seeds, model_complete, seeds);
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0;
 }
@@ -464,9 +531,34 @@ typedef struct model_seed {
 
 static const model_seed *model_seeded;
 
-static inline model_mistake model_mistaken(const char *func, const char *text, const void *address)
+// Where crt.h asks for more than relaxed order, and which models come there: `program mutate` weakens one
+// after the other.
+typedef struct model_place {
+    const char *func, *text, *site;
+    int order;
+    unsigned char in[12];   // bit i: model i comes here
+} model_place;
+enum { MODEL_PLACES = 1024 };
+static model_place model_places[MODEL_PLACES];
+static int model_place_count, model_present;   // model_present: the model that runs
+static bool model_collects;
+static const char *model_weakened;             // the place that is relaxed
+static void model_collect(const char *func, const char *text, const char *site, int order)
+{
+    int i = 0;
+    if (order == __ATOMIC_RELAXED || !ex.running) return;
+    while (i < model_place_count && (model_places[i].site != site || model_places[i].func != func)) i++;
+    if (i == MODEL_PLACES) abort();
+    if (i == model_place_count) model_places[model_place_count++] = (model_place){func, text, site, order, {0}};
+    model_places[i].in[model_present / 8] |= (unsigned char)(1 << model_present % 8);
+}
+
+static inline model_mistake model_mistaken(const char *func, const char *text, const char *site, int order,
+                                           const void *address)
 {
     const model_seed *s = model_seeded;
+    if (model_collects) model_collect(func, text, site, order);
+    if (model_weakened == site) return MODEL_RELAX;
     if (!s || !ex.running || (s->thread && s->thread - 1 != ex.current)) return (model_mistake)0;
     // A lock that is not taken is not let go either.
     if (strcmp(func, "crt__unlock") == 0 && s->mistake == MODEL_SKIP) func = "crt__lock";
@@ -478,20 +570,20 @@ static inline model_mistake model_mistaken(const char *func, const char *text, c
 static inline uint64_t model_load(const void *p, uint32_t size, int order, const char *func,
                                   const char *text, const char *site)
 {
-    model_mistake m = model_mistaken(func, text, p);
+    model_mistake m = model_mistaken(func, text, site, order, p);
     if (m == MODEL_VALUE) return model_seeded->value;
     return ex_load(p, size, m == MODEL_RELAX ? __ATOMIC_RELAXED : order, site);
 }
 static inline void model_store(void *p, uint32_t size, uint64_t v, int order, const char *func,
                                const char *text, const char *site)
 {
-    model_mistake m = model_mistaken(func, text, p);
+    model_mistake m = model_mistaken(func, text, site, order, p);
     if (m != MODEL_SKIP) ex_store_value(p, size, v, m == MODEL_RELAX ? __ATOMIC_RELAXED : order, site);
 }
 static inline uint64_t model_rmw(void *p, uint32_t size, ex_rmw_kind kind, uint64_t v, int order,
                                  const char *func, const char *text, const char *site)
 {
-    model_mistake m = model_mistaken(func, text, p);
+    model_mistake m = model_mistaken(func, text, site, order, p);
     if (m == MODEL_SKIP) return ex_load(p, size, __ATOMIC_ACQUIRE, site);
     if (m == MODEL_SPLIT) {
         uint64_t old = ex_load(p, size, __ATOMIC_ACQUIRE, site);
@@ -503,7 +595,7 @@ static inline uint64_t model_rmw(void *p, uint32_t size, ex_rmw_kind kind, uint6
 static inline bool model_cas(void *p, void *expected, uint32_t size, uint64_t desired, int order, int order_failed,
                              bool weak, const char *func, const char *text, const char *site)
 {
-    model_mistake m = model_mistaken(func, text, p);
+    model_mistake m = model_mistaken(func, text, site, order, p);
     if (m == MODEL_SKIP) return ex_load(p, size, __ATOMIC_RELAXED, site), true;   // others may go first
     if (m == MODEL_RELAX) order = order_failed = __ATOMIC_RELAXED;
     if (m == MODEL_SPLIT) {
@@ -517,7 +609,7 @@ static inline bool model_cas(void *p, void *expected, uint32_t size, uint64_t de
 }
 static inline void model_fence(int order, const char *func, const char *site)
 {
-    if (!model_mistaken(func, "fence", NULL)) ex_fence(order, site);
+    if (!model_mistaken(func, "fence", site, order, NULL)) ex_fence(order, site);
 }
 
 #undef crt__atomic_load

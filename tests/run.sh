@@ -10,7 +10,8 @@ for name in "$@"; do
     p=${line%% passed*}; f=${line#*, }; f=${f%% failed*}
     if [ -z "$line" ]; then p=0; f=1; fi
     if [ $code -ne 0 ] && [ "$f" = 0 ]; then f=1; fi
-    printf '%-24s %5s passed %3s failed  %3ds\n' "$name" "$p" "$f" $(($(date +%s) - t0))
+    total=$(printf '%s\n' "$out" | sed -n 's/^\([0-9][0-9]* schedules of .*\)$/   \1/p' | tail -n 1)
+    printf '%-24s %5s passed %3s failed  %3ds%s\n' "$name" "$p" "$f" $(($(date +%s) - t0)) "${DETAILS:+$total}"
     if [ "$f" != 0 ]; then
         printf '%s\n' "$out" | tail -n 40
         echo "  (exit status $code; run it again: $dir/$name)"
