@@ -567,16 +567,14 @@ static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 //   children           EVFILT_PROC and EVFILT_TIMER by the number of the child
 //
 // Invariants: a descriptor's filters carry the token of its record, which has a generation:
-// what is still under way for an earlier record is known by it and dropped. Filters are
-// removed before a descriptor is closed, so that no duplicate of it keeps them, and close
-// removes what is left. The state of the reactor itself does not change after it is made;
-// events[] belongs to the one thread that waits. All else is the kernel's, which any thread
-// may call at any time.
+// what is still under way for an earlier record is known by it and dropped. A filter belongs
+// to the descriptor, not to the open file: removing it, or close, ends it whatever duplicates
+// there are. The reactor itself does not change after it is made; events[] belongs to the one
+// thread that waits. All else is the kernel's, which any thread may call at any time.
 //
-// Other than epoll: a kqueue is not inherited by a child; a duplicate is not watched with
-// its original; plain files are not refused (see crt__dup); no time-out is longer than a day,
-// after which there are no events, as after any other; a change and a wait cost one system
-// call each, and adding both filters costs one.
+// Other than epoll: a child does not inherit a kqueue; plain files are not refused (crt__dup
+// sees to it); a wait lasts no longer than a day, and then ends without events as any other;
+// adding and removing are one call each for both filters.
 //
 // A token goes through udata. Where a pointer has 32 bits only its index fits: a late
 // event of a descriptor that is gone then counts for the next with that index, and is
