@@ -308,6 +308,7 @@ static crt_poll word_sticky_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
     {
         uint64_t token = crt__sock_token((crt__sock *)self->a);
+        ((crt__sock *)self->a)->flags = 0;   // as those of TCP are
         // A short read takes READABLE and leaves READ_CLOSED: the end is still to be read.
         crt__io_event(cx->rt, token, CRT__READABLE | CRT__READ_CLOSED);
         CHECK_EQ(crt_try_write(self->b, "abc", 3), 3);
