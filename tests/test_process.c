@@ -23,17 +23,25 @@ static void *failing_malloc(size_t n)
 static void fail_after(int n) { __atomic_store_n(&malloc_left, n, __ATOMIC_RELAXED); }
 
 static const char *self_path = "/proc/self/exe";
-static int open_descriptors(void)
+static int listed_descriptors(void)
 {
     int n = 0;
     DIR *d = opendir("/proc/self/fd");
     if (!d) return -1;
     while (readdir(d)) n++;
     closedir(d);
-#ifdef KQUEUE_SHIM_SYS_EVENT_H
-    n -= kqueue_shim_descriptors();
-#endif
     return n;
+}
+static int open_descriptors(void)
+{
+#ifdef KQUEUE_SHIM_SYS_EVENT_H   // has some where a kqueue has none; they come and go with a thread of the runtime's
+    for (;;) {
+        int before = kqueue_shim_descriptors(), n = listed_descriptors();
+        if (kqueue_shim_descriptors() == before) return n - before;
+    }
+#else
+    return listed_descriptors();
+#endif
 }
 // Any child at all, a zombie too?
 static bool has_children(void)

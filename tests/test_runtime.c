@@ -152,9 +152,13 @@ static void unsetenv(const char *name) { setenv(name, "", 1); }
 #else
 static int cpus_allowed(void)
 {
+#ifdef __APPLE__   // has no mask
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+#else
     cpu_set_t set;
     CHECK_EQ(sched_getaffinity(0, sizeof set, &set), 0);
     return CPU_COUNT(&set);
+#endif
 }
 #endif
 static void defaults_are_filled_in(void)
