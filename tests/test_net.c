@@ -591,11 +591,11 @@ static void accept_waits_for_descriptors_without_spinning(crt_runtime *rt)
 {
     test_log_clear();
     run_root(rt, emfile_run);
-    CHECK(test_log_has("Too many open files"));
+    CHECK(test_log_has(strerror(EMFILE)));
     CHECK(test_log_has("ulimit -n"));
     // One line, not one for each attempt.
-    const char *first = strstr(test_log_text, "Too many");
-    CHECK(first && !strstr(first + 1, "Too many"));
+    const char *first = strstr(test_log_text, "ulimit -n");
+    CHECK(first && !strstr(first + 1, "ulimit -n"));
 }
 
 static crt_poll emfile_cancel_run(void *frame, crt_cx *cx)

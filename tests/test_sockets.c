@@ -1118,7 +1118,7 @@ static crt_poll adopt_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_write(cx, self->c, &((uint64_t){5}), 8));
     CHECK_EQ(self->r, 8);
     CRT_AWAIT(self->r = crt_read_exact(cx, self->c, self->buf, 8));
-    CHECK(self->r == 8 && self->buf[0] == 5);
+    CHECK(self->r == 8 && !memcmp(self->buf, &(uint64_t){5}, 8));   // in the processor's byte order
 #endif
     CRT_FINALLY
         close_all(self);
@@ -1813,7 +1813,7 @@ static crt_poll starved_run(void *frame, crt_cx *cx)
         CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], NULL));
     }
     WAIT_UNTIL(crt_semaphore_available(&limit) == 1000);
-    CHECK(test_log_has("Too many open files"));
+    CHECK(test_log_has(strerror(EMFILE)));
     CRT_FINALLY
         drop_backlog(self);
         close_all(self);

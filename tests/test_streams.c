@@ -1376,7 +1376,7 @@ static void swap_out(swapped *s)
     else close(s->fd);
     if (s->kept >= 0) close(s->kept);
     for (int i = 0; i < 5000 && threads() > s->threads; i++) test_pause_us(1000);
-    CHECK_EQ(threads(), s->threads);
+    CHECK(threads() <= s->threads);   // one that had been about to end may have ended since
 }
 static int pipe_end;
 static bool feed(const char *text) { return write(pipe_end, text, strlen(text)) == (ssize_t)strlen(text); }
