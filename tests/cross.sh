@@ -244,7 +244,7 @@ for row_name in $ROWS; do
         begin tcc
         for f in public unit impl; do accepts tcc -std=c11 -Wall -I. -c "$B/$f.c" -o "$B/$row/$f.o"; done
         # The tests' own atomics are gcc's: for tcc, crt's, where a test needs none before crt.h.
-        TCC=$(printf '%s\n' $FEW test_signal test_runtime test_watch | grep -v -e test_mpsc -e test_streams | sort -u)
+        TCC=$(printf '%s\n' $FEW test_signal test_runtime | grep -v -e test_mpsc -e test_streams | sort -u)
         [ -z "$QUICK$TESTS" ] || TCC="test_smoke test_task"
         # shellcheck disable=SC2086
         [ "$(uname -m)" != x86_64 ] || programs "tcc -std=c11 -w -D_GNU_SOURCE -include tests/tcc_atomics.h" "" \
