@@ -46,7 +46,7 @@ static void see(game *g, const void *bytes, size_t n)
 {
     for (const unsigned char *p = bytes; n--; p++) g->trace = (g->trace ^ *p) * 16777619u;
 }
-static void tell(game *g, int what, const char *says)
+static void report(game *g, int what, const char *says)
 {
     g->at[what] = g->frames;
     g->says = says;
@@ -67,6 +67,7 @@ typedef struct tween {
     crt_instant begun;
 } tween;
 
+static float between(float from, float to, float x) { return from + (to - from) * x * x * (3 - 2 * x); }
 static crt_poll tween_run(void *frame, crt_cx *cx)
 {
     tween *self = frame;
@@ -74,8 +75,7 @@ static crt_poll tween_run(void *frame, crt_cx *cx)
     self->from = *self->value;
     self->begun = crt_now(cx);
     while (crt_now(cx) - self->begun < self->takes) {
-        float x = (float)(crt_now(cx) - self->begun) / (float)self->takes;
-        *self->value = self->from + (self->to - self->from) * x * x * (3 - 2 * x);
+        *self->value = between(self->from, self->to, (float)(crt_now(cx) - self->begun) / (float)self->takes);
         CRT_AWAIT(crt_notified(cx, &self->g->frame));
     }
     *self->value = self->to;
@@ -101,13 +101,13 @@ static crt_poll hero_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     self->walk = (tween){.g = self->g, .value = &self->g->hero, .to = 30, .takes = CRT_MS(1000)};
     CRT_AWAIT(tween_run(&self->walk, cx));
-    tell(self->g, AT_DOOR, "hero: a door, and it is locked");
+    report(self->g, AT_DOOR, "hero: a door, and it is locked");
 
     do {   // waits for the key, and grows tired of it
         CRT_AWAIT(self->w = crt_select_biased(cx, &self->sel,
             crt_on(cx, 0, wait_for(cx, self->g, KEY_FOUND)),
             crt_on(cx, 1, crt_sleep(cx, CRT_MS(800)))));
-        if (self->w == 1) tell(self->g, AT_TIRED, "hero: where is she with that key?");
+        if (self->w == 1) report(self->g, AT_TIRED, "hero: where is she with that key?");
     } while (self->w == 1);
 
     // Both at once: the door swings open, and he steps back from it.
@@ -116,12 +116,12 @@ static crt_poll hero_run(void *frame, crt_cx *cx)
     CRT_AWAIT(crt_join_all(cx, &self->both,
         crt_on(cx, 0, tween_run(&self->walk, cx)),
         crt_on(cx, 1, tween_run(&self->open, cx))));
-    tell(self->g, AT_OPEN, "hero: it opens");
+    report(self->g, AT_OPEN, "hero: it opens");
     happens(self->g, DOOR_OPEN);
 
     self->walk = (tween){.g = self->g, .value = &self->g->hero, .to = 58, .takes = CRT_MS(1200)};
     CRT_AWAIT(tween_run(&self->walk, cx));
-    tell(self->g, AT_THROUGH, "hero: through, and away");
+    report(self->g, AT_THROUGH, "hero: through, and away");
     self->g->over = true;
     CRT_END;
 }
@@ -136,7 +136,7 @@ static crt_poll friend_run(void *frame, crt_cx *cx)
     friend_script *self = frame;
     CRT_BEGIN(self, cx);
     CRT_AWAIT(crt_sleep(cx, CRT_MS(2000)));
-    tell(self->g, AT_KEY, "friend: I have found it!");
+    report(self->g, AT_KEY, "friend: I have found it!");
     happens(self->g, KEY_FOUND);
     CRT_END;
 }
@@ -161,7 +161,7 @@ static crt_poll torch_run(void *frame, crt_cx *cx)
     }
     CRT_FINALLY
         self->g->torch = 0;
-        tell(self->g, AT_TORCH, "torch: goes out");
+        report(self->g, AT_TORCH, "torch: goes out");
     CRT_END;
 }
 
@@ -204,11 +204,11 @@ static crt_poll guard_run(void *frame, crt_cx *cx)
         if (self->head % 100 == 0) CRT_YIELD();
     }
     self->g->path = self->far[(MAZE - 2) * MAZE] - 1;
-    tell(self->g, AT_PATH, "guard: I know a way");
+    report(self->g, AT_PATH, "guard: I know a way");
     CRT_AWAIT(wait_for(cx, self->g, DOOR_OPEN));
     self->walk = (tween){.g = self->g, .value = &self->g->guard, .to = 20, .takes = CRT_MS(600)};
     CRT_AWAIT(tween_run(&self->walk, cx));
-    tell(self->g, AT_CAUGHT, "guard: lights out!");
+    report(self->g, AT_CAUGHT, "guard: lights out!");
     crt_abort(self->torch);
     CRT_FINALLY
         crt_detach(&self->torch);
