@@ -173,7 +173,7 @@ typedef struct guard {
     game *g;
     tween walk;
     crt_join_handle *torch;
-    unsigned short far[MAZE * MAZE];     // steps from the start, 0: not seen yet
+    unsigned short steps[MAZE * MAZE];   // from the start, 0: not seen yet
     unsigned short queue[MAZE * MAZE];
     int head, tail;
 } guard;
@@ -188,8 +188,8 @@ static void look_around(guard *s)
     int at = s->queue[s->head++], x = at % MAZE, y = at / MAZE;
     for (int i = 0; i < 4; i++) {
         int there = at + dx[i] + MAZE * dy[i];
-        if (is_wall(x + dx[i], y + dy[i]) || s->far[there]) continue;
-        s->far[there] = (unsigned short)(s->far[at] + 1);
+        if (is_wall(x + dx[i], y + dy[i]) || s->steps[there]) continue;
+        s->steps[there] = (unsigned short)(s->steps[at] + 1);
         s->queue[s->tail++] = (unsigned short)there;
     }
 }
@@ -197,13 +197,13 @@ static crt_poll guard_run(void *frame, crt_cx *cx)
 {
     guard *self = frame;
     CRT_BEGIN(self, cx);
-    self->far[0] = 1;
+    self->steps[0] = 1;
     self->tail = 1;
     while (self->head < self->tail) {
         look_around(self);
         if (self->head % 100 == 0) CRT_YIELD();
     }
-    self->g->path = self->far[(MAZE - 2) * MAZE] - 1;
+    self->g->path = self->steps[(MAZE - 2) * MAZE] - 1;
     report(self->g, AT_PATH, "guard: I know a way");
     CRT_AWAIT(wait_for(cx, self->g, DOOR_OPEN));
     self->walk = (tween){.g = self->g, .value = &self->g->guard, .to = 20, .takes = CRT_MS(600)};
@@ -281,7 +281,7 @@ static void draw(const game *g)
 static void wait_for_the_screen(int64_t *next)
 {
     struct timespec now, left;
-    timespec_get(&now, TIME_UTC);
+    clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t t = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     if (!*next || t - *next > CRT_SEC(1)) *next = t;   // the first, or long ago: no catching up
     *next += CRT_SEC(1) / FRAMES_PER_SECOND;

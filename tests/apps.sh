@@ -192,7 +192,7 @@ if have nc "foreign_loop with nc"; then
     "$B/foreign_loop" 0 <"$work/lines" >"$work/loop" 2>&1 & loop=$!; started="$started $loop"
     exec 5>"$work/lines"
     for i in $(seq 100); do port=$(sed -n 's/^127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/loop"); [ -n "$port" ] && break; sleep 0.05; done
-    nc 127.0.0.1 "$port" >"$work/heard" </dev/null & ear=$!; started="$started $ear"
+    nc 127.0.0.1 "$port" >"$work/heard" </dev/null 5>&- & ear=$!; started="$started $ear"
     for i in $(seq 100); do echo "a line" >&5; grep -q 'a line' "$work/heard" && break; sleep 0.05; done
     contains "nc hears what comes in" "$(cat "$work/heard")" "a line"
     exec 5>&-; wait $loop; check "it ends with its input" $? 0
