@@ -16,7 +16,7 @@ HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind coverage analyze cpp warnings clean
+.PHONY: all help run test examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind coverage analyze cpp warnings clean
 
 all: examples
 
@@ -44,6 +44,7 @@ help:
 	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll"
 	@echo "make macos        everything compiled and linked for macOS (needs zig)"
 	@echo "make wine         what runs on Windows, built by mingw-w64, run under wine"
+	@echo "make bare         no threads: the suite of one thread, and a Cortex-M3 in qemu (needs gcc-arm-none-eabi, qemu-system-arm)"
 	@echo "make cross        other compilers, C libraries, processors and systems (QUICK=1, ONLY=\"musl s390x\")"
 	@echo "make size         bytes and seconds of the implementation"
 	@echo "make warnings     both halves of crt.h with every warning flag: gcc, clang, C++17"
@@ -157,6 +158,9 @@ macos:
 # The tests and examples that Windows can have, built by mingw-w64, run under wine.
 wine:
 	sh tests/wine.sh
+# CRT_NO_THREADS: what of the suite needs no thread; examples/cortex_m in qemu.
+bare:
+	B=$(B) sh tests/bare.sh
 # A row for each compiler, C library, processor and system that is there.
 cross:
 	@ONLY="$(ONLY)" QUICK="$(QUICK)" B=$(B) sh tests/cross.sh

@@ -77,6 +77,7 @@
 //       CRT_NO_NET              leave out sockets, streams, and processes: their pipes are streams.
 //       CRT_LIBC_SOCKETS        Linux: recv and send by the C library, which a preloaded library
 //                               may replace, and not by the kernel directly.
+//       CRT_NO_THREADS          leave out threads and what needs them: see BARE METAL.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
 //     In every file alike:
@@ -2473,6 +2474,27 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 #define CRT_MALLOC(size) malloc(size)
 #define CRT_FREE(ptr) free(ptr)
 #endif
+// CRT__BARE: no operating system either. A test on one defines it.
+#if defined(CRT_NO_THREADS) && !defined(__unix__) && !defined(__APPLE__) && !defined(_WIN32) && !defined(CRT__BARE)
+#define CRT__BARE
+#endif
+#ifdef CRT__BARE
+#ifndef CRT_PLATFORM_HEADER
+#error "without an operating system crt needs CRT_PLATFORM_HEADER, a header of yours: see BARE METAL"
+#endif
+#ifndef CRT_NO_NET
+#define CRT_NO_NET
+#endif
+#ifndef CRT_NO_FS
+#define CRT_NO_FS
+#endif
+#endif
+// In conditions, so that the compiler leaves out what needs threads and finds nothing unused.
+#ifdef CRT_NO_THREADS
+#define CRT__THREADS 0
+#else
+#define CRT__THREADS 1
+#endif
 #if defined(CRT_NO_NET) && !defined(CRT_NO_PROCESS)
 #define CRT_NO_PROCESS   // the pipes of a process are streams
 #endif
@@ -2503,8 +2525,93 @@ CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
 // explore interleavings. Publishing is always a release store or a read-modify-
 // write, never a fence plus a relaxed store: sanitizers see the former only.
 
+#ifdef CRT_NO_THREADS
+// One thread, and interrupts. A handler is to crt what another thread is elsewhere, but one
+// that runs to its end once it has begun. So what has to be in one piece is done with
+// interrupts off, whatever its size: no instruction for atomics is needed.
+#ifdef CRT__BARE
+static inline uint32_t crt__interrupts_off(void);   // nests: it gives what they were, and
+static inline void crt__interrupts_on(uint32_t were);   // this sets them back to that
+#else   // signals are >>signal's alone, whose handler stores one word
+static inline uint32_t crt__interrupts_off(void) { return 0; }
+static inline void crt__interrupts_on(uint32_t were) { (void)were; }
+#endif
+#endif
 #ifdef CRT_ATOMICS_HEADER
 #include CRT_ATOMICS_HEADER
+#elif defined(CRT_NO_THREADS) && (defined(__GNUC__) || defined(__TINYC__))
+// A processor sees its own accesses in order; only the compiler has to be held back. Where
+// words are smaller than 64 bits, loads and stores of those are in one piece in the same way.
+enum { CRT__RELAXED, CRT__ACQUIRE, CRT__RELEASE, CRT__ACQ_REL, CRT__SEQ_CST };
+static inline void crt__plain_barrier(void) { __asm__ volatile("" ::: "memory"); }
+#define crt__plain_at(p) (*(volatile __typeof__(*(p)) *)(p))
+// Calls nest: the names in each are its own.
+#define crt__plain_join_(a, b) a##b
+#define crt__plain_join(a, b) crt__plain_join_(a, b)
+#define crt__plain_name crt__plain_join(crt__plain_, __COUNTER__)
+#define crt__plain_halves(p) (sizeof(*(p)) > sizeof(void *))
+#define crt__plain_load(p, is, were)                                                       \
+    __extension__({                                                                        \
+        uint32_t were = crt__plain_halves(p) ? crt__interrupts_off() : 0;                  \
+        __typeof__(*(p)) is = *(const volatile __typeof__(*(p)) *)(p);                     \
+        if (crt__plain_halves(p)) crt__interrupts_on(were);                                \
+        crt__plain_barrier();                                                              \
+        is;                                                                                \
+    })
+#define crt__plain_store(p, v, by, were)                                                   \
+    __extension__({                                                                        \
+        __typeof__(*(p)) by = (__typeof__(*(p)))(v);                                       \
+        crt__plain_barrier();                                                              \
+        uint32_t were = crt__plain_halves(p) ? crt__interrupts_off() : 0;                  \
+        crt__plain_at(p) = by;                                                             \
+        if (crt__plain_halves(p)) crt__interrupts_on(were);                                \
+        (void)0;                                                                           \
+    })
+#define crt__plain_change(p, v, to, at, by, was, were)                                     \
+    __extension__({                                                                        \
+        __typeof__(p) at = (p);                                                            \
+        __typeof__(*(p)) by = (__typeof__(*(p)))(v);                                       \
+        uint32_t were = crt__interrupts_off();                                             \
+        __typeof__(*(p)) was = crt__plain_at(at);                                          \
+        crt__plain_at(at) = (__typeof__(*(p)))to(was, by);                                 \
+        crt__interrupts_on(were);                                                          \
+        crt__plain_barrier();                                                              \
+        was;                                                                               \
+    })
+#define crt__plain_swap(p, expected, desired, at, ex, by, was, were, same)                 \
+    __extension__({                                                                        \
+        __typeof__(p) at = (p);                                                            \
+        __typeof__(expected) ex = (expected);                                              \
+        __typeof__(*(p)) by = (__typeof__(*(p)))(desired);                                 \
+        uint32_t were = crt__interrupts_off();                                             \
+        __typeof__(*(p)) was = crt__plain_at(at);                                          \
+        bool same = was == *ex;                                                            \
+        if (same) crt__plain_at(at) = by;                                                  \
+        crt__interrupts_on(were);                                                          \
+        crt__plain_barrier();                                                              \
+        *ex = was;                                                                         \
+        same;                                                                              \
+    })
+#define crt__plain_rmw(p, v, to)                                                           \
+    crt__plain_change(p, v, to, crt__plain_name, crt__plain_name, crt__plain_name, crt__plain_name)
+#define crt__plain_new(was, by) (by)
+#define crt__plain_add(was, by) ((was) + (by))
+#define crt__plain_sub(was, by) ((was) - (by))
+#define crt__plain_or(was, by) ((was) | (by))
+#define crt__plain_and(was, by) ((was) & (by))
+#define crt__atomic_load(p, order) crt__plain_load(p, crt__plain_name, crt__plain_name)
+#define crt__atomic_store(p, v, order) crt__plain_store(p, v, crt__plain_name, crt__plain_name)
+#define crt__atomic_xchg(p, v, order) crt__plain_rmw(p, v, crt__plain_new)
+#define crt__atomic_add(p, v, order) crt__plain_rmw(p, v, crt__plain_add)
+#define crt__atomic_sub(p, v, order) crt__plain_rmw(p, v, crt__plain_sub)
+#define crt__atomic_or(p, v, order) crt__plain_rmw(p, v, crt__plain_or)
+#define crt__atomic_and(p, v, order) crt__plain_rmw(p, v, crt__plain_and)
+#define crt__atomic_cas(p, expected, desired, ok, fail)                                    \
+    crt__plain_swap(p, expected, desired, crt__plain_name, crt__plain_name, crt__plain_name, \
+                    crt__plain_name, crt__plain_name, crt__plain_name)
+#define crt__atomic_cas_weak crt__atomic_cas
+#define crt__atomic_fence(order) crt__plain_barrier()
+#define crt__cpu_relax() crt__plain_barrier()
 #elif (defined(_MSC_VER) && !defined(__clang__)) || defined(CRT__MSVC_ATOMICS) || defined(__TINYC__)
 // CRT__MSVC_ATOMICS: tests, with others. Every read-modify-write is a full barrier here; a
 // load is one of the processor and a barrier to the compiler, on ARM64 also to the processor.
@@ -2728,7 +2835,7 @@ typedef int64_t crt__i64;
 #define crt__count(p, n)                                                                   \
     crt__atomic_store((p), crt__atomic_load((p), CRT__RELAXED) + (n), CRT__RELAXED)
 
-#define CRT__CACHE_LINE 64
+#define CRT__CACHE_LINE (CRT__THREADS ? 64 : 32)   // what is apart for others' sake; 32 is the least
 #define crt__container(ptr, type, member)                                                  \
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define crt__min(a, b) ((a) < (b) ? (a) : (b))
@@ -2747,8 +2854,12 @@ typedef int64_t crt__i64;
 // ---------------------------------------------------------------------------
 // POSIX parts are here; what differs (futex, CPU count, descriptors) is in the
 // platform header, which is included further down under >>reactor.
+// Without an operating system (CRT__BARE) it is the user's, and defines, besides
+// crt__interrupts_off and _on of >>atomics, the four that say "bare" below.
 
-#if defined(_WIN32)
+#if defined(CRT__BARE)
+typedef int crt__thread;
+#elif defined(_WIN32)
 #if defined(_WINSOCKAPI_) && !defined(_WINSOCK2API_)
 #error "where CRT_IMPLEMENTATION is defined, include crt.h before windows.h"
 #endif
@@ -2782,15 +2893,20 @@ typedef HANDLE crt__thread;
 typedef pthread_t crt__thread;
 #endif
 
-#ifndef __TINYC__   // it has none, see >>structs
+#if CRT__THREADS && !defined(__TINYC__)   // which has none, see >>structs
 #define CRT__TLS _Thread_local
 #endif
 
 // Blocks while *addr == expected, until woken, or timeout_ns have passed (< 0:
 // no limit). 0, or nonzero on time-out. May return early: check again.
+// Bare: this is where the processor sleeps. It looks at *addr with interrupts off and goes
+// to sleep in the same breath: a handler that changes *addr has to end the sleep.
 #ifndef CRT__FUTEX_OVERRIDE
 static int crt__futex_wait(uint32_t *addr, uint32_t expected, int64_t timeout_ns);
-static void crt__futex_wake(uint32_t *addr, int how_many);
+static void crt__futex_wake(uint32_t *addr, int how_many);   // bare: from handlers
+#endif
+#ifdef CRT__BARE
+static inline bool crt__in_interrupt(void);   // bare: a handler runs
 #endif
 // CPUs this process may use: affinity mask and cgroup quota. At least 1.
 static int crt__cpu_count(void);
@@ -2798,7 +2914,7 @@ static int crt__cpu_count(void);
 static uint64_t crt__thread_number(void);
 static void crt__thread_set_name(const char *name);
 
-// Monotonic nanoseconds; they do not count while the machine sleeps.
+// Monotonic nanoseconds; they do not count while the machine sleeps. Bare: not from handlers.
 static int64_t crt__clock(void);
 // A thread that takes no signals; stack 0: the system's usual size. 0 or -errno. It ends
 // with fn, and then one join or detach is due, by the handle or by what self gave in it.
@@ -2809,7 +2925,12 @@ static crt__thread crt__thread_self(void);
 // Tells a child of fork from its parent.
 static int64_t crt__process_number(void);
 
-#ifndef _WIN32
+#ifdef CRT__BARE
+static inline int crt__cpu_count(void) { return 1; }
+static inline uint64_t crt__thread_number(void) { return 1; }
+static inline void crt__thread_set_name(const char *name) { (void)name; }
+static int64_t crt__process_number(void) { return 0; }   // there is no fork
+#elif !defined(_WIN32)
 #ifdef __APPLE__
 #define CRT__CLOCK CLOCK_UPTIME_RAW   // there, CLOCK_MONOTONIC does, in whole microseconds
 #else
@@ -2822,6 +2943,7 @@ static int64_t crt__clock(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+#if CRT__THREADS
 static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack)
 {
     pthread_attr_t attr;
@@ -2846,12 +2968,23 @@ static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *),
 static void crt__thread_join(crt__thread thread) { pthread_join(thread, NULL); }
 static void crt__thread_detach(crt__thread thread) { pthread_detach(thread); }
 static crt__thread crt__thread_self(void) { return pthread_self(); }
+#endif
 static int64_t crt__process_number(void) { return getpid(); }
+#endif
+#if !CRT__THREADS && !defined(_WIN32)
+static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg, size_t stack)
+{
+    (void)thread, (void)fn, (void)arg, (void)stack;
+    return -ENOTSUP;
+}
+static void crt__thread_join(crt__thread thread) { (void)thread; }
+static void crt__thread_detach(crt__thread thread) { (void)thread; }
+static crt__thread crt__thread_self(void) { return (crt__thread)0; }
 #endif
 
 // Sleeps for some 50 us, for whoever has to let a thread go on that was interrupted.
 #ifndef crt__nap   // models have their own
-static CRT__COLD void crt__nap(void)
+CRT__UNUSED static CRT__COLD void crt__nap(void)
 {
     uint32_t nobody_wakes = 0;
     crt__futex_wait(&nobody_wakes, 0, 50000);
@@ -2867,6 +3000,24 @@ static CRT__COLD void crt__nap(void)
 #ifndef CRT__LOCK_SPINS
 #define CRT__LOCK_SPINS 100
 #endif
+// Without threads: interrupts are off while any lock is held, so that a handler finds none
+// held. They may be let go of in any order; the last sets interrupts back.
+#if !CRT__THREADS
+static uint32_t crt__locks_held, crt__interrupts_were;
+static inline void crt__lock(uint32_t *lock)
+{
+    uint32_t were = crt__interrupts_off();
+    if (!crt__locks_held++) crt__interrupts_were = were;
+    crt__atomic_store(lock, 1, CRT__RELAXED);
+    crt__atomic_fence(CRT__ACQUIRE);
+}
+static inline bool crt__try_lock(uint32_t *lock) { return crt__lock(lock), true; }
+static inline void crt__unlock(uint32_t *lock)
+{
+    crt__atomic_store(lock, 0, CRT__RELEASE);
+    if (!--crt__locks_held) crt__interrupts_on(crt__interrupts_were);
+}
+#else
 static CRT__COLD void crt__lock_slow(uint32_t *lock)
 {
     for (;; crt__nap())
@@ -2892,6 +3043,7 @@ static inline bool crt__try_lock(uint32_t *lock)
            crt__atomic_cas(lock, &free_, 1, CRT__ACQUIRE, CRT__RELAXED);
 }
 static inline void crt__unlock(uint32_t *lock) { crt__atomic_store(lock, 0, CRT__RELEASE); }
+#endif
 // Waits until a holder whose work we have seen a part of has let go: we read the
 // lock after that, so a free lock means that this holder, or a later one, left.
 static inline void crt__lock_pass(uint32_t *lock)
@@ -3159,7 +3311,12 @@ typedef struct crt__context {
     crt__worker *worker;   // the worker that this thread acts for
     uint32_t in_task;      // polls on this thread's stack
 } crt__context;
-#ifdef CRT__TLS
+#ifdef CRT__BARE
+static crt__context crt__contexts[2];   // the program's, and that of handlers, which stays all zero
+#define crt__tls crt__contexts[crt__in_interrupt()]
+#elif !CRT__THREADS
+static crt__context crt__tls;
+#elif defined(CRT__TLS)
 static CRT__TLS crt__context crt__tls;
 #else
 // A compiler without them: a block for each thread that comes by, freed as it ends.
@@ -3213,6 +3370,12 @@ CRTDEF const char *crt_err_name(int error)
     }
 }
 
+// Where lines go that nobody else takes. A platform header for bare metal says where.
+#ifdef CRT__BARE
+static void crt__log_line(const char *level, const char *line);
+#else
+static void crt__log_line(const char *level, const char *line) { fprintf(stderr, "crt: %s: %s\n", level, line); }
+#endif
 static void crt__logv(const crt_log *log, int level, const char *format, va_list args)
 {
     static const char *const names[] = {"", "error", "warning", "info", "debug"};
@@ -3220,7 +3383,7 @@ static void crt__logv(const crt_log *log, int level, const char *format, va_list
     if (level > (log->level ? log->level : CRT_LOG_WARN)) return;
     vsnprintf(line, sizeof line, format, args);
     if (log->func) log->func(level, line, log->user_data);
-    else fprintf(stderr, "crt: %s: %s\n", names[level], line);
+    else crt__log_line(names[level], line);
 }
 CRT__PRINTF(3, 4)
 static CRT__COLD void crt__log_to(const crt_log *log, int level, const char *format, ...)
@@ -3231,6 +3394,13 @@ static CRT__COLD void crt__log_to(const crt_log *log, int level, const char *for
     va_end(args);
 }
 #define crt__say(rt, ...) crt__log_to(&(rt)->config.log, __VA_ARGS__)
+#ifdef CRT__BARE   // small C libraries know no %llu
+#define CRT__ID "%lu"
+typedef unsigned long crt__id;
+#else
+#define CRT__ID "%llu"
+typedef unsigned long long crt__id;
+#endif
 
 // ---------------------------------------------------------------------------
 // >>slab          memory of the runtime; tasks from per-worker caches
@@ -3748,11 +3918,11 @@ static CRT__COLD void crt__report_failure(crt_task *t)
 {
     crt_runtime *rt = t->home->rt;
     const char *name = crt__task_name_of(t), *space = name ? " " : "";
-    unsigned long long id = t->id;
+    crt__id id = (crt__id)t->id;
     if (!name) name = "";
     if (t->flags & CRT__TASK_PANICKED) {
         const char *why = crt__ext_text_of(t, CRT__EXT_PANIC);
-        crt__say(rt, CRT_LOG_ERROR, "task %llu%s%s panicked and nobody joins it: %s", id, space, name,
+        crt__say(rt, CRT_LOG_ERROR, "task " CRT__ID "%s%s panicked and nobody joins it: %s", id, space, name,
                  why ? why : "(no memory for the message)");
         return;
     }
@@ -3760,7 +3930,7 @@ static CRT__COLD void crt__report_failure(crt_task *t)
     int e = (int)t->u.result;
     if (n > 16 && (n & (n - 1))) return;
     const char *thinner = n < 16 ? "" : "; only each doubling of such failures is logged from now on";
-    crt__say(rt, CRT_LOG_WARN, "task %llu%s%s ended with %s (%d: %s) and nobody joins it%s", id, space, name,
+    crt__say(rt, CRT_LOG_WARN, "task " CRT__ID "%s%s ended with %s (%d: %s) and nobody joins it%s", id, space, name,
              crt_err_name(e), e, crt_strerror(e), thinner);
 }
 static bool crt__task_failed(const crt_task *t)
@@ -3854,9 +4024,9 @@ static CRT__COLD void crt__leaf_moved(crt_cx *cx, const crt__op *op)
 {
 #ifdef CRT_DEBUG
     crt__say(cx->rt, CRT_LOG_WARN,
-             "task %llu: %s was polled where %s is parked: an operand of CRT_AWAIT moved "
+             "task " CRT__ID ": %s was polled where %s is parked: an operand of CRT_AWAIT moved "
              "between two polls",
-             (unsigned long long)cx->task->id, op->name, cx->slot->op->name);
+             (crt__id)cx->task->id, op->name, cx->slot->op->name);
 #endif
     (void)op;
     crt__slot_cancel(cx->slot);
@@ -3995,7 +4165,7 @@ CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int li
     va_end(args);
     t->flags |= CRT__TASK_PANICKED;
     crt__ext_add_text(t, CRT__EXT_PANIC, text, sizeof text);
-    crt__say(cx->rt, CRT_LOG_DEBUG, "task %llu panicked: %s", (unsigned long long)t->id, text);
+    crt__say(cx->rt, CRT_LOG_DEBUG, "task " CRT__ID " panicked: %s", (crt__id)t->id, text);
 }
 
 // True: the coroutine is over. False: run the switch again, at CRT_FINALLY.
@@ -4005,9 +4175,9 @@ CRTDEF bool crt__done_or_trap(crt_frame *f, crt_cx *cx, const crt_site *begin)
     crt__say(cx->rt, CRT_LOG_ERROR,
              "%s (%s:%u) cannot resume at line %u: is that await inside a nested switch, or was "
              "the frame overwritten?",
-             begin->func, begin->file, begin->line, f->resume);
+             begin->func, begin->file, (unsigned)begin->line, (unsigned)f->resume);
     crt__panic_at(cx, begin->file, begin->func, (int)begin->line,
-                  "cannot resume at line %u: an await inside a nested switch?", f->resume);
+                  "cannot resume at line %u: an await inside a nested switch?", (unsigned)f->resume);
     if (f->flags & CRT__FRAME_TRAPPED) return true;
     f->flags |= CRT__FRAME_TRAPPED;
     crt__leave(f, CRT_UNWIND);
@@ -4053,6 +4223,7 @@ CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
     return crt__join_take(join, result);
 }
 
+static void crt__drive_until(crt_runtime *rt, const uintptr_t *done);
 CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result)
 {
     crt_task *t = crt__joined(*join);
@@ -4060,6 +4231,7 @@ CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result)
     uintptr_t none = 0;
     if (!t) return CRT_EINVAL;
     if (crt__tls.in_task) return CRT_ENESTED;
+    if (!CRT__THREADS) crt__drive_until(t->home->rt, &t->join);   // nobody else would
     if (crt__atomic_cas(&t->join, &none, (uintptr_t)&done | CRT__JOIN_THREAD, CRT__ACQ_REL, CRT__ACQUIRE))
         while (!crt__atomic_load(&done, CRT__ACQUIRE)) crt__futex_wait(&done, 0, -1);
     else if (none != CRT__JOIN_DONE)
@@ -4900,7 +5072,7 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
     CRT__PRIORITY = 64,      // urgent data, or what POLLPRI means for the descriptor
     CRT__IO_SOFT = 256       // no descriptor: see crt__soft; not waited for
 };
-#if !defined(_WIN32) || !defined(CRT_NO_NET)
+#if !defined(CRT__BARE) && (!defined(_WIN32) || !defined(CRT_NO_NET))
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
 // The same for CRT__PRIORITY, where that is not part of the above. 0 or -errno.
@@ -4922,11 +5094,29 @@ static void crt__reactor_wake(crt__reactor *r);
 static crt__fd crt__reactor_fd(crt__reactor *r);
 static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *error);
 static void crt__reactor_free(crt_runtime *rt, crt__reactor *r);
+#ifdef CRT__BARE   // nothing to watch: what comes from outside is an interrupt
+static int crt__reactor_wait(crt__reactor *r, crt_runtime *rt, int64_t timeout_ns)
+{
+    (void)r, (void)rt, (void)timeout_ns;
+    return 0;
+}
+static void crt__reactor_wake(crt__reactor *r) { (void)r; }
+static crt__fd crt__reactor_fd(crt__reactor *r) { return (void)r, CRT_ENODRIVER; }
+static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *error)
+{
+    (void)rt, (void)max_events;
+    *error = CRT_ENODRIVER;
+    return NULL;
+}
+static void crt__reactor_free(crt_runtime *rt, crt__reactor *r) { (void)rt, (void)r; }
+#endif
 
 CRT__UNUSED static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t ready);
+#ifndef CRT__BARE
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
 CRT__UNUSED static void crt__signal_set(int sig);   // it was raised; the platform then sees to the wake-up
 CRT__UNUSED static bool crt__signal_is_hooked(int sig);
+#endif
 // The event with this token comes next: its record is fetched meanwhile.
 static inline void crt__io_expect(crt_runtime *rt, uint64_t token);
 #ifndef CRT_NO_PROCESS
@@ -4962,15 +5152,19 @@ static uint64_t crt__sock_token(struct crt__sock *s);
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 #endif
 
-#ifndef _WIN32
+#if !defined(_WIN32) && !defined(CRT__BARE)
 #define crt__os_unlink unlink
 #endif
 
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
 // close-on-exec; recv and send give bytes, or -1 and errno, and never SIGPIPE.
+#ifdef CRT__BARE
+static void crt__fd_close(crt__fd fd) { (void)fd; }
+#else
 static void crt__fd_close(crt__fd fd);
 CRT__UNUSED static bool crt__would_block(int e);
-#ifndef _WIN32
+#endif
+#if !defined(_WIN32) && !defined(CRT__BARE)
 // Close-on-exec, and non-blocking if so wanted. 0 or -errno.
 static int crt__pipe(int fd[2], bool nonblocking);
 // Whether a write to a pipe without a reader raises SIGPIPE, where that is the
@@ -5116,7 +5310,7 @@ enum { CRT__LIFO_POLLS = 3, CRT__BUDGET = 128 };
 
 static void crt__sock_shutdown_all(crt_runtime *rt);
 
-static bool crt__is_multi(const crt_runtime *rt) { return rt->config.flavor == CRT_MULTI_THREAD; }
+static bool crt__is_multi(const crt_runtime *rt) { return CRT__THREADS && rt->config.flavor == CRT_MULTI_THREAD; }
 
 static uint64_t crt__random(uint64_t *state)
 {
@@ -5527,8 +5721,14 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
 
 // --- the drivers' turn
 
+// Held over the wait, and never by a handler.
+#if !CRT__THREADS
+static bool crt__driver_enter(crt_runtime *rt) { return !rt->driver_lock && (rt->driver_lock = 1) != 0; }
+static void crt__driver_leave(crt_runtime *rt) { rt->driver_lock = 0; }
+#else
 static bool crt__driver_enter(crt_runtime *rt) { return crt__try_lock(&rt->driver_lock); }
 static void crt__driver_leave(crt_runtime *rt) { crt__unlock(&rt->driver_lock); }
+#endif
 
 static bool crt__driver_watches(crt_runtime *rt)
 {
@@ -6235,6 +6435,10 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
     crt__job job = {f, arg};
     if (join) *join = NULL;
     if (!rt || !f) return CRT_EINVAL;
+    if (!CRT__THREADS) {
+        crt__say(rt, CRT_LOG_ERROR, "blocking work needs a thread, and this is a build with CRT_NO_THREADS");
+        return -ENOTSUP;
+    }
     if (crt__atomic_load(&rt->closing, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
     crt_task *t = crt__task_alloc(rt, w, sizeof job + (crew ? sizeof(crt__member) : 0));
     if (!t) return CRT_ENOMEM;
@@ -6463,8 +6667,8 @@ static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_tas
     size_t needed = CRT__CHUNK_HEAD + sizeof(crt_task) + how->size;
     if ((uintptr_t)how->storage % 16 || how->storage_size < needed) {
         crt__say(rt, CRT_LOG_ERROR,
-                 "crt_spawn_in: the storage is misaligned or too small for a frame of %zu bytes; "
-                 "declare it with CRT_TASK_STORAGE(frame_type)", how->size);
+                 "crt_spawn_in: the storage is misaligned or too small for a frame of %lu bytes; "
+                 "declare it with CRT_TASK_STORAGE(frame_type)", (unsigned long)how->size);
         return CRT_EINVAL;
     }
     if (crt_task_storage_busy(how->storage)) return CRT_EBUSY;
@@ -11750,6 +11954,15 @@ CRTDEF crt_poll crt_fs_write_file(crt_cx *cx, const char *path, const void *data
 // and wakes all who wait for it, in any runtime. A task remembers the last number
 // that it saw, so it misses nothing between two calls; several at once are one.
 
+#ifdef CRT__BARE
+CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
+{
+    (void)sig;
+    crt__say(cx->rt, CRT_LOG_ERROR, "crt_signal_recv: there are no signals here");
+    return CRT_ENODRIVER;
+}
+CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, 0); }
+#else
 #ifdef __FreeBSD__
 enum { CRT__SIGNALS = 127 };   // real-time signals go up to 126 there
 #else
@@ -11918,6 +12131,7 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
     return r;
 }
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
+#endif   // CRT__BARE
 
 // ---------------------------------------------------------------------------
 // >>process       child processes
@@ -12952,6 +13166,12 @@ static int crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, crt__call_of *call)
     cx.slot = &me.task.u.slot;
     cx.unconstrained = 1;
     while ((r = poll_fn(&cx, &call)) == CRT_PENDING) {
+        if (!CRT__THREADS) {   // who could end the wait does not run meanwhile: take it back
+            cx.unwind = 1;
+            (void)poll_fn(&cx, &call);
+            r = CRT_ENOCONTEXT;
+            break;
+        }
         uint32_t s = crt__atomic_sub(&me.task.state, CRT__ACTIVE, CRT__ACQ_REL);
         if (!(s & CRT__NOTIFIED))
             while (!crt__atomic_load(&me.word, CRT__ACQUIRE)) crt__futex_wait(&me.word, 0, -1);
@@ -13814,6 +14034,23 @@ static size_t crt__mpsc_room(const crt__mpsc *c, uint64_t taken)
 }
 static size_t crt__mpsc_block_bytes(const crt__mpsc *c) { return sizeof(crt__block) + (c->block_mask + 1) * c->size; }
 
+// How many blocks are kept for the next elements: one; without threads as many as hold what
+// a bounded channel has room for, wherever in a block that begins.
+static size_t crt__mpsc_spares_most(const crt__mpsc *c)
+{
+    return CRT__THREADS || !c->capacity ? CRT__SPARE_BLOCKS : (c->capacity + c->block_mask) / (c->block_mask + 1) + 1;
+}
+static bool crt__mpsc_stock(crt__mpsc *c)
+{
+    while (c->capacity && c->spares < crt__mpsc_spares_most(c)) {
+        crt__block *b = CRT_MALLOC(crt__mpsc_block_bytes(c));
+        if (!b) return false;
+        b->next = c->spare;
+        c->spare = b;
+        c->spares++;
+    }
+    return true;
+}
 CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt_mpsc_rx **rx)
 {
     *tx = NULL;
@@ -13825,12 +14062,18 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
     c->size = elem_size;
     c->block_mask = CRT__BLOCK - 1;
     while (c->block_mask && (c->block_mask + 1) * elem_size > 4096) c->block_mask >>= 1;
+    // Without threads a bounded channel has all its memory from the start (crt__mpsc_stock),
+    // in blocks no longer than it needs.
+    while (!CRT__THREADS && capacity && c->block_mask / 2 + 1 >= capacity && c->block_mask) c->block_mask >>= 1;
     c->capacity = capacity;
     c->refs = 2;
     c->senders = 1;
     *tx = (crt_mpsc_tx *)c;
     *rx = (crt_mpsc_rx *)c;
-    return 0;
+    if (CRT__THREADS || crt__mpsc_stock(c)) return 0;
+    crt_mpsc_tx_drop(tx);
+    crt_mpsc_rx_drop(rx);
+    return CRT_ENOMEM;
 }
 // The lock, and with it the right to claim.
 static void crt__mpsc_enter(crt__mpsc *c)
@@ -14096,7 +14339,7 @@ static void crt__mpsc_next_block(crt__mpsc *c, crt__block *next)
     crt__block *b = crt__atomic_load(&c->first, CRT__RELAXED);
     crt__atomic_store(&c->first, next, CRT__RELAXED);
     crt__lock(&c->q.lock);
-    bool keep = c->spares < CRT__SPARE_BLOCKS;
+    bool keep = c->spares < crt__mpsc_spares_most(c);
     if (keep) {
         b->next = c->spare;
         c->spare = b;
@@ -15047,7 +15290,7 @@ CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition)
     crt__select *s = cx->select;
     if (i < 0 || (uint32_t)i >= s->group.count) {
         if (s->phase == CRT__PHASE_POLL) {
-            crt__say(cx->rt, CRT_LOG_ERROR, "crt_on(cx, %d, ...) in a CRT_SELECT(%u)", i, s->group.count);
+            crt__say(cx->rt, CRT_LOG_ERROR, "crt_on(cx, %d, ...) in a CRT_SELECT(%u)", i, (unsigned)s->group.count);
             s->phase = CRT__PHASE_CANCEL;
             s->winner = CRT_EINVAL;
         }
@@ -15908,7 +16151,7 @@ static CRT__COLD void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s,
     const crt__op *op = t->u.slot.op;
     const crt_site *site = crt__atomic_load(&t->site, CRT__RELAXED);
     const char *what = op ? op->name : t->groups ? "select" : "a waker";
-    if (site) snprintf(text, n, " at %s:%u in %s, waits for %s", site->file, site->line, site->func, what);
+    if (site) snprintf(text, n, " at %s:%u in %s, waits for %s", site->file, (unsigned)site->line, site->func, what);
     else snprintf(text, n, ", waits for %s", what);
     s = crt__atomic_sub(&t->state, CRT__ACTIVE, CRT__SEQ_CST);
     if (s & CRT__NOTIFIED) {
@@ -15932,7 +16175,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
         const char *name = crt__task_name_of(t), *quote = name ? "\"" : "";
         crt__dump_parked(rt, t, s, parked, sizeof parked);
-        fprintf(out, "task %llu%s%s%s%s %s%s%s\n", (unsigned long long)t->id, name ? " " : "", quote,
+        fprintf(out, "task " CRT__ID "%s%s%s%s %s%s%s\n", (crt__id)t->id, name ? " " : "", quote,
                 name ? name : "", quote, s & CRT__CANCELLED ? "cancelling, " : "", crt__state_name(rt, t, s), parked);
         n++;
     }
@@ -15954,6 +16197,11 @@ static CRT__OUTLINE int crt__config_check(const crt_config *c)
 {
     CRT__BAD(c, c->flavor != CRT_MULTI_THREAD && c->flavor != CRT_CURRENT_THREAD, "flavor",
              "must be CRT_MULTI_THREAD or CRT_CURRENT_THREAD")
+    CRT__BAD(c, !CRT__THREADS && c->flavor != CRT_CURRENT_THREAD, "flavor",
+             "a build with CRT_NO_THREADS has only CRT_CURRENT_THREAD")
+#ifdef CRT__BARE
+    CRT__BAD(c, (c->drivers & (CRT_DRIVER_IO | CRT_DRIVER_SIGNAL)) != 0, "drivers", "there are only timers here")
+#endif
     CRT__BAD(c, c->worker_threads < 0 || c->worker_threads > 1024, "worker_threads", "must be 0 (default) to 1024")
     CRT__BAD(c, c->flavor == CRT_CURRENT_THREAD && c->worker_threads > 1, "worker_threads",
              "the current-thread flavour has one")
@@ -15982,7 +16230,7 @@ static CRT__OUTLINE int crt__config_check(const crt_config *c)
 static CRT__COLD int crt__config_resolve(crt_config *c)
 {
     if (c->flavor == CRT_CURRENT_THREAD) c->worker_threads = 1;
-    if (!c->worker_threads) {
+    if (CRT__THREADS && !c->worker_threads) {
         const char *text = getenv("CRT_WORKER_THREADS");
         if (text && *text) {
             char *end;
@@ -16001,6 +16249,9 @@ static CRT__COLD int crt__config_resolve(crt_config *c)
     if (!c->max_lookups) c->max_lookups = crt__min(16, crt__max(c->max_blocking_threads / 2, 1));
     if (!c->thread_keep_alive) c->thread_keep_alive = CRT_SEC(10);
     if (!c->thread_name) c->thread_name = "crt-worker";
+#ifdef CRT__BARE
+    if (!c->drivers) c->drivers = CRT_DRIVER_TIME;
+#endif
     if (!c->drivers) c->drivers = CRT_DRIVER_ALL;
     if (!c->global_queue_interval && c->flavor == CRT_CURRENT_THREAD) c->global_queue_interval = 31;
     if (!c->event_interval) c->event_interval = 61;
@@ -16149,7 +16400,7 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
 }
 CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
 {
-    static const crt_config none;
+    static const crt_config none = {.flavor = CRT__THREADS ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD};
     crt_config c = config ? *config : none;
     *out = NULL;
     int e = crt__config_check(&c);
@@ -16364,9 +16615,9 @@ static void crt__name_leftover(crt_runtime *rt, crt_task *t)
     const char *name = crt__task_name_of(t), *space = name ? " " : "";
     const crt_site *site = t->flags & CRT__TASK_NO_SITE ? NULL : t->site;
     char place[160] = "ready to run";
-    if (site) snprintf(place, sizeof place, "at %s:%u", site->file, site->line);
-    crt__say(rt, CRT_LOG_WARN, "shutdown: task %llu%s%s did not end in time; it was %s",
-             (unsigned long long)t->id, space, name ? name : "", place);
+    if (site) snprintf(place, sizeof place, "at %s:%u", site->file, (unsigned)site->line);
+    crt__say(rt, CRT_LOG_WARN, "shutdown: task " CRT__ID "%s%s did not end in time; it was %s",
+             (crt__id)t->id, space, name ? name : "", place);
 }
 static void crt__adopt(crt_task *t)
 {
@@ -16508,7 +16759,7 @@ static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     crt__unlock(&p->exit_lock);
     if (last && !n) crt__thread_join(zombie);
     else if (last) crt__thread_detach(zombie);
-    if (jobs) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", jobs, jobs == 1 ? "" : "s");
+    if (jobs) crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", (unsigned)jobs, jobs == 1 ? "" : "s");
     return (int)jobs;
 }
 static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
@@ -16529,7 +16780,7 @@ static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bo
     if (background) return (int)crt__alive(rt);
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt_task *t = crt__atomic_load(&rt->workers[i].running, CRT__RELAXED);
-        if (t) crt__say(rt, CRT_LOG_WARN, "shutdown: worker %u is stuck in a poll that does not return", i);
+        if (t) crt__say(rt, CRT_LOG_WARN, "shutdown: worker %u is stuck in a poll that does not return", (unsigned)i);
     }
     return (int)crt__alive(rt);
 }

@@ -10,7 +10,7 @@ if [ -n "$ASAN" ]; then
     B=$B/asan
     FLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 fi
-for p in mini_redis tcp_proxy static_files chat dns_lookup; do
+for p in mini_redis tcp_proxy static_files chat dns_lookup game_loop foreign_loop; do
     MAKEFLAGS= make -s "$B/$p" B="$B" CFLAGS="$FLAGS" || exit 1
 done
 work=$(mktemp -d) || exit 1
@@ -175,6 +175,30 @@ fi
 check "numeric and local names" "$("$B/dns_lookup" 127.0.0.1:80 '[::1]:53' ::1 | sed 's/ *(.*//' | sort | tr '\n' ';')" "127.0.0.1:80: 127.0.0.1:80;::1: [::1]:0;[::1]:53: [::1]:53;"
 "$B/dns_lookup" localhost >/dev/null; check "localhost" $? 0
 "$B/dns_lookup" -t 5000 no-such-name.invalid >/dev/null; check "a name that is not there" $? 1
+
+# ---- game_loop: it checks itself, and is the same each time
+"$B/game_loop" --headless --frames 300 >"$work/log" 2>&1; check "a game of 300 frames" $? 0
+contains "its checks" "$(cat "$work/log")" "as it should be"
+"$B/game_loop" --headless --frames 300 >"$work/again" 2>&1; cmp -s "$work/log" "$work/again"; check "the same game again" $? 0
+"$B/game_loop" --frames 60 >"$work/screen" 2>&1; check "a second of it on the screen" $? 0
+contains "the stage" "$(cat "$work/screen")" "@"
+
+# ---- foreign_loop
+timeout 20 "$B/foreign_loop" --check >"$work/log" 2>&1; check "crt in a loop of poll()" $? 0
+contains "its checks" "$(cat "$work/log")" "as it should be"
+mkfifo "$work/lines"
+timeout 20 "$B/foreign_loop" 99999 </dev/null >"$work/log" 2>&1; check "a port that is none" $? 1
+if have nc "foreign_loop with nc"; then
+    "$B/foreign_loop" 0 <"$work/lines" >"$work/loop" 2>&1 & loop=$!; started="$started $loop"
+    exec 5>"$work/lines"
+    for i in $(seq 100); do port=$(sed -n 's/^127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/loop"); [ -n "$port" ] && break; sleep 0.05; done
+    nc 127.0.0.1 "$port" >"$work/heard" </dev/null 5>&- & ear=$!; started="$started $ear"
+    for i in $(seq 100); do echo "a line" >&5; grep -q 'a line' "$work/heard" && break; sleep 0.05; done
+    contains "nc hears what comes in" "$(cat "$work/heard")" "a line"
+    exec 5>&-; wait $loop; check "it ends with its input" $? 0
+    wait $ear
+    contains "and says what it did" "$(cat "$work/loop")" "lines to 1 listeners"
+fi
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
