@@ -6768,8 +6768,8 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // late event finds memory that is valid, and a generation that tells it that the
 // record has changed hands.
 //
-//   ready   63 .......... 32 | 31 .. 16 | 15     | 14 .. 0
-//              generation    |   tick   | locked | readiness bits
+//   ready   63 .... 40   | 39 .. 16 | 15     | 14 .. 0
+//             generation |   tick   | locked | readiness bits
 //
 // The word is its own lock, over itself and over the list of waiters: one CAS takes it, a
 // plain store lets it go, so that an event, or a wait, costs one locked instruction. It is
@@ -6777,7 +6777,9 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 //
 // Invariants: each event adds its bits and counts the tick up under the lock, having
 // checked the generation. An operation that met EAGAIN clears bits only if generation and
-// tick are as they were when it looked: it never erases a newer edge. A task that waits
+// tick are as they were when it looked: it never erases a newer edge, unless just 2^24 of
+// them come between a look and a clear: at 300,000 a second, a minute in which one thread
+// stands between two instructions while others run. A task that waits
 // looks at the bits again under the lock: either it sees the event, or the event sees it.
 // A woken task goes on only when the word is not locked: by then its waker, who stored
 // the slot's state under the lock, is done with the slot and with the task.
@@ -6792,7 +6794,7 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // would call the system.
 typedef struct crt__sock {
     crt__u64 ready;      // atomic
-    uint32_t spent;      // atomic: 0, or CRT__SPENT, the tick and 15 bits of the generation
+    uint32_t spent;      // atomic: 0, or CRT__SPENT, the tick and 7 bits of the generation
     uint32_t refs;       // atomic: handles
     crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
     crt_runtime *rt;
@@ -6853,7 +6855,8 @@ static inline void crt__sock_unlock_as(crt__sock *s, uint64_t word)
     crt__atomic_store(&s->ready, word & ~(uint64_t)CRT__IO_LOCKED, CRT__RELEASE);
 }
 static inline void crt__sock_unlock(crt__sock *s) { crt__sock_unlock_as(s, crt__sock_word(s)); }
-static uint32_t crt__tick_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffff; }
+static uint32_t crt__tick_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffffff; }
+static uint64_t crt__generation_of(uint64_t word) { return word >> 40; }
 // `word` without what is known to be spent.
 static inline uint64_t crt__unspent(crt__sock *s, uint64_t word)
 {
@@ -6899,7 +6902,7 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
 }
 static uint64_t crt__sock_token(crt__sock *s)
 {
-    return (crt__atomic_load(&s->ready, CRT__RELAXED) >> 32) << 32 | s->index;
+    return crt__generation_of(crt__atomic_load(&s->ready, CRT__RELAXED)) << 32 | s->index;
 }
 static void crt__sock_unalloc(crt_runtime *rt, crt__sock *s)
 {
@@ -6925,8 +6928,8 @@ static void crt__ready_set(crt__sock *s, uint32_t bits)
 static void crt__ready_reset(crt__sock *s)
 {
     crt__sock_lock(s);
-    uint64_t generation = crt__atomic_load(&s->ready, CRT__RELAXED) >> 32;
-    crt__sock_unlock_as(s, (generation + 1) << 32);
+    uint64_t generation = crt__generation_of(crt__atomic_load(&s->ready, CRT__RELAXED));
+    crt__sock_unlock_as(s, (generation + 1) << 40);
 }
 // Gives a record its descriptor and watches it. On failure the record is gone.
 static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t ready, crt__sock **out)
@@ -7000,12 +7003,12 @@ static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
     crt__sock *s = crt__sock_at(rt, (uint32_t)token);
     crt__sock_lock(s);
     uint64_t old = crt__sock_word(s);
-    if (CRT__UNLIKELY(old >> 32 != token >> 32)) {
+    if (CRT__UNLIKELY(crt__generation_of(old) != token >> 32)) {
         crt__sock_unlock(s);
         return false;
     }
-    uint64_t tick = (crt__tick_of(old) + 1) & 0xffff;
-    old = crt__unspent(s, old) & 0xffffffff0000ffff;
+    uint64_t tick = (crt__tick_of(old) + 1) & 0xffffff;
+    old = crt__unspent(s, old) & 0xffffff000000ffff;
     crt__atomic_store(&s->spent, 0, CRT__RELAXED);
     crt__sock_wake_unlock(s, old | tick << 16 | ready, ready, CRT__WAIT_WOKEN);
     if (CRT__UNLIKELY(crt__atomic_load(&s->child, CRT__RELAXED))) crt__process_sweep();
@@ -7098,7 +7101,7 @@ static const crt__op crt__op_writable = {"writable", crt__io_cancel};
 
 static uint32_t crt__sock_generation(crt__sock *s)
 {
-    return (uint32_t)(crt__atomic_load(&s->ready, CRT__ACQUIRE) >> 32) & CRT__GENERATION;
+    return (uint32_t)crt__generation_of(crt__atomic_load(&s->ready, CRT__ACQUIRE)) & CRT__GENERATION;
 }
 // The operation has begun but waits for something else than readiness (its budget).
 static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t value)
@@ -7114,8 +7117,9 @@ static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t v
 static void crt__io_want(crt__sock *s, uint32_t bits)
 {
     uint64_t ready = crt__ready_now(s);
-    if ((ready & bits) || crt__reactor_want(s->rt->reactor, (ready >> 32) << 32 | s->index, bits)) return;
-    (void)crt__sock_event(s->rt, (ready >> 32) << 32 | s->index, CRT__IO_ERROR);   // the operation will say what it is
+    uint64_t token = crt__generation_of(ready) << 32 | s->index;
+    if ((ready & bits) || crt__reactor_want(s->rt->reactor, token, bits)) return;
+    (void)crt__sock_event(s->rt, token, CRT__IO_ERROR);   // the operation will say what it is
 }
 #else
 #define crt__io_want(s, bits) ((void)0)
@@ -7128,7 +7132,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     crt__io_want(s, bits);
     crt__sock_lock(s);
     uint64_t ready = crt__unspent(s, crt__atomic_load(&s->ready, CRT__RELAXED));
-    uint32_t generation = (uint32_t)(ready >> 32) & CRT__GENERATION;
+    uint32_t generation = (uint32_t)crt__generation_of(ready) & CRT__GENERATION;
     if (CRT__UNLIKELY(slot->op && slot->extra >> 8 != generation)) {
         crt__sock_unlock(s);
         slot->op = NULL;
@@ -7390,7 +7394,7 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     }
     seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
     if (slot->op) {
-        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
+        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(crt__generation_of(seen) & CRT__GENERATION))) goto general;
         n = (size_t)(slot->value >> 32);   // as it was asked for at first
         if (all) done = (size_t)(slot->value & UINT32_MAX);
     } else if (!(seen & (bits | CRT__IO_SOFT))) {
