@@ -186,8 +186,10 @@
 //     wakers, streams and everything under >>api sync and >>api channels may be used
 //     from any thread, in a task or not; what waits without a task is called _blocking_.
 //     Signals are blocked in crt's own threads. After fork() only exec is safe: in the
-//     child crt_block_on, crt_runtime_turn and crt_runtime_shutdown of the parent's runtime
-//     give CRT_ENOCONTEXT, and crt_runtime_drop only sets the pointer to NULL.
+//     child crt_block_on, crt_runtime_turn, crt_runtime_shutdown and crt_join_blocking of
+//     the parent's runtime give CRT_ENOCONTEXT, and crt_runtime_drop only sets the pointer
+//     to NULL. crt_handle_spawn does not look, which would cost a system call: what is
+//     spawned there never runs.
 //
 // MEMORY
 //     crt_runtime_new allocates the workers; tasks and sockets come from chunks
@@ -863,7 +865,8 @@ CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
 // must not be detached while somebody waits through it.
 // Cancel-safe: the handle is kept. Mirrors JoinHandle.
 CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result);
-// The same from a plain thread. CRT_ENESTED inside a task.
+// The same from a plain thread. CRT_ENESTED inside a task; CRT_ENOCONTEXT in a child of
+// fork() whose parent runs the task: the handle is kept.
 CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result);
 // Asks the task to stop: one unwind at the await where it is parked. A task that
 // has ended is left alone; a blocking job stops only if it has not begun.
@@ -2001,8 +2004,9 @@ typedef struct crt_reader {
     uint32_t owned, reserved;
 } crt_reader;
 // Reads s through a buffer of n bytes (one of them is kept for the zero after a line):
-// the caller's, or (buf NULL; n 0: 8 KiB) one that is allocated at the first read, and
-// that grows, as bytes arrive, up to the limit that a call names. Cannot fail.
+// the caller's, of two bytes at least, or (buf NULL; n 0: 8 KiB) one that is allocated at
+// the first read, and that grows, as bytes arrive, up to the limit that a call names.
+// Cannot fail.
 CRTDEF void crt_reader_init(crt_reader *r, crt_stream *s, void *buf, size_t n);
 CRTDEF void crt_reader_drop(crt_reader *r);   // frees the buffer; leaves the stream
 // What is buffered: where, how much; and having used the first n of it. The bytes stay
@@ -4224,19 +4228,26 @@ CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
 }
 
 static void crt__drive_until(crt_runtime *rt, const uintptr_t *done);
-CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result)
+static bool crt__is_forked(crt_runtime *rt, const char *what);
+static int crt__join_thread(crt_join_handle **join, intptr_t *result)
 {
     crt_task *t = crt__joined(*join);
     uint32_t done = 0;
     uintptr_t none = 0;
-    if (!t) return CRT_EINVAL;
-    if (crt__tls.in_task) return CRT_ENESTED;
     if (!CRT__THREADS) crt__drive_until(t->home->rt, &t->join);   // nobody else would
     if (crt__atomic_cas(&t->join, &none, (uintptr_t)&done | CRT__JOIN_THREAD, CRT__ACQ_REL, CRT__ACQUIRE))
         while (!crt__atomic_load(&done, CRT__ACQUIRE)) crt__futex_wait(&done, 0, -1);
     else if (none != CRT__JOIN_DONE)
         return CRT_EBUSY;
     return crt__join_take(join, result);
+}
+CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result)
+{
+    if (!*join) return CRT_EINVAL;
+    if (crt__tls.in_task) return CRT_ENESTED;
+    if (!crt_is_finished(*join) && crt__is_forked(crt__joined(*join)->home->rt, "crt_join_blocking"))
+        return CRT_ENOCONTEXT;
+    return crt__join_thread(join, result);
 }
 
 static bool crt__job_cancel(crt_task *t);
@@ -5154,6 +5165,11 @@ static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 
 #if !defined(_WIN32) && !defined(CRT__BARE)
 #define crt__os_unlink unlink
+// A byte into a pipe that somebody waits for. Full: he is awake anyway.
+CRT__UNUSED static void crt__pipe_wake(int fd)
+{
+    while (write(fd, "", 1) < 0 && errno == EINTR) {}
+}
 #endif
 
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
@@ -6492,13 +6508,14 @@ static void crt__pool_run(crt_runtime *rt, crt_task *t)
         return;
     }
     crt__job *job = crt__task_frame(t);
+    bool counts = job->fn != crt__takeover;
     crt__tls.rt = rt;
     intptr_t r = job->fn(job->arg);
     crt__tls.worker = NULL;
     crt__tls.rt = rt;
     crt__tls.in_task = 0;
     crt__task_complete(t, r, 1);
-    crt__job_ended(rt);
+    if (CRT__LIKELY(counts)) crt__job_ended(rt);
 }
 // No thread is coming any more: it has a job, or has found none.
 static void crt__pool_arrived(crt__pool *p, bool *coming)
@@ -6606,6 +6623,7 @@ static intptr_t crt__takeover(void *arg)
 {
     crt__worker *w = arg;
     crt_runtime *rt = w->rt;
+    crt__job_ended(rt);   // a worker from here on: no job that a shutdown would count as left
     crt__atomic_sub(&rt->pool.threads, 1, CRT__SEQ_CST);
     crt__atomic_fence(CRT__SEQ_CST);
     if (crt__inject_length(&rt->pool.queue)) (void)crt__pool_signal(rt);
@@ -6954,8 +6972,8 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // late event finds memory that is valid, and a generation that tells it that the
 // record has changed hands.
 //
-//   ready   63 .......... 32 | 31 .. 16 | 15     | 14 .. 0
-//              generation    |   tick   | locked | readiness bits
+//   ready   63 .... 40   | 39 .. 16 | 15     | 14 .. 0
+//             generation |   tick   | locked | readiness bits
 //
 // The word is its own lock, over itself and over the list of waiters: one CAS takes it, a
 // plain store lets it go, so that an event, or a wait, costs one locked instruction. It is
@@ -6963,7 +6981,9 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 //
 // Invariants: each event adds its bits and counts the tick up under the lock, having
 // checked the generation. An operation that met EAGAIN clears bits only if generation and
-// tick are as they were when it looked: it never erases a newer edge. A task that waits
+// tick are as they were when it looked: it never erases a newer edge, unless just 2^24 of
+// them come between a look and a clear: at 300,000 a second, a minute in which one thread
+// stands between two instructions while others run. A task that waits
 // looks at the bits again under the lock: either it sees the event, or the event sees it.
 // A woken task goes on only when the word is not locked: by then its waker, who stored
 // the slot's state under the lock, is done with the slot and with the task.
@@ -6978,7 +6998,7 @@ CRT__UNUSED static bool crt__grow(void **data, size_t used, size_t *room, size_t
 // would call the system.
 typedef struct crt__sock {
     crt__u64 ready;      // atomic
-    uint32_t spent;      // atomic: 0, or CRT__SPENT, the tick and 15 bits of the generation
+    uint32_t spent;      // atomic: 0, or CRT__SPENT, the tick and 7 bits of the generation
     uint32_t refs;       // atomic: handles
     crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
     crt_runtime *rt;
@@ -7039,7 +7059,8 @@ static inline void crt__sock_unlock_as(crt__sock *s, uint64_t word)
     crt__atomic_store(&s->ready, word & ~(uint64_t)CRT__IO_LOCKED, CRT__RELEASE);
 }
 static inline void crt__sock_unlock(crt__sock *s) { crt__sock_unlock_as(s, crt__sock_word(s)); }
-static uint32_t crt__tick_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffff; }
+static uint32_t crt__tick_of(uint64_t word) { return (uint32_t)(word >> 16) & 0xffffff; }
+static uint64_t crt__generation_of(uint64_t word) { return word >> 40; }
 // `word` without what is known to be spent.
 static inline uint64_t crt__unspent(crt__sock *s, uint64_t word)
 {
@@ -7085,7 +7106,7 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
 }
 static uint64_t crt__sock_token(crt__sock *s)
 {
-    return (crt__atomic_load(&s->ready, CRT__RELAXED) >> 32) << 32 | s->index;
+    return crt__generation_of(crt__atomic_load(&s->ready, CRT__RELAXED)) << 32 | s->index;
 }
 static void crt__sock_unalloc(crt_runtime *rt, crt__sock *s)
 {
@@ -7111,8 +7132,8 @@ static void crt__ready_set(crt__sock *s, uint32_t bits)
 static void crt__ready_reset(crt__sock *s)
 {
     crt__sock_lock(s);
-    uint64_t generation = crt__atomic_load(&s->ready, CRT__RELAXED) >> 32;
-    crt__sock_unlock_as(s, (generation + 1) << 32);
+    uint64_t generation = crt__generation_of(crt__atomic_load(&s->ready, CRT__RELAXED));
+    crt__sock_unlock_as(s, (generation + 1) << 40);
 }
 // Gives a record its descriptor and watches it. On failure the record is gone.
 static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t ready, crt__sock **out)
@@ -7186,12 +7207,12 @@ static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
     crt__sock *s = crt__sock_at(rt, (uint32_t)token);
     crt__sock_lock(s);
     uint64_t old = crt__sock_word(s);
-    if (CRT__UNLIKELY(old >> 32 != token >> 32)) {
+    if (CRT__UNLIKELY(crt__generation_of(old) != token >> 32)) {
         crt__sock_unlock(s);
         return false;
     }
-    uint64_t tick = (crt__tick_of(old) + 1) & 0xffff;
-    old = crt__unspent(s, old) & 0xffffffff0000ffff;
+    uint64_t tick = (crt__tick_of(old) + 1) & 0xffffff;
+    old = crt__unspent(s, old) & 0xffffff000000ffff;
     crt__atomic_store(&s->spent, 0, CRT__RELAXED);
     crt__sock_wake_unlock(s, old | tick << 16 | ready, ready, CRT__WAIT_WOKEN);
     if (CRT__UNLIKELY(crt__atomic_load(&s->child, CRT__RELAXED))) crt__process_sweep();
@@ -7284,7 +7305,7 @@ static const crt__op crt__op_writable = {"writable", crt__io_cancel};
 
 static uint32_t crt__sock_generation(crt__sock *s)
 {
-    return (uint32_t)(crt__atomic_load(&s->ready, CRT__ACQUIRE) >> 32) & CRT__GENERATION;
+    return (uint32_t)crt__generation_of(crt__atomic_load(&s->ready, CRT__ACQUIRE)) & CRT__GENERATION;
 }
 // The operation has begun but waits for something else than readiness (its budget).
 static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t value)
@@ -7300,8 +7321,9 @@ static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t v
 static void crt__io_want(crt__sock *s, uint32_t bits)
 {
     uint64_t ready = crt__ready_now(s);
-    if ((ready & bits) || crt__reactor_want(s->rt->reactor, (ready >> 32) << 32 | s->index, bits)) return;
-    (void)crt__sock_event(s->rt, (ready >> 32) << 32 | s->index, CRT__IO_ERROR);   // the operation will say what it is
+    uint64_t token = crt__generation_of(ready) << 32 | s->index;
+    if ((ready & bits) || crt__reactor_want(s->rt->reactor, token, bits)) return;
+    (void)crt__sock_event(s->rt, token, CRT__IO_ERROR);   // the operation will say what it is
 }
 #else
 #define crt__io_want(s, bits) ((void)0)
@@ -7314,7 +7336,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     crt__io_want(s, bits);
     crt__sock_lock(s);
     uint64_t ready = crt__unspent(s, crt__atomic_load(&s->ready, CRT__RELAXED));
-    uint32_t generation = (uint32_t)(ready >> 32) & CRT__GENERATION;
+    uint32_t generation = (uint32_t)crt__generation_of(ready) & CRT__GENERATION;
     if (CRT__UNLIKELY(slot->op && slot->extra >> 8 != generation)) {
         crt__sock_unlock(s);
         slot->op = NULL;
@@ -7576,7 +7598,7 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     }
     seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
     if (slot->op) {
-        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(seen >> 32 & CRT__GENERATION))) goto general;
+        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(crt__generation_of(seen) & CRT__GENERATION))) goto general;
         n = (size_t)(slot->value >> 32);   // as it was asked for at first
         if (all) done = (size_t)(slot->value & UINT32_MAX);
     } else if (!(seen & (bits | CRT__IO_SOFT))) {
@@ -8232,7 +8254,7 @@ static CRT__COLD intptr_t crt__resolve_run(crt__resolve *r)
     if (e) return e;
     e = getaddrinfo(r->host, r->port, &hints, &list);
 #ifdef EAI_SYSTEM
-    if (e == EAI_SYSTEM) return -errno;
+    if (e == EAI_SYSTEM) return errno ? -errno : (int)CRT_ENOTFOUND;
 #endif
     if (e) return e == EAI_MEMORY ? CRT_ENOMEM : CRT_ENOTFOUND;
     for (struct addrinfo *a = list; a && r->count < CRT__RESOLVE_MOST; a = a->ai_next)
@@ -9333,12 +9355,19 @@ CRTDEF crt_poll crt_udp_try_send_many(crt_udp *u, crt_udp_msg *msgs, size_t coun
 {
     return crt__udp_try_now(u, CRT__PIECES | CRT__OUT, msgs, count, NULL);
 }
+// Of datagrams: done at once, and the same when done twice.
+static CRT__COLD int crt__udp_peer(crt_udp *u, crt_addr *a, socklen_t size)
+{
+    int r;
+    while ((r = crt__os_connect((int)crt__fd_of(u), crt__sockaddr(a), size)) < 0 && errno == EINTR) {}
+    return r < 0 ? -errno : 0;
+}
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
 {
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!u || !to) return CRT_EINVAL;
     crt_addr a = *to;
-    return crt__os_connect((int)crt__fd_of(u), crt__sockaddr(&a), (socklen_t)a.len) ? -errno : 0;
+    return crt__udp_peer(u, &a, (socklen_t)a.len);
 }
 CRTDEF int crt_udp_disconnect(crt_udp *u)
 {
@@ -9352,7 +9381,7 @@ CRTDEF int crt_udp_disconnect(crt_udp *u)
     crt__sockaddr(&nobody)->sa_family = AF_UNSPEC;
     socklen_t size = sizeof(struct sockaddr);
 #endif
-    return crt__os_connect((int)crt__fd_of(u), crt__sockaddr(&nobody), size) ? -errno : 0;
+    return crt__udp_peer(u, &nobody, (socklen_t)size);
 }
 CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on)
 {
@@ -9887,7 +9916,7 @@ CRTDEF void crt_reader_init(crt_reader *r, crt_stream *s, void *buf, size_t n)
     r->data = buf;
     r->owned = !buf;
     if (!n && !buf) n = CRT__STREAM_BUFFER;
-    r->capacity = r->base = n ? n - 1 : 0;
+    r->capacity = r->base = n > 1 ? n - 1 : !buf;
 }
 CRTDEF void crt_reader_drop(crt_reader *r)
 {
@@ -10417,11 +10446,7 @@ static void crt__stdio_wake_free(crt__stdio_wake *w)
     crt__fd_close(w->pipe[0]);
     crt__fd_close(w->pipe[1]);
 }
-static void crt__stdio_wake_up(crt__stdio_wake *w)
-{
-    ssize_t n = write(w->pipe[1], "", 1);   // full: it is awake anyway
-    (void)n;
-}
+static void crt__stdio_wake_up(crt__stdio_wake *w) { crt__pipe_wake(w->pipe[1]); }
 // Waits for a wake-up, and (busy) until the stream can go on: true.
 static bool crt__stdio_wait(crt__stdio_wake *w, int fd, bool busy)
 {
@@ -10841,7 +10866,9 @@ static int crt__os_fsync(int fd, bool data_only)
 #ifdef __APPLE__   // there, fsync leaves it in the drive's cache
     return (void)data_only, fcntl(fd, F_FULLFSYNC) ? fsync(fd) : 0;
 #else
-    return data_only ? fdatasync(fd) : fsync(fd);
+    int r;
+    while ((r = data_only ? fdatasync(fd) : fsync(fd)) < 0 && errno == EINTR) {}
+    return r;
 #endif
 }
 #define crt__os_opendir opendir
@@ -11089,6 +11116,20 @@ static crt_poll crt__file_do(crt_cx *cx, intptr_t (*run)(crt__call *), crt_file 
 
 // --- opening
 
+// The descriptor, or -1 and errno. Interrupted: again, as everywhere here.
+static int crt__open(const char *path, int flags, uint32_t mode)
+{
+    int fd;
+    while ((fd = crt__os_open(path, flags, mode)) < 0 && errno == EINTR) {}
+    return fd;
+}
+// 0, or -1 and errno.
+static int crt__set_length(int fd, int64_t length)
+{
+    int r;
+    while ((r = crt__os_ftruncate(fd, length)) < 0 && errno == EINTR) {}
+    return r;
+}
 // An open descriptor becomes the file to be handed out; 0 or CRT_ENOMEM.
 static intptr_t crt__fs_made(crt__fs *c, int fd)
 {
@@ -11130,7 +11171,7 @@ static CRT__COLD intptr_t crt__fs_open_run(crt__call *call)
     crt__fs *c = (crt__fs *)call;
     int flags;
     memcpy(&flags, c->data, sizeof flags);
-    return crt__fs_made(c, crt__os_open(c->a, flags, c->arg));
+    return crt__fs_made(c, crt__open(c->a, flags, c->arg));
 }
 CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f)
 {
@@ -11344,7 +11385,7 @@ static CRT__COLD intptr_t crt__file_sync_run(crt__call *call)
 static CRT__COLD intptr_t crt__file_length_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    return crt__os_ftruncate(c->file->fd, c->offset) ? -errno : 0;
+    return crt__set_length(c->file->fd, c->offset) ? -errno : 0;
 }
 static CRT__COLD intptr_t crt__file_mode_run(crt__call *call)
 {
@@ -11501,7 +11542,8 @@ typedef struct crt__level {
 // Goes down into a directory of `at`; -ENOTDIR if it is something else, a link too.
 static int crt__level_push(crt__level **top, int at, const char *name)
 {
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd;
+    while ((fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0 && errno == EINTR) {}
     if (fd < 0) return errno == ELOOP ? -ENOTDIR : -errno;
     size_t n = strlen(name) + 1;
     crt__level *l = CRT_MALLOC(sizeof *l + n);
@@ -11589,7 +11631,7 @@ static intptr_t crt__copy_open(crt__call *call, int from, int to)
     if (crt__os_fstat(from, &a) || crt__os_fstat(to, &b)) return -errno;
     if (a.kind != CRT_FS_FILE || (a.dev == b.dev && a.ino == b.ino)) return CRT_EINVAL;
     // Plain files take the mode before the data, so that nobody else reads it.
-    if (b.kind == CRT_FS_FILE && (crt__os_ftruncate(to, 0) || crt__os_fchmod(to, a.mode))) return -errno;
+    if (b.kind == CRT_FS_FILE && (crt__set_length(to, 0) || crt__os_fchmod(to, a.mode))) return -errno;
     if (!(c->out = CRT_MALLOC(ROOM))) return CRT_ENOMEM;
     for (intptr_t k; (k = crt__copy_step(from, to, c->out, ROOM, &by_hand)) != 0; c->st.size += (uint64_t)k) {
         if (k < 0) return k;
@@ -11600,11 +11642,11 @@ static intptr_t crt__copy_open(crt__call *call, int from, int to)
 static CRT__COLD intptr_t crt__fs_copy_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    int from = crt__os_open(c->a, O_RDONLY | CRT__O_QUIET | CRT__O_NONBLOCK, 0);   // a FIFO must not hold it up
+    int from = crt__open(c->a, O_RDONLY | CRT__O_QUIET | CRT__O_NONBLOCK, 0);   // a FIFO must not hold it up
     if (from < 0) return -errno;
     crt_fs_stat st;
     intptr_t r = crt__os_fstat(from, &st) ? -errno : st.kind == CRT_FS_FILE ? 0 : CRT_EINVAL;
-    int to = r ? -1 : crt__os_open(c->b, O_WRONLY | O_CREAT | CRT__O_QUIET, st.mode & 0777);
+    int to = r ? -1 : crt__open(c->b, O_WRONLY | O_CREAT | CRT__O_QUIET, st.mode & 0777);
     if (r == 0) r = to < 0 ? -errno : crt__copy_open(call, from, to);
     if (to >= 0 && crt__os_close(to) && r == 0 && errno != EINTR) r = -errno;
     crt__file_fd_close(from);
@@ -11895,7 +11937,7 @@ static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
 static CRT__COLD intptr_t crt__fs_read_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    int fd = crt__os_open(c->a, O_RDONLY | CRT__O_QUIET, 0);
+    int fd = crt__open(c->a, O_RDONLY | CRT__O_QUIET, 0);
     size_t most;
     if (fd < 0) return -errno;
     memcpy(&most, c->data, sizeof most);
@@ -11907,11 +11949,12 @@ static CRT__COLD intptr_t crt__fs_write_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     intptr_t r = 0;
-    int fd = crt__os_open(c->a, O_WRONLY | O_CREAT | O_TRUNC | CRT__O_QUIET, 0666);
+    int fd = crt__open(c->a, O_WRONLY | O_CREAT | O_TRUNC | CRT__O_QUIET, 0666);
     if (fd < 0) return -errno;
     for (size_t done = 0; done < c->n && r == 0;) {
         intptr_t k = crt__os_write(fd, c->data + done, c->n - done);
-        if (k >= 0) done += (size_t)k;
+        if (k > 0) done += (size_t)k;
+        else if (k == 0) r = -EIO;   // and would be 0 for ever
         else if (errno != EINTR) r = -errno;
     }
     if (crt__os_close(fd) && r == 0 && errno != EINTR) r = -errno;
@@ -11991,15 +12034,16 @@ static void crt__signal_handler(int sig)
 {
     int e = errno;
     crt__signal_set(sig);
-    ssize_t n = write(crt__signals.pipe[1], "", 1);   // full: a byte is there already
-    (void)n;
+    crt__pipe_wake(crt__signals.pipe[1]);
     errno = e;
 }
 // Takes the bytes out of the pipe.
 static void crt__signal_drain(void)
 {
     char drain[64];
-    while (read(crt__signals.pipe[0], drain, sizeof drain) > 0) {}
+    ssize_t n;
+    do n = read(crt__signals.pipe[0], drain, sizeof drain);
+    while (n > 0 || (n < 0 && errno == EINTR));
 }
 // This runtime watches the pipe from now on. 0 or an error.
 static int crt__signal_subscribe(crt_runtime *rt)
@@ -12203,10 +12247,13 @@ static int crt__process_send(crt_process *p, int sig, bool group)
 static CRT__COLD int crt__process_reap(crt_process *p)
 {
     siginfo_t info;
+    int e;
     memset(&info, 0, sizeof info);
     if (!p->reaped) {
-        if (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG)) {
-            if (errno != ECHILD) return 0;   // interrupted
+        // Tried again when interrupted: what told of the end tells only once.
+        while ((e = waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG)) < 0 && errno == EINTR) {}
+        if (e) {
+            if (errno != ECHILD) return 0;
             p->lost = true;
         } else if (!info.si_pid) {
             return 0;
@@ -12565,6 +12612,12 @@ typedef struct crt__start {
     char *strings[];
 } crt__start;
 
+static int crt__child_dup(int from, int as)
+{
+    int fd;
+    while ((fd = dup2(from, as)) < 0 && errno == EINTR) {}
+    return fd;
+}
 // Runs in the child, on the parent's memory. Does not return.
 static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
 {
@@ -12573,8 +12626,8 @@ static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
     for (int i = 0; e >= 0 && i < c->count; i++)
         e = c->fd[i].high = fcntl(c->fd[i].from, F_DUPFD_CLOEXEC, c->base);
     if (e >= 0) crt__child_close_from(3);
-    for (int i = 0; e >= 0 && i < c->count; i++) e = dup2(c->fd[i].high, c->fd[i].as);
-    if (e >= 0 && c->err_to_out) e = dup2(1, 2);
+    for (int i = 0; e >= 0 && i < c->count; i++) e = crt__child_dup(c->fd[i].high, c->fd[i].as);
+    if (e >= 0 && c->err_to_out) e = crt__child_dup(1, 2);
     if (e >= 0 && c->new_session) e = setsid();
     else if (e >= 0 && c->group) e = setpgid(0, crt__max(c->group, 0));
     if (e >= 0 && c->set_gid) e = crt__child_set_gid(c->gid);
@@ -12591,15 +12644,15 @@ static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
         int worst = ENOENT;
         for (char **path = c->tries; *path; path++) {
             execve(*path, c->argv, c->env);
-            if (errno == EACCES) worst = EACCES;   // a later directory may have one that runs
+            if (!c->tries[1]) worst = errno;   // not looked for
+            else if (errno == EACCES) worst = EACCES;   // a later directory may have one that runs
             else if (errno != ENOENT && errno != ENOTDIR) worst = errno;
             if (worst != ENOENT && worst != EACCES) break;
         }
         errno = worst;
     }
     e = errno;
-    ssize_t n = write(report, &e, sizeof e);
-    (void)n;
+    while (write(report, &e, sizeof e) < 0 && errno == EINTR) {}
     _exit(127);
 }
 // A frame of its own, which is not left while the child is on it.
@@ -12829,7 +12882,8 @@ static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
     switch (io->kind) {
     case CRT_STDIO_INHERIT: return 0;
     case CRT_STDIO_NULL:
-        if ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0) return -errno;
+        while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0 && errno == EINTR) {}
+        if (fd < 0) return -errno;
         c->fd[c->count++] = (crt__spawn_fd){fd, as, -1};
         return 0;
     case CRT_STDIO_PIPE: c->wants_pipe[as] = true; return 0;
@@ -12931,9 +12985,9 @@ CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_
 static CRT__COLD crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
 {
     CRT_BEGIN(f, cx);
-    if (f->from) {   // a child that does not read to the end has its reasons
+    if (f->from) {
         CRT_AWAIT(f->r = crt_write_all(cx, f->stream, f->from, f->n));
-        CRT_RETURN(0);
+        CRT_RETURN(f->r == -EPIPE ? 0 : f->r);   // a child that does not read to the end has its reasons
     }
     do {
         if (!crt__grow(&f->data, f->n, &f->room, 4096)) CRT_RETURN(CRT_ENOMEM);
@@ -16436,7 +16490,7 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)
         return e;
     }
     if (!crt__is_multi(rt)) crt__drive_until(rt, &crt__joined(join)->join);
-    e = crt_join_blocking(&join, &result);
+    e = crt__join_thread(&join, &result);
     if (e == CRT_EPANIC) {
         crt__say(rt, CRT_LOG_ERROR, "the task given to crt_block_on panicked: %s", crt_join_panic_message(join));
         crt_detach(&join);

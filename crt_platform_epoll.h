@@ -432,10 +432,9 @@ static void crt__reactor_wake(crt__reactor *r)
     uint64_t one = 1;
     int e = errno;
     // Edge-triggered, each write is an edge; the counter is read only if full.
-    if (write(r->wake, &one, sizeof one) < 0 && errno == EAGAIN) {
-        ssize_t n = read(r->wake, &one, sizeof one);
+    while (write(r->wake, &one, sizeof one) < 0 && (errno == EAGAIN || errno == EINTR)) {
+        ssize_t n = errno == EAGAIN ? read(r->wake, &one, sizeof one) : 0;
         one = 1;
-        n = write(r->wake, &one, sizeof one);
         (void)n;
     }
     errno = e;

@@ -426,9 +426,11 @@ static void tokio_2924_a_resource_registered_during_shutdown(void)
         crt_config c = {.flavor = kind ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = kind ? 2 : 0, .log.func = test_log};
         CHECK_EQ(crt_runtime_new(&c, &rt), 0);
         crt_handle *h = crt_runtime_handle(rt);
-        CHECK_EQ(crt_handle_spawn(h, late_run, &(root){.i = 0}), 0);
+        crt_join_handle *join;
+        CHECK_EQ(crt_handle_spawn_join(h, &join, late_run, &(root){.i = 0}), 0);
         if (!kind) CHECK(crt_runtime_turn(rt, 0) == 1);
         CHECK(crt_runtime_shutdown(rt, CRT_MS(30)) <= 1);   // returns, and says what it left
+        (void)crt_join_blocking(&join, NULL);               // a late worker is done with what follows
         crt_close(&late_a);
         crt_close(&late_b);
         crt_handle_drop(&h);

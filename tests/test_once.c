@@ -223,15 +223,16 @@ static void a_forced_end_hands_over(void)
     shared sh = {0};
     crt_runtime *a, *b;
     crt_handle *ha, *hb;
-    crt_join_handle *join = NULL;
+    crt_join_handle *join = NULL, *stuck_one = NULL;
     CHECK_EQ(crt_runtime_new(&quiet, &a), 0);
     CHECK_EQ(crt_runtime_new(&quiet, &b), 0);
     ha = crt_runtime_handle(a);
     hb = crt_runtime_handle(b);
-    CHECK_EQ(crt_handle_spawn(ha, stuck_run, (&(stuck){.sh = &sh})), 0);
+    CHECK_EQ(crt_handle_spawn_join(ha, &stuck_one, stuck_run, (&(stuck){.sh = &sh})), 0);
     while (!__atomic_load_n(&sh.makings, __ATOMIC_SEQ_CST)) test_pause_us(100);
     CHECK_EQ(crt_handle_spawn_join(hb, &join, maker_run, (&(maker){.sh = &sh})), 0);
     CHECK_EQ(crt_runtime_shutdown(a, CRT_MS(20)), 1);
+    CHECK_EQ(crt_join_blocking(&stuck_one, NULL), CRT_ECANCELED);   // a late worker is done with `sh`
     CHECK_EQ(crt_join_blocking(&join, NULL), 0);
     CHECK(crt_once_cell_is_set(&sh.cell) && sh.value == 42);
     crt_handle_drop(&ha);

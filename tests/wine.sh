@@ -28,7 +28,7 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 # system (faults, socket_faults, io, net, sockets, streams, fs, process, known_bugs, sim),
 # /proc and /tmp (more_io, misuse, corners), inputs of programs that need those (corpus). test_anywhere asks
 # the same of sockets, pipes, files and processes in crt's own words.
-NOT_HERE=" test_explore test_faults test_socket_faults test_io test_net test_sockets test_streams test_fs test_process
+NOT_HERE=" test_explore test_faults test_syscalls test_socket_faults test_io test_net test_sockets test_streams test_fs test_process
  test_known_bugs test_sim test_more_io test_misuse test_corners test_corpus test_corpus_http test_corpus_redis "
 # Examples that end by themselves with 0; the others are only built.
 ENDING=" hello local_echo select_timeout producer_consumer philosophers pubsub sleepers worker_pool
