@@ -9,7 +9,8 @@
 # the reason that answers it. A finding without an answer fails, and so does an answer to nothing.
 cd "$(dirname "$0")/.." || exit 1
 tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT INT TERM
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 answers=tests/analyze.answers
 have() { command -v "$1" >/dev/null 2>&1 || { echo "skipped: $1 is missing (apt-get install $2)"; return 1; }; }
 printf '#define _GNU_SOURCE\n#define CRT_IMPLEMENTATION\n#include "crt.h"\n' >"$tmp/impl.c"

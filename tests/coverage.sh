@@ -22,16 +22,14 @@ flags="$flags -mllvm -runtime-counter-relocation -I. -Itests"
 build() { xargs -P "${JOBS:-2}" -I{} clang $flags "$1" tests/{}.c -o "$B/{}" -pthread; }
 printf '%s\n' $names | grep -v '^model_' | build -O0 || exit 1
 printf '%s\n' $names | grep '^model_' | build -O1 || exit 1
-bad=0
+# Whether tests pass is for make test to say: here models have little time, and children one descriptor more, that of the
+# counters. What a program that failed did not come to is in the list.
 for name in $names; do
     rm -f "$B/$name".*.raw
-    LLVM_PROFILE_FILE="$PWD/$B/$name.%p%c.raw" SEEDS=${SEEDS:-300} timeout 180 "$B/$name" >"$B/$name.out" 2>&1 </dev/null || {
+    LLVM_PROFILE_FILE="$PWD/$B/$name.%p%c.raw" SEEDS=${SEEDS:-300} timeout 180 "$B/$name" >"$B/$name.out" 2>&1 </dev/null ||
         echo "$name failed; its output is in $B/$name.out"
-        bad=1
-    }
     llvm-profdata merge -sparse -o "$B/$name.prof" "$B/$name".*.raw &&
         llvm-cov export -format=text -instr-profile="$B/$name.prof" "$B/$name" >"$B/$name.json" 2>/dev/null
     rm -f "$B/$name".*.raw
 done
-python3 tests/coverage.py "$B" $list || bad=1
-exit $bad
+exec python3 tests/coverage.py "$B" $list
