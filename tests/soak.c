@@ -412,10 +412,11 @@ static crt_poll chat_run(void *frame, crt_cx *cx)
     self->count = 1 + (int)pick_of(&self->rng, 8);
     for (self->i = 0; self->i <= self->count && !__atomic_load_n(&stopping, __ATOMIC_RELAXED); self->i++) {
         self->begun = seconds();
-        snprintf(self->out, sizeof self->out, self->i ? "line %d of %d\n" : "guest%.0d%d\n", self->i, self->id);
+        snprintf(self->out, sizeof self->out, "%s%d\n", self->i ? "line " : "guest", self->i ? self->i : self->id);
         CRT_AWAIT(self->r = crt_write_all(cx, self->x.s, self->out, strlen(self->out)));
         if (self->r < 0) CRT_RETURN(self->r);
-        CRT_AWAIT(self->r = crt_read(cx, self->x.s, self->x.in, sizeof self->x.in));
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(1), crt_read(cx, self->x.s, self->x.in, sizeof self->x.in)));
+        if (self->r == CRT_ETIMEDOUT) continue;   // nobody else is there
         if (self->r <= 0) CRT_RETURN(self->r ? self->r : CRT_EEOF);
         took(CHAT, self->begun);
         CRT_AWAIT(crt_sleep(cx, CRT_MS(10 + pick_of(&self->rng, 90))));
