@@ -427,7 +427,7 @@ static ex_result model_try(const ex_model *m, ex_strategy strategy, double secon
 static int model_mutate(const ex_model *list, int count, double seconds, const char *killed)
 {
     static const ex_strategy strategies[] = {EX_RANDOM, EX_PCT, EX_DPOR};
-    ex_clock = CLOCK_PROCESS_CPUTIME_ID;
+    ex_budget_clock = CLOCK_PROCESS_CPUTIME_ID;
     model_collects = true;
     for (model_present = 0; model_present < count; model_present++) {
         if (list[model_present].expect_failure) continue;
