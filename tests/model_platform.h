@@ -12,7 +12,7 @@
 //   program                     the budget of the quick suite: about 4 s
 //   program seconds=60          more of everything
 //   program model=... replay=...   one execution, as a failure prints it
-//   program mutate 2 "|31 load x|"   each order of crt.h relaxed in turn, 2 s at most for each; not that one
+//   program mutate 2 "|31 load x|"   each order of crt.h relaxed in turn, 2 s of the processor at most for each; not that one
 //   MODEL_DEPTH=3 MODEL_BUDGET=60 program   three preemptions instead of two, 60 s
 //
 // Plain accesses of crt.h are not visible to the explorer, only atomic ones are. Built as
@@ -427,6 +427,7 @@ static ex_result model_try(const ex_model *m, ex_strategy strategy, double secon
 static int model_mutate(const ex_model *list, int count, double seconds, const char *killed)
 {
     static const ex_strategy strategies[] = {EX_RANDOM, EX_PCT, EX_DPOR};
+    ex_budget_clock = CLOCK_PROCESS_CPUTIME_ID;
     model_collects = true;
     for (model_present = 0; model_present < count; model_present++) {
         if (list[model_present].expect_failure) continue;
@@ -437,8 +438,9 @@ static int model_mutate(const ex_model *list, int count, double seconds, const c
     for (int i = 0; i < model_place_count; i++) {
         const model_place *p = &model_places[i];
         const char *by = NULL, *why = "";
-        double until = ex_seconds() + seconds;
+        int here = 0;
         ex_result r = {0};
+        for (int k = 0; k < count; k++) here += !list[k].expect_failure && (p->in[k / 8] >> k % 8 & 1);
         char mark[160];
         if (!strstr(p->site, "crt.h:")) continue;   // a model's own
         snprintf(mark, sizeof mark, "|%d %s|", atoi(strstr(p->site, "crt.h:") + 6), p->text);
@@ -446,8 +448,8 @@ static int model_mutate(const ex_model *list, int count, double seconds, const c
         model_weakened = p->site;
         for (int s = 0; s < 3 && !by; s++)
             for (int k = 0; k < count && !by; k++) {
-                if (list[k].expect_failure || !(p->in[k / 8] >> k % 8 & 1) || ex_seconds() > until) continue;
-                r = model_try(&list[k], strategies[s], seconds / 3, 4000);
+                if (list[k].expect_failure || !(p->in[k / 8] >> k % 8 & 1)) continue;
+                r = model_try(&list[k], strategies[s], seconds / 3 / here, 0);
                 if (r.failed) by = list[k].name, why = r.message;
             }
         model_weakened = NULL;

@@ -219,6 +219,29 @@ static void abort_twice(void)
 
 // --- joins
 
+// Who finds it finished sees what it did, without a join.
+static crt_poll writes_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    EX_WRITE(message[0]) = 1;
+    return 0;
+}
+static void asks(void *arg)
+{
+    if (arg ? crt_is_finished(handle) : crt_abort_handle_is_finished((const crt_abort_handle *)handle))
+        EX_ASSERT(EX_READ(message[0]) == 1);
+}
+static void finished_means_seen(void)
+{
+    setup();
+    crt_task *t = model_task(writes_run, NULL, 0, true);
+    handle = model_handle(t);
+    submit(t);
+    int a = ex_spawn(asks, (void *)1), b = ex_spawn(asks, NULL);
+    model_run_until(&workers[0], 1);
+    ex_join(a), ex_join(b);
+    crt_detach(&handle);
+}
 static void join_by_thread(void)
 {
     setup();
@@ -337,6 +360,7 @@ static const model models[] = {
     {.name = "two aborts deliver one unwind, then cleanup waits", .run = abort_twice},
     {.name = "a thread joins a task that ends", .run = join_by_thread},
     {.name = "a task joins a task that ends", .run = join_by_task},
+    {.name = "who finds a task finished sees what it did", .run = finished_means_seen},
     {.name = "a task is aborted while it joins", .run = abort_the_joiner},
     {.name = "detach against a failure: reported exactly once", .run = detach_against_failure},
     {.name = "a panic that was joined is not reported", .run = joined_panic},
@@ -363,6 +387,8 @@ static const model models[] = {
      .seed = {"crt__task_mark_aborted", NULL, MODEL_SPLIT, 0, NULL}},
     {.name = "seed: an unwind is delivered again and again", .run = abort_twice,
      .seed = {"crt__run_task", "or &t->state", MODEL_SKIP, 0, NULL}},
+    {.name = "seed: a look whether it is finished has no order", .run = finished_means_seen,
+     .seed = {"crt_is_finished", NULL, MODEL_RELAX, 0, NULL}},
     {.name = "seed: complete does not exchange the join word", .run = join_by_task,
      .seed = {"crt__task_complete", "join", MODEL_SPLIT, 0, NULL}},
     {.name = "seed: join registers without looking", .run = join_by_thread,

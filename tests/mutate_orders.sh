@@ -3,7 +3,7 @@
 # One place at a time has relaxed order (a fence is left out; a compare-and-exchange loses both of its orders), and the
 # models of each program that come there run at random, by priorities and by DPOR, with weak memory, plain accesses
 # being watched. A place is killed if a model of any program fails. One that survives has to stand in
-# tests/orders.txt with its reason; one that is listed there and is killed is named, so that the list stays true.
+# tests/orders.txt with its reason (or as open: not noticed, and not argued away); one that is listed there and is killed is named, so that the list stays true.
 # B: build directory. The list of every place goes to $B/mutate/places.txt.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -27,7 +27,11 @@ awk '/^[A-Za-z].*\(/ && !/;[ ]*$/ { if (match($0, /(crt__?[a-z0-9_]+)\(/)) fn = 
      /CRT__(ACQUIRE|RELEASE|ACQ_REL|SEQ_CST)/ && !/^#define/ && FNR > 2700 { print FNR "\t" fn }' crt.h >"$B/source.txt"
 # shellcheck disable=SC2046
 awk -F'\t' '
-    FILENAME ~ /orders\.txt$/ { if ($0 !~ /^#/ && NF >= 2) reason[$1] = $2; next }
+    FILENAME ~ /orders\.txt$/ {
+        if ($0 ~ /^@/) said[$1] = $2
+        else if ($0 !~ /^#/ && NF >= 2) { reason[$1] = $2 in said ? said[$2] : $2; open_[$1] = $2 == "@open" }
+        next
+    }
     FILENAME ~ /source\.txt$/ { line_of[$1] = $2; lines++; next }
     $1 == "place" {
         key = $3 ": " $4
@@ -41,12 +45,13 @@ awk -F'\t' '
             split(order[i], k, SUBSEP)
             r = k[1] in reason ? reason[k[1]] : ""
             if (order[i] in by) { killed++; good[k[1]] = 1; printf "killed    %5d %s  by \"%s\"\n", k[2], k[1], by[order[i]] >places }
+            else if (r != "" && open_[k[1]]) { open_count++; used[k[1]] = 1; printf "open      %5d %s\n", k[2], k[1] >places }
             else if (r != "") { argued++; used[k[1]] = 1; printf "argued    %5d %s  %s\n", k[2], k[1], r >places }
             else { bad++; printf "SURVIVES  %5d %s\n", k[2], k[1]; printf "SURVIVES  %5d %s\n", k[2], k[1] >places }
         }
         for (key in reason) if (key in good && !(key in used)) printf "listed in tests/orders.txt, but killed: %s\n", key
         for (l in line_of) if (!(l in seen_line)) { unseen++; printf "unseen    %5d %s\n", l, line_of[l] >places }
-        printf "%d places with an order: %d killed, %d argued in tests/orders.txt, %d survive; %d lines where no model comes\n", \
-            n, killed, argued, bad, unseen
+        printf "%d places with an order: %d killed, %d argued in tests/orders.txt, %d open there, %d survive; %d lines where no model comes\n", \
+            n, killed, argued, open_count, bad, unseen
         exit bad > 0
     }' places="$B/places.txt" tests/orders.txt "$B/source.txt" $(for p in $programs; do echo "$B/$p.out"; done)

@@ -50,7 +50,7 @@ static const ex_strategy depth_first[] = { EX_DFS, EX_SLEEP, EX_DPOR };
  * ---------------------------------------------------------------------------------------------- */
 
 static int S, L, M, F;
-static uint32_t x, y;
+static uint32_t x, y, z;
 static uint32_t a, b, c, d;             /* results */
 
 static uint32_t load(uint32_t *p)              { return crt__atomic_load(p, L); }
@@ -87,6 +87,17 @@ static void wrc_1(void *arg) { (void)arg; a = load(&x); fence(); store(&y, 1); }
 static void wrc_2(void *arg) { (void)arg; b = load(&y); fence(); c = crt__atomic_load(&x, RELAXED); }
 static bool wrc(void)        { return a == 1 && b == 1 && c == 0; }
 
+/* ISA2: the same, with a location for each step */
+static void isa_0(void *arg) { (void)arg; crt__atomic_store(&x, 1, RELAXED); fence(); store(&y, 1); }
+static void isa_1(void *arg) { (void)arg; a = load(&y); fence(); store(&z, 1); }
+static void isa_2(void *arg) { (void)arg; b = load(&z); fence(); c = crt__atomic_load(&x, RELAXED); }
+static bool isa(void)        { return a == 1 && b == 1 && c == 0; }
+
+/* read-write causality: who saw x does not see y, whose writer does not see x */
+static void rwc_1(void *arg) { (void)arg; a = load(&x); fence(); b = load(&y); }
+static void rwc_2(void *arg) { (void)arg; store(&y, 1); fence(); c = load(&x); }
+static bool rwc(void)        { return a == 1 && b == 0 && c == 0; }
+
 /* S: a store that saw the flag must come after what the flag announces */
 static void s_0(void *arg) { (void)arg; crt__atomic_store(&x, 2, RELAXED); fence(); store(&y, 1); }
 static void s_1(void *arg) { (void)arg; a = load(&y); fence(); crt__atomic_store(&x, 1, RELAXED); }
@@ -104,6 +115,7 @@ static bool ww(void)        { return x == 1 && y == 1; }
 
 /* coherence of one location */
 static void two_stores(void *arg)   { (void)arg; store(&x, 1); store(&x, 2); }
+static bool coww(void)              { return x == 1; }
 static void corr_1(void *arg)       { (void)arg; a = load(&x); b = load(&x); }
 static bool corr(void)              { return a == 2 && b == 1; }
 static bool corr_new(void)          { return a == 1 && b == 0; }
@@ -184,6 +196,13 @@ static const litmus litmus_tests[] = {
     { "WRC relaxed",           { iriw_x, wrc_1, wrc_2 }, wrc, RELAXED, RELAXED, 0, RELAXED, true, false },
     { "WRC release acquire",   { iriw_x, wrc_1, wrc_2 }, wrc, RELEASE, ACQUIRE, 0, RELAXED, false, false },
     { "WRC acq_rel fences",    { iriw_x, wrc_1, wrc_2 }, wrc, RELAXED, RELAXED, 0, ACQ_REL, false, false },
+    { "ISA2 relaxed",          { isa_0, isa_1, isa_2 }, isa, RELAXED, RELAXED, 0, RELAXED, true, false },
+    { "ISA2 release acquire",  { isa_0, isa_1, isa_2 }, isa, RELEASE, ACQUIRE, 0, RELAXED, false, false },
+    { "ISA2 acq_rel fences",   { isa_0, isa_1, isa_2 }, isa, RELAXED, RELAXED, 0, ACQ_REL, false, false },
+    { "RWC relaxed",           { iriw_x, rwc_1, rwc_2 }, rwc, RELAXED, RELAXED, 0, RELAXED, true, false },
+    { "RWC release acquire",   { iriw_x, rwc_1, rwc_2 }, rwc, RELEASE, ACQUIRE, 0, RELAXED, true, false },
+    { "RWC seq_cst",           { iriw_x, rwc_1, rwc_2 }, rwc, SEQ_CST, SEQ_CST, 0, RELAXED, false, false },
+    { "RWC seq_cst fences",    { iriw_x, rwc_1, rwc_2 }, rwc, RELAXED, RELAXED, 0, SEQ_CST, false, false },
     { "S relaxed",             { s_0, s_1 }, s, RELAXED, RELAXED, 0, RELAXED, true, false },
     { "S release acquire",     { s_0, s_1 }, s, RELEASE, ACQUIRE, 0, RELAXED, false, false },
     { "R release acquire",     { r_0, r_1 }, r, RELEASE, ACQUIRE, 0, RELAXED, true, false },
@@ -192,6 +211,7 @@ static const litmus litmus_tests[] = {
     { "2+2W release",          { ww_0, ww_1 }, ww, RELEASE, RELAXED, 0, RELAXED, true, false },
     { "2+2W seq_cst",          { ww_0, ww_1 }, ww, SEQ_CST, RELAXED, 0, RELAXED, false, false },
     { "2+2W seq_cst fences",   { ww_0, ww_1 }, ww, RELAXED, RELAXED, 0, SEQ_CST, false, false },
+    { "CoWW",                  { two_stores }, coww, RELAXED, RELAXED, 0, 0, false, false },
     { "CoRR backwards",        { two_stores, corr_1 }, corr, RELAXED, RELAXED, 0, 0, false, false },
     { "CoRR to initial",       { two_stores, corr_1 }, corr_new, RELAXED, RELAXED, 0, 0, false, false },
     { "CoWR",                  { cowr_0, cowr_1 }, cowr, RELAXED, RELAXED, 0, 0, false, false },
@@ -211,7 +231,7 @@ static const litmus *current;
 static void litmus_model(void)
 {
     int ids[4], count = 0;
-    x = y = a = b = c = d = 0;
+    x = y = z = a = b = c = d = 0;
     while (count < 4 && current->threads[count]) {
         ids[count] = ex_spawn(current->threads[count], NULL);
         count++;

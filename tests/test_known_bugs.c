@@ -6,7 +6,7 @@
 //   tokio 7450        a plain store ends the release sequence of the state    model_task: seed crt__run_task SPLIT
 //   tokio 4225        oneshot: both halves touch the value at once            model_channels: seeds crt__oneshot_end
 //   tokio 7232        broadcast: two receivers copy one value at once         model_broadcast: seed crt__lock 3; here: broadcast_7232
-//   tokio 6369, mio 1760  an event after deregistration                       go_59545_..., here; model_io: seed crt__sock_retire
+//   tokio 6369, mio 1760  an event after deregistration                       go_59545_..., here; model_io: seed crt__ready_reset
 //   Go 59545, PR 81037    a stale event reaches the next owner                go_59545_..., here
 //   tokio 6133, 8331, 8054  the tick of readiness cut short, or shared        tokio_6133_..., here; model_io: seeds crt__ready_clear
 //   tokio 6682        an earlier timer while the driver goes to sleep         model_timer: seeds crt__timers_announce, crt__driver_wait
@@ -17,18 +17,18 @@
 //   libuv (joyent) 690, 315, bun 32705  accept spins when out of descriptors  test_net: accept_waits_for_descriptors_without_spinning
 //   libuv (joyent) 1099, 1148, 4323  a duplicate keeps the registration       libuv_1099_..., here
 //   libuv (joyent) 826, 968  closed and opened again in one batch             go_59545_..., here
-//   libuv 50, 189, 349, 2226, 5079  a wake from outside is lost, or comes late   model_park: seeds crt__unpark; sim: "a wake from outside"
-//   crossbeam RUSTSEC-2021-0093, 2022-0029  a batch is stolen and popped      model_queue: seeds crt__ring_steal, crt__ring_pop
+//   libuv 50, 189, 349, 2226, 5079  a wake from outside is lost, or comes late   model_park: seeds crt__unpark; model_runtime; sim: "a wake from outside"
+//   crossbeam RUSTSEC-2021-0093, 2022-0029  a batch is stolen and popped      model_queue: seeds crt__ring_steal, crt__ring_pop; indices that wrap
 //   tokio 8056, 8406, 7910  blocking pool: lost notify, orphan, double count  model_pool: all seeds; test_blocking: a_job_that_relied_on_...
 //   tokio 3652, 4618, 5396, 8260  a cancelled waiter keeps the notification   fuzz_channels; model_sync: seed crt__notify_single; test_notify
 //   glibc 25847       a condition variable's signal is stolen                 glibc_25847_..., here: there is none
 //   mio 958, 1087, bun 37076  EV_EOF of one filter read as that of the other  test_io: half_close; test_sockets: half_closed; kqueue alike
-//   wepoll 35, libuv 5216, mio 1304  polls of AFD mixed up                    comes with the Windows reactor
+//   wepoll 35, libuv 5216, mio 1304  polls of AFD mixed up                    crt_platform_iocp.h: a status block of its own for each poll; test_anywhere, under wine
 //   tokio 3929        an abort drops the task on the wrong thread             tokio_3929_..., here
 //   tokio 7983, 6329  a descriptor leaks when registration fails              test_socket_faults; sim: "an abandoned connect stays open"
 //   Go 22606          -errno of a failed epoll_create used as a descriptor    go_22606_..., here
-//   tokio 2924        a resource registered during shutdown hangs             tokio_2924_..., here
-//   async-executor 103  two stores of wakers disagree                         one word: model_task, all seeds
+//   tokio 2924        a resource registered during shutdown hangs             tokio_2924_..., here; model_io: shutdown against a wait and an event
+//   async-executor 103  two stores of wakers disagree                         one word: model_task, all seeds; model_park: two threads in block_on
 //   tokio 5578, 5471, 5475  user code called under a lock                     tokio_5578_..., here
 //   libuv: zero time-outs starve I/O                                          libuv_a_zero_timeout_..., here
 //   mio: time-outs over 24.8 days                                             mio_a_timeout_over_24_days_..., here
