@@ -18,6 +18,7 @@
 //
 // Read from the bottom: main, server, acceptor, conn, head, then files and parser.
 
+#define _FILE_OFFSET_BITS 64
 #define CRT_IMPLEMENTATION
 #include "../crt.h"
 
@@ -239,6 +240,80 @@ static const char *type_of(const char *path)
     return "application/octet-stream";
 }
 
+#ifdef _WIN32
+// Windows has no openat, fstat of a directory or pread. The same over handles: an open
+// directory is asked where it is; what is opened is never what a link leads to, and has to
+// bear the name that was asked for (a short name, "GIT~1", is another).
+enum { O_DIRECTORY = 1 << 24, O_CLOEXEC = 0, O_NOFOLLOW = 0, O_NONBLOCK = 0, WIDE = 4096 };
+static HANDLE handle_of(int fd) { return (HANDLE)_get_osfhandle(fd); }
+static int failed_with(int e) { return errno = e, -1; }
+static int open_wide(const wchar_t *path, int flags)
+{
+    HANDLE h = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
+                           FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    BY_HANDLE_FILE_INFORMATION info;
+    if (h == INVALID_HANDLE_VALUE) {
+        const DWORD e = GetLastError();
+        return failed_with(e == ERROR_ACCESS_DENIED || e == ERROR_SHARING_VIOLATION ? EACCES : e == ERROR_TOO_MANY_OPEN_FILES ? EMFILE : ENOENT);
+    }
+    const bool known = GetFileType(h) == FILE_TYPE_DISK && GetFileInformationByHandle(h, &info);
+    const int fd = !known || (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) ? failed_with(ELOOP) :
+        (flags & O_DIRECTORY) && !(info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) ? failed_with(ENOTDIR) :
+        _open_osfhandle((intptr_t)h, _O_RDONLY | _O_BINARY);
+    if (fd < 0) CloseHandle(h);
+    return fd;
+}
+static int open_root(const char *path)
+{
+    wchar_t wide[WIDE];
+    return MultiByteToWideChar(CP_ACP, 0, path, -1, wide, WIDE) ? open_wide(wide, O_DIRECTORY) : failed_with(ENOENT);
+}
+static int openat(int dir, const char *name, int flags)
+{
+    wchar_t path[WIDE], real[WIDE];
+    const DWORD n = GetFinalPathNameByHandleW(handle_of(dir), path, WIDE, 0);
+    if (n == 0 || n + 258 > WIDE) return failed_with(ENAMETOOLONG);
+    if (strcmp(name, ".") == 0) return open_wide(path, flags);
+    if (strpbrk(name, "\\:*?\"<>|")) return failed_with(ENOENT);   // no part of a name
+    wchar_t *part = path + n;
+    if (part[-1] != L'\\') *part++ = L'\\';
+    if (!MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, name, -1, part, 256)) return failed_with(ENOENT);
+    const int fd = open_wide(path, flags);
+    if (fd < 0) return fd;
+    const DWORD m = GetFinalPathNameByHandleW(handle_of(fd), real, WIDE, 0);
+    const wchar_t *last = m > 0 && m < WIDE ? wcsrchr(real, L'\\') : NULL;
+    if (last && _wcsicmp(last + 1, part) == 0) return fd;
+    close(fd);
+    return failed_with(ENOENT);
+}
+static int stat_of(int fd, struct stat *st)
+{
+    BY_HANDLE_FILE_INFORMATION info;
+    if (!GetFileInformationByHandle(handle_of(fd), &info)) return failed_with(EIO);
+    memset(st, 0, sizeof *st);
+    st->st_mode = info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY ? S_IFDIR : S_IFREG;
+    st->st_size = (int64_t)((uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow);
+    // From 100 ns since 1601 to seconds since 1970.
+    const uint64_t written = (uint64_t)info.ftLastWriteTime.dwHighDateTime << 32 | info.ftLastWriteTime.dwLowDateTime;
+    st->st_mtime = (time_t)((int64_t)(written / 10000000) - 11644473600);
+    return 0;
+}
+#undef fstat
+#define fstat stat_of
+static ssize_t pread(int fd, void *buf, size_t n, int64_t at)
+{
+    OVERLAPPED from = {.Offset = (DWORD)at, .OffsetHigh = (DWORD)(at >> 32)};
+    DWORD got = 0;
+    if (ReadFile(handle_of(fd), buf, (DWORD)n, &got, &from)) return (ssize_t)got;
+    return GetLastError() == ERROR_HANDLE_EOF ? 0 : failed_with(EIO);
+}
+static struct tm *utc_of(const time_t *t, struct tm *utc) { return gmtime_s(utc, t) == 0 ? utc : NULL; }
+#undef gmtime_r
+#define gmtime_r utc_of
+#else
+static int open_root(const char *path) { return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
+#endif
+
 // Opens what the path names below the root, part by part. A descriptor or -errno.
 static int open_below(const char *path)
 {
@@ -279,33 +354,67 @@ static size_t put_escaped(char *out, const char *name, bool url)
     }
     return n;
 }
-// A list of the directory, into data.
-static void list_directory(loan *l)
+// One more line of the list. False: no room for it.
+static bool list_name(loan *l, const char *name, bool directory)
 {
+    if (l->n + strlen(name) * 9 + 64 > sizeof l->data) return false;   // each byte may become "&#127;" and "%7F"
+    const char *slash = directory ? "/" : "";
+    l->n += (size_t)sprintf(l->data + l->n, "<li><a href=\"./");
+    l->n += put_escaped(l->data + l->n, name, true);
+    l->n += (size_t)sprintf(l->data + l->n, "%s\">", slash);
+    l->n += put_escaped(l->data + l->n, name, false);
+    l->n += (size_t)sprintf(l->data + l->n, "%s</a>\n", slash);
+    return true;
+}
+// The names in the directory l->fd, but for hidden ones and what is neither file nor directory.
+static bool list_names(loan *l)
+{
+#ifdef _WIN32
+    wchar_t pattern[WIDE];
+    const DWORD n = GetFinalPathNameByHandleW(handle_of(l->fd), pattern, WIDE, 0);
+    if (n == 0 || n + 3 > WIDE) return false;
+    wcscpy(pattern + n, L"\\*");
+    WIN32_FIND_DATAW e;
+    HANDLE found = FindFirstFileW(pattern, &e);
+    if (found == INVALID_HANDLE_VALUE) return GetLastError() == ERROR_FILE_NOT_FOUND;
+    int count = 0;
+    do {
+        char name[1024];
+        if (e.cFileName[0] == L'.' || (e.dwFileAttributes & (FILE_ATTRIBUTE_REPARSE_POINT | FILE_ATTRIBUTE_DEVICE))) continue;
+        if (!WideCharToMultiByte(CP_UTF8, 0, e.cFileName, -1, name, sizeof name, NULL, NULL)) continue;
+        if (!list_name(l, name, (e.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0)) break;
+        count++;
+    } while (count < LISTED_MAX && FindNextFileW(found, &e));
+    FindClose(found);
+#else
     const int copy = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
     if (!dir) {
         if (copy >= 0) close(copy);
-        l->r.status = 503;
-        return;
+        return false;
     }
-    l->n = (size_t)sprintf(l->data, "<!doctype html><meta charset=utf-8><title>Files</title><ul>\n");
     const struct dirent *e;
     for (int count = 0; count < LISTED_MAX && (e = readdir(dir)) != NULL;) {
         struct stat st;
         if (e->d_name[0] == '.' || fstatat(copy, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
         if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) continue;
-        if (l->n + strlen(e->d_name) * 9 + 64 > sizeof l->data) break;   // each byte may become "&#127;" and "%7F"
-        const char *slash = S_ISDIR(st.st_mode) ? "/" : "";
-        l->n += (size_t)sprintf(l->data + l->n, "<li><a href=\"./");
-        l->n += put_escaped(l->data + l->n, e->d_name, true);
-        l->n += (size_t)sprintf(l->data + l->n, "%s\">", slash);
-        l->n += put_escaped(l->data + l->n, e->d_name, false);
-        l->n += (size_t)sprintf(l->data + l->n, "%s</a>\n", slash);
+        if (!list_name(l, e->d_name, S_ISDIR(st.st_mode))) break;
         count++;
     }
-    l->n += (size_t)sprintf(l->data + l->n, "</ul>\n");
     closedir(dir);
+#endif
+    return true;
+}
+// A list of the directory, into data.
+static void list_directory(loan *l)
+{
+    l->n = (size_t)sprintf(l->data, "<!doctype html><meta charset=utf-8><title>Files</title><ul>\n");
+    if (!list_names(l)) {
+        l->n = 0;
+        l->r.status = 503;
+        return;
+    }
+    l->n += (size_t)sprintf(l->data + l->n, "</ul>\n");
     l->type = "text/html; charset=utf-8";
     l->size = (int64_t)l->n;
     l->modified = -1;
@@ -671,7 +780,7 @@ int main(int argc, char **argv)
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-    app.root = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    app.root = open_root(directory);
     if (app.root < 0) {
         perror(directory);
         return 1;

@@ -127,6 +127,21 @@ __attribute__((unused)) static int test__win_pipe(int fd[2])
 #define close(fd) closesocket((SOCKET)(fd))
 #endif
 #endif
+// A new, empty directory of this run's own. 0, or -1.
+__attribute__((unused)) static int test_directory(char *path, size_t room)
+{
+#ifdef _WIN32
+    char temp[200];
+    DWORD n = GetTempPathA(sizeof temp, temp);
+    if (!n || n >= sizeof temp) return -1;
+    for (char *p = temp; *p; p++) if (*p == '\\') *p = '/';
+    int k = snprintf(path, room, "%scrt-test-%lx-%lx", temp, (unsigned long)GetCurrentProcessId(), (unsigned long)GetTickCount());
+    return k > 0 && (size_t)k < room && CreateDirectoryA(path, NULL) ? 0 : -1;
+#else
+    snprintf(path, room, "/tmp/crt-test-XXXXXX");
+    return mkdtemp(path) ? 0 : -1;
+#endif
+}
 // Usable from any thread.
 #define CHECK(c) ((c) ? (void)0 : test__fail(__FILE__, __LINE__, "not true: " #c))
 #define CHECK_EQ(got, want)                                                                \
