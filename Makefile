@@ -1,9 +1,10 @@
 # crt: build, run, prove. `make help` lists the targets.
 CC      ?= cc
 CFLAGS  ?= -O2 -g
-# Half of the quick suite's time is the compiler's, and the programs do not wait for their own code; flags given to
-# make hold for them as well.
-TEST_CFLAGS = $(if $(filter file,$(origin CFLAGS)),-O1 -g,$(CFLAGS))
+# Half of the quick suite's time is the compiler's, and few of its programs wait for their own code; the sanitizers'
+# builds and the models are optimised. Flags given to make hold for all.
+TEST_LEVEL  = -O0
+TEST_CFLAGS = $(if $(filter file,$(origin CFLAGS)),$(TEST_LEVEL) -g,$(CFLAGS))
 STD      = -std=c11
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef
 LIBS     = -pthread
@@ -60,6 +61,7 @@ $(B)/%: examples/%.c $(HEADERS)
 	$(CC) $(STD) $(CFLAGS) $(WARN) -I. $< -o $@ $(LIBS)
 
 TEST_WARN = -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wno-missing-field-initializers
+$(B)/test_explore $(B)/test_sim $(B)/test_syscalls $(B)/test_scheduler: TEST_LEVEL = -O1
 $(B)/test_%: tests/test_%.c $(HEADERS) $(wildcard tests/*.h)
 	@mkdir -p $(B)
 	$(CC) $(STD) $(TEST_CFLAGS) $(TEST_WARN) -I. -Itests $< -o $@ $(LIBS)

@@ -392,7 +392,7 @@ static const model models[] = {
     {.name = "seed: complete does not exchange the join word", .run = join_by_task,
      .seed = {"crt__task_complete", "join", MODEL_SPLIT, 0, NULL}},
     {.name = "seed: join registers without looking", .run = join_by_thread,
-     .seed = {"crt_join_blocking", "t->join", MODEL_SPLIT, 0, NULL}},
+     .seed = {"crt__join_thread", "t->join", MODEL_SPLIT, 0, NULL}},
     {.name = "seed: a cancelled join forgets to unregister", .run = abort_the_joiner,
      .seed = {"crt__word_unpark", NULL, MODEL_SKIP, 0, NULL}},
     {.name = "seed: detach does not clear JOIN", .run = detach_against_failure,
