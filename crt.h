@@ -16814,7 +16814,8 @@ static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     if (last && !n) crt__thread_join(zombie);
     else if (last) crt__thread_detach(zombie);
     if (jobs)
-        crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", (unsigned)jobs, jobs == 1 ? "" : "s");
+        crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", (unsigned)jobs,
+                 jobs == 1 ? "" : "s");
     return (int)jobs;
 }
 static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
