@@ -135,7 +135,7 @@ static void run_root(crt_runtime *rt, crt_fn fn)
     root *r = calloc(1, sizeof *r);
     int fds = fd_count();
     CHECK_EQ(crt_block_on(rt, fn, r), 0);
-    CHECK_EQ(fd_count(), fds);
+    CHECK(fd_count() <= fds);   // less: what the test before had left to its threads
     free(r);
 }
 static void text_of(crt_listener *l, char *text, size_t n)
