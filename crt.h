@@ -5624,13 +5624,16 @@ static void crt__timers_announce(crt__worker *w)
 }
 
 static int crt__pool_signal(crt_runtime *rt);
+static void crt__pool_give_up(crt_runtime *rt, int e);
 // What operations have left until the end of the poll.
 static CRT__COLD void crt__after_poll(crt__worker *w)
 {
     uint8_t dirty = w->dirty;
     w->dirty = 0;
     if (dirty & CRT__DIRTY_TIMERS) crt__timers_announce(w);
-    if ((dirty & CRT__DIRTY_JOBS) && crt__inject_length(&w->rt->pool.queue)) (void)crt__pool_signal(w->rt);
+    if (!(dirty & CRT__DIRTY_JOBS) || !crt__inject_length(&w->rt->pool.queue)) return;
+    int e = crt__pool_signal(w->rt);
+    if (e) crt__pool_give_up(w->rt, e);
 }
 
 // --- to spin or to sleep
@@ -6202,8 +6205,9 @@ static int crt__pool_pushed(crt_runtime *rt, crt__worker *w)
         w->dirty |= CRT__DIRTY_JOBS;
         return 0;
     }
-    if (w) w->dirty |= CRT__DIRTY_JOB;
-    return crt__pool_signal(rt);
+    int e = crt__pool_signal(rt);
+    if (w && !e) w->dirty |= CRT__DIRTY_JOB;   // else the next one is told as well
+    return e;
 }
 static intptr_t crt__takeover(void *arg);
 static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg);
@@ -6223,6 +6227,12 @@ static CRT__COLD void crt__pool_drain(crt_runtime *rt)
         else if (ours) crt__call_dropped(rt, job.fn, job.arg);
         crt__task_unref(t, 1);
     }
+}
+// There is no thread and none can be started: jobs that relied on one are cancelled.
+static CRT__COLD void crt__pool_give_up(crt_runtime *rt, int e)
+{
+    crt__say(rt, CRT_LOG_ERROR, "no thread for blocking work can be started: %s", crt_strerror(e));
+    crt__pool_drain(rt);
 }
 static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key, bool join, uint32_t more_refs);
 static void crt__crew_forget(crt_task *t);
@@ -6249,11 +6259,10 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
     int e = crt__pool_pushed(rt, w);
     if (CRT__UNLIKELY(e != 0)) {
         if (crt__job_claim(t)) {
-            crt__say(rt, CRT_LOG_ERROR, "no thread for blocking work can be started: %s", crt_strerror(e));
             if (crew) crt__crew_forget(t);
             crt__job_abandon(t);
             if (join) crt_detach(join);
-            crt__pool_drain(rt);   // others may have relied on the thread that we failed to start
+            crt__pool_give_up(rt, e);
         } else {
             e = 0;   // a thread that was about to end has taken it
         }

@@ -131,6 +131,24 @@ static void in_one_poll(bool forgotten)
 }
 static void jobs_of_one_poll(void) { in_one_poll(false); }
 static void jobs_forgotten_after_a_poll(void) { in_one_poll(true); }
+// The thread that the first job of a poll got may be gone, and no other to be had, when it ends:
+// the second is run or cancelled all the same.
+static void one_poll_without_threads(void)
+{
+    setup(1);
+    crt__worker *w = &workers[0];
+    w->dirty = 0;
+    EX_ASSERT(crt__pool_spawn(&rt, w, &job[0], work, (void *)0) == 0);
+    join(0);
+    model_start_fails = true;
+    EX_ASSERT(crt__pool_spawn(&rt, w, &job[1], work, (void *)1) == 0);
+    crt__after_poll(w);
+    intptr_t result = -1;
+    int e = crt_join_blocking(&job[1], &result);
+    EX_ASSERT(e == 0 ? ran[1] == 1 && result == 1 : e == CRT_ECANCELED && ran[1] == 0);
+    model_start_fails = false;
+    finish();
+}
 // Threads that spin before they sleep: a job that comes meanwhile is signalled by nobody.
 static void spinning(void (*run)(void))
 {
@@ -292,6 +310,7 @@ static const model models[] = {
     {.name = "two pushers, one thread", .run = two_pushers_one_thread},
     {.name = "a job waits for one behind it", .run = jobs_that_block},
     {.name = "two jobs of one poll, the first waits for the second", .run = jobs_of_one_poll},
+    {.name = "two jobs of one poll, no thread for the second", .run = one_poll_without_threads},
     {.name = "a thread that spins against a push", .run = spin_against_push},
     {.name = "threads that spin, two pushers", .run = spin_against_two_pushers},
     {.name = "shutdown against a thread that spins", .run = spin_against_shutdown},
