@@ -1,10 +1,10 @@
 # crt: build, run, prove. `make help` lists the targets.
 CC      ?= cc
 CFLAGS  ?= -O2 -g
-# Half of the quick suite's time is the compiler's, and few of its programs wait for their own code; the sanitizers'
-# builds and the models are optimised. Flags given to make hold for all.
+# Half of the quick suite's time is the compiler's, and few of its programs wait for their own code; the models are
+# optimised. Flags given to make hold for all.
 TEST_LEVEL  = -O0
-TEST_CFLAGS = $(if $(filter file,$(origin CFLAGS)),$(TEST_LEVEL) -g,$(CFLAGS))
+TEST_CFLAGS = $(if $(filter file,$(origin CFLAGS)),$(TEST_LEVEL) -g,$(CFLAGS)) $(SANITIZE)
 STD      = -std=c11
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef
 LIBS     = -pthread
@@ -82,17 +82,17 @@ test: $(TESTS:%=$(B)/%)
 # The explorer switches stacks in ways that sanitizers cannot follow.
 PLAIN = $(filter-out test_explore model_%,$(TESTS))
 asan:
-	$(MAKE) test B=$(B)/asan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+	$(MAKE) test B=$(B)/asan TESTS="$(PLAIN)" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 # test_syscalls shares its bookkeeping with threads that have ended and with children.
 tsan:
-	$(MAKE) test B=$(B)/tsan TESTS="$(filter-out test_syscalls,$(PLAIN))" CFLAGS="-O1 -g -fsanitize=thread"
+	$(MAKE) test B=$(B)/tsan TESTS="$(filter-out test_syscalls,$(PLAIN))" SANITIZE="-fsanitize=thread"
 sanitize:
 	$(MAKE) asan
 	$(MAKE) tsan
 # It needs every access instrumented: the C library's are intercepted, raw system calls are told by crt itself.
 msan:
 	@command -v clang >/dev/null || { echo "msan: clang is missing (apt-get install clang libclang-rt-14-dev)"; exit 0; }; \
-	$(MAKE) test CC=clang B=$(B)/msan TESTS="$(PLAIN)" CFLAGS="-O1 -g -fsanitize=memory -fno-omit-frame-pointer"
+	$(MAKE) test CC=clang B=$(B)/msan TESTS="$(PLAIN)" SANITIZE="-fsanitize=memory"
 valgrind: $(patsubst %,$(B)/%,$(filter test_%,$(PLAIN)))
 	B=$(B) sh tests/valgrind.sh
 coverage:
