@@ -5982,7 +5982,7 @@ static void crt__worker_park(crt__worker *w)
     crt__batch_end(w);
     int64_t jobs_since = 0;
     if (CRT__UNLIKELY(crt__atomic_load(&rt->pool.outstanding, CRT__RELAXED) != 0)) {
-        if (w->searching && crt__spin_for_jobs(w)) return;
+        if ((w->searching || rt->worker_count == 1) && crt__spin_for_jobs(w)) return;
         jobs_since = crt__clock();
     }
     if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
