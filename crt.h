@@ -4523,6 +4523,8 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER).
 
 enum { CRT__TIMER_PLACES = 512 };
+// Ticks: whoever sleeps for that long past a timer went by a clock that has jumped since.
+enum { CRT__OVERSLEPT = 100 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
 
 
@@ -4733,7 +4735,7 @@ static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_ins
     if (tick > wheel->elapsed && tick < before) wheel->elapsed = tick;
     bool queued = crt__wheel_insert(wheel, slot);
     if (CRT__UNLIKELY(!queued)) queued = crt__wheel_insert_ahead(wheel, slot, at - crt__rt_now(cx->rt));
-    bool earlier = wheel->next < before;
+    bool earlier = wheel->next < before || (tick > before && tick - before > CRT__OVERSLEPT);
     crt__unlock(&wheel->lock);
     if (!queued) slot->op = NULL;
     // The thread that waits in the driver may have to wake sooner; we tell it
@@ -5826,8 +5828,8 @@ static int crt__driver_wait(crt__worker *w, int64_t most)
     crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
     return n;
 }
-// After a poll that inserted the earliest timer of its wheel: does somebody sleep
-// in the driver for longer than that?
+// After a poll that inserted the earliest timer of its wheel, or found it overdue: does
+// somebody sleep in the driver for longer than that?
 static void crt__timers_announce(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
@@ -5835,8 +5837,9 @@ static void crt__timers_announce(crt__worker *w)
     if (!crt__atomic_load(&rt->driver_parked, CRT__SEQ_CST)) return;
     uint64_t next = crt__atomic_load(&w->wheel.next, CRT__SEQ_CST);
     if (next > (uint64_t)INT64_MAX / 1000000) return;
-    if ((crt_instant)(next * 1000000) < crt__atomic_load(&rt->driver_until, CRT__SEQ_CST))
-        crt__driver_kick(rt);
+    crt_instant until = crt__atomic_load(&rt->driver_until, CRT__SEQ_CST);
+    bool longer = (crt_instant)(next * 1000000) < until;
+    if (longer || crt__rt_now(rt) - until > CRT_MS(CRT__OVERSLEPT)) crt__driver_kick(rt);
 }
 
 static int crt__pool_signal(crt_runtime *rt);
