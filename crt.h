@@ -4523,6 +4523,8 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER).
 
 enum { CRT__TIMER_PLACES = 512 };
+// Ticks: whoever sleeps for that long past a timer went by a clock that has jumped since.
+enum { CRT__OVERSLEPT = 100 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
 
 
@@ -4733,7 +4735,7 @@ static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_ins
     if (tick > wheel->elapsed && tick < before) wheel->elapsed = tick;
     bool queued = crt__wheel_insert(wheel, slot);
     if (CRT__UNLIKELY(!queued)) queued = crt__wheel_insert_ahead(wheel, slot, at - crt__rt_now(cx->rt));
-    bool earlier = wheel->next < before;
+    bool earlier = wheel->next < before || (tick > before && tick - before > CRT__OVERSLEPT);
     crt__unlock(&wheel->lock);
     if (!queued) slot->op = NULL;
     // The thread that waits in the driver may have to wake sooner; we tell it
@@ -5826,8 +5828,8 @@ static int crt__driver_wait(crt__worker *w, int64_t most)
     crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
     return n;
 }
-// After a poll that inserted the earliest timer of its wheel: does somebody sleep
-// in the driver for longer than that?
+// After a poll that inserted the earliest timer of its wheel, or found it overdue: does
+// somebody sleep in the driver for longer than that?
 static void crt__timers_announce(crt__worker *w)
 {
     crt_runtime *rt = w->rt;
@@ -5835,8 +5837,9 @@ static void crt__timers_announce(crt__worker *w)
     if (!crt__atomic_load(&rt->driver_parked, CRT__SEQ_CST)) return;
     uint64_t next = crt__atomic_load(&w->wheel.next, CRT__SEQ_CST);
     if (next > (uint64_t)INT64_MAX / 1000000) return;
-    if ((crt_instant)(next * 1000000) < crt__atomic_load(&rt->driver_until, CRT__SEQ_CST))
-        crt__driver_kick(rt);
+    crt_instant until = crt__atomic_load(&rt->driver_until, CRT__SEQ_CST);
+    bool longer = (crt_instant)(next * 1000000) < until;
+    if (longer || crt__rt_now(rt) - until > CRT_MS(CRT__OVERSLEPT)) crt__driver_kick(rt);
 }
 
 static int crt__pool_signal(crt_runtime *rt);
@@ -7009,7 +7012,7 @@ typedef struct crt__sock {
     crt__u64 ready;      // atomic
     uint32_t spent;      // atomic: 0, or CRT__SPENT, the tick and 7 bits of the generation
     uint32_t refs;       // atomic: handles
-    crt_slot *waiters;   // slot.extra: bits wanted | generation << 8; slot.state: CRT__WAIT_*
+    crt_slot *waiters;   // slot.extra: bits wanted | generation << 8 | ABROAD; slot.state: CRT__WAIT_*
     crt_runtime *rt;
     crt__fd fd;
     union {
@@ -7032,6 +7035,7 @@ enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
 enum { CRT__WAIT_BITS = 0xff, CRT__GENERATION = 0x7fffff };   // 23 bits of it fit every slot
 enum { CRT__IO_LOCKED = 0x8000 };
 #define CRT__SPENT 0x80000000u
+#define CRT__WAIT_ABROAD 0x80000000u   // in slot.extra: see crt__io_abroad
 enum {
     CRT__FOR_READ = CRT__READABLE | CRT__READ_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN,
     CRT__FOR_WRITE = CRT__WRITABLE | CRT__WRITE_CLOSED | CRT__IO_ERROR | CRT__IO_SHUTDOWN
@@ -7107,6 +7111,7 @@ static crt__sock *crt__sock_alloc(crt_runtime *rt)
                 rt->sock_count++;
                 s = crt__sock_at(rt, index);
                 s->index = index;
+                s->rt = rt;
             }
         }
     }
@@ -7149,13 +7154,15 @@ static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t r
 {
     *out = NULL;
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
-    s->rt = rt;
     s->fd = fd;
     s->flags = s->pause_ms = 0;
     s->u.complained = 0;
     crt__atomic_store(&s->spent, 0, CRT__RELAXED);
     crt__atomic_store(&s->refs, 1, CRT__RELAXED);
     crt__ready_set(s, ready);
+    // Made while its runtime ends, by a thread outside (crt_try_accept): either we see that, or
+    // crt__sock_shutdown_all, which takes the lock of the table afterwards, finds the record.
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->ended, CRT__RELAXED))) crt__ready_set(s, CRT__IO_SHUTDOWN);
     int e = crt__reactor_add(rt->reactor, fd, crt__sock_token(s));
     if (e) {
         crt__ready_reset(s);
@@ -7262,7 +7269,10 @@ static void crt__sock_unref(crt__sock *s)
 #endif
 static CRT__COLD void crt__sock_shutdown_all(crt_runtime *rt)
 {
-    for (uint32_t i = 0; i < rt->sock_count; i++) {
+    crt__lock(&rt->sock_lock);
+    uint32_t count = rt->sock_count;
+    crt__unlock(&rt->sock_lock);
+    for (uint32_t i = 0; i < count; i++) {
         crt__sock *s = crt__sock_at(rt, i);
         crt__sock_lock(s);
         crt__sock_wake_unlock(s, crt__sock_word(s) | CRT__IO_SHUTDOWN, CRT__IO_SHUTDOWN, CRT__WAIT_WOKEN);
@@ -7292,6 +7302,21 @@ static inline void crt__ready_spend(crt__sock *s, uint64_t seen)
     crt__atomic_store(&s->spent, (uint32_t)(seen >> 16) | CRT__SPENT, CRT__RELAXED);
 }
 
+// A task of another runtime than the record's holds a reference of that runtime while it
+// waits: the record, which it looks at when it goes on, may be closed meanwhile, and have
+// been the last that kept the runtime's memory.
+static inline uint32_t crt__io_abroad(crt_cx *cx, crt__sock *s)
+{
+    if (CRT__LIKELY(s->rt == cx->rt)) return 0;
+    crt__atomic_add(&s->rt->refs, 1, CRT__RELAXED);
+    return CRT__WAIT_ABROAD;
+}
+static inline void crt__io_return(crt__sock *s, crt_slot *slot)
+{
+    if (CRT__LIKELY(!(slot->extra & CRT__WAIT_ABROAD))) return;
+    slot->extra &= ~CRT__WAIT_ABROAD;
+    crt__rt_unref(s->rt);
+}
 static void crt__io_cancel(crt_slot *slot)
 {
     crt__sock *s = slot->object;
@@ -7299,6 +7324,7 @@ static void crt__io_cancel(crt_slot *slot)
     if (slot->state == CRT__WAIT_QUEUED) crt__sock_unlink(s, slot);
     crt__sock_unlock(s);
     slot->state = 0;
+    crt__io_return(s, slot);
 }
 static const crt__op crt__op_read = {"read", crt__io_cancel};
 static const crt__op crt__op_write = {"write", crt__io_cancel};
@@ -7316,12 +7342,13 @@ static uint32_t crt__sock_generation(crt__sock *s)
 {
     return (uint32_t)crt__generation_of(crt__atomic_load(&s->ready, CRT__ACQUIRE)) & CRT__GENERATION;
 }
+static uint32_t crt__wait_generation(const crt_slot *slot) { return slot->extra >> 8 & CRT__GENERATION; }
 // The operation has begun but waits for something else than readiness (its budget).
 static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t value)
 {
     crt__slot_park(cx, cx->slot, op, s);
     cx->slot->state = 0;
-    cx->slot->extra = crt__sock_generation(s) << 8;
+    cx->slot->extra = crt__sock_generation(s) << 8 | crt__io_abroad(cx, s);
     cx->slot->value = value;
 }
 // Asks a reactor that has to be asked each time. What it tells may come before the task
@@ -7346,7 +7373,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     crt__sock_lock(s);
     uint64_t ready = crt__unspent(s, crt__atomic_load(&s->ready, CRT__RELAXED));
     uint32_t generation = (uint32_t)crt__generation_of(ready) & CRT__GENERATION;
-    if (CRT__UNLIKELY(slot->op && slot->extra >> 8 != generation)) {
+    if (CRT__UNLIKELY(slot->op && crt__wait_generation(slot) != generation)) {
         crt__sock_unlock(s);
         slot->op = NULL;
         return CRT_ECLOSED;
@@ -7358,7 +7385,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     crt_slot *first = s->waiters;
     crt__slot_park(cx, slot, op, s);
     slot->state = CRT__WAIT_QUEUED;
-    slot->extra = bits | generation << 8;
+    slot->extra = bits | generation << 8 | crt__io_abroad(cx, s);
     slot->next = first;
     if (CRT__UNLIKELY(first != NULL)) first->prev = slot;
     s->waiters = slot;
@@ -7382,8 +7409,10 @@ static crt_poll crt__io_resume(crt_cx *cx)
         slot->state = 0;
     }
     // Closed while it waited, or since it was woken: the record may be another's now.
-    if (state != CRT__WAIT_CLOSED && slot->extra >> 8 == crt__sock_generation(s))
-        return crt__coop(cx) ? 0 : CRT_PENDING;
+    bool closed = state == CRT__WAIT_CLOSED || crt__wait_generation(slot) != crt__sock_generation(s);
+    if (!closed && !crt__coop(cx)) return CRT_PENDING;
+    crt__io_return(s, slot);
+    if (!closed) return 0;
     slot->op = NULL;
     return CRT_ECLOSED;
 }
@@ -7676,8 +7705,12 @@ static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
-    if (slot->op && (r = crt__io_resume(cx)) != 0) return r;
-    if (!slot->op && !crt__coop(cx)) return CRT_PENDING;
+    if (slot->op) {
+        if ((r = crt__io_resume(cx)) != 0) return r;
+    } else if (!crt__coop(cx)) {
+        crt__io_hold(cx, s, op, 0);
+        return CRT_PENDING;
+    }
     if (!(crt__ready_now(s) & bits) &&
         (r = crt__io_park(cx, s, op, bits)) != 0)
         return r;
@@ -8212,6 +8245,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else if (!crt__coop(cx)) {
+        crt__io_hold(cx, s, &crt__op_accept, 0);
         return CRT_PENDING;
     }
     for (;;) {
@@ -9489,7 +9523,6 @@ static crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t re
     crt__sock *s = crt__sock_alloc(rt);
     if (!s) return NULL;
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);
-    s->rt = rt;
     s->fd = -1;
     s->u.soft = soft;
     s->flags = s->pause_ms = 0;
@@ -10711,7 +10744,7 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
     for (;;) {
         // A handle that is closed while it waits: crt__io_ready finds that out.
         bool here = crt__sock_is_soft(s) && s->u.soft->ops == &crt__stdio_ops;
-        bool same = cx->slot->op != &crt__op_flush || cx->slot->extra >> 8 == crt__sock_generation(s);
+        bool same = cx->slot->op != &crt__op_flush || crt__wait_generation(cx->slot) == crt__sock_generation(s);
         if (same && !here) return crt__refuse(cx, 0);
         if (same && !cx->unwind) {
             uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
@@ -12485,7 +12518,10 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
     if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
     if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
     if (!p) return slot->op = NULL, CRT_EINVAL;
-    if (!waited && !crt__coop(cx)) return CRT_PENDING;
+    if (!waited && !crt__coop(cx)) {
+        crt__io_hold(cx, s, &crt__op_process, 0);
+        return CRT_PENDING;
+    }
     crt__process_close_stdin(p);
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);

@@ -316,6 +316,93 @@ static void who_waits_on_another_runtimes_socket_hears_of_its_end(void)
     }
 }
 
+// ---- what a task of another runtime waits on is closed, and its runtime freed ------------
+
+enum { POLLED, ABORTED, ENDS_TOO, WAYS };
+static crt_poll outlived_run(void *frame, crt_cx *cx)
+{
+    borrower *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->how >= WAITS) {   // parked for its budget
+        self->how -= WAITS;
+        cx->budget = 0;
+    }
+    CRT_AWAIT(self->r = borrow(self, cx));
+    CHECK_EQ(self->r, CRT_ECLOSED);
+    CRT_RETURN(17);
+    CRT_END;
+}
+static void closed_under_another_runtimes_waiters(void)
+{
+    for (int k = 0; k < 4 * WAYS; k++) {
+        crt_runtime *a = runtime(k & 1 ? 2 : 0), *b = runtime(0);   // b moves when it is told to
+        crt_handle *h = crt_runtime_handle(b);
+        crt_join_handle *join[2 * WAITS];
+        intptr_t result;
+        root r = {.r = 0};
+        int way = k / 4;
+        CHECK_EQ(crt_block_on(a, lend_run, &r), 0);
+        for (int i = 0; i < 2 * WAITS; i++)
+            CHECK_EQ(crt_handle_spawn_join(h, &join[i], outlived_run, &(borrower){.how = i}), 0);
+        CHECK_EQ(crt_runtime_turn(b, 0), 2 * WAITS);
+        if (k & 2) crt_runtime_drop(&a);   // they are told of its end, and have not heard
+        crt_close(&lent_a);
+        crt_close(&lent_b);
+        crt_close(&full);
+        crt_close(&lent_l);
+        crt_close(&lent_u);
+        crt_runtime_drop(&a);
+        for (int i = 0; way == ABORTED && i < 2 * WAITS; i++) crt_abort(join[i]);
+        if (way == ENDS_TOO) crt_runtime_drop(&b);
+        else while (!crt_is_finished(join[0]) || crt_runtime_turn(b, 0)) CHECK(crt_runtime_turn(b, 0) >= 0);
+        for (int i = 0; i < 2 * WAITS; i++) {
+            CHECK_EQ(crt_join_blocking(&join[i], &result), way == POLLED ? 0 : CRT_ECANCELED);
+            if (way == POLLED) CHECK_EQ(result, 17);
+        }
+        crt_handle_drop(&h);
+        crt_runtime_drop(&b);
+        all_freed();
+    }
+}
+
+// ---- a connection is taken just while its runtime ends -------------------------------------
+
+static crt_poll hears_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 8));
+    CRT_RETURN(self->r);
+    CRT_FINALLY
+        crt_close(&self->a);
+    CRT_END;
+}
+static void accepted_while_the_runtime_ends(void)
+{
+    crt_runtime *a = runtime(0), *b = runtime(0);
+    root r = {.r = 0};
+    crt_addr to;
+    size_t n;
+    CHECK_EQ(crt_block_on(a, lend_run, &r), 0);
+    CHECK_EQ(crt_local_addr(lent_l, &to), 0);
+    int fd = test_socket(AF_INET, SOCK_STREAM);
+    const struct sockaddr *name = crt_addr_sockaddr(&to, &n);
+    CHECK(!connect(fd, name, (socklen_t)n) || errno == EINPROGRESS);
+    crt_runtime_drop(&a);
+    ((crt__sock *)lent_l)->ready &= ~(uint64_t)CRT__IO_SHUTDOWN;   // as it was when the other thread looked
+    for (int i = 0; (r.r = crt_try_accept(lent_l, &r.a, NULL)) == CRT_EAGAIN && i < 1000; i++) test_pause_us(1000);
+    CHECK_EQ(r.r, 0);
+    CHECK_EQ(crt_block_on(b, hears_run, &r), CRT_ESHUTDOWN);   // it would wait for ever
+    close(fd);
+    crt_close(&lent_a);
+    crt_close(&lent_b);
+    crt_close(&full);
+    crt_close(&lent_l);
+    crt_close(&lent_u);
+    crt_runtime_drop(&b);
+    all_freed();
+}
+
 // ---- the job that carries a worker is none that a shutdown counts -----------------------
 
 static int inside, leave;   // atomic
@@ -411,6 +498,8 @@ int main(int argc, char **argv)
     TEST(a_dump_ends_what_the_end_passed_by);
     TEST(ticks_that_go_round_erase_no_edge);
     TEST(who_waits_on_another_runtimes_socket_hears_of_its_end);
+    TEST(closed_under_another_runtimes_waiters);
+    TEST(accepted_while_the_runtime_ends);
     TEST(a_worker_that_a_job_carries_is_counted_once);
     TEST(a_reader_begins_with_one_byte);
     return test_end();

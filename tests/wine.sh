@@ -28,10 +28,10 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 
 # What is about POSIX or Linux by name: stacks and mmap (explore), the system calls of one
 # system (faults, socket_faults, io, net, sockets, streams, fs, process, sim),
-# /proc and /tmp (misuse, corners), inputs of programs that need those (corpus). test_anywhere asks
+# /proc, /tmp and limits (misuse, corners, limits), inputs of programs that need those (corpus). test_anywhere asks
 # the same of sockets, pipes, files and processes in crt's own words.
 NOT_HERE=" test_explore test_faults test_syscalls test_socket_faults test_io test_net test_sockets test_streams test_fs test_process
- test_sim test_misuse test_corners test_corpus test_corpus_http test_corpus_redis "
+ test_sim test_misuse test_corners test_limits test_corpus test_corpus_http test_corpus_redis "
 # Examples that end by themselves with 0; the others are only built.
 ENDING=" hello local_echo select_timeout producer_consumer philosophers pubsub sleepers worker_pool
  thread_distribution panic_join handle_from_thread echo_throughput game_loop "
