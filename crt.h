@@ -5146,6 +5146,7 @@ enum { CRT__SIGNAL_TOKEN = 0x7fffffff, CRT__TOKENS = 0x70000000 };   // from the
 // of >>io meet the difference only where they would call the system; each of these gives
 // bytes, CRT_EAGAIN or an error.
 struct crt__sock;
+struct crt_iovec;
 typedef struct crt__soft_ops {
     crt_poll (*recv)(struct crt__sock *s, void *buf, size_t n, bool peek);   // 0 at the end
     crt_poll (*send)(struct crt__sock *s, const void *buf, size_t n);
@@ -5154,6 +5155,8 @@ typedef struct crt__soft_ops {
     // A short transfer means that the next would be told CRT_EAGAIN, and an error or
     // the end is told again when asked again: as many pieces at once as there are.
     bool pieces;
+    // NULL, or several pieces in one go, not to be peeked at.
+    crt_poll (*several)(struct crt__sock *s, bool out, const struct crt_iovec *pieces, int count);
 } crt__soft_ops;
 typedef struct crt__soft {   // begins what such a stream is made of
     const crt__soft_ops *ops;
@@ -7502,6 +7505,10 @@ static crt_poll crt__soft_try(crt__sock *s, uint64_t seen, uint32_t how, void *b
     else if (n == done) count = 0;
     crt_poll k = 0, r = 0;
     bool more = true;
+    if (count > 1 && ops->several) {
+        r = ops->several(s, (how & CRT__OUT) != 0, (const crt_iovec *)(const void *)some, count);
+        count = 0;
+    }
     for (int i = 0; i < count && more; i++) {
         size_t len = some[i].iov_len;
         r = how & CRT__OUT ? ops->send(s, some[i].iov_base, len)
@@ -7957,10 +7964,14 @@ static CRT__OUTLINE int crt__get_option(crt__fd fd, int level, int name)
 }
 static CRT__OUTLINE int crt__fd_family(crt__fd fd)
 {
+    if (fd < 0) return CRT_EINVAL;
+#ifdef _WIN32
+    return crt__sock_family(fd);   // what is not bound yet has no name there
+#else
     struct sockaddr_storage name;
     socklen_t n = sizeof name;
-    if (fd < 0) return CRT_EINVAL;
     return crt__os_getsockname((int)fd, (struct sockaddr *)&name, &n) ? -errno : name.ss_family;
+#endif
 }
 // An option of IPv4 and its twin of IPv6. A socket of IPv6 gets both: its peer may be
 // a mapped IPv4 address.
@@ -8882,7 +8893,13 @@ static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
     if (!s) return CRT_EINVAL;
     if (crt__sock_is_soft((crt__sock *)s)) return ((crt__sock *)s)->u.soft->ops->shutdown((crt__sock *)s, how);
     if (((crt__sock *)s)->flags & CRT__SOCK_FILE) return 0;
-    return crt__os_shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN ? -errno : 0;
+    if (crt__os_shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN) return -errno;
+#ifdef _WIN32   // whoever waits there is not told by the system
+    crt__sock *sock = (crt__sock *)s;
+    if (how == CRT__SHUT_RD)
+        (void)crt__sock_event(sock->rt, crt__sock_token(sock), CRT__READABLE | CRT__READ_CLOSED);
+#endif
+    return 0;
 }
 CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_WR); }
 CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_RD); }
@@ -9622,7 +9639,7 @@ static void crt__duplex_close(crt__sock *s)
     else crt__sock_event(rt, peer, CRT__READABLE | CRT__READ_CLOSED | CRT__WRITABLE | CRT__WRITE_CLOSED);
 }
 static const crt__soft_ops crt__duplex_ops = {crt__duplex_recv, crt__duplex_send, crt__duplex_shutdown,
-                                              crt__duplex_close, true};
+                                              crt__duplex_close, true, NULL};
 
 CRTDEF int crt_duplex(crt_cx *cx, size_t capacity, crt_stream **a, crt_stream **b)
 {
@@ -9870,7 +9887,7 @@ static CRT__COLD void crt__mock_close(crt__sock *s)
     crt__mock_unref(m);
 }
 static const crt__soft_ops crt__mock_ops = {crt__mock_recv, crt__mock_send, crt__mock_shutdown, crt__mock_close,
-                                            false};
+                                            false, NULL};
 
 static CRT__COLD bool crt__mock_allows(const crt_mock_step *x)
 {
@@ -10704,7 +10721,7 @@ static CRT__COLD void crt__stdio_close(crt__sock *s)
     crt__free(end->rt, end, sizeof *end);
 }
 static const crt__soft_ops crt__stdio_ops = {crt__stdio_recv, crt__stdio_send, crt__stdio_shutdown, crt__stdio_close,
-                                             false};
+                                             false, NULL};
 
 static CRT__OUTLINE int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
 {

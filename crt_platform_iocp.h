@@ -291,6 +291,7 @@ typedef struct crt__afd_ask {
     uint64_t token;
     uint8_t direction;
     bool asked, wanted;
+    bool hangup;   // in place of CRT__AFD_PRIORITY: only the end of the connection
 } crt__afd_ask;
 enum { CRT__AFD_READ, CRT__AFD_WRITE, CRT__AFD_PRIORITY, CRT__AFD_WAYS };
 typedef struct crt__afd_record {
@@ -484,7 +485,7 @@ static bool crt__afd_ask_for(crt__afd_record *record, uint32_t direction)
     ask->info.timeout.QuadPart = INT64_MAX;
     ask->info.count = 1;
     ask->info.handle = record->socket;
-    ask->info.events = events[direction];
+    ask->info.events = events[direction] & ~(ULONG)(ask->hangup ? CRT__AFD_URGENT : 0);
     ask->token = record->token;
     ask->direction = (uint8_t)direction;
     ask->wanted = false;
@@ -510,12 +511,16 @@ static bool crt__reactor_want(crt__reactor *r, uint64_t token, uint32_t bits)
 {
     static const uint32_t of[CRT__AFD_WAYS] = {CRT__READABLE, CRT__WRITABLE, CRT__PRIORITY};
     crt__afd_record *record = r ? crt__afd_at(r, token) : NULL;
-    bool failed = false;
+    // Who waits for none of them waits for a hang-up: on a record of its own (crt_fd_ready),
+    // so that no other wait has use for that request.
+    bool failed = false, hangup = !(bits & (CRT__READABLE | CRT__WRITABLE | CRT__PRIORITY));
     if (!record) return true;   // it has no socket
+    if (hangup) bits |= CRT__PRIORITY;
     crt__lock(&record->lock);
     for (uint32_t i = 0; i < CRT__AFD_WAYS && record->socket && record->token == token; i++) {
         crt__afd_ask *ask = &record->ask[i];
         if (!(bits & of[i])) continue;
+        if (!ask->asked || ask->token != token) ask->hangup = hangup;
         if (!ask->asked) failed |= !crt__afd_ask_for(record, i);
         else if (ask->token != token) ask->wanted = true;
     }
@@ -1395,7 +1400,21 @@ static void crt__pipe_done(crt__port_call *call, crt_runtime *rt)
         (void)crt__sock_event(rt, token, writes ? CRT__WRITABLE : CRT__READABLE);
     }
 }
-static crt_poll crt__pipe_recv(struct crt__sock *s, void *buf, size_t n, bool peek)
+// The pieces in turn, as far as there is something.
+static crt_poll crt__pipe_take(crt__win_pipe_end *p, const crt_iovec *pieces, int count, bool peek)
+{
+    size_t k = 0;
+    for (int i = 0; i < count; i++) {
+        size_t some = crt__min(pieces[i].len, p->count - k);
+        if (some) memcpy(pieces[i].base, p->data + p->head + k, some);
+        k += some;
+    }
+    if (peek) return (crt_poll)k;
+    p->head += k;
+    p->count -= k;
+    return (crt_poll)k;
+}
+static crt_poll crt__pipe_recvv(struct crt__sock *s, const crt_iovec *pieces, int count, bool peek)
 {
     crt__win_pipe_end *p = crt__pipe_end_of(s);
     crt_poll k = CRT_EAGAIN;
@@ -1405,20 +1424,13 @@ static crt_poll crt__pipe_recv(struct crt__sock *s, void *buf, size_t n, bool pe
         int e = crt__pipe_begin(p);
         if (e) p->error = e == -EPIPE ? 1 : e;
     }
-    if (!p->busy && p->count) {
-        k = (crt_poll)crt__min(n, p->count);
-        memcpy(buf, p->data + p->head, (size_t)k);
-        if (!peek) {
-            p->head += (size_t)k;
-            p->count -= (size_t)k;
-        }
-    } else if (p->error) {
-        k = p->error == 1 ? 0 : p->error;
-    }
+    if (!p->busy && p->count) k = crt__pipe_take(p, pieces, count, peek);
+    else if (p->error) k = p->error == 1 ? 0 : p->error;
     crt__unlock(&p->lock);
     return k;
 }
-static crt_poll crt__pipe_send(struct crt__sock *s, const void *buf, size_t n)
+// As much of the pieces as the buffer takes, in one request.
+static crt_poll crt__pipe_sendv(struct crt__sock *s, const crt_iovec *pieces, int count)
 {
     crt__win_pipe_end *p = crt__pipe_end_of(s);
     crt_poll k = CRT_EAGAIN;
@@ -1427,14 +1439,32 @@ static crt_poll crt__pipe_send(struct crt__sock *s, const void *buf, size_t n)
     if (p->error) {
         k = p->error;
     } else if (!p->busy) {
-        p->count = crt__min(n, sizeof p->data);
-        memcpy(p->data, buf, p->count);
+        p->count = 0;
+        for (int i = 0; i < count; i++) {
+            size_t some = crt__min(pieces[i].len, sizeof p->data - p->count);
+            if (some) memcpy(p->data + p->count, pieces[i].base, some);
+            p->count += some;
+        }
         int e = crt__pipe_begin(p);
         if (e) p->error = e;
         k = e ? e : (crt_poll)p->count;
     }
     crt__unlock(&p->lock);
     return k;
+}
+static crt_poll crt__pipe_recv(struct crt__sock *s, void *buf, size_t n, bool peek)
+{
+    crt_iovec piece = {buf, n};
+    return crt__pipe_recvv(s, &piece, 1, peek);
+}
+static crt_poll crt__pipe_send(struct crt__sock *s, const void *buf, size_t n)
+{
+    crt_iovec piece = {(void *)(uintptr_t)buf, n};
+    return crt__pipe_sendv(s, &piece, 1);
+}
+static crt_poll crt__pipe_several(struct crt__sock *s, bool out, const crt_iovec *pieces, int count)
+{
+    return out ? crt__pipe_sendv(s, pieces, count) : crt__pipe_recvv(s, pieces, count, false);
 }
 static int crt__pipe_shutdown(struct crt__sock *s, int how) { return (void)s, (void)how, 0; }
 static void crt__pipe_close(struct crt__sock *s)
@@ -1456,7 +1486,8 @@ static void crt__pipe_close(struct crt__sock *s)
     crt__unlock(&p->lock);
     if (!busy) crt__pipe_end_free(p);
 }
-static const crt__soft_ops crt__pipe_ops = {crt__pipe_recv, crt__pipe_send, crt__pipe_shutdown, crt__pipe_close, false};
+static const crt__soft_ops crt__pipe_ops = {crt__pipe_recv, crt__pipe_send, crt__pipe_shutdown, crt__pipe_close, false,
+                                            crt__pipe_several};
 
 // A stream for our end of a pipe. The handle is the stream's, or closed. 0 or an error.
 static int crt__win_pipe_stream(crt_runtime *rt, HANDLE handle, bool writes, crt_stream **out)
@@ -1587,6 +1618,13 @@ static int crt__os_getsockopt(int fd, int level, int name, void *value, socklen_
     }
     return r;
 }
+static int crt__sock_family(crt__fd fd)
+{
+    WSAPROTOCOL_INFOW info;
+    socklen_t n = sizeof info;
+    const int protocol_info = 0x2005;   // SO_PROTOCOL_INFOW
+    return crt__os_getsockopt((int)fd, SOL_SOCKET, protocol_info, &info, &n) ? -errno : info.iAddressFamily;
+}
 static int crt__os_getsockname(int fd, struct sockaddr *a, socklen_t *n)
 {
     return crt__sock_result(getsockname((SOCKET)fd, a, n));
@@ -1669,9 +1707,11 @@ static void crt__fd_restore(crt__fd fd, int flags)
     (void)flags;
     (void)ioctlsocket((SOCKET)fd, (long)FIONBIO, &off);
 }
-// The end of a stream that was in truth cut off: some (wine) do not say so themselves.
-static CRT__COLD intptr_t crt__sock_end(crt__fd fd)
+// No bytes, or none any more. The end of a stream may in truth be a cut: some (wine) do not
+// say so themselves; and what was shut down for reading is at its end.
+static CRT__COLD intptr_t crt__sock_end(crt__fd fd, int k)
 {
+    if (k < 0) return WSAGetLastError() == WSAESHUTDOWN ? 0 : crt__sock_failed();
     if (!(crt__afd_now((HANDLE)fd, CRT__AFD_ABORT) & CRT__AFD_ABORT)) return 0;
     errno = ECONNRESET;
     return -1;
@@ -1679,8 +1719,7 @@ static CRT__COLD intptr_t crt__sock_end(crt__fd fd)
 static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n)
 {
     int k = recv((SOCKET)fd, buf, (int)crt__sock_size(n), 0);
-    if (CRT__LIKELY(k > 0)) return k;
-    return k < 0 ? crt__sock_failed() : n ? crt__sock_end(fd) : 0;
+    return CRT__LIKELY(k > 0) || (!k && !n) ? k : crt__sock_end(fd, k);
 }
 static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
 {
@@ -1689,7 +1728,7 @@ static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
 static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n)
 {
     int k = recv((SOCKET)fd, buf, (int)crt__sock_size(n), MSG_PEEK);
-    return k < 0 ? crt__sock_failed() : k || !n ? k : crt__sock_end(fd);
+    return k > 0 || (!k && !n) ? k : crt__sock_end(fd, k);
 }
 enum { CRT__WIN_PIECES = 32 };
 static DWORD crt__sock_pieces(WSABUF *to, const crt__iovec *pieces, int count)
@@ -1711,8 +1750,8 @@ static intptr_t crt__fd_readv(crt__fd fd, const crt__iovec *pieces, int count)
 {
     WSABUF some[CRT__WIN_PIECES];
     DWORD n = crt__sock_pieces(some, pieces, count), got = 0, flags = 0;
-    if (WSARecv((SOCKET)fd, some, n, &got, &flags, NULL, NULL)) return crt__sock_failed();
-    return got ? (intptr_t)got : crt__sock_end(fd);
+    int failed = WSARecv((SOCKET)fd, some, n, &got, &flags, NULL, NULL);   // 0 or -1
+    return got && !failed ? (intptr_t)got : crt__sock_end(fd, failed);
 }
 // All that is no socket is a stream of another kind (crt__soft_ops).
 static intptr_t crt__fd_writev(crt__fd fd, const crt__iovec *pieces, int count)
@@ -2121,7 +2160,7 @@ static void crt__watch_close(struct crt__sock *s)
     if (w->wait) (void)UnregisterWaitEx(w->wait, INVALID_HANDLE_VALUE);
     if (!crt__atomic_cas(&w->state, &posted, 2, CRT__ACQ_REL, CRT__ACQUIRE)) crt__watch_free(w);
 }
-static const crt__soft_ops crt__watch_ops = {NULL, NULL, NULL, crt__watch_close, false};
+static const crt__soft_ops crt__watch_ops = {NULL, NULL, NULL, crt__watch_close, false, NULL};
 
 static int crt__win_child_watch(crt_runtime *rt, crt__win_child *c, struct crt__sock **out)
 {

@@ -250,7 +250,13 @@ static crt_poll lend_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     CHECK_EQ(crt_stream_pair(cx, &lent_a, &lent_b), 0);
     full = crt_stream_clone(lent_b);
-    while ((self->r = crt_try_write(full, "12345678", 8)) > 0) {}
+    // Where a pair is TCP (Windows), some of it goes on to the other side's buffer meanwhile.
+    for (int i = 0; i < 5; i++) {
+        static char lump[1 << 16];
+        if (i) test_pause_us(1000);
+        while (crt_try_write(full, lump, sizeof lump) > 0) {}
+        while ((self->r = crt_try_write(full, "12345678", 8)) > 0) {}
+    }
     CHECK_EQ(self->r, CRT_EAGAIN);
     CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", NULL, &lent_l));
     CRT_AWAIT(self->r = crt_udp_bind(cx, "127.0.0.1:0", &lent_u));

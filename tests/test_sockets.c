@@ -5,20 +5,28 @@
 static int test_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **list);
 static void test_freeaddrinfo(struct addrinfo *list);
 #include <errno.h>
+static int no_threads;   // no thread can be started
+#ifdef _WIN32
+#include <process.h>
+static uintptr_t test_beginthreadex(void *sd, unsigned stack, unsigned(__stdcall *f)(void *), void *arg, unsigned flags, unsigned *id)
+{
+    return no_threads ? (errno = EAGAIN, 0) : _beginthreadex(sd, stack, f, arg, flags, id);
+}
+#define _beginthreadex test_beginthreadex
+#else
 #include <pthread.h>
-static int no_threads;   // pthread_create fails
 static int test_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg)
 {
     return no_threads ? EAGAIN : pthread_create(t, a, f, arg);
 }
 #define pthread_create test_pthread_create
+#endif
 #define getaddrinfo test_getaddrinfo
 #define freeaddrinfo test_freeaddrinfo
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
 
-#include <dirent.h>
 #ifdef __linux__
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
@@ -26,6 +34,17 @@ static int test_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)
 #endif
 #include <sys/resource.h>
 #include <sys/wait.h>
+
+#ifdef __linux__
+enum { DOUBLED = 2 };   // the size of a buffer, as it is told
+#else
+enum { DOUBLED = 1 };
+#endif
+#ifdef _WIN32
+#define LOOPBACK "loopback_0"
+#else
+#define LOOPBACK "lo"
+#endif
 
 #if defined(CRT_PLATFORM_KQUEUE_H) && !defined(EVFILT_EXCEPT)
 enum { HAS_PRIORITY = 0 };   // FreeBSD, NetBSD
@@ -35,16 +54,8 @@ enum { HAS_PRIORITY = 1 };
 
 // ---- tools -----------------------------------------------------------------
 
-static char dir[64];   // the directory of this run
-static int fd_count(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    if (!d) return -1;
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
-}
+static char dir[120];   // the directory of this run
+#define fd_count test_fd_count
 
 // What test_getaddrinfo says: "many" has the addresses in fake_list; "slow" comes only
 // when it is let go; anything else does not exist.
@@ -177,18 +188,23 @@ static crt_poll stream_options_run(void *frame, crt_cx *cx)
     self->listen = (crt_listen_desc){.recv_buffer = 20000, .send_buffer = 30000, .ttl = 33, .backlog = 7};
     LISTEN(self, cx, "127.0.0.1:0", &self->listen, &self->l);
     self->connect = (crt_connect_desc){.local = "127.0.0.2:0", .recv_buffer = 40000, .send_buffer = 50000, .ttl = 44,
-        .tos = 16, .linger_on = true, .linger = 3, .keepalive = {true, 11, 12, 13}, .no_nodelay = true};
+        .tos = 16, .linger_on = true, .linger = 3, .no_nodelay = true};
+#ifndef WINE
+    self->connect.keepalive = (crt_keepalive){true, 11, 12, 13};
+#endif
     MEET(self, cx);
     // The side that connected: as its desc says.
     CHECK_EQ(crt_stream_get_nodelay(self->a), 0);
-    CHECK_EQ(crt_stream_get_recv_buffer(self->a), 80000);   // Linux doubles
-    CHECK_EQ(crt_stream_get_send_buffer(self->a), 100000);
+    CHECK_EQ(crt_stream_get_recv_buffer(self->a), DOUBLED * 40000);
+    CHECK_EQ(crt_stream_get_send_buffer(self->a), DOUBLED * 50000);
     CHECK_EQ(crt_stream_get_ttl(self->a), 44);
     CHECK_EQ(crt_stream_get_tos(self->a), 16);
     CHECK_EQ(crt_stream_get_linger(self->a, &self->value), 0);
     CHECK_EQ(self->value, 3);
+#ifndef WINE
     CHECK_EQ(crt_stream_get_keepalive(self->a, &self->keep), 0);
     CHECK(self->keep.on && self->keep.idle == 11 && self->keep.interval == 12 && self->keep.count == 13);
+#endif
     CHECK(crt_addr_format(&self->peer, self->buf, sizeof self->buf) > 0 && !strncmp(self->buf, "127.0.0.2:", 10));
     CHECK_EQ(crt_local_addr(self->a, &self->addr), 0);
     CHECK(crt_addr_equal(&self->addr, &self->peer));
@@ -197,31 +213,37 @@ static crt_poll stream_options_run(void *frame, crt_cx *cx)
     CHECK(crt_addr_equal(&self->addr, &self->peer));
     // The side that was accepted inherits from the listener.
     CHECK_EQ(crt_stream_get_nodelay(self->b), 1);
-    CHECK_EQ(crt_stream_get_recv_buffer(self->b), 40000);
-    CHECK_EQ(crt_stream_get_send_buffer(self->b), 60000);
+    CHECK_EQ(crt_stream_get_recv_buffer(self->b), DOUBLED * 20000);
+    CHECK_EQ(crt_stream_get_send_buffer(self->b), DOUBLED * 30000);
     CHECK_EQ(crt_stream_get_ttl(self->b), 33);
     CHECK_EQ(crt_stream_get_linger(self->b, &self->value), 0);
     CHECK_EQ(self->value, -1);
+#ifndef WINE
     CHECK_EQ(crt_stream_get_keepalive(self->b, &self->keep), 0);
     CHECK(!self->keep.on && self->keep.idle > 0 && self->keep.interval > 0 && self->keep.count > 0);
+#endif
     // Each setter, and what it refuses.
     CHECK_EQ(crt_stream_set_nodelay(self->a, true), 0);
     CHECK_EQ(crt_stream_get_nodelay(self->a), 1);
     CHECK_EQ(crt_stream_set_keepalive(self->a, false), 0);
+#ifndef WINE
     CHECK_EQ(crt_stream_get_keepalive(self->a, &self->keep), 0);
     CHECK(!self->keep.on && self->keep.idle == 11);
     CHECK_EQ(crt_stream_set_keepalive_ex(self->a, &(crt_keepalive){true, 0, 21, 0}), 0);
     CHECK_EQ(crt_stream_get_keepalive(self->a, &self->keep), 0);
     CHECK(self->keep.on && self->keep.idle == 11 && self->keep.interval == 21 && self->keep.count == 13);
+#else
+    CHECK_EQ(crt_stream_set_keepalive_ex(self->a, &(crt_keepalive){true, 0, 21, 0}), -ENOPROTOOPT);
+#endif
     CHECK_EQ(crt_stream_set_keepalive_ex(self->a, &(crt_keepalive){true, -1, 0, 0}), CRT_EINVAL);
     CHECK_EQ(crt_stream_set_keepalive_ex(self->a, NULL), CRT_EINVAL);
     CHECK_EQ(crt_stream_set_linger(self->a, -1), 0);
     CHECK_EQ(crt_stream_get_linger(self->a, &self->value), 0);
     CHECK_EQ(self->value, -1);
     CHECK_EQ(crt_stream_set_recv_buffer(self->a, 10000), 0);
-    CHECK_EQ(crt_stream_get_recv_buffer(self->a), 20000);
+    CHECK_EQ(crt_stream_get_recv_buffer(self->a), DOUBLED * 10000);
     CHECK_EQ(crt_stream_set_send_buffer(self->a, 12000), 0);
-    CHECK_EQ(crt_stream_get_send_buffer(self->a), 24000);
+    CHECK_EQ(crt_stream_get_send_buffer(self->a), DOUBLED * 12000);
     CHECK_EQ(crt_stream_set_send_buffer(self->a, 0), CRT_EINVAL);
     CHECK_EQ(crt_stream_set_recv_buffer(self->a, -5), CRT_EINVAL);
     CHECK_EQ(crt_stream_set_ttl(self->a, 255), 0);
@@ -231,17 +253,27 @@ static crt_poll stream_options_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_stream_set_tos(self->a, 8), 0);
     CHECK_EQ(crt_stream_get_tos(self->a), 8);
     CHECK_EQ(crt_stream_set_tos(self->a, 256), CRT_EINVAL);
+#ifdef TCP_QUICKACK
     CHECK_EQ(crt_stream_set_quickack(self->a, false), 0);
     CHECK_EQ(crt_stream_get_quickack(self->a), 0);
     CHECK_EQ(crt_stream_set_quickack(self->a, true), 0);
     CHECK_EQ(crt_stream_get_quickack(self->a), 1);
+#else
+    CHECK_EQ(crt_stream_set_quickack(self->a, true), -ENOPROTOOPT);
+    CHECK_EQ(crt_stream_get_quickack(self->a), -ENOPROTOOPT);
+#endif
     // Linger 0: the peer is told by a reset; the error can be taken, once.
     CHECK_EQ(crt_stream_take_error(self->b), 0);
     CHECK_EQ(crt_stream_set_linger(self->a, 0), 0);
     crt_close(&self->a);
     CRT_AWAIT(self->r = crt_readable(cx, self->b));
     CHECK_EQ(self->r, 0);
+#ifdef _WIN32   // that error is of connects there
+    CRT_AWAIT(self->r = crt_read(cx, self->b, self->buf, 9));
+    CHECK_EQ(self->r, CRT_ECONNRESET);
+#else
     CHECK_EQ(crt_stream_take_error(self->b), CRT_ECONNRESET);
+#endif
     CHECK_EQ(crt_stream_take_error(self->b), 0);
     // Nothing there to ask.
     CHECK_EQ(crt_stream_fd(NULL), CRT_EINVAL);
@@ -254,13 +286,15 @@ static crt_poll stream_options_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_stream_peer_addr(NULL, &self->addr), CRT_EINVAL);
     CHECK_EQ(crt_listener_set_backlog(NULL, 5), CRT_EINVAL);
     CHECK_EQ(crt_listener_fd(NULL), CRT_EINVAL);
-    // A Unix stream has no such options.
     CHECK_EQ(crt_stream_pair(cx, &self->c, &self->d), 0);
+#ifndef _WIN32   // there, a pair is TCP
+    // A Unix stream has no such options.
     CHECK_EQ(crt_stream_set_ttl(self->c, 9), -EOPNOTSUPP);
     CHECK_EQ(crt_stream_get_tos(self->c), -EOPNOTSUPP);
     CHECK(crt_stream_set_nodelay(self->c, true) < 0);
+#endif
     CHECK_EQ(crt_stream_set_send_buffer(self->c, 12000), 0);
-    CHECK_EQ(crt_stream_get_send_buffer(self->c), 24000);
+    CHECK_EQ(crt_stream_get_send_buffer(self->c), DOUBLED * 12000);
     CRT_FINALLY
         close_all(self);
     CRT_END;
@@ -271,7 +305,14 @@ static crt_poll listener_options_run(void *frame, crt_cx *cx)
 {
     root *self = frame;
     CRT_BEGIN(self, cx);
-    LISTEN(self, cx, "127.0.0.1:0", &((crt_listen_desc){.reuseport = true, .ttl = 9}), &self->l);
+#ifdef SO_REUSEPORT
+    self->listen.reuseport = true;
+#else
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", &((crt_listen_desc){.reuseport = true}), &self->l));
+    CHECK_EQ(self->r, -ENOPROTOOPT);
+#endif
+    self->listen.ttl = 9;
+    LISTEN(self, cx, "127.0.0.1:0", &self->listen, &self->l);
     CHECK_EQ(crt_listener_get_ttl(self->l), 9);
     CHECK_EQ(crt_listener_set_ttl(self->l, 10), 0);
     CHECK_EQ(crt_listener_get_ttl(self->l), 10);
@@ -282,7 +323,7 @@ static crt_poll listener_options_run(void *frame, crt_cx *cx)
     CHECK(crt_listener_fd(self->l) > 0);
     // The same port twice, if both say so.
     text_of(self->l, self->text, sizeof self->text);
-    LISTEN(self, cx, self->text, &((crt_listen_desc){.reuseport = true}), &self->l2);
+    if (self->listen.reuseport) LISTEN(self, cx, self->text, &self->listen, &self->l2);
     crt_close(&self->l2);
     CRT_AWAIT(self->r = crt_tcp_listen(cx, self->text, NULL, &self->l2));
     CHECK_EQ(self->r, -EADDRINUSE);
@@ -313,7 +354,11 @@ static crt_poll listener_options_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &((crt_connect_desc){.local = self->text}), &self->a));
     CHECK_EQ(self->r, -EADDRINUSE);
     // IPv6: both families by default, one if told so.
-    CRT_AWAIT(self->r = crt_tcp_listen(cx, "[::]:0", &((crt_listen_desc){.v6only = true, .ttl = 5, .tos = 8}), &self->l2));
+    self->listen = (crt_listen_desc){.v6only = true, .ttl = 5};
+#ifndef _WIN32   // which has that for IPv4 only
+    self->listen.tos = 8;
+#endif
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, "[::]:0", &self->listen, &self->l2));
     if (self->r == 0) {
         CHECK_EQ(crt_listener_get_v6only(self->l2), 1);
         CHECK_EQ(crt_listener_get_ttl(self->l2), 5);
@@ -420,11 +465,13 @@ static crt_poll peek_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_peek(cx, self->b, NULL, 9));
     CHECK_EQ(self->r, CRT_EINVAL);
     CHECK_EQ(crt_try_peek(NULL, self->buf, 9), CRT_EINVAL);
+#ifndef _WIN32   // whose pipes can
     // A pipe cannot.
     CHECK_EQ(crt_pipe(cx, &self->c, &self->d), 0);
     CHECK_EQ(crt_try_write(self->d, "x", 1), 1);
     CRT_AWAIT(self->r = crt_peek(cx, self->c, self->buf, 9));
     CHECK_EQ(self->r, -ENOTSOCK);
+#endif
     CRT_FINALLY
         close_all(self);
     CRT_END;
@@ -521,7 +568,11 @@ static crt_poll vectored_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, CRT_EINVAL);
     crt_close(&self->b);
     CRT_AWAIT(self->r = crt_writev_all(cx, self->a, self->piece, 100));
+#ifdef _WIN32   // a pair is TCP: what was not read makes it a reset
+    CHECK(self->r == -EPIPE || self->r == CRT_ECONNRESET);
+#else
     CHECK_EQ(self->r, -EPIPE);
+#endif
     CRT_FINALLY
         close_all(self);
         free(self->big);
@@ -958,7 +1009,9 @@ static crt_poll pipe_run(void *frame, crt_cx *cx)
     root *self = frame;
     CRT_BEGIN(self, cx);
     CHECK_EQ(crt_pipe(cx, &self->a, &self->b), 0);
+#ifndef _WIN32   // a pipe is no socket there, and has no descriptor
     CHECK((fcntl((int)crt_stream_fd(self->a), F_GETFL) & O_NONBLOCK) && (fcntl((int)crt_stream_fd(self->b), F_GETFD) & FD_CLOEXEC));
+#endif
     CHECK_EQ(crt_try_read(self->a, self->buf, 9), CRT_EAGAIN);
     CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
         crt_on(cx, 0, self->x = crt_read(cx, self->a, self->buf, sizeof self->buf)),
@@ -988,9 +1041,11 @@ static crt_poll pipe_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, -EPIPE);
     CRT_AWAIT(self->r = crt_writev_all(cx, self->b, &((crt_iovec){"x", 1}), 1));
     CHECK_EQ(self->r, -EPIPE);
+#ifndef _WIN32
     sigset_t pending;
     sigpending(&pending);
     CHECK(!sigismember(&pending, SIGPIPE));
+#endif
     crt_close(&self->b);
     // The reader goes while a writer waits.
     CHECK_EQ(crt_pipe(cx, &self->a, &self->b), 0);
@@ -1006,7 +1061,9 @@ static crt_poll pipe_run(void *frame, crt_cx *cx)
 }
 static void pipes(crt_runtime *rt)
 {
+#ifndef _WIN32
     signal(SIGPIPE, SIG_DFL);
+#endif
     run_root(rt, pipe_run);
 }
 
@@ -1015,6 +1072,7 @@ static crt_poll adopt_run(void *frame, crt_cx *cx)
     root *self = frame;
     int two[2];
     CRT_BEGIN(self, cx);
+#ifndef _WIN32   // only sockets are descriptors there
     // A plain file and a directory: no, with a line that says what to do.
     snprintf(self->text, sizeof self->text, "%s/plain", dir);
     self->fd = open(self->text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -1033,6 +1091,7 @@ static crt_poll adopt_run(void *frame, crt_cx *cx)
     CHECK(!(fcntl(self->fd, F_GETFL) & O_NONBLOCK));
     close(self->fd);
     CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->a), -EBADF);
+#endif
     CHECK_EQ(crt_stream_from_fd(cx, -1, CRT_FD_OWN, &self->a), CRT_EINVAL);
     CHECK_EQ(crt_stream_from_fd(cx, 0, 7, &self->a), CRT_EINVAL);
     // A blocking pipe of somebody else's becomes two streams; given back, the same numbers.
@@ -1089,6 +1148,7 @@ static crt_poll adopt_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->c), -EPROTOTYPE);
     CHECK_EQ(crt_udp_from_fd(cx, self->fd, CRT_FD_OWN, &self->u), 0);
     CHECK_EQ(crt_udp_from_fd(cx, 0, CRT_FD_OWN, &self->v) < 0, 1);   // stdin
+#ifndef _WIN32   // no packets in order, no terminals
     // Packets keep their boundaries, and a short one is not the last.
     CHECK_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | TEST_CLOEXEC, 0, two), 0);
     CHECK(send(two[1], "one", 3, 0) == 3 && send(two[1], "three", 5, 0) == 5);
@@ -1113,6 +1173,7 @@ static crt_poll adopt_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, 7);
     crt_close(&self->c);
     close(self->fd);
+#endif
 #ifdef __linux__
     self->fd = eventfd(0, EFD_CLOEXEC);
     CHECK_EQ(crt_stream_from_fd(cx, self->fd, CRT_FD_OWN, &self->c), 0);
@@ -1185,7 +1246,11 @@ static crt_poll ready_run(void *frame, crt_cx *cx)
     CHECK(self->x > 0 && (self->x & CRT_FD_HANGUP) && !(self->x & ~(CRT_FD_HANGUP | CRT_FD_ERROR)));
     close(self->fd);
     CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd, CRT_FD_READ));
+#ifdef _WIN32
+    CHECK_EQ(self->r, -ENOTSOCK);
+#else
     CHECK_EQ(self->r, -EBADF);
+#endif
     CRT_AWAIT(self->r = crt_fd_ready(cx, -3, CRT_FD_READ));
     CHECK_EQ(self->r, -EBADF);
     CRT_AWAIT(self->r = crt_fd_ready(cx, 0, 64));
@@ -1213,8 +1278,8 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_udp_bind_ex(cx, "127.0.0.1:0", &self->udp, &self->u));
     CHECK_EQ(self->r, 0);
     CHECK_EQ(crt_udp_get_broadcast(self->u), 1);
-    CHECK_EQ(crt_udp_get_send_buffer(self->u), 60000);
-    CHECK_EQ(crt_udp_get_recv_buffer(self->u), 80000);
+    CHECK_EQ(crt_udp_get_send_buffer(self->u), DOUBLED * 30000);
+    CHECK_EQ(crt_udp_get_recv_buffer(self->u), DOUBLED * 40000);
     CHECK_EQ(crt_udp_get_ttl(self->u), 7);
     CHECK_EQ(crt_udp_get_tos(self->u), 16);
     CHECK_EQ(crt_udp_get_multicast_ttl(self->u), 3);
@@ -1224,8 +1289,8 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
     CHECK(!crt_udp_set_tos(self->u, 8) && crt_udp_get_tos(self->u) == 8);
     CHECK(!crt_udp_set_multicast_ttl(self->u, 0) && crt_udp_get_multicast_ttl(self->u) == 0);
     CHECK(!crt_udp_set_multicast_loop(self->u, true) && crt_udp_get_multicast_loop(self->u) == 1);
-    CHECK(!crt_udp_set_send_buffer(self->u, 20000) && crt_udp_get_send_buffer(self->u) == 40000);
-    CHECK(!crt_udp_set_recv_buffer(self->u, 200000) && crt_udp_get_recv_buffer(self->u) == 400000);
+    CHECK(!crt_udp_set_send_buffer(self->u, 20000) && crt_udp_get_send_buffer(self->u) == DOUBLED * 20000);
+    CHECK(!crt_udp_set_recv_buffer(self->u, 200000) && crt_udp_get_recv_buffer(self->u) == DOUBLED * 200000);
     CHECK(crt_udp_set_ttl(self->u, 0) == CRT_EINVAL && crt_udp_set_multicast_ttl(self->u, 256) == CRT_EINVAL);
     CHECK(crt_udp_set_ttl(NULL, 5) == CRT_EINVAL && crt_udp_get_broadcast(NULL) == CRT_EINVAL && crt_udp_fd(NULL) == CRT_EINVAL);
     for (self->i = 0; self->i < 6; self->i++) {
@@ -1290,6 +1355,7 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, CRT_EINVAL);
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(2), crt_udp_recv_many(cx, self->v, self->msg, 3)));
     CHECK_EQ(self->r, CRT_ETIMEDOUT);
+#ifndef _WIN32   // there, it is always so
     // Where the system has no such call: one by one, the same results.
     self->msg[0] = (crt_udp_msg){.buf = "one", .size = 3, .addr = self->peer};
     self->msg[1] = (crt_udp_msg){.buf = "", .size = 0, .addr = self->peer};
@@ -1298,6 +1364,7 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
     for (self->i = 0; self->i < 3; self->i++) self->msg[self->i] = (crt_udp_msg){.buf = self->bufs[self->i], .size = 2};
     CHECK_EQ(crt__datagrams_singly(crt_udp_fd(self->v), false, self->msg, 3), 2);
     CHECK(self->msg[0].len == 2 && self->msg[0].flags == CRT_UDP_TRUNCATED && self->msg[1].len == 0 && !self->msg[1].flags);
+#endif
     // Fixed peers: batches without addresses, others are not heard, and freed again.
     CHECK_EQ(crt_peer_addr(self->u, &self->list[0]), -ENOTCONN);
     CRT_AWAIT(self->r = crt_udp_connect(cx, self->u, &self->peer));
@@ -1313,7 +1380,9 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
     }
     CHECK_EQ(crt_udp_disconnect(self->u), 0);
     CHECK_EQ(crt_peer_addr(self->u, &self->list[0]), -ENOTCONN);
+#ifndef WINE   // which sends it, who knows where
     CHECK_EQ(crt_udp_try_send_to(self->u, "x", 1, NULL), -EDESTADDRREQ);
+#endif
     // An error of the first is told; the kept one can be taken.
     crt_close(&self->v);
     self->msg[0].addr = self->msg[1].addr = (crt_addr){.len = 3};
@@ -1321,10 +1390,12 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
     CHECK(self->r < 0 && self->r != CRT_EAGAIN);
     CRT_AWAIT(self->r = crt_udp_connect(cx, self->u, &self->peer));
     CHECK_EQ(crt_udp_try_send_to(self->u, "x", 1, NULL), 1);   // nobody there
+#ifndef _WIN32   // crt has that switched off there: see crt__socket
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_udp_readable(cx, self->u)));
     CHECK_EQ(self->r, 0);
     CHECK_EQ(crt_udp_take_error(self->u), -ECONNREFUSED);
     CHECK_EQ(crt_udp_take_error(self->u), 0);
+#endif
     // Broadcast needs the option.
     CHECK_EQ(crt_addr_parse("127.255.255.255:9", &self->peer), 0);
     CHECK_EQ(crt_udp_disconnect(self->u), 0);
@@ -1343,7 +1414,7 @@ static crt_poll multicast_run(void *frame, crt_cx *cx)
     static const struct { const char *any, *group; } family[] = {{"0.0.0.0:0", "239.255.77.7:0"}, {"[::]:0", "[ff11::77]:0"}};
     root *self = frame;
     CRT_BEGIN(self, cx);
-    self->value = (int)if_nametoindex("lo");
+    self->value = (int)crt__os_if_index(LOOPBACK);
     for (self->k = 0; self->k < 2; self->k++) {
         CRT_AWAIT(self->r = crt_udp_bind_ex(cx, family[self->k].any, &((crt_udp_desc){.multicast_ttl = 1}), &self->u));
         if (self->r == -EAFNOSUPPORT) continue;
@@ -1351,7 +1422,7 @@ static crt_poll multicast_run(void *frame, crt_cx *cx)
         CRT_AWAIT(self->r = crt_udp_bind(cx, family[self->k].any, &self->v));
         CHECK_EQ(crt_addr_parse(family[self->k].group, &self->addr), 0);
         self->r = crt_udp_join(self->u, &self->addr, (uint32_t)self->value);
-        if (self->r == -ENODEV || self->r == -EADDRNOTAVAIL) {   // no multicast in this place
+        if (self->r == -ENODEV || self->r == -EADDRNOTAVAIL || self->r == -ENOPROTOOPT) {   // no multicast in this place (wine)
             fprintf(stderr, "no multicast for %s: %s\n", family[self->k].group, crt_strerror((int)self->r));
             crt_close(&self->u);
             crt_close(&self->v);
@@ -1381,11 +1452,13 @@ static crt_poll multicast_run(void *frame, crt_cx *cx)
         crt_close(&self->u);
         crt_close(&self->v);
     }
+#ifndef _WIN32
     CHECK_EQ(crt_unix_dgram_pair(cx, &self->u, &self->v), 0);
     CHECK(crt_udp_join(self->u, &self->addr, 0) < 0);
     CHECK_EQ(crt_addr_unix("/tmp/x", &self->addr), 0);
     CHECK_EQ(crt_udp_join(self->u, &self->addr, 0), CRT_EINVAL);
     CHECK_EQ(crt_udp_set_multicast_interface(self->u, 1), -EOPNOTSUPP);
+#endif
     CHECK_EQ(crt_udp_set_multicast_interface(NULL, 1), CRT_EINVAL);
     CRT_FINALLY
         close_all(self);
@@ -1394,6 +1467,8 @@ static crt_poll multicast_run(void *frame, crt_cx *cx)
 static void multicast(crt_runtime *rt) { run_root(rt, multicast_run); }
 
 // ---- Unix sockets ----------------------------------------------------------
+
+#ifndef _WIN32   // wine has none; Windows has streams, without modes, credentials and abstract names
 
 static crt_poll unix_dgram_run(void *frame, crt_cx *cx)
 {
@@ -1556,13 +1631,14 @@ static crt_poll unix_stream_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void unix_stream(crt_runtime *rt) { run_root(rt, unix_stream_run); }
+#endif
 
 // ---- addresses, half-close -------------------------------------------------
 
 static void addresses(void)
 {
     crt_addr a, b;
-    char text[140], back[140], scope[64];
+    char text[140], back[140];
     size_t n;
     struct sockaddr_storage foreign;
     // Scopes by number and by name.
@@ -1571,9 +1647,12 @@ static void addresses(void)
     CHECK(crt_addr_format(&a, text, sizeof text) > 0 && !strcmp(text, "[fe80::1%7]:80"));
     CHECK_EQ(crt_addr_parse("[fe80::1]:80", &b), 0);
     CHECK(!crt_addr_equal(&a, &b));
-    CHECK_EQ(crt_addr_parse("[fe80::1%lo]:80", &a), 0);
-    snprintf(scope, sizeof scope, "[fe80::1%%%u]:80", if_nametoindex("lo"));
+#ifndef WINE   // its interfaces have no such names
+    CHECK_EQ(crt_addr_parse("[fe80::1%" LOOPBACK "]:80", &a), 0);
+    char scope[64];
+    snprintf(scope, sizeof scope, "[fe80::1%%%u]:80", crt__os_if_index(LOOPBACK));
     CHECK(crt_addr_format(&a, text, sizeof text) > 0 && !strcmp(text, scope));
+#endif
     // What fails leaves nothing behind.
     static const char *const bad[] = {"", ":80", "1.2.3.4", "1.2.3.4:", "1.2.3.4:99999", "1.2.3.4:-1", "1.2.3.4: 80", "1.2.3.4:80 ",
         "1.2.3:80", "1.2.3.4.5:80", "256.1.1.1:80", "[::1%]:80", "[::1%nothing]:80", "[::1", "localhost:80", "[*]:80", "1.2.3.4%1:80"};
@@ -1772,6 +1851,7 @@ static crt_poll limited_run(void *frame, crt_cx *cx)
 }
 static void limited(crt_runtime *rt) { run_root(rt, limited_run); }
 
+#ifndef _WIN32   // no limit of descriptors can be set there
 // Out of descriptors with several acceptors: nobody spins, everybody is served once
 // there are some again.
 static crt_poll starved_run(void *frame, crt_cx *cx)
@@ -1821,12 +1901,12 @@ static crt_poll starved_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void starved(crt_runtime *rt) { run_root(rt, starved_run); }
+#endif
 
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
-    snprintf(dir, sizeof dir, "/tmp/crt-sockets-%d", (int)getpid());
-    if (mkdir(dir, 0700)) return perror(dir), 1;
+    if (test_directory(dir, sizeof dir)) return perror(dir), 1;
     TEST_ON_EACH(stream_options);
     TEST_ON_EACH(listener_options);
 #ifdef __linux__
@@ -1849,12 +1929,16 @@ int main(int argc, char **argv)
     TEST_ON_EACH(ready);
     TEST_ON_EACH(udp);
     TEST_ON_EACH(multicast);
+#ifndef _WIN32
     TEST_ON_EACH(unix_dgram);
     TEST_ON_EACH(unix_stream);
+#endif
     TEST(addresses);
     TEST_ON_EACH(half_closed);
     TEST_ON_EACH(limited);
+#ifndef _WIN32
     TEST_ON_EACH_WITH(starved, .log.func = test_log);
+#endif
     rmdir(dir);
     return test_end();
 }

@@ -30,7 +30,7 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 # system (faults, socket_faults, io, net, sockets, streams, fs, process, sim),
 # /proc, /tmp and limits (misuse, corners, limits), inputs of programs that need those (corpus). test_anywhere asks
 # the same of sockets, pipes, files and processes in crt's own words.
-NOT_HERE=" test_explore test_faults test_syscalls test_socket_faults test_io test_net test_sockets test_streams test_fs test_process
+NOT_HERE=" test_explore test_faults test_syscalls test_socket_faults test_io test_net test_streams test_fs test_process
  test_sim test_misuse test_corners test_limits test_corpus test_corpus_http test_corpus_redis "
 # Examples that end by themselves with 0; the others are only built.
 ENDING=" hello local_echo select_timeout producer_consumer philosophers pubsub sleepers worker_pool
@@ -51,7 +51,7 @@ asked() { case " $(echo $names) " in *" $1 "*) ;; *) return 1 ;; esac; }
 build_all() {
     for name in $names; do
         # shellcheck disable=SC2086   # lists of flags
-        "$CC" -std=c11 -D_GNU_SOURCE ${OPT:--O0} $WARN ${FLAGS:-} -I. -Itests "$(file_of "$name")" -o "$B/$name.exe" $LIBS 2>"$B/$name.log"
+        "$CC" -std=c11 -D_GNU_SOURCE ${OPT:--O0} $WARN ${FLAGS:-} -DWINE -I. -Itests -Itests/win_shim "$(file_of "$name")" -o "$B/$name.exe" $LIBS 2>"$B/$name.log"
         echo $? >"$B/$name.built.part"; mv "$B/$name.built.part" "$B/$name.built"
     done
 }

@@ -1,0 +1,2 @@
+// arpa/inet.h - for the tests on Windows; see posix.h
+#include "../posix.h"

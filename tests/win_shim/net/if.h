@@ -1,0 +1,2 @@
+// net/if.h - for the tests on Windows; see posix.h
+#include "../posix.h"

@@ -1,0 +1,2 @@
+// netinet/in.h - for the tests on Windows; see posix.h
+#include "../posix.h"

@@ -1,0 +1,2 @@
+// netinet/tcp.h - for the tests on Windows; see posix.h
+#include "../posix.h"

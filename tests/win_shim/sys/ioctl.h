@@ -1,0 +1,2 @@
+// sys/ioctl.h - for the tests on Windows; see posix.h
+#include "../posix.h"

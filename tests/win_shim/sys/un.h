@@ -1,0 +1,2 @@
+// sys/un.h - for the tests on Windows; see posix.h
+#include "../posix.h"
