@@ -12653,10 +12653,9 @@ static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
         int worst = ENOENT;
         for (char **path = c->tries; *path; path++) {
             execve(*path, c->argv, c->env);
-            if (!c->tries[1]) worst = errno;   // not looked for
-            else if (errno == EACCES) worst = EACCES;   // a later directory may have one that runs
-            else if (errno != ENOENT && errno != ENOTDIR) worst = errno;
-            if (worst != ENOENT && worst != EACCES) break;
+            // Not looked for: whatever it is. Looked for: a directory without it says nothing.
+            if (!c->tries[1] || (errno != ENOENT && errno != ENOTDIR)) worst = errno;
+            if (worst != ENOENT && worst != EACCES) break;   // EACCES: a later directory may have one that runs
         }
         errno = worst;
     }
