@@ -14460,10 +14460,11 @@ static int crt__mpsc_nothing(crt_cx *cx, crt__mpsc *c, crt_slot *slot)
 {
     int r = 0;
     crt__lock(&c->q.lock);
+    bool over = crt__mpsc_over(c);   // before the tail: what the last sender has sent without the lock is there
     uint64_t word = crt__atomic_load(&c->tail, CRT__ACQUIRE);
     if (word / CRT__MPSC_ONE != crt__mpsc_taken(c)) {
         r = 0;
-    } else if (crt__mpsc_over(c)) {
+    } else if (over) {
         r = CRT_ECLOSED;
     } else if (!slot) {
         r = CRT_EEMPTY;
