@@ -12711,10 +12711,9 @@ static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
         int worst = ENOENT;
         for (char **path = c->tries; *path; path++) {
             execve(*path, c->argv, c->env);
-            if (!c->tries[1]) worst = errno;   // not looked for
-            else if (errno == EACCES) worst = EACCES;   // a later directory may have one that runs
-            else if (errno != ENOENT && errno != ENOTDIR) worst = errno;
-            if (worst != ENOENT && worst != EACCES) break;
+            // Not looked for: whatever it is. Looked for: a directory without it says nothing.
+            if (!c->tries[1] || (errno != ENOENT && errno != ENOTDIR)) worst = errno;
+            if (worst != ENOENT && worst != EACCES) break;   // EACCES: a later directory may have one that runs
         }
         errno = worst;
     }
@@ -14519,10 +14518,11 @@ static int crt__mpsc_nothing(crt_cx *cx, crt__mpsc *c, crt_slot *slot)
 {
     int r = 0;
     crt__lock(&c->q.lock);
+    bool over = crt__mpsc_over(c);   // before the tail: what the last sender has sent without the lock is there
     uint64_t word = crt__atomic_load(&c->tail, CRT__ACQUIRE);
     if (word / CRT__MPSC_ONE != crt__mpsc_taken(c)) {
         r = 0;
-    } else if (crt__mpsc_over(c)) {
+    } else if (over) {
         r = CRT_ECLOSED;
     } else if (!slot) {
         r = CRT_EEMPTY;

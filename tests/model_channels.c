@@ -520,6 +520,33 @@ static void upgrade_against_end(void)
     EX_ASSERT(received == (value == 7) && crt_mpsc_weak_count(mrx) == 1);
     mpsc_quiet();
 }
+// It sends without the lock, and goes: who hears of the end has had what it sent.
+static void publish_and_go(void *arg)
+{
+    publish(arg);
+    drop_tx(arg);
+}
+static void last_words(void)
+{
+    past_the_first(sizeof(int), 0);
+    int a = ex_spawn(publish_and_go, NULL);
+    EX_ASSERT(recv_all(0) == 1 && EX_READ(data) == 1);
+    EX_ASSERT(recv_all(0) == 0);
+    hand_done(0);
+    ex_join(a);
+    mpsc_quiet();
+}
+static void last_words_tried(void)
+{
+    int value = 0, r;
+    past_the_first(sizeof(int), 0);
+    int a = ex_spawn(publish_and_go, NULL);
+    while ((r = crt_mpsc_try_recv(mrx, &value)) == CRT_EEMPTY) crt__cpu_relax();
+    EX_ASSERT(r == 0 && value == 1 && EX_READ(data) == 1);
+    ex_join(a);
+    EX_ASSERT(crt_mpsc_try_recv(mrx, &value) == CRT_ECLOSED);
+    mpsc_quiet();
+}
 static void drop_other(void *arg)
 {
     (void)arg;
@@ -660,6 +687,8 @@ static const model models[] = {
     {.name = "mpsc: a permit for two, nobody overtakes", .run = reserve_two},
     {.name = "mpsc: a permit for two is given up", .run = reserve_given_up},
     {.name = "mpsc: both senders go", .run = both_senders_go},
+    {.name = "mpsc: the last sender sends and goes", .run = last_words},
+    {.name = "mpsc: the last sender sends and goes, a look", .run = last_words_tried},
     {.name = "mpsc: a weak sender against the last", .run = upgrade_against_end},
     {.name = "mpsc: closed() against the receiver's end", .run = mpsc_closed},
     {.name = "mpsc: closed with permits out", .run = close_with_permits},
@@ -698,6 +727,10 @@ static const model models[] = {
      .seed = {"crt__mpsc_take", "add &c->taken", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: mpsc: senders counted in two steps", .run = both_senders_go,
      .seed = {"crt_mpsc_tx_drop", "sub &c->senders", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: mpsc: the last sender goes without an order", .run = last_words,
+     .seed = {"crt_mpsc_tx_drop", "sub &c->senders", MODEL_RELAX, 0, NULL, 0}},
+    {.name = "seed: mpsc: the end is seen without an order", .run = last_words,
+     .seed = {"crt__mpsc_over", "load &c->senders", MODEL_RELAX, 0, NULL, 0}},
     {.name = "seed: mpsc: upgraded in two steps", .run = upgrade_against_end,
      .seed = {"crt__count_up_unless_zero", "cas count", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: mpsc: upgraded without counting", .run = upgrade_against_end,

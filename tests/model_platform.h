@@ -424,8 +424,13 @@ static ex_result model_try(const ex_model *m, ex_strategy strategy, double secon
     config.spurious_cas = m->spurious_cas;
     return ex_run(m->name, config, m->run);
 }
+static bool model_goes(const ex_model *m, int k, const model_place *p, const char *only)
+{
+    return !m->expect_failure && (p->in[k / 8] >> k % 8 & 1) && (!only || strstr(m->name, only));
+}
 static int model_mutate(const ex_model *list, int count, double seconds, const char *killed)
 {
+    const char *place = getenv("PLACE"), *only = getenv("MODEL");   // "function: operation"; part of a name
     static const ex_strategy strategies[] = {EX_RANDOM, EX_PCT, EX_DPOR};
     ex_budget_clock = CLOCK_PROCESS_CPUTIME_ID;
     model_collects = true;
@@ -440,15 +445,17 @@ static int model_mutate(const ex_model *list, int count, double seconds, const c
         const char *by = NULL, *why = "";
         int here = 0;
         ex_result r = {0};
-        for (int k = 0; k < count; k++) here += !list[k].expect_failure && (p->in[k / 8] >> k % 8 & 1);
+        for (int k = 0; k < count; k++) here += model_goes(&list[k], k, p, only);
         char mark[160];
         if (!strstr(p->site, "crt.h:")) continue;   // a model's own
+        snprintf(mark, sizeof mark, "%s: %s", p->func, p->text);
+        if (place && strcmp(mark, place)) continue;
         snprintf(mark, sizeof mark, "|%d %s|", atoi(strstr(p->site, "crt.h:") + 6), p->text);
         if (killed && strstr(killed, mark)) continue;   // by another program
         model_weakened = p->site;
         for (int s = 0; s < 3 && !by; s++)
             for (int k = 0; k < count && !by; k++) {
-                if (list[k].expect_failure || !(p->in[k / 8] >> k % 8 & 1)) continue;
+                if (!model_goes(&list[k], k, p, only)) continue;
                 r = model_try(&list[k], strategies[s], seconds / 3 / here, 0);
                 if (r.failed) by = list[k].name, why = r.message;
             }

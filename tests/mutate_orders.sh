@@ -4,6 +4,8 @@
 # models of each program that come there run at random, by priorities and by DPOR, with weak memory, plain accesses
 # being watched. A place is killed if a model of any program fails. One that survives has to stand in
 # tests/orders.txt with its reason (or as open: not noticed, and not argued away); one that is listed there and is killed is named, so that the list stays true.
+# Or it stands there as `slow: PROGRAM SECONDS MODEL`: that model kills it, but needs so long, and is given it at the end.
+# One place by hand: PLACE="crt__notify_one: fence" MODEL="beside a long poll" .build/mutate/park mutate 6
 # B: build directory. The list of every place goes to $B/mutate/places.txt.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -22,6 +24,15 @@ for p in $programs; do
     "$B/$p" mutate "$seconds" "$killed" >"$B/$p.new" 2>&1 && mv "$B/$p.new" "$B/$p.out" || { cat "$B/$p.new"; exit 1; }
     printf '%-10s %4d places, %4d killed\n' "$p" "$(grep -c '^place' "$B/$p.out")" "$(awk -F'\t' '$1 == "place" && $5 != "-"' "$B/$p.out" | wc -l)"
 done
+rm -f "$B/slow.out"
+tab=$(printf '\t')
+grep "${tab}slow: " tests/orders.txt | while IFS="$tab" read -r place how; do
+    set -- $how
+    p=$2; time=$3; shift 3
+    case " $(echo $programs) " in *" $p "*) ;; *) continue ;; esac
+    [ -z "$(cat "$B"/*.out | awk -F'\t' -v k="$place" '$1 == "place" && $3 ": " $4 == k && $5 != "-"')" ] || continue
+    PLACE="$place" MODEL="$*" "$B/$p" mutate "$time" >>"$B/slow.out"
+done
 # All orders, as the source has them: line and function. Those where no model comes are not survivors, but unseen.
 awk '/^[A-Za-z].*\(/ && !/;[ ]*$/ { if (match($0, /(crt__?[a-z0-9_]+)\(/)) fn = substr($0, RSTART, RLENGTH - 1) }
      /CRT__(ACQUIRE|RELEASE|ACQ_REL|SEQ_CST)/ && !/^#define/ && FNR > 2700 { print FNR "\t" fn }' crt.h >"$B/source.txt"
@@ -29,7 +40,7 @@ awk '/^[A-Za-z].*\(/ && !/;[ ]*$/ { if (match($0, /(crt__?[a-z0-9_]+)\(/)) fn = 
 awk -F'\t' '
     FILENAME ~ /orders\.txt$/ {
         if ($0 ~ /^@/) said[$1] = $2
-        else if ($0 !~ /^#/ && NF >= 2) { reason[$1] = $2 in said ? said[$2] : $2; open_[$1] = $2 == "@open" }
+        else if ($0 !~ /^#/ && $2 !~ /^slow: / && NF >= 2) { reason[$1] = $2 in said ? said[$2] : $2; open_[$1] = $2 == "@open" }
         next
     }
     FILENAME ~ /source\.txt$/ { line_of[$1] = $2; lines++; next }
@@ -54,4 +65,4 @@ awk -F'\t' '
         printf "%d places with an order: %d killed, %d argued in tests/orders.txt, %d open there, %d survive; %d lines where no model comes\n", \
             n, killed, argued, open_count, bad, unseen
         exit bad > 0
-    }' places="$B/places.txt" tests/orders.txt "$B/source.txt" $(for p in $programs; do echo "$B/$p.out"; done)
+    }' places="$B/places.txt" tests/orders.txt "$B/source.txt" $(for p in $programs slow; do [ ! -f "$B/$p.out" ] || echo "$B/$p.out"; done)

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -557,6 +558,129 @@ static void a_turn_with_priorities(void)
     crt_runtime_drop(&rt);
 }
 
+// ---- a poll that goes on after the end of its runtime ------------------------
+
+// Only crt_block_in_place can make one: its worker goes on and ends without it.
+enum { OUT_CONNECT, OUT_FD, OUT_RECV, OUT_FLUSH, OUT_CHILD, OUTLIVERS };
+typedef struct outliver {
+    int how, step;
+    crt_stream *s;
+    crt_udp *u;
+    crt_process *p;
+    crt_exit_status status;
+    char buf[8];
+} outliver;
+static struct {
+    int ready, gone, result;   // atomic
+    int fd, written;
+    char tcp[32];              // a listener whose backlog is full
+} out;
+static crt_poll out_leaf(outliver *self, crt_cx *cx)
+{
+    switch (self->how) {
+    case OUT_CONNECT: return crt_tcp_connect(cx, out.tcp, &self->s);
+    case OUT_FD: return crt_fd_readable(cx, out.fd);
+    case OUT_RECV: return crt_udp_recv(cx, self->u, self->buf, sizeof self->buf);
+    case OUT_FLUSH: return crt_flush(cx, self->s);
+    default: return crt_process_wait(cx, self->p, &self->status);
+    }
+}
+static intptr_t out_wait(void *unused)
+{
+    (void)unused;
+    __atomic_store_n(&out.ready, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&out.gone, __ATOMIC_SEQ_CST)) test_pause_us(200);
+    return 0;
+}
+// What the leaf needs. CRT_PENDING: not yet.
+static crt_poll out_open(outliver *self, crt_cx *cx)
+{
+    static const char *const argv[] = {"/bin/sleep", "1000", NULL};
+    static const crt_process_desc child = {.argv = (const char *const *)argv, .in = {.kind = CRT_STDIO_NULL}};
+    static char much[100000];
+    switch (self->how) {
+    case OUT_RECV: return crt_udp_bind(cx, "127.0.0.1:0", &self->u);
+    case OUT_FLUSH:
+        if (!self->s) CHECK_EQ(crt_stderr(cx, &self->s), 0);
+        return crt_write(cx, self->s, much, sizeof much);
+    case OUT_CHILD: return crt_process_spawn(cx, &child, &self->p);
+    default: return 0;
+    }
+}
+static crt_poll outliver_run(void *frame, crt_cx *cx)
+{
+    outliver *self = frame;
+    crt_poll r;
+    if (self->step == 0) {
+        if ((r = out_open(self, cx)) == CRT_PENDING) return r;
+        CHECK(r >= 0);
+        out.written = (int)r;
+        self->step = 1;
+    }
+    CHECK_EQ(out_leaf(self, cx), CRT_PENDING);
+    crt_block_in_place(cx, out_wait, NULL);
+    r = out_leaf(self, cx);   // in the same poll
+    CHECK(!self->s || self->how == OUT_FLUSH);
+    if (self->p) CHECK_EQ(crt_process_signal(self->p, SIGKILL), 0);
+    crt_close(&self->s);
+    crt_close(&self->u);
+    crt_close(&self->p);
+    __atomic_store_n(&out.result, (int)r, __ATOMIC_SEQ_CST);
+    return 0;
+}
+static void a_poll_that_outlives_its_runtime_is_told(void)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof name;
+    char buf[4096];
+    int full[3], waits[2], stuck[2], keep = dup(2);
+    CHECK_EQ(pipe(waits), 0);
+    CHECK_EQ(pipe(stuck), 0);
+    for (int i = 0; i < 3; i++) full[i] = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK_EQ(bind(full[0], (struct sockaddr *)&name, n), 0);
+    CHECK_EQ(listen(full[0], 0), 0);
+    CHECK_EQ(getsockname(full[0], (struct sockaddr *)&name, &n), 0);
+    for (int i = 1; i < 3; i++) {   // the second waits already
+        CHECK_EQ(fcntl(full[i], F_SETFL, O_NONBLOCK), 0);
+        (void)connect(full[i], (struct sockaddr *)&name, n);
+        if (i == 1) CHECK_EQ(poll(&(struct pollfd){.fd = full[0], .events = POLLIN}, 1, 10000), 1);
+    }
+    snprintf(out.tcp, sizeof out.tcp, "127.0.0.1:%d", ntohs(name.sin_port));
+    out.fd = waits[0];
+    for (int how = 0; how < OUTLIVERS; how++) {
+        crt_runtime *rt;
+        out.ready = out.gone = 0;
+        out.result = 1;
+        fflush(stderr);
+        if (how == OUT_FLUSH) {
+#ifdef F_SETPIPE_SZ
+            CHECK(fcntl(stuck[1], F_SETPIPE_SZ, 4096) >= 4096);
+            dup2(stuck[1], 2);
+#else
+            continue;   // the pipe would take all of it
+#endif
+        }
+        CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 2}, &rt), 0);
+        crt_handle *h = crt_runtime_handle(rt);
+        CHECK_EQ(crt_handle_spawn(h, outliver_run, &(outliver){.how = how}), 0);
+        while (!__atomic_load_n(&out.ready, __ATOMIC_SEQ_CST)) test_pause_us(200);
+        crt_runtime_shutdown(rt, CRT_MS(50));
+        while (crt__atomic_load(&rt->unfinished, CRT__ACQUIRE)) test_pause_us(200);
+        __atomic_store_n(&out.gone, 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&out.result, __ATOMIC_SEQ_CST) == 1) test_pause_us(200);
+        if (how == OUT_FLUSH) {
+            while (out.written > 0) out.written -= (int)read(stuck[0], buf, sizeof buf);
+            dup2(keep, 2);
+        }
+        CHECK_EQ(out.result, CRT_ESHUTDOWN);
+        crt_handle_drop(&h);
+        crt_runtime_drop(&rt);
+    }
+    for (int i = 0; i < 3; i++) close(full[i]);
+    for (int i = 0; i < 2; i++) close(waits[i]), close(stuck[i]);
+    close(keep);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -575,5 +699,6 @@ int main(int argc, char **argv)
     TEST(a_turn_and_a_dump);
     TEST(a_turn_that_takes_too_long);
     TEST(a_turn_with_priorities);
+    TEST(a_poll_that_outlives_its_runtime_is_told);
     return test_end();
 }
