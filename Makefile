@@ -42,7 +42,7 @@ help:
 	@echo "make fuzz-redis   random bytes against mini_redis under ASan+UBSan: SECONDS=60"
 	@echo "make sim          a cluster in a simulated kernel, SEEDS=10000 of them, and planted mistakes"
 	@echo "make fuzz         libFuzzer, SECONDS=60 for each TARGET (all)"
-	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll"
+	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll (QUICK=1: once, no sanitizers)"
 	@echo "make macos        everything compiled and linked for macOS (needs zig)"
 	@echo "make wine         what runs on Windows, built by mingw-w64, run under wine"
 	@echo "make bare         no threads: the suite of one thread, and a Cortex-M3 in qemu (needs gcc-arm-none-eabi, qemu-system-arm)"
@@ -155,7 +155,7 @@ fuzz:
 
 # The suite over crt_platform_kqueue.h, on a kqueue made of epoll; a build for macOS (needs zig).
 kqueue:
-	sh tests/kqueue.sh
+	@QUICK="$(QUICK)" B=$(B)/kqueue sh tests/kqueue.sh
 macos:
 	sh tests/macos.sh
 # The tests and examples that Windows can have, built by mingw-w64, run under wine.

@@ -5093,7 +5093,8 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
 #if !defined(CRT__BARE) && (!defined(_WIN32) || !defined(CRT_NO_NET))
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
-// The same for CRT__PRIORITY, where that is not part of the above. 0 or -errno.
+// The same for CRT__PRIORITY, where that is not part of the above; such a header defines
+// CRT__URGENT_UNTOLD if its events never bring a stream that bit unasked. 0 or -errno.
 CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token);
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
@@ -7303,9 +7304,12 @@ static void crt__ready_clear(crt__sock *s, uint64_t seen, uint32_t bits)
     }
 }
 // A read has found that the kernel has no more than it took; or, where urgent data has come,
-// that it stopped before them.
+// that it stopped before them: then there may be more, and no other event tells of it.
 static inline void crt__ready_spend(crt__sock *s, uint64_t seen)
 {
+#ifdef CRT__URGENT_UNTOLD   // so it has to be assumed: the next read asks
+    seen |= CRT__PRIORITY;
+#endif
     if (CRT__UNLIKELY(seen & CRT__PRIORITY)) return;
     crt__atomic_store(&s->spent, (uint32_t)(seen >> 16) | CRT__SPENT, CRT__RELAXED);
 }
@@ -8950,6 +8954,12 @@ CRTDEF int crt_stream_set_keepalive_ex(crt_stream *s, const crt_keepalive *k)
 {
     return crt__set_keepalive(crt__fd_of(s), k);
 }
+// 0 where a socket has no such time of its own.
+static int crt__keepalive_time(crt__fd fd, int name)
+{
+    int seconds = crt__get_option(fd, IPPROTO_TCP, name);
+    return crt__max(seconds, 0);
+}
 CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
 {
     crt__fd fd = crt__fd_of(s);
@@ -8957,9 +8967,9 @@ CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
     int on = crt__get_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
     if (on < 0) return on;
     k->on = on != 0;
-    k->idle = crt__get_option(fd, IPPROTO_TCP, CRT__TCP_KEEPIDLE);
-    k->interval = crt__get_option(fd, IPPROTO_TCP, CRT__TCP_KEEPINTVL);
-    k->count = crt__get_option(fd, IPPROTO_TCP, CRT__TCP_KEEPCNT);
+    k->idle = crt__keepalive_time(fd, CRT__TCP_KEEPIDLE);
+    k->interval = crt__keepalive_time(fd, CRT__TCP_KEEPINTVL);
+    k->count = crt__keepalive_time(fd, CRT__TCP_KEEPCNT);
     return crt__min(0, crt__min(k->idle, crt__min(k->interval, k->count)));
 }
 CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds) { return crt__set_linger(crt__fd_of(s), seconds); }

@@ -574,11 +574,14 @@ static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 //
 // Other than epoll: a child does not inherit a kqueue; plain files are not refused (crt__dup
 // sees to it); a wait lasts no longer than a day, and then ends without events as any other;
-// adding and removing are one call each for both filters.
+// adding and removing are one call each for both filters; EVFILT_READ does not tell of urgent
+// data, which reads stop at, so after a short read another one asks whether there is more.
 //
 // A token goes through udata. Where a pointer has 32 bits only its index fits: a late
 // event of a descriptor that is gone then counts for the next with that index, and is
 // one event too many, which the contract allows.
+
+#define CRT__URGENT_UNTOLD 1
 
 enum { CRT__WAKE_TOKEN = 0x7ffffffe, CRT__KQUEUE_MOST_SECONDS = 86400 };
 

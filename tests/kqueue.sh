@@ -2,34 +2,75 @@
 # The suite over crt_platform_kqueue.h, on a kqueue made of epoll (tests/kqueue_shim).
 #
 #   tests/kqueue.sh                     everything; the last line is "N passed, N failed"
+#   QUICK=1 tests/kqueue.sh             the suite once; the other systems are compiled only
 #   TESTS="test_io test_net" tests/kqueue.sh
 #   SYSTEM=plain tests/kqueue.sh        a system without EVFILT_USER, SOCK_CLOEXEC, ...
 #   SYSTEM=freebsd tests/kqueue.sh      what is behind #ifdef __FreeBSD__; also openbsd, netbsd, netbsd9
-#   CFLAGS="-O1 -g -fsanitize=address,undefined" B=.build/kqueue_asan tests/kqueue.sh
-# Without TESTS and SYSTEM: all programs on a system that has everything, and on each of the
-# others the implementation with all warnings and the programs nearest to the reactor.
+#   CFLAGS="-O1 -g -fsanitize=address,undefined" B=.build/kqueue/asan TESTS=test_io tests/kqueue.sh
+# Everything is: all programs on a system that has everything, plain, under ASan with UBSan,
+# and under TSan; on each of the others the implementation with all warnings and the programs
+# nearest to the reactor. Two at a time are compiled and run; JOBS says otherwise.
 CC=${CC:-cc}
 CFLAGS=${CFLAGS:--O0 -g}   # the programs do not wait for their own code
 B=${B:-.build/kqueue}
+JOBS=${JOBS:-2}
 cd "$(dirname "$0")/.." || exit 1
 [ "$(uname)" = Linux ] || { echo "kqueue: the shim runs on Linux only; here, make test runs over the system's own"; exit 0; }
-NEAREST="test_smoke test_io test_signal test_sockets"
-WARN="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef"
-KQUEUE="-D_GNU_SOURCE -DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim"
-SHIM=$B/kqueue.o
-whole=; [ -n "$TESTS$SYSTEM" ] || whole=1
-# Left out of the whole, and why; it is said again at the end.
-left_out()
+begun=$(date +%s)
+mkdir -p "$B" || exit 1
+
+# --- everything: this script, once for each part
+
+passed=0 failed=0
+# part WHAT NAME=VALUE...: what does not compile counts as one that failed.
+part()
 {
+    echo "--- $1"; shift
+    env B="$B" CC="$CC" CFLAGS="$CFLAGS" JOBS="$JOBS" "$@" sh tests/kqueue.sh 2>&1 | tee "$B/part"
+    sum=$(tail -n 1 "$B/part" | grep -E '^[0-9]+ passed, [0-9]+ failed$') || sum="0 passed, 1 failed"
+    passed=$((passed + ${sum%% *}))
+    sum=${sum#*, }
+    failed=$((failed + ${sum%% *}))
+}
+if [ -z "$TESTS$SYSTEM" ]; then
+    nearest="test_smoke test_io test_signal test_sockets"
+    part "the suite" TESTS=all
+    for system in plain freebsd openbsd netbsd netbsd9; do
+        if [ -n "$QUICK" ]; then part "compiled for: $system" SYSTEM=$system TESTS=none B="$B/$system"
+        else part "taken for: $system" SYSTEM=$system TESTS="$nearest" B="$B/$system"
+        fi
+    done
+    if [ -z "$QUICK" ]; then
+        # Slow, and on a busy machine slower: a test may take ten minutes (TEST_SLOW of harness.h).
+        slow="TEST_SLOW=1 TEST_TIMEOUT=${TEST_TIMEOUT:-900}"
+        part "under ASan and UBSan" TESTS=all B="$B/asan" $slow \
+            CFLAGS="-O0 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+        part "under TSan" TESTS=all B="$B/tsan" $slow CFLAGS="-O0 -g -fsanitize=thread"
+    fi
     cat <<'WHY'
 left out of the suite over kqueue:
   test_sim                    brings a reactor of its own, a simulated kernel
+  test_syscalls               fails the system calls that Linux's header makes
   test_explore, model_*       the explorer's threads run one at a time: there is no reactor in them
   in test_runtime             the affinity mask: macOS and OpenBSD have none
   in test_known_bugs          what epoll is asked for a time-out; over kqueue the rest of that test runs
 WHY
-}
-[ -n "$TESTS" ] || TESTS=$(ls tests/test_*.c | sed 's,.*/,,; s,\.c$,,' | grep -vx -e test_sim -e test_explore | tr '\n' ' ')
+    echo "took $(($(date +%s) - begun)) s"
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+fi
+
+# --- one part
+
+WARN="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef"
+KQUEUE="-D_GNU_SOURCE -DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim"
+SHIM=$B/kqueue.o
+case $TESTS in
+'' | all)
+    TESTS=$(ls tests/test_*.c | sed 's,.*/,,; s,\.c$,,' | grep -vx -e test_sim -e test_explore -e test_syscalls) ;;
+none) TESTS= ;;
+esac
 case $SYSTEM in
 '') ;;
 plain) KQUEUE="$KQUEUE -DKQUEUE_SHIM_PLAIN" ;;
@@ -38,7 +79,6 @@ freebsd | openbsd | netbsd | netbsd9)
     BSD="-include tests/kqueue_shim/bsd.h" SHIM="$SHIM $B/bsd.o" ;;
 *) echo "kqueue: no system called $SYSTEM"; exit 1 ;;
 esac
-mkdir -p "$B" || exit 1
 echo '#define CRT_IMPLEMENTATION
 #include "crt.h"' >"$B/warnings.c"
 $CC -std=c11 $KQUEUE $BSD $WARN -Werror -O1 -fsyntax-only -I. "$B/warnings.c" || exit 1
@@ -46,28 +86,21 @@ for o in $SHIM; do
     $CC -std=c11 $CFLAGS $KQUEUE -Wall -Wextra -Wshadow -c "tests/kqueue_shim/$(basename "$o" .o).c" -o "$o" || exit 1
 done
 
-# What is newer than its program is built again, $JOBS at a time.
-build()
+# What is newer than its program is built again.
+old()
 {
     for t in $TESTS; do
         [ -e "$B/$t" ] && [ -z "$(find crt.h crt_platform_kqueue.h "tests/$t.c" tests/*.h tests/fuzz_*.c tests/kqueue_shim \
             -newer "$B/$t" -type f)" ] || echo "$t"
     done
 }
-build | xargs -P "${JOBS:-2}" -I{} $CC -std=c11 $CFLAGS -Wall -Wextra -Wshadow \
+old | xargs -r -P "$JOBS" -I{} $CC -std=c11 $CFLAGS -Wall -Wextra -Wshadow \
     -Wno-missing-field-initializers -I. -Itests $KQUEUE $BSD tests/{}.c $SHIM -o "$B/{}" \
     -Wl,--wrap=close,--wrap=waitid -pthread || exit 1
-[ -n "$whole" ] || exec sh tests/run.sh "$B" $TESTS
 
-{
-    sh tests/run.sh "$B" $TESTS
-    for system in plain freebsd openbsd netbsd netbsd9; do
-        echo "--- taken for: $system"
-        SYSTEM=$system TESTS=$NEAREST B=$B/$system CC=$CC CFLAGS=$CFLAGS sh tests/kqueue.sh || echo "0 passed, 1 failed"
-    done
-} | tee "$B/result"
-left_out
-# A system that does not even compile counts as one that failed.
-sum() { grep -E '^[0-9]+ passed, [0-9]+ failed$' "$B/result" | awk -v n="$1" '{ s += $n } END { print s + 0 }'; }
-echo "$(sum 1) passed, $(sum 3) failed"
-[ "$(sum 3)" -eq 0 ]
+# What run.sh says of one program, less its sum, as soon as it has ended.
+for t in $TESTS; do echo "$t"; done | xargs -r -P "$JOBS" -I{} sh -c \
+    'out=$(sh tests/run.sh "$1" "$2"); printf "%s\n" "$out" | sed "\$d" | grep -v "^took "' run "$B" {} | tee "$B/result"
+sum() { awk -v n="$1" '/^test_[a-z_]* +[0-9]+ passed +[0-9]+ failed /{ s += $n } END { print s + 0 }' "$B/result"; }
+echo "$(sum 2) passed, $(sum 4) failed"
+[ "$(sum 4)" -eq 0 ]

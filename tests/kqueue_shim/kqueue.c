@@ -316,10 +316,11 @@ static int64_t now_ns(void)
 }
 static int wait_outer(queue *q, struct epoll_event *some, int room, bool forever, int64_t until)
 {
-    int64_t left = forever ? 0 : until - now_ns();
+    if (forever) return epoll_wait(q->outer, some, room, -1);   // known to the sanitizers as one that blocks
+    int64_t left = until - now_ns();
     struct timespec t = {0, 0};
     if (left > 0) t = (struct timespec){(time_t)(left / 1000000000), (long)(left % 1000000000)};
-    return epoll_pwait2(q->outer, some, room, forever ? NULL : &t, NULL);
+    return epoll_pwait2(q->outer, some, room, &t, NULL);
 }
 int kevent(int kq, const struct kevent *changes, kqueue_shim_count changes_given, struct kevent *events,
            kqueue_shim_count events_wanted, const struct timespec *timeout)
