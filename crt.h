@@ -2993,11 +2993,14 @@ static crt__thread crt__thread_self(void) { return (crt__thread)0; }
 
 // Sleeps for some 50 us, for whoever has to let a thread go on that was interrupted.
 #ifndef crt__nap   // models have their own
-CRT__UNUSED static CRT__COLD void crt__nap(void)
+CRT__UNUSED static void crt__nap(void);
+#ifndef _WIN32   // whose waits on a word are counted in clock ticks
+static CRT__COLD void crt__nap(void)
 {
     uint32_t nobody_wakes = 0;
     crt__futex_wait(&nobody_wakes, 0, 50000);
 }
+#endif
 #endif
 
 // A lock of four bytes: 0 free, 1 held. Held for a few instructions, never over a

@@ -95,6 +95,9 @@ static CRT__UNUSED void fault_always(int kind, int e) { __atomic_store_n(&fault.
 // The next edge, if there is something to do.
 static void fault__rearm(crt__fd fd)
 {
+#ifdef _WIN32   // it is asked again by whoever waits again
+    (void)fd;
+#else
     if (fd >= FAULT_WATCHED) return;
     int e = errno;
     crt__reactor *r = __atomic_load_n(&fault__watched[fd].reactor, __ATOMIC_ACQUIRE);
@@ -106,6 +109,7 @@ static void fault__rearm(crt__fd fd)
     (void)fault__true_add(r, fd, token);
 #endif
     errno = e;
+#endif
 }
 static intptr_t fault__fail(int e)
 {
@@ -155,8 +159,8 @@ static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n)
     }
 }
 // Several pieces, one way or the other: `real` does it, a fault may shorten it to a byte.
-static intptr_t fault__pieces(int kind, intptr_t (*real)(crt__fd, const struct iovec *, int), crt__fd fd,
-                              const struct iovec *pieces, int count)
+static intptr_t fault__pieces(int kind, intptr_t (*real)(crt__fd, const crt__iovec *, int), crt__fd fd,
+                              const crt__iovec *pieces, int count)
 {
     uint32_t roll = fault__roll(kind);
     if (!roll) return real(fd, pieces, count);
@@ -166,7 +170,7 @@ static intptr_t fault__pieces(int kind, intptr_t (*real)(crt__fd, const struct i
     case 1: fault__rearm(fd); return fault__fail(EAGAIN);
     case 2: {
         while (first < count && !pieces[first].iov_len) first++;
-        struct iovec byte = {first < count ? pieces[first].iov_base : NULL, first < count};
+        crt__iovec byte = {first < count ? pieces[first].iov_base : NULL, first < count};
         intptr_t k = real(fd, &byte, 1);
         fault__rearm(fd);
         return k;
@@ -175,15 +179,15 @@ static intptr_t fault__pieces(int kind, intptr_t (*real)(crt__fd, const struct i
     default: return fault__fail(kind == FAULT_SEND ? EPIPE : EIO);
     }
 }
-static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count)
+static intptr_t crt__sock_sendv(crt__fd fd, const crt__iovec *pieces, int count)
 {
     return fault__pieces(FAULT_SEND, fault__true_sendv, fd, pieces, count);
 }
-static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count)
+static intptr_t crt__fd_readv(crt__fd fd, const crt__iovec *pieces, int count)
 {
     return fault__pieces(FAULT_RECV, fault__true_readv, fd, pieces, count);
 }
-static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count)
+static intptr_t crt__fd_writev(crt__fd fd, const crt__iovec *pieces, int count)
 {
     return fault__pieces(FAULT_SEND, fault__true_writev, fd, pieces, count);
 }

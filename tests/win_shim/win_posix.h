@@ -21,16 +21,18 @@ CRT__UNUSED static int test__win_mkdir(const char *path) { return _mkdir(path); 
 
 // How many files, pipes and sockets are open: other handles (of threads, events, devices) are
 // the system's and its libraries'. Handles are multiples of four, and low ones are given first.
-CRT__UNUSED static int test_fd_count(void)
+CRT__UNUSED static int test__win_count(bool inherited)
 {
     int n = 0;
-    for (intptr_t h = 4, last = 4; h <= last + 4096; h += 4) {
-        DWORD flags, type = GetHandleInformation((HANDLE)h, &flags) ? GetFileType((HANDLE)h) : FILE_TYPE_UNKNOWN;
-        n += type == FILE_TYPE_PIPE || type == FILE_TYPE_DISK;
+    for (intptr_t h = 4, last = 4; h <= last + 2048; h += 4) {
+        DWORD flags = 0, type = GetHandleInformation((HANDLE)h, &flags) ? GetFileType((HANDLE)h) : FILE_TYPE_UNKNOWN;
+        n += (type == FILE_TYPE_PIPE || type == FILE_TYPE_DISK) && (!inherited || (flags & HANDLE_FLAG_INHERIT));
         if (type != FILE_TYPE_UNKNOWN) last = h;
     }
     return n;
 }
+CRT__UNUSED static int test_fd_count(void) { return test__win_count(false); }
+CRT__UNUSED static int test_inherited_count(void) { return test__win_count(true); }   // those that a child would get
 
 #ifndef CRT_NO_NET
 #include "posix.h"
