@@ -489,6 +489,11 @@ CRTDEF bool crt_take_unwind(crt_cx *cx);
 #if defined(_MSC_VER) && !defined(__clang__) || defined(CRT_USE_COUNTER)
 #define CRT__STATE(line, counter) (counter)
 #define CRT__COUNT __COUNTER__ + 1
+#ifdef __clang__   // from 22 on it calls __COUNTER__ an extension, in the user's file, under -Wpedantic
+#if __has_warning("-Wc2y-extensions")
+#pragma clang diagnostic ignored "-Wc2y-extensions"
+#endif
+#endif
 #else
 #define CRT__STATE(line, counter) (line)
 #define CRT__COUNT 0
@@ -15707,7 +15712,7 @@ static int crt__join_set_crew(crt_join_set *set)
 CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
                                const void *frame, size_t size)
 {
-    crt_join_handle *h;
+    crt_join_handle *h = NULL;
     if (abort) *abort = NULL;
     if (!rt) return CRT_EINVAL;
     int e = crt__join_set_crew(set);
@@ -15889,7 +15894,7 @@ static CRT__COLD void crt__map_forget(crt_join_map *map, crt__member *m)
 }
 CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size)
 {
-    crt_join_handle *h;
+    crt_join_handle *h = NULL;
     int e = crt__join_set_crew(&map->crt__set);
     if (!e) e = crt__map_grow(map);
     if (!e) e = crt__crew_spawn(cx->rt, map->crt__set.crt__tasks, key, &h, fn, frame, size);

@@ -29,7 +29,7 @@ elif [ -n "$QUICK" ]; then   # test_sockets takes half a minute under qemu
     HANDFUL="test_smoke test_task test_mpsc test_time test_net test_fs"; ALL=$HANDFUL; FEW=$HANDFUL
 fi
 ROWS="gcc-old gcc clang-old clang musl m32 m32-clang tcc c11 c17 c2x gnu11 ms-extensions c++17 c++20
- O0 O2 O3-lto Os static two-units everything aarch64 armhf riscv64 ppc64el s390x kqueue macos wine bare"
+ O0 O2 O3-lto Os static two-units everything mingw aarch64 armhf riscv64 ppc64el s390x kqueue macos wine bare"
 [ -z "$QUICK" ] || ROWS="musl m32 tcc c++20 static two-units everything aarch64 s390x"
 ROWS=${ONLY:-$ROWS}
 
@@ -52,6 +52,8 @@ have()
 }
 skip() { printf '%-14s skipped: %s\n' "$1" "$2"; skipped=$((skipped + 1)); }
 first() { for c in "$@"; do command -v "$c" >/dev/null && { echo "$c"; return; }; done; echo "$1"; }
+CLANG=$(first clang-22 clang-19 clang-18 clang-17 clang-16 clang)   # the newest
+CLANGXX=$(first clang++-22 clang++-19 clang++-18 clang++-17 clang++-16 clang++)
 
 # begin ROW; then accepts and programs count for it; then end.
 begin() { row=$1; row_passed=0; row_failed=0; row_exempt=0; row_again=0; row_begun=$(now); : >"$B/$row.log"; mkdir -p "$B/$row"; }
@@ -218,11 +220,11 @@ for row_name in $ROWS; do
         suite gcc-old gcc-11 gcc-11 -O0 "" $ALL ;;
     gcc)        suite gcc gcc gcc -O2 "" $FEW ;;
     clang-old)  suite clang-old clang-13 clang-13 -O0 "" $FEW ;;
-    clang)      suite clang clang-19 "$(first clang-19 clang-18 clang-17 clang-16 clang)" -O1 "" $ALL ;;
+    clang)      suite clang clang-22 "$CLANG" -O1 "" $ALL ;;
     musl)       suite musl musl-tools musl-gcc "-O0 -static" "" $ALL ;;
     m32|m32-clang)   # gcc-12-multilib, because gcc-multilib and the compilers for other processors exclude each other
         echo 'int main(void) { return 0; }' >"$B/probe.c"
-        cc=gcc; [ $row_name = m32 ] || cc=$(first clang-19 clang-18 clang-17 clang-16 clang)
+        cc=gcc; [ $row_name = m32 ] || cc=$CLANG
         have "$row_name" "$cc" "$cc" || continue
         flags="-m32 -isystem /usr/include/$(gcc -print-multiarch 2>/dev/null || echo x86_64-linux-gnu)"
         # shellcheck disable=SC2086
@@ -252,15 +254,15 @@ for row_name in $ROWS; do
         end "both halves, 6 examples, $(count $TCC) programs" ;;
     c11|c17|c2x|gnu11)
         begin $row_name
-        for cc in gcc "$(first clang-19 clang-18 clang-17 clang-16 clang)"; do
+        for cc in gcc "$CLANG"; do
             command -v "$cc" >/dev/null || continue
             halves "$cc" -std=$row_name -O0
         done
         programs "gcc -std=$row_name $TEST_WARN -O0" "" test_smoke test_coroutine
         end "gcc and clang: both halves silent; 2 programs" ;;
     ms-extensions)
-        cc=$(first clang-19 clang-18 clang-17 clang-16 clang)
-        have ms-extensions clang-19 "$cc" || continue
+        cc=$CLANG
+        have ms-extensions clang-22 "$cc" || continue
         begin ms-extensions
         halves "$cc" -std=c11 -fms-extensions -O0
         halves "$cc" -std=c11 -fms-extensions -O0 -DCRT_USE_COUNTER
@@ -269,7 +271,7 @@ for row_name in $ROWS; do
     c++17|c++20)
         begin "$row_name"
         accepts gcc -std=c11 -O0 -I. -c "$B/impl.c" -o "$B/$row/impl.o"
-        for cxx in g++ clang++-13 "$(first clang++-19 clang++-18 clang++-17 clang++-16 clang++)"; do
+        for cxx in g++ clang++-13 "$CLANGXX"; do
             command -v "$cxx" >/dev/null || continue
             for o in -O0 -O2; do
                 accepts "$cxx" -std=$row_name $WARN $o -I. -c tests/cpp_compile.cc -o "$B/$row/cpp.o"
@@ -280,12 +282,12 @@ for row_name in $ROWS; do
         done
         end "declarations and coroutines, g++ and clang++, run with an implementation in C" ;;
     O0)     suite O0 gcc gcc -O0 "" $FEW ;;
-    O2)     suite O2 clang-19 "$(first clang-19 clang-18 clang-17 clang-16 clang)" -O2 "" $FEW ;;
+    O2)     suite O2 clang-22 "$CLANG" -O2 "" $FEW ;;
     O3-lto) suite O3-lto gcc gcc "-O3 -flto=1" "" $ALL ;;
     Os)     suite Os gcc gcc -Os "" $FEW ;;
     static)   # everything in one file, nothing of it to be seen by others
         begin static
-        for cc in gcc "$(first clang-19 clang-18 clang-17 clang-16 clang)"; do
+        for cc in gcc "$CLANG"; do
             command -v "$cc" >/dev/null || continue
             accepts "$cc" -std=c11 $C_WARN -O1 -I. "$B/static.c" -o "$B/$row/static" -pthread
             accepts "$B/$row/static"
@@ -294,18 +296,20 @@ for row_name in $ROWS; do
         end "CRT_STATIC: silent, runs, no symbol of crt" ;;
     two-units)
         begin two-units
-        for cc in gcc "$(first clang-19 clang-18 clang-17 clang-16 clang)"; do
+        for cc in gcc "$CLANG"; do
             command -v "$cc" >/dev/null || continue
             accepts "$cc" -std=c11 $C_WARN -O1 -I. "$B/main.c" "$B/unit.c" -o "$B/$row/two" -pthread
             accepts "$B/$row/two"
         done
         end "one file implements crt.h, another includes it" ;;
     everything)
-        cc=$(first clang-19 clang-18 clang-17 clang-16)
-        have everything clang-19 "$cc" || continue
+        cc=$CLANG
+        have everything clang-22 "$cc" || continue
         begin everything
         # Of clang's every warning, without those that are
-        #   about another language: c++98-compat, pre-c11-compat, declaration-after-statement (C90)
+        #   about another language: c++98-compat, pre-c11-compat, declaration-after-statement (C90), and what the
+        #   implementation, which is C, may do and C++ may not: implicit-void-ptr-cast,
+        #   tentative-definition-compat, default-const-init-var (clang 22 knows these three)
         #   taste: padded, comma, extra-semi-stmt (the user's own ";" after CRT_BEGIN)
         #   about any pointer with an index at all: unsafe-buffer-usage (C++'s containers instead)
         #   about system headers and what they define: disabled-macro-expansion,
@@ -315,11 +319,21 @@ for row_name in $ROWS; do
         # shellcheck disable=SC2046
         set -- $(printf -- '-Wno-%s ' c++98-compat pre-c11-compat declaration-after-statement padded comma \
             extra-semi-stmt unsafe-buffer-usage disabled-macro-expansion incompatible-function-pointer-types-strict \
-            used-but-marked-unused reserved-identifier format-nonliteral)
+            used-but-marked-unused reserved-identifier format-nonliteral \
+            implicit-void-ptr-cast tentative-definition-compat default-const-init-var)
         for option in -DCRT_PLAIN -DCRT_DEBUG -DCRT_USE_COUNTER; do
-            for f in public impl unit; do accepts "$cc" -std=c11 -Weverything "$@" $option -O0 -I. -c "$B/$f.c" -o "$B/$row/$f.o"; done
+            for f in public impl unit; do accepts "$cc" -std=c11 -Weverything -Wno-unknown-warning-option "$@" $option -O0 -I. -c "$B/$f.c" -o "$B/$row/$f.o"; done
         done
         end "$cc -Weverything without $# of them" ;;
+    mingw)   # built and linked; the row wine runs it
+        cc=$(first x86_64-w64-mingw32-gcc-win32 x86_64-w64-mingw32-gcc)
+        have mingw gcc-mingw-w64-x86-64-win32 "$cc" || continue
+        begin mingw
+        for std in c11 c17 c2x; do halves "$cc" -std=$std -O0; done
+        halves "$cc" -std=c11 -O2 -DCRT_USE_COUNTER
+        accepts "$cc" -std=c11 $C_WARN -O1 -I. "$B/main.c" "$B/unit.c" -o "$B/$row/two.exe" -lws2_32 -lsynchronization
+        accepts "$cc" -std=c11 $C_WARN -O1 -I. "$B/static.c" -o "$B/$row/static.exe" -lws2_32 -lsynchronization
+        end "$cc: both halves silent, two units and CRT_STATIC linked" ;;
     aarch64|armhf|riscv64|ppc64el|s390x)
         case $row_name in
         aarch64) triple=aarch64-linux-gnu qemu=aarch64 ;;
