@@ -88,7 +88,8 @@ ONE
 export RUN
 # programs "COMPILER FLAGS" RUNNER PROGRAM...: builds them and runs one after the other.
 # With a runner (qemu) each gets a script of its name in front of it, for tests that start
-# themselves; they are told that name. test_sim gets fewer worlds then.
+# themselves; they are told that name. A test has ten minutes then instead of one before it is
+# said to hang, and test_sim gets fewer worlds.
 programs()
 {
     compiler=$1 runner=$2; shift 2
@@ -104,7 +105,7 @@ programs()
             continue
         fi
         if [ -n "$runner" ]; then
-            printf '#!/bin/sh\nTEST_SELF="$0" SEEDS=100; export TEST_SELF SEEDS\nexec %s -0 "$0" %s "$@"\n' "$runner" "$target" >"$target.sh"
+            printf '#!/bin/sh\nTEST_SELF="$0" TEST_SLOW=1 SEEDS=100; export TEST_SELF TEST_SLOW SEEDS\nexec %s -0 "$0" %s "$@"\n' "$runner" "$target" >"$target.sh"
             chmod +x "$target.sh"
             target=$target.sh
         fi
@@ -125,7 +126,10 @@ programs()
 # Runs $target: p passed, f failed, and $excused that failed under qemu ($runner) and are exempt.
 attempt()
 {
-    out=$($RUN timeout "${TEST_TIMEOUT:-180}" "$target" 2>&1 </dev/null); code=$?
+    limit=180; [ -z "$runner" ] || limit=600
+    out=$($RUN timeout "${TEST_TIMEOUT:-$limit}" "$target" 2>&1 </dev/null); code=$?
+    [ $code -ne 124 ] || out="$out
+(ended by timeout)"
     excused=0
     case $program in
     test_*)
