@@ -127,7 +127,9 @@ programs()
 attempt()
 {
     limit=180; [ -z "$runner" ] || limit=600
-    out=$($RUN timeout "${TEST_TIMEOUT:-$limit}" "$target" 2>&1 </dev/null); code=$?
+    # Into a file: a pipe would be waited for until the last child that a broken test left has ended.
+    $RUN timeout "${TEST_TIMEOUT:-$limit}" "$target" >"$B/$row/out" 2>&1 </dev/null; code=$?
+    out=$(cat "$B/$row/out")
     [ $code -ne 124 ] || out="$out
 (ended by timeout)"
     excused=0

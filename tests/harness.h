@@ -125,6 +125,8 @@ static CRT__UNUSED int test_fd_count(void)
 }
 #endif
 #endif
+// How long to wait before something is said to hang: under an emulator or memcheck, ten times as long.
+static unsigned test_patience(unsigned seconds) { return getenv("TEST_SLOW") ? seconds * 10 : seconds; }
 // A new, empty directory of this run's own. 0, or -1.
 __attribute__((unused)) static int test_directory(char *path, size_t room)
 {
@@ -157,7 +159,7 @@ static bool test__begin(const char *name, const char *variant)
     snprintf(word, sizeof word, " %s ", name);
     if (skip && strstr(skip, word)) return false;
     test__bad = 0;
-    test__set_alarm(getenv("TEST_SLOW") ? 600 : 60);
+    test__set_alarm(test_patience(60));
     return true;
 }
 static void test__done(void)

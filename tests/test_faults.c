@@ -369,7 +369,7 @@ static void sweep(bool try_again, bool for_good)
             alloc_count = 0;
             enomem_seen = 0;
             __atomic_store_n(&alloc_fail_at, n, __ATOMIC_SEQ_CST);
-            alarm(60);
+            alarm(test_patience(60));
             crt_poll r = play(&c);
             bool fired = alloc_count >= n;
             __atomic_store_n(&alloc_fail_at, 0, __ATOMIC_SEQ_CST);
@@ -615,7 +615,7 @@ static void lie(uint32_t per_mille, bool fatal, uint32_t seeds)
             lying *l = calloc(1, sizeof *l);
             int fds = fd_count();
             peer_bytes_wrong = 0;
-            alarm(60);
+            alarm(test_patience(60));
             fault_begin(per_mille, fatal, seed + (uint32_t)k * 1000);
             CHECK_EQ(crt_runtime_new(&c, &rt), 0);
             CHECK_EQ(crt_block_on(rt, lying_run, l), 0);

@@ -751,7 +751,7 @@ static void cluster(void)
 {
     for (uint64_t seed = first_seed; seed < first_seed + seeds; seed++) {
         uint64_t hash = run(seed);
-        alarm(60);
+        alarm(test_patience(60));
         combined = (combined ^ hash) * 0x100000001b3u;
         total_calls += sim.calls;
         total_steps += sim.steps;

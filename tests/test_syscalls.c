@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
@@ -179,6 +180,7 @@ static const struct { const char *name; int must[12], may[28]; } calls[CALL_COUN
 
 // ---- the faults --------------------------------------------------------------------
 
+// Shared with children, who make some of the calls: vfork is fork under an emulator.
 static struct {
     int call, error;
     long at;                // the at-th fails from the begin of counting on; 0: none
@@ -187,7 +189,8 @@ static struct {
     uint32_t storm, seed;   // per mille of interrupted calls; atomic
     uint32_t number;        // atomic
     long interrupted, shortened;
-} plan;
+} *shared_plan;
+#define plan (*shared_plan)
 
 // A kernel that has none of these yet.
 static bool old_kernel;
@@ -1285,7 +1288,7 @@ static void one_case(const crt_config *c, const char *kind, int part, int call, 
     plan.call = call;
     plan.error = e;
     snprintf(test__name, sizeof test__name, "only %s %s %s %ld on %s", parts[part].name, calls[call].name, of, at, kind);
-    alarm(20);
+    alarm(test_patience(20));
     __atomic_store_n(&plan.at, at, __ATOMIC_SEQ_CST);
     crt_poll r = run_part(c, part);
     bool fired = __atomic_load_n(&plan.fired, __ATOMIC_SEQ_CST);
@@ -1313,7 +1316,7 @@ static void all_cases(int kind, long depth, int some)
         begin_run();
         plan.at = 0;
         snprintf(test__name, sizeof test__name, "%s on %s", parts[part].name, kinds[kind].name);
-        alarm(20);
+        alarm(test_patience(20));
         CHECK_EQ(run_part(&c, part), 0);
         nothing_is_left(false);
         // Half of them were the second run's.
@@ -1353,7 +1356,7 @@ static void storm(int kind, uint32_t seed)
         plan.seed = seed;
         plan.number = 0;
         snprintf(test__name, sizeof test__name, "storm %u, %s on %s", seed, parts[part].name, kinds[kind].name);
-        alarm(20);
+        alarm(test_patience(20));
         __atomic_store_n(&plan.storm, 300, __ATOMIC_SEQ_CST);
         CHECK_EQ(run_part(&c, part), 0);
         nothing_is_left(false);
@@ -1371,6 +1374,8 @@ int main(int argc, char **argv)
 {
     bool alone = argc == 8 && !strcmp(argv[1], "only") && !strcmp(argv[6], "on");
     (void)test__on_each;
+    shared_plan = mmap(NULL, sizeof plan, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared_plan == MAP_FAILED) return perror("mmap"), 1;
     test_init(alone ? 1 : argc, argv);
     for (int i = 0; alone && i < 5; i++) only[i] = argv[i < 4 ? i + 2 : 7];
     if (argc == 3 && !strcmp(argv[1], "interrupted")) only_seed = (uint32_t)atoi(argv[2]);

@@ -17,7 +17,7 @@ static crt_poll seven_run(void *frame, crt_cx *cx)
 static int in_the_child(crt_runtime *rt, bool multi)
 {
     int frame = 0, wrong = 0;
-    alarm(20);
+    alarm(test_patience(20));
     test_log_clear();
     wrong |= (crt_block_on(rt, seven_run, &frame) != CRT_ENOCONTEXT) << 0;
     wrong |= !test_log_has("crt_block_on after fork()") << 1;
@@ -120,7 +120,7 @@ static int works(int kind)
     memset(&sa, 0, sizeof sa);
     sa.sa_handler = handler;   // without SA_RESTART: calls are interrupted
     sigaction(SIGUSR1, &sa, NULL);
-    alarm(50);
+    alarm(test_patience(50));
     if (crt_runtime_new(&c, &rt)) return 1;
     crt_poll r = crt_block_on(rt, work_run, &frame);
     crt_runtime_drop(&rt);
