@@ -104,6 +104,28 @@ static void descriptors_of_a_child_without_close_range(void)
 }
 #endif
 
+// ---- addresses -------------------------------------------------------------
+
+static void addresses_that_differ(void)
+{
+    crt_addr a, b;
+    memset(&a, 0, sizeof a);
+    memset(&b, 0, sizeof b);
+    CHECK(crt_addr_equal(&a, &b));   // of no family
+    b.len = 8;
+    CHECK(!crt_addr_equal(&a, &b));
+    a.len = 8;
+    b.u.bytes[5] = 1;
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("/tmp/one", &a), 0);
+    CHECK_EQ(crt_addr_unix("/tmp/one", &b), 0);
+    CHECK(crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("/tmp/ones", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("/tmp/two", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+}
+
 // ---- groups ----------------------------------------------------------------
 
 typedef struct small {
@@ -697,6 +719,7 @@ int main(int argc, char **argv)
     TEST(shares_of_control_groups);
     TEST(descriptors_of_a_child_without_close_range);
 #endif
+    TEST(addresses_that_differ);
     TEST_ON_EACH_WITH(groups, .log.func = test_log);
     TEST(two_wait_for_one_task);
     TEST_ON_EACH(delay_queue);
