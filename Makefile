@@ -92,7 +92,7 @@ sanitize:
 # It needs every access instrumented: the C library's are intercepted, raw system calls are told by crt itself.
 msan:
 	@command -v clang >/dev/null || { echo "msan: clang is missing (apt-get install clang libclang-rt-14-dev)"; exit 0; }; \
-	$(MAKE) test CC=clang B=$(B)/msan TESTS="$(PLAIN)" SANITIZE="-fsanitize=memory"
+	TEST_SLOW=1 TEST_TIMEOUT=600 SEEDS=100 $(MAKE) test CC=clang B=$(B)/msan TESTS="$(PLAIN)" SANITIZE="-fsanitize=memory"
 valgrind: $(patsubst %,$(B)/%,$(filter test_%,$(PLAIN)))
 	B=$(B) sh tests/valgrind.sh
 coverage:

@@ -14117,6 +14117,8 @@ CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx)
 // Orders: an element is published by `ready` (release, acquire). A claim is an acquire, for
 // what the holder of the lock wrote before it moved tail or cleared SLOW, and a release:
 // `last` was read before it, so a holder that sees the claim changes `last` after that.
+// Claims of a sender come before it leaves `senders` (release); the receiver looks at that
+// (acquire) before it looks at tail: at the end it misses nothing.
 //
 // Bit 0 of `taken` says that a sender waits. A sender sets it by a read-modify-
 // write and looks again before it queues; the receiver sees it in the very

@@ -248,6 +248,28 @@ static void descriptors_of_a_child_without_close_range(void)
 }
 #endif
 
+// ---- addresses -------------------------------------------------------------
+
+static void addresses_that_differ(void)
+{
+    crt_addr a, b;
+    memset(&a, 0, sizeof a);
+    memset(&b, 0, sizeof b);
+    CHECK(crt_addr_equal(&a, &b));   // of no family
+    b.len = 8;
+    CHECK(!crt_addr_equal(&a, &b));
+    a.len = 8;
+    b.u.bytes[5] = 1;
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("/tmp/one", &a), 0);
+    CHECK_EQ(crt_addr_unix("/tmp/one", &b), 0);
+    CHECK(crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("/tmp/ones", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+    CHECK_EQ(crt_addr_unix("/tmp/two", &b), 0);
+    CHECK(!crt_addr_equal(&a, &b));
+}
+
 // ---- groups ----------------------------------------------------------------
 
 typedef struct small {
@@ -772,6 +794,12 @@ static crt_poll outliver_run(void *frame, crt_cx *cx)
     __atomic_store_n(&out.result, (int)r, __ATOMIC_SEQ_CST);
     return 0;
 }
+static crt_poll goes_on_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    __atomic_store_n(&out.ready, 2, __ATOMIC_SEQ_CST);
+    return 0;
+}
 static void a_poll_that_outlives_its_runtime_is_told(void)
 {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -804,10 +832,12 @@ static void a_poll_that_outlives_its_runtime_is_told(void)
             continue;   // the pipe would take all of it
 #endif
         }
-        CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 2}, &rt), 0);
+        CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 1}, &rt), 0);
         crt_handle *h = crt_runtime_handle(rt);
         CHECK_EQ(crt_handle_spawn(h, outliver_run, &(outliver){.how = how}), 0);
         while (!__atomic_load_n(&out.ready, __ATOMIC_SEQ_CST)) test_pause_us(200);
+        CHECK_EQ(crt_handle_spawn(h, goes_on_run, &(step){.n = 0}), 0);   // the worker goes on without it
+        while (__atomic_load_n(&out.ready, __ATOMIC_SEQ_CST) < 2) test_pause_us(200);
         crt_runtime_shutdown(rt, CRT_MS(50));
         while (crt__atomic_load(&rt->unfinished, CRT__ACQUIRE)) test_pause_us(200);
         __atomic_store_n(&out.gone, 1, __ATOMIC_SEQ_CST);
@@ -837,6 +867,7 @@ int main(int argc, char **argv)
     TEST(shares_of_control_groups);
     TEST(descriptors_of_a_child_without_close_range);
 #endif
+    TEST(addresses_that_differ);
     TEST_ON_EACH_WITH(groups, .log.func = test_log);
     TEST(two_wait_for_one_task);
     TEST_ON_EACH(delay_queue);
