@@ -764,7 +764,8 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time);
 // poll() or another loop. CRT_ENODRIVER without CRT_DRIVER_IO; CRT_EINVAL.
 CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt);
 // How long until crt_runtime_turn has something to do, in ns: 0 if tasks are
-// ready, CRT_FOREVER if there is no timer.
+// ready, CRT_FOREVER if there is no timer; CRT_EINVAL on the multi-thread flavour. To
+// be asked by the thread that turns.
 CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt);
 // The configuration with every default filled in. Valid while the runtime lives.
 CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt);
@@ -4224,7 +4225,7 @@ static int crt__join_take(crt_join_handle **join, intptr_t *result)
 CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
 {
     crt_slot *slot = cx->slot;
-    crt_task *t = crt__joined(*join);
+    crt_task *t = join ? crt__joined(*join) : NULL;
     if (!crt__leaf(cx, &crt__op_join, t)) return CRT_UNWIND;
     if (!t) return CRT_EINVAL;
     uintptr_t word = crt__word_park(cx, &crt__op_join, t, &t->join);
@@ -4251,7 +4252,7 @@ static int crt__join_thread(crt_join_handle **join, intptr_t *result)
 }
 CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result)
 {
-    if (!*join) return CRT_EINVAL;
+    if (!join || !*join) return CRT_EINVAL;
     if (crt__tls.in_task) return CRT_ENESTED;
     if (!crt_is_finished(*join) && crt__is_forked(crt__joined(*join)->home->rt, "crt_join_blocking"))
         return CRT_ENOCONTEXT;
@@ -6837,6 +6838,7 @@ CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn, c
 }
 CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
 {
+    if (!d) return CRT_EINVAL;
     crt__spawn_how how = {.fn = d->fn, .frame = d->frame, .size = d->size, .join = d->join, .name = d->name};
     crt_runtime *rt = d->handle ? (crt_runtime *)d->handle : cx->rt;
     crt__worker *w = crt__tls.worker;
@@ -7858,6 +7860,7 @@ static int crt__parse_ipv4(const char *host, int port, crt_addr *a)
 CRTDEF int crt_addr_parse(const char *text, crt_addr *a)
 {
     char host[80];
+    if (!a) return CRT_EINVAL;
     memset(a, 0, sizeof *a);
     if (!text) return CRT_EINVAL;
     const char *colon = strrchr(text, ':');
@@ -8171,6 +8174,7 @@ static const crt_listen_desc crt__listen_defaults;
 CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc, crt_listener **l)
 {
     crt_addr a;
+    if (!l) return crt__refuse(cx, CRT_EINVAL);
     *l = NULL;
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!desc) desc = &crt__listen_defaults;
@@ -8182,6 +8186,7 @@ CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_de
 }
 CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc, crt_listener **l)
 {
+    if (!l) return crt__refuse(cx, CRT_EINVAL);
     *l = NULL;
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!desc) desc = &crt__listen_defaults;
@@ -8257,6 +8262,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
     crt__sock *s = (crt__sock *)l;
     crt_slot *slot = cx->slot;
     crt_poll r;
+    if (!out) return crt__refuse(cx, CRT_EINVAL);
     *out = NULL;
     if (slot->op == &crt__op_accept_pause && !cx->unwind) {
         if (!crt__timer_fired(slot)) return CRT_PENDING;
@@ -8288,6 +8294,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
 }
 CRTDEF int crt_try_accept(crt_listener *l, crt_stream **out, crt_addr *peer)
 {
+    if (!out) return CRT_EINVAL;
     *out = NULL;
     return l ? crt__accept_one(((crt__sock *)l)->rt, (crt__sock *)l, out, peer) : CRT_EINVAL;
 }
@@ -8706,6 +8713,7 @@ CRTDEF crt_poll crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_conne
 {
     crt_slot *slot = cx->slot;
     crt__race *race = slot->op == &crt__op_connect ? slot->object : NULL;
+    if (!out) return crt__refuse(cx, CRT_EINVAL);
     *out = NULL;
     if (!crt__leaf(cx, &crt__op_connect, race)) return CRT_UNWIND;
     if (!race) {
@@ -8752,6 +8760,7 @@ CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
     bool paused = slot->op == &crt__op_unix_pause && !cx->unwind;
     crt_addr a;
     crt_poll r;
+    if (!out) return crt__refuse(cx, CRT_EINVAL);
     *out = NULL;
     if (paused && !crt__timer_fired(slot)) return CRT_PENDING;
     if (!crt__leaf(cx, &crt__op_unix_connect, s)) return CRT_UNWIND;
@@ -8795,6 +8804,7 @@ static int crt__sock_new_two(crt_runtime *rt, const int fd[2], uint32_t ready, u
 CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
 {
     int fd[2];
+    if (!a || !b) return CRT_EINVAL;
     *a = *b = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_stream_pair");
     int e = crt__socket_pair(SOCK_STREAM, fd);
@@ -8804,6 +8814,7 @@ CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
 }
 CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
 {
+    if (!rx || !tx) return CRT_EINVAL;
     *rx = *tx = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_pipe");
 #ifdef _WIN32
@@ -8850,6 +8861,7 @@ static CRT__COLD int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
 static int crt__fd_adopt(crt_cx *cx, intptr_t fd, int how, int as, crt__sock **out)
 {
     crt__sock *s;
+    if (!out) return CRT_EINVAL;
     *out = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "a descriptor");
     if (fd < 0 || fd > INT_MAX || (how != CRT_FD_OWN && how != CRT_FD_DUP)) return CRT_EINVAL;
@@ -9047,6 +9059,7 @@ CRTDEF int crt_listener_get_v6only(const crt_listener *l)
 static int crt__name(crt__fd fd, crt_addr *a, int (*get)(int, struct sockaddr *, socklen_t *))
 {
     socklen_t n = sizeof a->u.bytes;
+    if (!a) return CRT_EINVAL;
     memset(a, 0, sizeof *a);
     if (fd < 0) return CRT_EINVAL;
     if (get((int)fd, crt__sockaddr(a), &n)) return -errno;
@@ -9175,6 +9188,7 @@ static CRT__COLD crt__options crt__udp_options(const crt_udp_desc *d)
 CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u)
 {
     crt_addr a;
+    if (!u) return crt__refuse(cx, CRT_EINVAL);
     *u = NULL;
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!desc) desc = &crt__udp_defaults;
@@ -9191,6 +9205,7 @@ CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc
 CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u) { return crt_udp_bind_ex(cx, addr, NULL, u); }
 CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_desc *desc, crt_udp **u)
 {
+    if (!u) return crt__refuse(cx, CRT_EINVAL);
     *u = NULL;
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!desc) desc = &crt__udp_defaults;
@@ -9662,6 +9677,7 @@ static const crt__soft_ops crt__duplex_ops = {crt__duplex_recv, crt__duplex_send
 CRTDEF int crt_duplex(crt_cx *cx, size_t capacity, crt_stream **a, crt_stream **b)
 {
     crt_runtime *rt = cx->rt;
+    if (!a || !b) return CRT_EINVAL;
     *a = *b = NULL;
     if (!capacity) return CRT_EINVAL;
     if (capacity > SIZE_MAX / 4) return CRT_ENOMEM;
@@ -10744,6 +10760,7 @@ static const crt__soft_ops crt__stdio_ops = {crt__stdio_recv, crt__stdio_send, c
 static CRT__OUTLINE int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
 {
     crt__stdio *io = &crt__stdios[fd];
+    if (!out) return CRT_EINVAL;
     *out = NULL;
     if (!crt__stdio_exists(fd)) return -EBADF;
     crt__stdio_end *end = crt__alloc_zero(cx->rt, sizeof *end);
@@ -12040,6 +12057,7 @@ static CRT__COLD intptr_t crt__fs_write_run(crt__call *call)
 CRTDEF crt_poll crt_fs_read_file_max(crt_cx *cx, const char *path, size_t most, void **data, size_t *n)
 {
     crt__fs *c;
+    if (!data || !n) return crt__refuse(cx, CRT_EINVAL);
     *data = NULL;
     *n = 0;
     crt_poll r = crt__fs_call(cx, crt__fs_read_run, path, "", &most, sizeof most, 0, &c);
@@ -13040,6 +13058,7 @@ CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_
 {
     crt_slot *slot = cx->slot;
     crt__start *c;
+    if (!p) return crt__refuse(cx, CRT_EINVAL);
     *p = NULL;
     if (!crt__leaf(cx, &crt__op_spawn, slot->op == &crt__op_spawn ? slot->object : NULL)) return CRT_UNWIND;
     if (!slot->op) {
@@ -13947,6 +13966,7 @@ typedef struct crt__oneshot {
 
 CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx **rx)
 {
+    if (!tx || !rx) return CRT_EINVAL;
     *tx = NULL;
     *rx = NULL;
     if (elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
@@ -13981,7 +14001,7 @@ static uintptr_t crt__oneshot_end(crt__oneshot *o, uintptr_t how)
 }
 CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem)
 {
-    crt__oneshot *o = (crt__oneshot *)*tx;
+    crt__oneshot *o = tx ? (crt__oneshot *)*tx : NULL;
     if (!o) return CRT_EINVAL;
     *tx = NULL;
     crt__copy(o->value, elem, o->size);   // nobody looks before SENT
@@ -14045,7 +14065,7 @@ static int crt__oneshot_take(crt_oneshot_rx **rx, void *elem, uintptr_t word)
 }
 CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
 {
-    crt__oneshot *o = (crt__oneshot *)*rx;
+    crt__oneshot *o = rx ? (crt__oneshot *)*rx : NULL;
     if (!crt__leaf(cx, &crt__op_oneshot, o)) return CRT_UNWIND;
     if (!o) return CRT_EINVAL;
     uintptr_t word = crt__word_park(cx, &crt__op_oneshot, o, &o->word);
@@ -14057,7 +14077,7 @@ CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
 }
 CRTDEF int crt_oneshot_try_recv(crt_oneshot_rx **rx, void *elem)
 {
-    crt__oneshot *o = (crt__oneshot *)*rx;
+    crt__oneshot *o = rx ? (crt__oneshot *)*rx : NULL;
     if (!o) return CRT_EINVAL;
     uintptr_t word = crt__atomic_load(&o->word, CRT__ACQUIRE);
     if (!word || word > CRT__ONESHOT_RX_GONE) return CRT_EEMPTY;
@@ -14188,6 +14208,7 @@ static bool crt__mpsc_stock(crt__mpsc *c)
 }
 CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt_mpsc_rx **rx)
 {
+    if (!tx || !rx) return CRT_EINVAL;
     *tx = NULL;
     *rx = NULL;
     if (elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
@@ -14778,6 +14799,7 @@ enum { CRT__BROADCAST_AHEAD = 32, CRT__BROADCAST_AHEAD_BYTES = 256 };
 CRTDEF int crt_broadcast_new(size_t elem_size, size_t capacity, crt_broadcast_tx **tx)
 {
     size_t n = 1, ahead = CRT__BROADCAST_AHEAD;
+    if (!tx) return CRT_EINVAL;
     *tx = NULL;
     if (!capacity || capacity > SIZE_MAX / 4 || elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
     while (n < capacity) n *= 2;
@@ -14820,6 +14842,8 @@ static void crt__broadcast_seen(crt__broadcast *c, uint64_t n)
 }
 static int crt__broadcast_join(crt__broadcast *c, crt_broadcast_rx **rx)
 {
+    if (rx) *rx = NULL;
+    if (!rx || !c) return CRT_EINVAL;
     crt_broadcast_rx *r = *rx = CRT_MALLOC(sizeof *r + c->ahead * c->size);
     if (!r) return CRT_ENOMEM;
     crt__atomic_add(&c->refs, 1, CRT__RELAXED);
@@ -14841,7 +14865,7 @@ CRTDEF int crt_broadcast_subscribe(crt_broadcast_tx *tx, crt_broadcast_rx **rx)
 }
 CRTDEF int crt_broadcast_resubscribe(const crt_broadcast_rx *of, crt_broadcast_rx **rx)
 {
-    return crt__broadcast_join(of->c, rx);
+    return crt__broadcast_join(of ? of->c : NULL, rx);
 }
 // The value that every receiver has been given all before; under the lock.
 static uint64_t crt__broadcast_all_seen(const crt__broadcast *c)
@@ -15075,6 +15099,8 @@ enum { CRT__WATCH_NEVER = -1 };   // as a version that was seen: none
 
 static int crt__watch_join(crt__watch *c, const crt_watch_rx *of, crt_watch_rx **rx)
 {
+    if (rx) *rx = NULL;
+    if (!rx || !c) return CRT_EINVAL;
     crt_watch_rx *r = *rx = CRT_MALLOC(sizeof *r);
     if (!r) return CRT_ENOMEM;
     crt__atomic_add(&c->refs, 1, CRT__RELAXED);
@@ -15090,9 +15116,13 @@ CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx)
 {
     return crt__watch_join((crt__watch *)tx, NULL, rx);
 }
-CRTDEF int crt_watch_rx_clone(const crt_watch_rx *of, crt_watch_rx **rx) { return crt__watch_join(of->c, of, rx); }
+CRTDEF int crt_watch_rx_clone(const crt_watch_rx *of, crt_watch_rx **rx)
+{
+    return crt__watch_join(of ? of->c : NULL, of, rx);
+}
 CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx, crt_watch_rx **rx)
 {
+    if (!tx || !rx) return CRT_EINVAL;
     *tx = NULL;
     *rx = NULL;
     if (elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
@@ -16538,11 +16568,12 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **out)
 {
     static const crt_config none = {.flavor = CRT__THREADS ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD};
     crt_config c = config ? *config : none;
+    if (!out) return CRT_EINVAL;
     *out = NULL;
     int e = crt__config_check(&c);
     return e ? e : crt__rt_new(&c, out);
 }
-CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return &rt->config; }
+CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt) { return rt ? &rt->config : NULL; }
 
 // --- driving
 
@@ -16648,6 +16679,7 @@ CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt)
 }
 CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
 {
+    if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
     crt__worker *w = &rt->workers[0];
     if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) return 0;
     if (crt__atomic_load(&rt->ended, CRT__ACQUIRE)) return CRT_FOREVER;
@@ -16661,6 +16693,7 @@ CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
 
 static int crt__clock_misused(crt_runtime *rt, const char *what)
 {
+    if (!rt) return CRT_EINVAL;
     if (!crt__is_multi(rt) && crt__has_time(rt)) return 0;
     crt__say(rt, CRT_LOG_ERROR, "%s needs CRT_CURRENT_THREAD and CRT_DRIVER_TIME", what);
     return CRT_EINVAL;

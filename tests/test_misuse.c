@@ -605,6 +605,89 @@ static void sight(crt_runtime *rt)
     CHECK(crt_err_name(-123456) != NULL);
 }
 
+// ---- nowhere to put the result ---------------------------------------------
+
+// A result that is always there has a place to go to: NULL is refused before anything is made.
+BODY(no_place)
+{
+    POLLS;
+    crt_stream *a = NULL, *b = NULL;
+    crt_listener *l = NULL;
+    crt_mpsc_tx *tx = NULL;
+    crt_mpsc_rx *rx = NULL;
+    crt_broadcast_tx *all = NULL;
+    crt_broadcast_rx *mine = (crt_broadcast_rx *)(void *)s;
+    crt_watch_tx *watch = NULL;
+    crt_watch_rx *seen = NULL;
+    crt_process *p = NULL;
+    crt_addr addr;
+    void *data = NULL;
+    size_t n = 0;
+    int v = 0, before = fd_count();
+    static const char *const argv[] = {"true", NULL};
+    CHECK_EQ(crt_runtime_new(NULL, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_spawn_ex(cx, NULL), CRT_EINVAL);
+    REFUSED(CRT_EINVAL, crt_join(cx, NULL, NULL));
+    CHECK_EQ(crt_join_blocking(NULL, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_mpsc_new(4, 1, NULL, &rx), CRT_EINVAL);
+    CHECK_EQ(crt_mpsc_new(4, 1, &tx, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_oneshot_new(4, NULL, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_oneshot_send(NULL, &v), CRT_EINVAL);
+    REFUSED(CRT_EINVAL, crt_oneshot_recv(cx, NULL, &v));
+    CHECK_EQ(crt_oneshot_try_recv(NULL, &v), CRT_EINVAL);
+    CHECK_EQ(crt_broadcast_new(4, 1, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_broadcast_subscribe(NULL, &mine), CRT_EINVAL);
+    CHECK(!mine);
+    CHECK_EQ(crt_broadcast_resubscribe(NULL, &mine), CRT_EINVAL);
+    CHECK_EQ(crt_broadcast_new(4, 1, &all), 0);
+    CHECK_EQ(crt_broadcast_subscribe(all, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_broadcast_receiver_count(all), 0);
+    crt_broadcast_tx_drop(&all);
+    CHECK_EQ(crt_watch_new(4, &v, NULL, &seen), CRT_EINVAL);
+    CHECK_EQ(crt_watch_new(4, &v, &watch, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_watch_subscribe(NULL, &seen), CRT_EINVAL);
+    CHECK_EQ(crt_watch_rx_clone(NULL, &seen), CRT_EINVAL);
+    REFUSED(CRT_EINVAL, crt_tcp_listen(cx, "127.0.0.1:0", NULL, NULL));
+    REFUSED(CRT_EINVAL, crt_unix_listen(cx, "@crt-misuse", NULL, NULL));
+    REFUSED(CRT_EINVAL, crt_tcp_connect(cx, "127.0.0.1:1", NULL));
+    REFUSED(CRT_EINVAL, crt_unix_connect(cx, "@crt-misuse", NULL));
+    CHECK_EQ(AT(s[2], crt_tcp_listen(cx, "127.0.0.1:0", NULL, &l)), 0);
+    REFUSED(CRT_EINVAL, crt_accept(cx, l, NULL, NULL));
+    CHECK_EQ(crt_try_accept(l, NULL, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_local_addr(l, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_stream_from_fd(cx, crt_listener_fd(l), CRT_FD_DUP, NULL), CRT_EINVAL);
+    crt_close(&l);
+    REFUSED(CRT_EINVAL, crt_udp_bind(cx, "127.0.0.1:0", NULL));
+    REFUSED(CRT_EINVAL, crt_unix_dgram_bind(cx, NULL, NULL, NULL));
+    CHECK_EQ(crt_addr_parse("127.0.0.1:1", NULL), CRT_EINVAL);
+    CHECK_EQ(crt_addr_parse(NULL, &addr), CRT_EINVAL);
+    CHECK_EQ(crt_stream_pair(cx, &a, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_pipe(cx, NULL, &b), CRT_EINVAL);
+    CHECK_EQ(crt_duplex(cx, 1, NULL, &b), CRT_EINVAL);
+    CHECK_EQ(crt_stdin(cx, NULL), CRT_EINVAL);
+    REFUSED(CRT_EINVAL, crt_fs_read_file(cx, "/dev/null", NULL, &n));
+    REFUSED(CRT_EINVAL, crt_fs_read_file(cx, "/dev/null", &data, NULL));
+    REFUSED(CRT_EINVAL, crt_process_spawn(cx, &(crt_process_desc){.argv = argv}, NULL));
+    UNWOUND(crt_accept(cx, NULL, NULL, NULL));
+    UNWOUND(crt_tcp_connect(cx, NULL, NULL));
+    CHECK(!a && !b && !l && !tx && !rx && !watch && !seen && !p && !data);
+    CHECK_EQ(fd_count(), before);
+}
+// What belongs to a runtime that is stepped says so on the other flavour, and looks at nothing that
+// the workers of that one use.
+static void stepping(crt_runtime *rt)
+{
+    bool multi = crt_runtime_config(rt)->flavor == CRT_MULTI_THREAD;
+    CHECK_EQ(crt_runtime_next_deadline(NULL), CRT_EINVAL);
+    for (int i = 0; i < 100; i++) CHECK_EQ(crt_runtime_next_deadline(rt), multi ? CRT_EINVAL : CRT_FOREVER);
+    CHECK_EQ(crt_runtime_shutdown(rt, 0), 0);   // its workers may be at their end meanwhile
+    for (int i = 0; i < 100; i++) CHECK_EQ(crt_runtime_next_deadline(rt), multi ? CRT_EINVAL : CRT_FOREVER);
+    CHECK_EQ(crt_time_pause(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_time_resume(NULL), CRT_EINVAL);
+    CHECK_EQ(crt_time_advance(NULL, 1), CRT_EINVAL);
+    CHECK(crt_runtime_config(NULL) == NULL);
+}
+
 // ---- without drivers -------------------------------------------------------
 
 BODY(no_driver)
@@ -712,6 +795,8 @@ int main(int argc, char **argv)
     TEST_ON_EACH_WITH(tasks, .log.func = test_log);
     TEST_ON_EACH(groups);
     TEST_ON_EACH(sight);
+    TEST_ON_EACH(no_place);
+    TEST_ON_EACH(stepping);
     TEST_ON_EACH_WITH(no_driver, .drivers = CRT_DRIVER_NONE, .log.func = test_log);
     TEST_ON_EACH_WITH(no_clock, .drivers = CRT_DRIVER_IO, .log.func = test_log);
     TEST(a_program);
