@@ -623,7 +623,7 @@ BODY(no_place)
     crt_addr addr;
     void *data = NULL;
     size_t n = 0;
-    int v = 0, before = fd_count();
+    int v = 0, before = fd_count_now();
     static const char *const argv[] = {"true", NULL};
     CHECK_EQ(crt_runtime_new(NULL, NULL), CRT_EINVAL);
     CHECK_EQ(crt_spawn_ex(cx, NULL), CRT_EINVAL);
@@ -671,7 +671,7 @@ BODY(no_place)
     UNWOUND(crt_accept(cx, NULL, NULL, NULL));
     UNWOUND(crt_tcp_connect(cx, NULL, NULL));
     CHECK(!a && !b && !l && !tx && !rx && !watch && !seen && !p && !data);
-    CHECK_EQ(fd_count(), before);
+    CHECK_EQ(fd_count_now(), before);
 }
 // What belongs to a runtime that is stepped says so on the other flavour, and looks at nothing that
 // the workers of that one use.
