@@ -34,6 +34,150 @@ static void every_error_has_a_text(void)
     CHECK(strcmp(crt_strerror(-20999), "unknown error") == 0);
 }
 
+// ---- tasks -----------------------------------------------------------------
+
+static crt_poll fails_run(void *frame, crt_cx *cx)
+{
+    (void)cx;
+    return *(int *)frame;
+}
+static crt_poll panics_run(void *frame, crt_cx *cx)
+{
+    static char file[600];
+    (void)frame;
+    memset(file, 'x', sizeof file - 1);
+    crt__panic_at(cx, file, "f", 1, "out of %s", "coffee");
+    return CRT_UNWIND;
+}
+static int times_named(const char *text)
+{
+    int n = 0;
+    for (const char *at = test_log_text; (at = strstr(at, text)); at += strlen(text)) n++;
+    return n;
+}
+static void failures_that_nobody_joins(void)
+{
+    crt_runtime *rt;
+    int frame = CRT_EEOF;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .log.func = test_log}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    test_log_clear();
+    for (int i = 0; i < 70; i++) CHECK_EQ(crt_handle_spawn(h, fails_run, &frame), 0);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 70);
+    CHECK_EQ(times_named("nobody joins it"), 18);   // the first 16, the 32nd, the 64th
+    CHECK_EQ(times_named("only each doubling"), 3);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+static void a_task_seen_through_its_handles(void)
+{
+    crt_runtime *rt;
+    crt_join_handle *ends, *panics;
+    int frame = 5;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .log.func = test_log}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_handle_spawn_join(h, &ends, fails_run, &frame), 0);
+    CHECK_EQ(crt_handle_spawn_join(h, &panics, panics_run, &frame), 0);
+    crt_abort_handle *a = crt_join_abort_handle(ends);
+    CHECK(!crt_abort_handle_is_finished(a) && !crt_join_panic_message(ends));
+    CHECK_EQ(crt_runtime_turn(rt, 0), 2);
+    CHECK(crt_abort_handle_is_finished(a) && !crt_join_panic_message(ends));
+    CHECK(!strcmp(crt_join_panic_message(panics), "out of coffee"));   // where it was did not fit
+    CHECK_EQ(crt_join_blocking(&panics, NULL), CRT_EPANIC);
+    CHECK_EQ(crt_join_blocking(&ends, NULL), 0);
+    crt_abort_handle_drop(&a);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+// An await inside a switch of its own is a trap; so is one in the cleanup that follows: that ends there.
+typedef struct lost {
+    crt_frame co;
+    int way;
+} lost;
+static int cleanups;
+static crt_poll lost_run(void *frame, crt_cx *cx)
+{
+    lost *self = frame;
+    CRT_BEGIN(self, cx);
+    switch (self->way) {
+    default:
+        CRT_AWAIT(crt_yield_now(cx));
+    }
+    CRT_FINALLY
+        cleanups++;
+        switch (self->way) {
+        default:
+            CRT_AWAIT(crt_yield_now(cx));   // done already: the first one's
+            CRT_AWAIT(crt_yield_now(cx));
+        }
+        cleanups++;
+    CRT_END;
+}
+static void a_trap_in_the_cleanup_after_a_trap(void)
+{
+    crt_runtime *rt;
+    lost frame = {.way = 1};
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .log.func = test_log}, &rt), 0);
+    test_log_clear();
+    CHECK_EQ(crt_block_on(rt, lost_run, &frame), CRT_EPANIC);
+    CHECK_EQ(cleanups, 1);
+    CHECK_EQ(times_named("is that await inside a nested switch"), 2);
+    crt_runtime_drop(&rt);
+}
+// While the worker has been given away there is a cx, and no worker.
+typedef struct away {
+    crt_frame co;
+    crt_timer timer;
+    crt_join_handle *join;
+    crt_cx *cx;
+    crt_task_desc child;
+    intptr_t result;
+    crt_poll r;
+    int value;
+} away;
+static intptr_t without_a_worker(void *arg)
+{
+    away *self = arg;
+    CHECK(self->cx->worker == NULL);
+    crt_timer_reset(self->cx, &self->timer, CRT_MS(3));
+    CHECK_EQ(crt_timer_wait(self->cx, &self->timer), CRT_PENDING);
+    CHECK_EQ(crt_spawn_ex(self->cx, &self->child), 0);
+    return 9;
+}
+static crt_poll away_run(void *frame, crt_cx *cx)
+{
+    away *self = frame;
+    CRT_BEGIN(self, cx);
+    self->cx = cx;
+    self->value = 7;
+    self->child = (crt_task_desc){.fn = fails_run, .frame = &self->value, .size = sizeof self->value};
+    self->child.join = &self->join;
+    if (crt_runtime_config(cx->rt)->flavor == CRT_MULTI_THREAD) {
+        CHECK_EQ(crt_block_in_place(cx, without_a_worker, self), 9);
+        CRT_AWAIT(self->r = crt_timer_wait(cx, &self->timer));
+        CHECK_EQ(self->r, 0);
+    } else {
+        self->child.local = true;
+        CHECK_EQ(crt_spawn_ex(cx, &self->child), 0);
+    }
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
+    CRT_RETURN(self->r ? self->r : self->result);
+    CRT_END;
+}
+static intptr_t shuts_down(void *rt) { return crt_runtime_shutdown(rt, 0); }
+static void off_the_workers(crt_runtime *rt)
+{
+    crt_join_handle *join;
+    away frame = {.r = 0};
+    intptr_t result;
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_block_on(rt, away_run, &frame), 7);
+    CHECK_EQ(crt_handle_spawn_blocking(h, &join, shuts_down, rt), 0);
+    CHECK_EQ(crt_join_blocking(&join, &result), 0);
+    CHECK_EQ(result, CRT_ENESTED);
+    crt_handle_drop(&h);
+}
+
 // ---- how many CPUs ---------------------------------------------------------
 
 #ifdef CRT_PLATFORM_EPOLL_H
@@ -685,6 +829,10 @@ int main(int argc, char **argv)
 {
     test_init(argc, argv);
     TEST(every_error_has_a_text);
+    TEST(failures_that_nobody_joins);
+    TEST(a_task_seen_through_its_handles);
+    TEST(a_trap_in_the_cleanup_after_a_trap);
+    TEST_ON_EACH_WITH(off_the_workers, .log.func = test_log);
 #ifdef CRT_PLATFORM_EPOLL_H
     TEST(shares_of_control_groups);
     TEST(descriptors_of_a_child_without_close_range);

@@ -9,8 +9,12 @@
 #include <time.h>
 
 static int64_t clock_jumped;   // atomic; ns that are added to what the system says
+static int looks_left;         // atomic; at so many looks from now the clock jumps by jump_then
+static int64_t jump_then;
 static int jumping_clock(clockid_t id, struct timespec *t)
 {
+    if (__atomic_load_n(&looks_left, __ATOMIC_SEQ_CST) && !__atomic_sub_fetch(&looks_left, 1, __ATOMIC_SEQ_CST))
+        __atomic_fetch_add(&clock_jumped, jump_then, __ATOMIC_SEQ_CST);
     int r = clock_gettime(id, t);
     int64_t now = (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
     now += __atomic_load_n(&clock_jumped, __ATOMIC_SEQ_CST);
@@ -400,6 +404,54 @@ static void the_clock_is_unsteady(void)
     crt_handle_drop(&h);
     crt_runtime_drop(&rt);
 }
+// Between two lines, where one look says that it is too early and the next that it is time.
+typedef struct narrow {
+    crt_frame co;
+    crt_delay_queue q;
+    crt_delay first, second, *due;
+    crt_instant begun;
+    crt_poll r;
+} narrow;
+static crt_poll narrow_run(void *frame, crt_cx *cx)
+{
+    narrow *self = frame;
+    CRT_BEGIN(self, cx);
+    // The wheel has been served at a time that is to come again.
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    jump(-CRT_SEC(1));
+    jump_then = CRT_SEC(2);
+    self->begun = crt_now(cx);
+    looks_left = 2;   // the first says when that is, the second that the wheel is right
+    CHECK_EQ(crt_sleep(cx, CRT_MS(50)), 0);
+    CHECK_EQ(looks_left, 0);
+    CHECK(crt_now(cx) - self->begun >= CRT_MS(50));
+    // The same for a delay queue's, which waits until the clock is there.
+    CHECK_EQ(crt_delay_insert(cx, &self->q, &self->first, CRT_MS(1)), 0);
+    CRT_AWAIT(self->r = crt_delay_next(cx, &self->q, &self->due));
+    CHECK(self->r == 0 && self->due == &self->first);
+    jump(-CRT_MS(20));
+    self->begun = crt_now(cx);
+    CHECK_EQ(crt_delay_insert(cx, &self->q, &self->second, CRT_MS(2)), 0);
+    CRT_AWAIT(self->r = crt_delay_next(cx, &self->q, &self->due));
+    CHECK(self->r == 0 && self->due == &self->second);
+    CHECK(crt_now(cx) - self->begun >= CRT_MS(2));
+    // Not due when the queue looks, due when its timer does.
+    CHECK_EQ(crt_delay_insert(cx, &self->q, &self->first, HOUR), 0);
+    jump_then = 2 * HOUR;
+    looks_left = 2;
+    CHECK_EQ(crt_delay_next(cx, &self->q, &self->due), 0);
+    CHECK(looks_left == 0 && self->due == &self->first);
+    CRT_FINALLY
+        crt_delay_queue_drop(&self->q);
+    CRT_END;
+}
+static void the_clock_jumps_between_two_looks(void)
+{
+    crt_runtime *rt = runtime(0);
+    narrow frame = {.r = 0};
+    CHECK_EQ(crt_block_on(rt, narrow_run, &frame), 0);
+    crt_runtime_drop(&rt);
+}
 // Under workers that sleep in the kernel meanwhile: whoever looks next sees it.
 static void jumps_under_workers(void)
 {
@@ -544,6 +596,7 @@ int main(int argc, char **argv)
     TEST(the_clock_jumps_forward);
     TEST(the_clock_jumps_backwards);
     TEST(the_clock_is_unsteady);
+    TEST(the_clock_jumps_between_two_looks);
     TEST(jumps_under_workers);
     TEST(peers_that_misbehave);
     return test_end();
