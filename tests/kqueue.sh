@@ -34,14 +34,15 @@ part()
 }
 if [ -z "$TESTS$SYSTEM" ]; then
     nearest="test_smoke test_io test_signal test_sockets"
-    part "the suite" TESTS=all
+    part "the suite" TESTS=all TEST_TIMEOUT="${TEST_TIMEOUT:-300}"
     for system in plain freebsd openbsd netbsd netbsd9; do
         if [ -n "$QUICK" ]; then part "compiled for: $system" SYSTEM=$system TESTS=none B="$B/$system"
         else part "taken for: $system" SYSTEM=$system TESTS="$nearest" B="$B/$system"
         fi
     done
     if [ -z "$QUICK" ]; then
-        # Slow, and on a busy machine slower: a test may take ten minutes (TEST_SLOW of harness.h).
+        # On a busy machine a test that hands over some thousand times between threads takes minutes under them: the
+        # harness gives it ten (TEST_SLOW) before it says that it hangs.
         slow="TEST_SLOW=1 TEST_TIMEOUT=${TEST_TIMEOUT:-900}"
         part "under ASan and UBSan" TESTS=all B="$B/asan" $slow \
             CFLAGS="-O0 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"

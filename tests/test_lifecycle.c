@@ -406,7 +406,7 @@ static intptr_t job(void *arg)
 {
     jobs *j = arg;
     __atomic_fetch_add(&j->begun, 1, __ATOMIC_SEQ_CST);
-    while (!__atomic_load_n(&j->go, __ATOMIC_SEQ_CST)) sched_yield();
+    while (!__atomic_load_n(&j->go, __ATOMIC_SEQ_CST)) test_pause_us(20);
     __atomic_fetch_add(&j->ended, 1, __ATOMIC_SEQ_CST);
     return j->value ? CRT_ECLOSED : 44;
 }
@@ -414,7 +414,7 @@ static intptr_t plug(void *arg)   // keeps the only thread of the pool busy
 {
     jobs *j = arg;
     __atomic_store_n(&j->plug_begun, 1, __ATOMIC_SEQ_CST);
-    while (!__atomic_load_n(&j->plug_go, __ATOMIC_SEQ_CST)) sched_yield();
+    while (!__atomic_load_n(&j->plug_go, __ATOMIC_SEQ_CST)) test_pause_us(20);
     return 0;
 }
 #define JOB_ACT(what)                                                                      \
