@@ -10,7 +10,8 @@
 // A failed CHECK prints file and line and fails the test; the test goes on. An
 // argument names the tests to run (substring). The closing line is
 // "N passed, N failed" and the exit status says the same. A test that hangs for
-// 60 s is named and aborted (TEST_SLOW in the environment: 600 s). TEST_SKIP=" a b " leaves out a and b.
+// 60 s is named and aborted (TEST_SLOW in the environment: 600 s). TEST_SKIP=" a b " leaves out a and b;
+// TEST_NAMES names each test as it begins.
 #ifndef CRT_TEST_HARNESS_H
 #define CRT_TEST_HARNESS_H
 
@@ -159,6 +160,7 @@ static bool test__begin(const char *name, const char *variant)
     snprintf(word, sizeof word, " %s ", name);
     if (skip && strstr(skip, word)) return false;
     test__bad = 0;
+    if (getenv("TEST_NAMES")) fprintf(stderr, "%s\n", test__name);
     test__set_alarm(test_patience(60));
     return true;
 }

@@ -655,6 +655,11 @@ static crt_poll cancel_connect_run(void *frame, crt_cx *cx)
         CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], once_run,
             &(once){.op = CONNECT, .address = self->address}), 0);
     CRT_AWAIT(crt_sleep(cx, CRT_MS(20)));
+    for (self->k = -1; self->k < 10 && self->n < 5000; self->n++) {   // each waits, or is through
+        CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+        self->k = waiters_in(cx->rt);
+        for (int i = 0; i < 10; i++) self->k += crt_is_finished(self->join[i]);
+    }
     self->k = waiters_in(cx->rt);
     CHECK(self->k >= 5);   // under way
     CHECK_EQ(fd_count(), self->fds + self->k);
@@ -924,8 +929,10 @@ static crt_poll eof_run(void *frame, crt_cx *cx)
     CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
     crt_close(&self->b);
     JOINED(self->join[0], CRT_EEOF);
+#ifndef _WIN32   // a pair is TCP: the first write finds out
     CRT_AWAIT(self->r = crt_write_all(cx, self->a, "x", 1));
     CHECK_EQ(self->r, -EPIPE);
+#endif
     // Nothing to do takes no waiting, even at the end.
     CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 0));
     CHECK_EQ(self->r, 0);
@@ -1255,6 +1262,11 @@ static void a_task_may_use_a_stream_of_another_runtime(crt_runtime *rt)
 
 // Records change hands as fast as they can while events are on their way: everybody
 // gets its own bytes or a clean end.
+#ifdef _WIN32
+enum { CHURNS = 40 };   // a pair is a listener and two sockets there, each met by name
+#else
+enum { CHURNS = 300 };
+#endif
 typedef struct churn {
     crt_frame co;
     crt_stream *a, *b;
@@ -1297,7 +1309,7 @@ static crt_poll churn_root_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     for (self->i = 0; self->i < 8; self->i++)
         CHECK_EQ(crt_spawn_join(cx, &self->join[self->i], churn_run,
-            &(churn){.id = 0xabc0u + (uint32_t)self->i, .rounds = 300}), 0);
+            &(churn){.id = 0xabc0u + (uint32_t)self->i, .rounds = CHURNS}), 0);
     for (self->i = 0; self->i < 8; self->i++) {
         CRT_AWAIT(self->r = crt_join(cx, &self->join[self->i], &self->result));
         CHECK_EQ(self->r, 0);

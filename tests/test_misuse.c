@@ -19,9 +19,11 @@ static int fd_count_now(void) { return test_fd_count(); }
 #ifdef _WIN32
 #define TRUE_ARGV {"cmd.exe", "/c", "exit", NULL}   // a program that does nothing, well
 #define NULL_FILE "NUL"
+#define UNIX_NAME "C:/"   // no abstract names
 #else
 #define TRUE_ARGV {"true", NULL}
 #define NULL_FILE "/dev/null"
+#define UNIX_NAME "@"
 #endif
 static intptr_t nothing(void *arg) { return (intptr_t)arg; }
 typedef struct unit {
@@ -181,7 +183,9 @@ BODY(datagrams)
     REFUSED(CRT_EINVAL, crt_udp_connect(cx, NULL, &to));
     REFUSED(CRT_EINVAL, crt_udp_connect(cx, u, NULL));
     UNWOUND(crt_udp_connect(cx, u, &to));
+#ifndef WINE   // which connects to the first part of it
     REFUSED(-EINVAL, crt_udp_connect(cx, u, &longer));
+#endif
     CHECK_EQ(crt_udp_disconnect(NULL), CRT_EINVAL);
     REFUSED(CRT_EINVAL, crt_udp_recv(cx, NULL, &c, 1));
     REFUSED(CRT_EINVAL, crt_udp_send_to(cx, NULL, &c, 1, &to));
@@ -195,7 +199,7 @@ BODY(datagrams)
     CHECK_EQ(crt_udp_join(NULL, &to, 0), CRT_EINVAL);
     CHECK_EQ(crt_udp_join(u, NULL, 0), CRT_EINVAL);
     CHECK_EQ(crt_udp_join(u, &longer, 0), CRT_EINVAL);
-    CHECK_EQ(crt_addr_unix("@crt-misuse", &unix_name), 0);
+    CHECK_EQ(crt_addr_unix(UNIX_NAME "crt-misuse", &unix_name), 0);
     CHECK_EQ(crt_udp_join(u, &unix_name, 0), CRT_EINVAL);
     CHECK_EQ(crt_udp_leave(u, &to, 0) < 0, true);   // no group at all
     REFUSED(1, crt_udp_send_to(cx, u, &c, 1, &to));   // it still works
@@ -299,11 +303,11 @@ static void addresses(void)
     CHECK(!crt_addr_equal(&a, &b));
     b = a;
     CHECK(crt_addr_equal(&a, &b));
-    CHECK_EQ(crt_addr_unix("@one", &a), 0);
+    CHECK_EQ(crt_addr_unix(UNIX_NAME "one", &a), 0);
     CHECK(!crt_addr_equal(&a, &b));
-    CHECK_EQ(crt_addr_unix("@one", &b), 0);
+    CHECK_EQ(crt_addr_unix(UNIX_NAME "one", &b), 0);
     CHECK(crt_addr_equal(&a, &b));
-    CHECK_EQ(crt_addr_unix("@two", &b), 0);
+    CHECK_EQ(crt_addr_unix(UNIX_NAME "two", &b), 0);
     CHECK(!crt_addr_equal(&a, &b));
     CHECK_EQ(crt_addr_unix("/one", &b), 0);
     CHECK(!crt_addr_equal(&a, &b));
@@ -432,7 +436,12 @@ BODY(processes)
     d.argv = argv;
     d.fd_count = 65;
     d.fds = fds;
+#ifdef _WIN32
+    REFUSED(-ENOTSUP, crt_process_spawn(cx, &d, &p));
+#else
     REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
+#endif
+#ifndef _WIN32   // a child has three handles there: -ENOTSUP
     d.fd_count = 1;
     d.fds = NULL;
     REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
@@ -443,6 +452,7 @@ BODY(processes)
     fds[0] = (crt_process_fd){1 << 20, 5, 0};
     d.fds = fds;
     CHECK(AT(s[1], crt_process_spawn(cx, &d, &p)) < 0);
+#endif
     d.fd_count = 0;
     d.in = (crt_stdio){.kind = 6};
     REFUSED(CRT_EINVAL, crt_process_spawn(cx, &d, &p));
@@ -715,7 +725,7 @@ BODY(no_driver)
     REFUSED(CRT_ENODRIVER, crt_fd_readable(cx, 0));
     REFUSED(CRT_ENODRIVER, crt_udp_bind(cx, "127.0.0.1:0", &u));
     REFUSED(CRT_ENODRIVER, crt_unix_dgram_bind(cx, NULL, NULL, &u));
-    REFUSED(CRT_ENODRIVER, crt_unix_dgram_connect(cx, "@crt-misuse", &u));
+    REFUSED(CRT_ENODRIVER, crt_unix_dgram_connect(cx, UNIX_NAME "crt-misuse", &u));
     CHECK_EQ(crt_unix_dgram_pair(cx, &u, &v), CRT_ENODRIVER);
     REFUSED(CRT_ENODRIVER, crt_process_spawn(cx, &child, &p));
     REFUSED(CRT_ENODRIVER, crt_signal_recv(cx, SIGUSR1));

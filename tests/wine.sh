@@ -29,7 +29,8 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 
 # The tests find sockets, pipes and counts of files as anywhere: tests/win_shim. Left out:
 #   explore (stacks by mmap); syscalls, socket_faults, faults, sim (wrap the system calls of Linux);
-#   system (fork); limits (setrlimit); fs, process, corners (modes, links, signals and /proc by name, all through: anywhere,
+#   system (fork); limits (fork, setrlimit); fs, process, corners (modes, links, signals and /proc by
+#   name, all through: anywhere,
 #   more_io, misuse and the examples ask in crt's own words); corpus* (inputs of programs that need those).
 NOT_HERE=" test_explore test_syscalls test_socket_faults test_faults test_sim test_system test_fs test_process
  test_corners test_limits test_corpus test_corpus_http test_corpus_redis "
@@ -141,6 +142,7 @@ serve() {   # program, arguments: begins it, waits until it listens (curl's 7: r
 }
 # Ctrl-C ends it in good order: exit status 0, and the words with which it ends.
 ends() { interrupt $server; wait $server && grep -q "$1" "$said"; }
+all=$names
 if ! command -v curl >/dev/null; then
     echo "servers: skipped, need curl"
     names=
@@ -187,6 +189,16 @@ if asked static_files && [ -f "$B/static_files.exe" ]; then
     done
     ends 'stopped, .* 0 connections cut off' || wrong "$(cat "$said")"
     told static_files $bad "$B/load"
+fi
+# MSVC's form of the coroutine macros, of all that was asked for: compiled, not run again.
+if [ -z "${QUICK:-}" ]; then
+    bad=0; : >"$B/counter.log"
+    for name in $all; do
+        # shellcheck disable=SC2086
+        "$CC" -std=c11 -D_GNU_SOURCE -fsyntax-only -DCRT_USE_COUNTER $WARN -Werror -DWINE -I. -Itests -Itests/win_shim \
+            "$(file_of "$name")" 2>>"$B/counter.log" || bad=1
+    done
+    told "CRT_USE_COUNTER" $bad "$B/counter.log"
 fi
 echo "took $(($(date +%s) - begun)) s"
 echo "$passed passed, $failed failed"
