@@ -985,9 +985,12 @@ static crt_poll movers_run(void *frame, crt_cx *cx)
 }
 static void timers_are_cancelled_from_other_workers(crt_runtime *rt)
 {
-    crowd c = {.i = 0};
     moved = 0;
-    CHECK_EQ(crt_block_on(rt, movers_run, &c), 0);
+    for (int round = 0; round < 100; round++) {   // once, unless the machine leaves the other workers no time
+        crowd c = {.i = 0};
+        CHECK_EQ(crt_block_on(rt, movers_run, &c), 0);
+        if (moved || rt->worker_count == 1) break;
+    }
     if (rt->worker_count > 1) CHECK(moved > 0);   // else nothing was tested
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt__wheel *w = &rt->workers[i].wheel;
