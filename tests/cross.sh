@@ -60,7 +60,7 @@ begin() { row=$1; row_passed=0; row_failed=0; row_exempt=0; row_again=0; row_beg
 # accepts COMMAND...: it has to succeed and to say nothing
 accepts()
 {
-    if $RUN timeout 100 "$@" >"$B/$row/said" 2>&1 && [ ! -s "$B/$row/said" ]; then
+    if $RUN timeout 300 "$@" >"$B/$row/said" 2>&1 && [ ! -s "$B/$row/said" ]; then
         row_passed=$((row_passed + 1))
     else
         row_failed=$((row_failed + 1))
@@ -82,7 +82,7 @@ dir=$1 program=$2; shift 2
 src=tests/$program.c; [ -f "$src" ] || src=examples/$program.c
 [ -z "$(find "$dir/$program" -newer crt.h -newer crt_platform_epoll.h -newer "$src" -newer tests/harness.h -newer tests/cross.sh 2>/dev/null)" ] || exit 0
 rm -f "$dir/$program"
-$RUN timeout 200 "$@" -I. -Itests "$src" -o "$dir/$program" -pthread >"$dir/$program.err" 2>&1
+$RUN timeout 600 "$@" -I. -Itests "$src" -o "$dir/$program" -pthread >"$dir/$program.err" 2>&1
 exit 0
 ONE
 export RUN
