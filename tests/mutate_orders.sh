@@ -3,7 +3,7 @@
 # One place at a time has relaxed order (a fence is left out; a compare-and-exchange loses both of its orders), and the
 # models of each program that come there run at random, by priorities and by DPOR, with weak memory, plain accesses
 # being watched. A place is killed if a model of any program fails. One that survives has to stand in
-# tests/orders.txt with its reason (or as open: not noticed, and not argued away); one that is listed there and is killed is named, so that the list stays true.
+# tests/orders.txt with its reason (or as unseen: needed, and not noticed); one that is listed there and is killed is named, so that the list stays true.
 # Or it stands there as `slow: PROGRAM SECONDS MODEL`: that model kills it, but needs so long, and is given it at the end.
 # One place by hand: PLACE="crt__notify_one: fence" MODEL="beside a long poll" .build/mutate/park mutate 6
 # B: build directory. The list of every place goes to $B/mutate/places.txt.
@@ -40,7 +40,7 @@ awk '/^[A-Za-z].*\(/ && !/;[ ]*$/ { if (match($0, /(crt__?[a-z0-9_]+)\(/)) fn = 
 awk -F'\t' '
     FILENAME ~ /orders\.txt$/ {
         if ($0 ~ /^@/) said[$1] = $2
-        else if ($0 !~ /^#/ && $2 !~ /^slow: / && NF >= 2) { reason[$1] = $2 in said ? said[$2] : $2; open_[$1] = $2 == "@open" }
+        else if ($0 !~ /^#/ && $2 !~ /^slow: / && NF >= 2) { reason[$1] = $2 in said ? said[$2] : $2; open_[$1] = $2 == "@unseen" }
         next
     }
     FILENAME ~ /source\.txt$/ { line_of[$1] = $2; lines++; next }
@@ -62,7 +62,7 @@ awk -F'\t' '
         }
         for (key in reason) if (key in good && !(key in used)) printf "listed in tests/orders.txt, but killed: %s\n", key
         for (l in line_of) if (!(l in seen_line)) { unseen++; printf "unseen    %5d %s\n", l, line_of[l] >places }
-        printf "%d places with an order: %d killed, %d argued in tests/orders.txt, %d open there, %d survive; %d lines where no model comes\n", \
+        printf "%d places with an order: %d killed, %d argued in tests/orders.txt, %d unseen there, %d survive; %d lines where no model comes\n", \
             n, killed, argued, open_count, bad, unseen
         exit bad > 0
     }' places="$B/places.txt" tests/orders.txt "$B/source.txt" $(for p in $programs slow; do [ ! -f "$B/$p.out" ] || echo "$B/$p.out"; done)
