@@ -700,7 +700,8 @@ typedef struct crt_task_meta {
 typedef struct crt_config {
     int flavor;                       // CRT_MULTI_THREAD
     int worker_threads;               // CRT_WORKER_THREADS in the environment, else the
-                                      // CPUs that affinity and cgroup allow; at most 1024
+                                      // CPUs that affinity and cgroup allow; at most 1024. The
+                                      // current-thread flavour has one, whatever this says
     int max_blocking_threads;         // 512
     int max_lookups;                  // 16, at most half of the blocking threads; names
                                       // looked up at the same time
@@ -1042,7 +1043,8 @@ CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d);   // CRT_EINVAL if
 //         crt_on(cx, 2, crt_cancelled(cx, self->token))));
 // An arm that loses is cancelled before the select returns: its leaf is unlinked,
 // a child coroutine runs its CRT_FINALLY to the end, awaits included. A variable
-// that a losing arm assigns holds CRT_UNWIND afterwards, so give each arm its own.
+// that a losing arm assigns holds CRT_UNWIND afterwards (what it held before, if the
+// arm had not been looked at yet), so give each arm its own.
 
 typedef struct crt__arm {
     crt_slot slot;
@@ -1054,7 +1056,7 @@ typedef struct crt__select {
     crt_slot *outer_slot;
     crt_poll winner;
     uint32_t phase, mode, start, turn, current, serial;
-    uint32_t panics, reserved;   // cx->panics before the arm
+    uint32_t panics, entered;    // cx->panics before the arm; arms met in the first poll
 } crt__select;
 #define CRT_SELECT(n)                                                                      \
     struct {                                                                               \
@@ -15432,6 +15434,7 @@ CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t
         s->mode = (uint32_t)mode;
         s->winner = 0;
         s->serial = 0;
+        s->entered = 0;
     }
     s->outer = cx->select;
     s->outer_slot = cx->slot;
@@ -15463,7 +15466,10 @@ CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition)
     }
     crt__arm *arm = crt__arm_at(s, (uint32_t)i);
     if (s->phase == CRT__PHASE_POLL) {
-        if (arm->state == CRT__ARM_FRESH && s->serial == 1 && !condition) arm->state = CRT__ARM_DISABLED;
+        if (s->serial == 1) {
+            s->entered += s->turn == 0;
+            if (arm->state == CRT__ARM_FRESH && !condition) arm->state = CRT__ARM_DISABLED;
+        }
         if (arm->state >= CRT__ARM_DONE || arm->seen == s->serial) return false;
         if (s->turn == 0 && (uint32_t)i < s->start) return false;
         arm->state = CRT__ARM_ACTIVE;
@@ -15505,7 +15511,22 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r)
     crt__slot_cancel(&arm->slot);   // a wait that the arm has given up by hand
     arm->state = CRT__ARM_DONE;
 }
-CRTDEF void crt__select_turn(crt_cx *cx) { cx->select->turn++; }
+// Two arms with one index: the second would never be looked at. All are there to be seen
+// after two passes of the first poll, unless it has been decided; the third cancels them.
+static CRT__OUTLINE void crt__select_check(crt_cx *cx, crt__select *s)
+{
+    uint32_t met = 0;
+    for (uint32_t i = 0; i < s->group.count; i++) met += crt__arm_at(s, i)->state != CRT__ARM_FRESH;
+    if (met == s->entered) return;
+    crt__say(cx->rt, CRT_LOG_ERROR, "crt_on: %u arms have %u different indices", (unsigned)s->entered, (unsigned)met);
+    s->phase = CRT__PHASE_CANCEL;
+    s->winner = CRT_EINVAL;
+}
+CRTDEF void crt__select_turn(crt_cx *cx)
+{
+    crt__select *s = cx->select;
+    if (++s->turn == 2 && s->serial == 1 && s->phase == CRT__PHASE_POLL) crt__select_check(cx, s);
+}
 CRTDEF crt_poll crt__select_end(crt_cx *cx)
 {
     crt__select *s = cx->select;
@@ -16368,8 +16389,6 @@ static CRT__OUTLINE int crt__config_check(const crt_config *c)
     CRT__BAD(c, (c->drivers & (CRT_DRIVER_IO | CRT_DRIVER_SIGNAL)) != 0, "drivers", "there are only timers here")
 #endif
     CRT__BAD(c, c->worker_threads < 0 || c->worker_threads > 1024, "worker_threads", "must be 0 (default) to 1024")
-    CRT__BAD(c, c->flavor == CRT_CURRENT_THREAD && c->worker_threads > 1, "worker_threads",
-             "the current-thread flavour has one")
     CRT__BAD(c, c->max_blocking_threads < 0, "max_blocking_threads", "must not be negative")
     CRT__BAD(c, c->max_lookups < 0, "max_lookups", "must not be negative")
     CRT__BAD(c, c->thread_keep_alive < 0, "thread_keep_alive", "must not be negative")

@@ -660,6 +660,18 @@ static crt_poll order_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->w, CRT_EINVAL);
     CRT_AWAIT(self->w = crt_select(cx, &self->one, crt_on(cx, 0, ready(cx, 0))));
     CHECK_EQ(self->w, 0);
+    // two arms with one index, which would wait for ever; what they wait for is let go
+    CRT_AWAIT(self->w = crt_select(cx, &self->sel,
+        crt_on(cx, 0, self->r[0] = crt_notified(cx, &self->never)),
+        crt_on(cx, 2, self->r[1] = crt_notified(cx, &self->never)),
+        crt_on(cx, 2, ready(cx, 0)),
+        crt_on_if(cx, 3, false, ready(cx, 0))));
+    CHECK_EQ(self->w, CRT_EINVAL);
+    CHECK(self->never.q.head == NULL);
+    CRT_AWAIT(self->w = crt_join_all(cx, &self->sel,
+        crt_on(cx, 1, ready(cx, 0)),
+        crt_on(cx, 1, ready(cx, 0))));
+    CHECK_EQ(self->w, CRT_EINVAL);
     // a negative value still wins a select
     CRT_AWAIT(self->w = crt_select(cx, &self->one, crt_on(cx, 0, self->r[0] = ready(cx, CRT_ECLOSED))));
     CHECK_EQ(self->w, 0);

@@ -118,7 +118,6 @@ static void a_bad_value_is_refused_and_named(void)
     bad("flavor", &(crt_config){.flavor = -1});
     bad("worker_threads", &(crt_config){.worker_threads = -1});
     bad("worker_threads", &(crt_config){.worker_threads = 1025});
-    bad("worker_threads", &(crt_config){.flavor = CRT_CURRENT_THREAD, .worker_threads = 2});
     bad("max_blocking_threads", &(crt_config){.max_blocking_threads = -1});
     bad("thread_keep_alive", &(crt_config){.thread_keep_alive = -1});
     bad("thread_stack_size", &(crt_config){.thread_stack_size = 1});
@@ -230,6 +229,9 @@ static void the_environment_sets_the_number_of_workers(void)
     crt_runtime_drop(&rt);
     rt = runtime(&(crt_config){.worker_threads = 2});   // the program knows better
     CHECK_EQ(crt_runtime_config(rt)->worker_threads, 2);
+    crt_runtime_drop(&rt);
+    rt = runtime(&(crt_config){.flavor = CRT_CURRENT_THREAD, .worker_threads = 4});   // as in Tokio: no effect
+    CHECK_EQ(crt_runtime_config(rt)->worker_threads, 1);
     crt_runtime_drop(&rt);
     rt = current_thread();
     CHECK_EQ(crt_runtime_config(rt)->worker_threads, 1);
