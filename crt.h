@@ -12571,10 +12571,7 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
     if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
     if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
     if (!p) return slot->op = NULL, CRT_EINVAL;
-    if (!waited && !crt__coop(cx)) {
-        crt__io_hold(cx, s, &crt__op_process, 0);
-        return CRT_PENDING;
-    }
+    if (!waited && !crt__coop(cx)) return CRT_PENDING;
     crt__process_close_stdin(p);
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);

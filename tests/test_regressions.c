@@ -268,6 +268,7 @@ typedef struct borrower {
     crt_frame co;
     crt_stream *s;
     int how;
+    unsigned starved;   // bit n: no budget at poll n
     crt_poll r;
     char buf[8];
 } borrower;
@@ -327,50 +328,58 @@ static void who_waits_on_another_runtimes_socket_hears_of_its_end(void)
 // ---- what a task of another runtime waits on is closed, and its runtime freed ------------
 
 enum { POLLED, ABORTED, ENDS_TOO, WAYS };
-static crt_poll outlived_run(void *frame, crt_cx *cx)
+enum { CLOSED_FIRST, DROPPED_FIRST, HEARD_HALF, ORDERS };   // the last: woken by the end, and out of budget then
+static crt_poll outlived(borrower *self, crt_cx *cx)
 {
-    borrower *self = frame;
     CRT_BEGIN(self, cx);
-    if (self->how >= WAITS) {   // parked for its budget
-        self->how -= WAITS;
-        cx->budget = 0;
-    }
     CRT_AWAIT(self->r = borrow(self, cx));
     CHECK_EQ(self->r, CRT_ECLOSED);
     CRT_RETURN(17);
     CRT_END;
 }
+static crt_poll outlived_run(void *frame, crt_cx *cx)
+{
+    borrower *self = frame;
+    if (self->starved & 1) cx->budget = 0;
+    self->starved >>= 1;
+    return outlived(self, cx);
+}
+static void outlive(int workers, int order, int way)
+{
+    crt_runtime *a = runtime(workers), *b = runtime(0);   // b moves when it is told to
+    crt_handle *h = crt_runtime_handle(b);
+    crt_join_handle *join[2 * WAITS];
+    intptr_t result;
+    root r = {.r = 0};
+    CHECK_EQ(crt_block_on(a, lend_run, &r), 0);
+    for (int i = 0; i < 2 * WAITS; i++) {
+        borrower each = {.how = i % WAITS, .starved = i / WAITS | (order == HEARD_HALF ? 2 : 0)};
+        CHECK_EQ(crt_handle_spawn_join(h, &join[i], outlived_run, &each), 0);
+    }
+    CHECK_EQ(crt_runtime_turn(b, 0), 2 * WAITS);
+    if (order != CLOSED_FIRST) crt_runtime_drop(&a);
+    if (order == HEARD_HALF) CHECK_EQ(crt_runtime_turn(b, 0), 2 * WAITS);
+    crt_close(&lent_a);
+    crt_close(&lent_b);
+    crt_close(&full);
+    crt_close(&lent_l);
+    crt_close(&lent_u);
+    crt_runtime_drop(&a);
+    for (int i = 0; way == ABORTED && i < 2 * WAITS; i++) crt_abort(join[i]);
+    if (way == ENDS_TOO) crt_runtime_drop(&b);
+    else for (int i = 0; i < 10; i++) CHECK(crt_runtime_turn(b, 0) >= 0);
+    for (int i = 0; i < 2 * WAITS; i++) {
+        CHECK(crt_is_finished(join[i]));
+        CHECK_EQ(crt_join_blocking(&join[i], &result), way == POLLED ? 0 : CRT_ECANCELED);
+        if (way == POLLED) CHECK_EQ(result, 17);
+    }
+    crt_handle_drop(&h);
+    crt_runtime_drop(&b);
+    all_freed();
+}
 static void closed_under_another_runtimes_waiters(void)
 {
-    for (int k = 0; k < 4 * WAYS; k++) {
-        crt_runtime *a = runtime(k & 1 ? 2 : 0), *b = runtime(0);   // b moves when it is told to
-        crt_handle *h = crt_runtime_handle(b);
-        crt_join_handle *join[2 * WAITS];
-        intptr_t result;
-        root r = {.r = 0};
-        int way = k / 4;
-        CHECK_EQ(crt_block_on(a, lend_run, &r), 0);
-        for (int i = 0; i < 2 * WAITS; i++)
-            CHECK_EQ(crt_handle_spawn_join(h, &join[i], outlived_run, &(borrower){.how = i}), 0);
-        CHECK_EQ(crt_runtime_turn(b, 0), 2 * WAITS);
-        if (k & 2) crt_runtime_drop(&a);   // they are told of its end, and have not heard
-        crt_close(&lent_a);
-        crt_close(&lent_b);
-        crt_close(&full);
-        crt_close(&lent_l);
-        crt_close(&lent_u);
-        crt_runtime_drop(&a);
-        for (int i = 0; way == ABORTED && i < 2 * WAITS; i++) crt_abort(join[i]);
-        if (way == ENDS_TOO) crt_runtime_drop(&b);
-        else while (!crt_is_finished(join[0]) || crt_runtime_turn(b, 0)) CHECK(crt_runtime_turn(b, 0) >= 0);
-        for (int i = 0; i < 2 * WAITS; i++) {
-            CHECK_EQ(crt_join_blocking(&join[i], &result), way == POLLED ? 0 : CRT_ECANCELED);
-            if (way == POLLED) CHECK_EQ(result, 17);
-        }
-        crt_handle_drop(&h);
-        crt_runtime_drop(&b);
-        all_freed();
-    }
+    for (int i = 0; i < 2 * ORDERS * WAYS; i++) outlive(i % 2 * 2, i / 2 % ORDERS, i / 2 / ORDERS);
 }
 
 // ---- a connection is taken just while its runtime ends -------------------------------------
