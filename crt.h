@@ -929,7 +929,8 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
 // One-millisecond ticks; a timer never fires early. All need CRT_DRIVER_TIME
 // (CRT_ENODRIVER). All are cancel-safe.
 
-// The runtime's clock: monotonic, or virtual when paused.
+// The runtime's clock: monotonic, or virtual when paused. Should the system's step back
+// all the same, timers are late by as much at most, and none is early.
 CRTDEF crt_instant crt_now(const crt_cx *cx);
 // Waits d ns, at least; at once if d <= 0. 0. Mirrors time::sleep.
 CRTDEF crt_poll crt_sleep(crt_cx *cx, crt_duration d);
@@ -1592,8 +1593,9 @@ CRTDEF void crt_watch_set_ops(crt_watch_tx *tx, const crt_elem_ops *ops);   // o
 // close-on-exec; no call raises SIGPIPE. Errors of the system come as -errno.
 // crt_close(&x), crt_local_addr(x, &a) and crt_peer_addr(x, &a) take streams, listeners
 // and crt_udp alike (they are defined at the end of the declarations).
-// A stream belongs to the runtime of the cx that made it. One task may read while
-// another writes: give each a handle of its own (crt_stream_clone).
+// A stream belongs to the runtime of the cx that made it. Tasks of other runtimes may use
+// it too; once its runtime has ended, who waits and who comes gets CRT_ESHUTDOWN. One task
+// may read while another writes: give each a handle of its own (crt_stream_clone).
 
 // A socket address in the system's own form.
 typedef struct crt_addr {
