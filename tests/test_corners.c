@@ -84,6 +84,7 @@ static void a_task_seen_through_its_handles(void)
     CHECK(crt_abort_handle_is_finished(a) && !crt_join_panic_message(ends));
     CHECK(!strcmp(crt_join_panic_message(panics), "out of coffee"));   // where it was did not fit
     CHECK_EQ(crt_join_blocking(&panics, NULL), CRT_EPANIC);
+    crt_detach(&panics);   // which a panic leaves
     CHECK_EQ(crt_join_blocking(&ends, NULL), 0);
     crt_abort_handle_drop(&a);
     crt_handle_drop(&h);
