@@ -44,7 +44,7 @@ help:
 	@echo "make fuzz         libFuzzer, SECONDS=60 for each TARGET (all)"
 	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll (QUICK=1: once, no sanitizers)"
 	@echo "make macos        everything compiled and linked for macOS (needs zig)"
-	@echo "make wine         what runs on Windows, built by mingw-w64, run under wine"
+	@echo "make wine         what runs on Windows, built by mingw-w64, run under wine (QUICK=1: the platform header)"
 	@echo "make bare         no threads: the suite of one thread, and a Cortex-M3 in qemu (needs gcc-arm-none-eabi, qemu-system-arm)"
 	@echo "make cross        other compilers, C libraries, processors and systems (QUICK=1, ONLY=\"musl s390x\")"
 	@echo "make size         bytes and seconds of the implementation"

@@ -1,6 +1,8 @@
 // What every reactor and every system has to do, through crt's own calls alone: the same
 // program on epoll, on kqueue and on Windows. Loopback and one directory only.
+#ifndef CRT_USE_COUNTER
 #define CRT_USE_COUNTER   // as MSVC has it; and a macro may await more than once
+#endif
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"

@@ -185,7 +185,7 @@ static void run_root(crt_runtime *rt, crt_fn fn)
 // A join that does not hang the test when the task does.
 #define JOIN(handle)                                                                             \
     do {                                                                                         \
-        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(2), crt_join(cx, &(handle), &self->result))); \
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(20), crt_join(cx, &(handle), &self->result))); \
         if (self->r == CRT_ETIMEDOUT) crt_abort(handle);                                         \
     } while (0)
 #define JOINED(handle, value)                                                                    \
