@@ -14,7 +14,7 @@ static crt_poll seven_run(void *frame, crt_cx *cx)
 
 // ---- fork
 
-static int in_the_child(crt_runtime *rt, bool multi)
+CRT__UNUSED static int in_the_child(crt_runtime *rt, bool multi)
 {
     int frame = 0, wrong = 0;
     alarm(test_patience(20));
