@@ -1378,7 +1378,7 @@ static void swap_back(swapped *s)
     close(s->kept);
     s->kept = -1;
 }
-#define test_plain_pipe(p) _pipe((p), 65536, _O_BINARY)
+#define test_plain_pipe(p) _pipe((p), 16384, _O_BINARY)
 #else
 static int standard_fd(const swapped *s) { return s->fd; }
 static swapped swap_in(int fd, int with, int other)
