@@ -1378,7 +1378,7 @@ static void swap_back(swapped *s)
     close(s->kept);
     s->kept = -1;
 }
-#define test_plain_pipe(p) _pipe((p), 65536, _O_BINARY)
+#define test_plain_pipe(p) _pipe((p), 16384, _O_BINARY)
 #else
 static int standard_fd(const swapped *s) { return s->fd; }
 static swapped swap_in(int fd, int with, int other)
@@ -1542,14 +1542,17 @@ static void input_that_does_not_come_holds_nothing_up(void)
 }
 
 enum { OUTPUT = 100000 };
+static size_t slow_has;   // atomic
 static void *slow_reader(void *arg)
 {
     size_t at = 0;
     char buf[1000];
     int fd = *(int *)arg;
-    for (ssize_t n; (n = read(fd, buf, sizeof buf)) > 0; at += (size_t)n)
+    for (ssize_t n; (n = read(fd, buf, sizeof buf)) > 0; at += (size_t)n) {
         for (ssize_t i = 0; i < n; i++)
             if ((unsigned char)buf[i] != byte_at(at + (size_t)i)) return (void *)1;
+        __atomic_store_n(&slow_has, at + (size_t)n, __ATOMIC_SEQ_CST);
+    }
     return (void *)at;
 }
 static crt_poll output(st *self, crt_cx *cx, crt_stream *s)
@@ -1675,6 +1678,7 @@ static void standard_output_into_a_full_pipe(void)
     for (int i = 0; i < 5000 && threads() > s.threads; i++) test_pause_us(1000);   // all written
     s.threads--;
 #ifdef _WIN32
+    for (int i = 0; i < 5000 && __atomic_load_n(&slow_has, __ATOMIC_SEQ_CST) != (size_t)n; i++) test_pause_us(1000);
     swap_out(&s);   // or the reader does not see the end
     pthread_join(reader, &got);
 #else
