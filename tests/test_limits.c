@@ -284,7 +284,7 @@ static const crt_duration naps[SLEEPERS] = {
 static int woken[SLEEPERS], order[SLEEPERS], wakes, early;   // atomic
 typedef struct sleeper {
     crt_frame co;
-    crt_instant begun;
+    crt_instant begun, at;   // at: until then, instead of for naps[i]
     int i;
 } sleeper;
 static crt_poll sleeper_run(void *frame, crt_cx *cx)
@@ -292,8 +292,8 @@ static crt_poll sleeper_run(void *frame, crt_cx *cx)
     sleeper *self = frame;
     CRT_BEGIN(self, cx);
     self->begun = crt_now(cx);
-    CRT_AWAIT(crt_sleep(cx, naps[self->i]));
-    if (crt_now(cx) - self->begun < naps[self->i]) __atomic_fetch_add(&early, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(self->at ? crt_sleep_until(cx, self->at) : crt_sleep(cx, naps[self->i]));
+    if (self->at ? crt_now(cx) < self->at : crt_now(cx) - self->begun < naps[self->i]) __atomic_fetch_add(&early, 1, __ATOMIC_SEQ_CST);
     {
         int n = __atomic_fetch_add(&wakes, 1, __ATOMIC_SEQ_CST);
         if (n < SLEEPERS) __atomic_store_n(&order[n], self->i, __ATOMIC_SEQ_CST);
@@ -460,8 +460,9 @@ static void jumps_under_workers(void)
     crt_join_handle *join[3], *nudge, *behind;
     memset(woken, 0, sizeof woken);
     wakes = early = 0;
+    crt_instant at = crt__rt_now(rt) + HOUR;   // whenever they come to look
     for (int i = 0; i < 3; i++)
-        CHECK_EQ(crt_handle_spawn_join(h, &join[i], sleeper_run, &(sleeper){.i = 4}), 0);
+        CHECK_EQ(crt_handle_spawn_join(h, &join[i], sleeper_run, &(sleeper){.at = at}), 0);
     for (int i = 0; i < 20; i++) {
         jump(-10 * HOUR);
         CHECK_EQ(crt_handle_spawn_join(h, &behind, sleeper_run, &(sleeper){.i = 0}), 0);

@@ -734,7 +734,7 @@ BODY(no_driver)
     crt_timer_reset(cx, &timer, CRT_MS(1));
     CHECK(AT(s[1], crt_timer_wait(cx, &timer)) < 0);
     CHECK(!a && !b && !l && !u && !v && !p);
-    CHECK_EQ(fd_count_now(), before);
+    CHECK(fd_count_now() <= before);   // a thread that ended before may give one back meanwhile
     CHECK(test_log_has("CRT_DRIVER_IO"));
 }
 

@@ -1206,7 +1206,7 @@ static void nothing_is_left(bool children_may_be)
 {
     int status;
     forget_signals();
-    for (int i = 0; i < 5000 && threads() != begun_threads; i++) test_pause_us(200);
+    for (int i = 0; i < 50000 && (threads() != begun_threads || entries("/proc/self/fd") != begun_fds); i++) test_pause_us(200);
     CHECK_EQ(threads(), begun_threads);
     CHECK_EQ(entries("/proc/self/fd"), begun_fds);
     CHECK_EQ(memory_live, 0);
