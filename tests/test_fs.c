@@ -22,15 +22,6 @@ static void *failing_malloc(size_t n)
 static void fail_after(int n) { __atomic_store_n(&malloc_left, n, __ATOMIC_RELAXED); }
 
 static char dir[64];   // the directory of this run
-static int open_descriptors(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    if (!d) return -1;
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
-}
 static const char *in_dir(char *buf, const char *name)
 {
     snprintf(buf, 200, "%s/%s", dir, name);
@@ -71,9 +62,9 @@ static void run(crt_runtime *rt, crt_fn fn)
 }
 static void run_whole(crt_runtime *rt, crt_fn fn)
 {
-    int before = open_descriptors();
+    int before = test_fd_count();
     run(rt, fn);
-    CHECK_EQ(open_descriptors(), before);
+    CHECK_EQ(test_fd_count(), before);
 }
 
 // --- open, read, write, seek
@@ -432,11 +423,11 @@ static void a_read_given_up_leaves_the_position(void)
 {
     crt_runtime *rt;
     for (int i = 0; i < 2; i++) {
-        int before = open_descriptors();
+        int before = test_fd_count();
         CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = i ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD}, &rt), 0);
         run(rt, position_run);
         crt_runtime_drop(&rt);
-        CHECK_EQ(open_descriptors(), before);
+        CHECK_EQ(test_fd_count(), before);
         CHECK_EQ(entries_in(dir), 0);   // temporary ones that nobody took are removed
     }
 }
@@ -481,14 +472,14 @@ static crt_poll queued_run(void *frame, crt_cx *cx)
 static void what_has_not_begun_never_does(void)
 {
     crt_runtime *rt;
-    int before = open_descriptors();
+    int before = test_fd_count();
     CHECK_EQ(pipe(gate), 0);
     CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 2, .max_blocking_threads = 1}, &rt), 0);
     run(rt, queued_run);
     crt_runtime_drop(&rt);
     close(gate[0]);
     close(gate[1]);
-    CHECK_EQ(open_descriptors(), before);
+    CHECK_EQ(test_fd_count(), before);
     CHECK_EQ(entries_in(dir), 0);
 }
 
@@ -714,11 +705,11 @@ static crt_poll deep_run(void *frame, crt_cx *cx)
 static void a_deep_tree(void)
 {
     crt_runtime *rt;
-    int before = open_descriptors();
+    int before = test_fd_count();
     CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
     run(rt, deep_run);
     crt_runtime_drop(&rt);
-    CHECK_EQ(open_descriptors(), before);
+    CHECK_EQ(test_fd_count(), before);
 }
 
 // What has no end stops when nobody waits for it: the shutdown does not hang on it.

@@ -44,15 +44,6 @@ static int limited_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-static int fd_count(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    if (!d) return -1;
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
-}
 static crt_config with_workers(int n)   // 0: current thread
 {
     crt_config c = {.worker_threads = n, .log = {.func = test_log}};
@@ -219,7 +210,7 @@ static crt_poll jobs_run(void *frame, crt_cx *cx)
 }
 static void no_thread_can_be_started(void)
 {
-    int fds = fd_count();
+    int fds = test_fd_count();
     for (int workers = 0; workers <= 3; workers++) {
         crt_config c = with_workers(workers);
         crt_runtime *rt = NULL;
@@ -227,7 +218,7 @@ static void no_thread_can_be_started(void)
             threads_left = n;
             CHECK_EQ(crt_runtime_new(&c, &rt), -EAGAIN);
             CHECK(rt == NULL);
-            CHECK_EQ(fd_count(), fds);
+            CHECK_EQ(test_fd_count(), fds);
         }
         threads_left = workers;   // none for the pool
         jobs j = {.r = 0};
@@ -236,7 +227,7 @@ static void no_thread_can_be_started(void)
         CHECK_EQ(crt_runtime_shutdown(rt, CRT_SEC(10)), 0);
         crt_runtime_drop(&rt);
         threads_left = -1;
-        CHECK_EQ(fd_count(), fds);
+        CHECK_EQ(test_fd_count(), fds);
     }
 }
 // The same by the system's own limit, which does not hold for root: as nobody, in a child.
@@ -576,13 +567,13 @@ static crt_poll peers_run(void *frame, crt_cx *cx)
 static void peers_that_misbehave(void)
 {
     for (int workers = 0; workers <= 2; workers += 2) {
-        int fds = fd_count();
+        int fds = test_fd_count();
         peers *frame = calloc(1, sizeof *frame);
         crt_runtime *rt = runtime(workers);
         CHECK_EQ(crt_block_on(rt, peers_run, frame), 0);
         crt_runtime_drop(&rt);
         free(frame);
-        CHECK_EQ(fd_count(), fds);
+        CHECK_EQ(test_fd_count(), fds);
     }
 }
 

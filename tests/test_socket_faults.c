@@ -13,15 +13,6 @@ static void test_freeaddrinfo(struct addrinfo *list);
 
 #include <dirent.h>
 
-static int fd_count(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    if (!d) return -1;
-    while (readdir(d)) n++;
-    closedir(d);
-    return n;
-}
 // Any name has two addresses: one that refuses, and the listener.
 static crt_addr fake[2];
 static struct { struct addrinfo info[2]; } answer;
@@ -136,7 +127,7 @@ static void faults(bool fatal)
     for (uint32_t seed = 1; seed <= 240; seed++) {
         if (only_seed && seed != only_seed) continue;
         crt_runtime *rt;
-        int workers = (int)(seed % 3), before = test__bad, fds = fd_count();
+        int workers = (int)(seed % 3), before = test__bad, fds = test_fd_count();
         crt_config c = {.flavor = workers ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = workers * 2,
                         .log.func = test_log};
         fault_begin(fatal ? rates[seed / 3 % 3] / 10 : rates[seed / 3 % 3], fatal, seed);
@@ -149,7 +140,7 @@ static void faults(bool fatal)
         crt_runtime_drop(&rt);
         free(t);
         for (int i = 0; i < FAULT_KINDS; i++) injected += __atomic_load_n(&fault.injected[i], __ATOMIC_RELAXED);
-        CHECK_EQ(fd_count(), fds);
+        CHECK_EQ(test_fd_count(), fds);
         if (test__bad != before) fprintf(stderr, "  with seed %u\n", seed);
     }
     CHECK(only_seed || injected > (fatal ? 150 : 5000));
