@@ -75,6 +75,12 @@ CRT__UNUSED static int crt__win_failed(void) { return errno = crt__win_error(Get
 // threads
 // ---------------------------------------------------------------------------
 
+#ifdef CRT__TLS
+#define CRT__WIN_TLS CRT__TLS
+#else
+#define CRT__WIN_TLS   // one thread
+#endif
+
 // Milliseconds, rounded up, for waits: never early. Negative or CRT_FOREVER: no limit.
 static DWORD crt__win_ms(int64_t timeout_ns)
 {
@@ -100,7 +106,7 @@ static void crt__futex_wake(uint32_t *addr, int how_many)
 // but only every other time: it would never let one of lower priority run.
 CRT__UNUSED static CRT__COLD void crt__nap(void)
 {
-    static CRT__TLS bool gave_way;
+    static CRT__WIN_TLS bool gave_way;
     const DWORD high_resolution = 2;   // CREATE_WAITABLE_TIMER_HIGH_RESOLUTION
     LARGE_INTEGER due;
     if ((gave_way = !gave_way && SwitchToThread())) return;
@@ -133,7 +139,7 @@ typedef struct crt__thread_begin_with {
     void *arg;
     HANDLE self;
 } crt__thread_begin_with;
-static CRT__TLS HANDLE crt__thread_handle;
+static CRT__WIN_TLS HANDLE crt__thread_handle;
 
 static unsigned __stdcall crt__thread_entry(void *arg)
 {
@@ -258,9 +264,10 @@ struct crt__reactor {
     crt__reactor *next, *prev;
     OVERLAPPED_ENTRY entries[];
 };
-// Who is told of signals.
+// Who is told of signals. The console's handler runs on a thread of the system's, with
+// CRT_NO_THREADS too, where crt__lock holds off nobody.
 static struct {
-    uint32_t lock;
+    SRWLOCK lock;   // zeros: SRWLOCK_INIT
     crt__reactor *first;
 } crt__signal_watchers;
 
@@ -274,10 +281,15 @@ static size_t crt__reactor_bytes(int max_events)
 {
     return sizeof(crt__reactor) + (size_t)max_events * sizeof(OVERLAPPED_ENTRY);
 }
+// The system may have no memory for it just now; whoever waits would never hear of it.
+static void crt__port_post(HANDLE port, ULONG_PTR key, OVERLAPPED *of)
+{
+    while (!PostQueuedCompletionStatus(port, 0, key, of)) Sleep(1);
+}
 static void crt__reactor_wake(crt__reactor *r)
 {
     // One in the port is enough: whoever takes it out clears the word first.
-    if (!crt__atomic_xchg(&r->woken, 1, CRT__SEQ_CST)) PostQueuedCompletionStatus(r->port, 0, CRT__KEY_WAKE, NULL);
+    if (!crt__atomic_xchg(&r->woken, 1, CRT__SEQ_CST)) crt__port_post(r->port, CRT__KEY_WAKE, NULL);
 }
 // A completion port cannot be waited for by anything else.
 static crt__fd crt__reactor_fd(crt__reactor *r) { return (void)r, -ENOTSUP; }
@@ -624,13 +636,13 @@ static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *erro
 }
 static void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
 {
-    crt__lock(&crt__signal_watchers.lock);
+    AcquireSRWLockExclusive(&crt__signal_watchers.lock);
     if (r->watches) {
         if (r->prev) r->prev->next = r->next;
         else crt__signal_watchers.first = r->next;
         if (r->next) r->next->prev = r->prev;
     }
-    crt__unlock(&crt__signal_watchers.lock);
+    ReleaseSRWLockExclusive(&crt__signal_watchers.lock);
     crt__pipes_end(r);
     crt__afd_end(r);
     CloseHandle(r->port);
@@ -2157,7 +2169,7 @@ static void CALLBACK crt__watch_ended(void *arg, BOOLEAN late)
     crt__win_watch *w = arg;
     (void)late;
     crt__atomic_store(&w->state, 1, CRT__SEQ_CST);
-    PostQueuedCompletionStatus(w->rt->reactor->port, 0, CRT__KEY_CALL, &w->call.overlapped);
+    crt__port_post(w->rt->reactor->port, CRT__KEY_CALL, &w->call.overlapped);
 }
 static void crt__watch_done(crt__port_call *call, crt_runtime *rt)
 {
@@ -2210,10 +2222,10 @@ static int crt__win_child_watch(crt_runtime *rt, crt__win_child *c, struct crt__
 static void crt__signal_raised(int sig)
 {
     crt__signal_set(sig);
-    crt__lock(&crt__signal_watchers.lock);
+    AcquireSRWLockExclusive(&crt__signal_watchers.lock);
     for (crt__reactor *r = crt__signal_watchers.first; r; r = r->next)
-        PostQueuedCompletionStatus(r->port, 0, CRT__KEY_SIGNAL, NULL);
-    crt__unlock(&crt__signal_watchers.lock);
+        crt__port_post(r->port, CRT__KEY_SIGNAL, NULL);
+    ReleaseSRWLockExclusive(&crt__signal_watchers.lock);
 }
 static void __cdecl crt__signal_from_c(int sig)
 {
@@ -2234,7 +2246,7 @@ static BOOL WINAPI crt__signal_from_console(DWORD event)
 static int crt__signal_subscribe(crt_runtime *rt)
 {
     crt__reactor *r = rt->reactor;
-    crt__lock(&crt__signal_watchers.lock);
+    AcquireSRWLockExclusive(&crt__signal_watchers.lock);
     if (!r->watches) {
         r->next = crt__signal_watchers.first;
         if (r->next) r->next->prev = r;
@@ -2242,7 +2254,7 @@ static int crt__signal_subscribe(crt_runtime *rt)
         r->watches = true;
         crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
     }
-    crt__unlock(&crt__signal_watchers.lock);
+    ReleaseSRWLockExclusive(&crt__signal_watchers.lock);
     return 0;
 }
 static int crt__signal_hook(int sig)
