@@ -1716,9 +1716,12 @@ static int crt__socket(int family, int type)
     }
     return crt__sock_prepared(s);
 }
+// A peer that is gone by now is ECONNRESET here (wine: ENOTCONN, it has no name any more), and
+// no error of the listener: its other connections wait.
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 {
-    return crt__sock_prepared(accept((SOCKET)fd, sa, n));
+    int got = crt__sock_prepared(accept((SOCKET)fd, sa, n));
+    return got == -ECONNRESET || got == -ENOTCONN ? -ECONNABORTED : got;
 }
 static int crt__dup(crt__fd fd)
 {
