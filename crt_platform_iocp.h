@@ -163,7 +163,13 @@ static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg
         HeapFree(GetProcessHeap(), 0, with);
         return -errno;
     }
-    ResumeThread(*thread);
+    if (ResumeThread(*thread) == (DWORD)-1) {   // it has not begun, and never will
+        int e = -crt__win_error(GetLastError());
+        (void)TerminateThread(*thread, 0);
+        CloseHandle(*thread);
+        HeapFree(GetProcessHeap(), 0, with);
+        return e;
+    }
     return 0;
 }
 static void crt__thread_join(crt__thread thread)
@@ -2155,7 +2161,6 @@ static int crt__win_child_start(crt__win_start *w, crt__win_child *c, int *pid)
     CRT_FREE(start.lpAttributeList);
     if (e) return e;
     c->process = made.hProcess;
-    *pid = (int)made.dwProcessId;
     if (w->kill_on_drop || w->own_group) c->job = crt__win_job(w->kill_on_drop && !w->own_group);
     if (c->job && !AssignProcessToJobObject(c->job, made.hProcess)) {   // to end an empty job ends nobody
         CloseHandle(c->job);
@@ -2167,6 +2172,7 @@ static int crt__win_child_start(crt__win_start *w, crt__win_child *c, int *pid)
         crt__win_child_close(c);
     }
     CloseHandle(made.hThread);
+    if (!e) *pid = (int)made.dwProcessId;
     return e;
 }
 
