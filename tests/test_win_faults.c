@@ -142,6 +142,18 @@ static crt_poll play(void)
     free(s);
     return r;
 }
+// All that are open: of processes, jobs, threads, ports and devices too.
+static int handles(void)
+{
+    int n = 0;
+    for (intptr_t h = 4, last = 4; h <= last + 2048; h += 4) {
+        DWORD flags;
+        if (!GetHandleInformation((HANDLE)h, &flags)) continue;
+        n++;
+        last = h;
+    }
+    return n;
+}
 // `counted` counts to `at`.
 static void sweep(long *counted, long *at, int least)
 {
@@ -150,6 +162,7 @@ static void sweep(long *counted, long *at, int least)
     CHECK_EQ(play(), 0);   // opens what the process keeps
     live = alloc_live;
     int fds = test_fd_count();
+    int before = handles(), after;
     for (n = 1; n < 1000 && !test__bad; n++) {
         failed_call = "an allocation";
         __atomic_store_n(counted, 0, __ATOMIC_SEQ_CST);
@@ -165,6 +178,9 @@ static void sweep(long *counted, long *at, int least)
         if (test__bad) fprintf(stderr, "  number %ld, %s: %s\n", n, failed_call, crt_err_name((int)r));
         if (!fired) break;
     }
+    for (int i = 0; (after = handles()) > before && i < 100; i++) test_pause_us(20000);   // the system's threads end late
+    CHECK(before > 0 && after <= before);
+    if (getenv("TEST_NAMES")) fprintf(stderr, "handles: %d, then %d; %ld runs\n", before, after, n);
     CHECK(n < 1000);
     CHECK(told >= least);
 }
