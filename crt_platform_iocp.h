@@ -75,6 +75,12 @@ CRT__UNUSED static int crt__win_failed(void) { return errno = crt__win_error(Get
 // threads
 // ---------------------------------------------------------------------------
 
+#ifdef CRT__TLS
+#define CRT__WIN_TLS CRT__TLS
+#else
+#define CRT__WIN_TLS   // one thread
+#endif
+
 // Milliseconds, rounded up, for waits: never early. Negative or CRT_FOREVER: no limit.
 static DWORD crt__win_ms(int64_t timeout_ns)
 {
@@ -100,7 +106,7 @@ static void crt__futex_wake(uint32_t *addr, int how_many)
 // but only every other time: it would never let one of lower priority run.
 CRT__UNUSED static CRT__COLD void crt__nap(void)
 {
-    static CRT__TLS bool gave_way;
+    static CRT__WIN_TLS bool gave_way;
     const DWORD high_resolution = 2;   // CREATE_WAITABLE_TIMER_HIGH_RESOLUTION
     LARGE_INTEGER due;
     if ((gave_way = !gave_way && SwitchToThread())) return;
@@ -133,7 +139,7 @@ typedef struct crt__thread_begin_with {
     void *arg;
     HANDLE self;
 } crt__thread_begin_with;
-static CRT__TLS HANDLE crt__thread_handle;
+static CRT__WIN_TLS HANDLE crt__thread_handle;
 
 static unsigned __stdcall crt__thread_entry(void *arg)
 {
@@ -157,7 +163,13 @@ static int crt__thread_start(crt__thread *thread, void *(*fn)(void *), void *arg
         HeapFree(GetProcessHeap(), 0, with);
         return -errno;
     }
-    ResumeThread(*thread);
+    if (ResumeThread(*thread) == (DWORD)-1) {   // it has not begun, and never will
+        int e = -crt__win_error(GetLastError());
+        (void)TerminateThread(*thread, 0);
+        CloseHandle(*thread);
+        HeapFree(GetProcessHeap(), 0, with);
+        return e;
+    }
     return 0;
 }
 static void crt__thread_join(crt__thread thread)
@@ -258,9 +270,10 @@ struct crt__reactor {
     crt__reactor *next, *prev;
     OVERLAPPED_ENTRY entries[];
 };
-// Who is told of signals.
+// Who is told of signals. The console's handler runs on a thread of the system's, with
+// CRT_NO_THREADS too, where crt__lock holds off nobody.
 static struct {
-    uint32_t lock;
+    SRWLOCK lock;   // zeros: SRWLOCK_INIT
     crt__reactor *first;
 } crt__signal_watchers;
 
@@ -274,10 +287,15 @@ static size_t crt__reactor_bytes(int max_events)
 {
     return sizeof(crt__reactor) + (size_t)max_events * sizeof(OVERLAPPED_ENTRY);
 }
+// The system may have no memory for it just now; whoever waits would never hear of it.
+static void crt__port_post(HANDLE port, ULONG_PTR key, OVERLAPPED *of)
+{
+    while (!PostQueuedCompletionStatus(port, 0, key, of)) Sleep(1);
+}
 static void crt__reactor_wake(crt__reactor *r)
 {
     // One in the port is enough: whoever takes it out clears the word first.
-    if (!crt__atomic_xchg(&r->woken, 1, CRT__SEQ_CST)) PostQueuedCompletionStatus(r->port, 0, CRT__KEY_WAKE, NULL);
+    if (!crt__atomic_xchg(&r->woken, 1, CRT__SEQ_CST)) crt__port_post(r->port, CRT__KEY_WAKE, NULL);
 }
 // A completion port cannot be waited for by anything else.
 static crt__fd crt__reactor_fd(crt__reactor *r) { return (void)r, -ENOTSUP; }
@@ -362,7 +380,7 @@ static int crt__afd_begin(void)
 #define CRT__NT(member, name)                                                              \
     {                                                                                      \
         crt__win_fn f = crt__win_find(L"ntdll.dll", name);                                 \
-        if (!f) return -ENOSYS;                                                            \
+        if (!f) e = -ENOSYS;                                                               \
         memcpy(&crt__afd.member, &f, sizeof f);                                            \
     }
     CRT__NT(control, "NtDeviceIoControlFile")
@@ -370,7 +388,9 @@ static int crt__afd_begin(void)
     CRT__NT(cancel, "NtCancelIoFileEx")
     CRT__NT(error, "RtlNtStatusToDosError")
 #undef CRT__NT
-    return crt__afd_open(true, &crt__afd.device);
+    if (!e) e = crt__afd_open(true, &crt__afd.device);
+    if (e) WSACleanup();   // the next one begins anew
+    return e;
 }
 // Winsock, and the functions of the system that are needed. 0 or -errno.
 static int crt__net_begin(void)
@@ -397,14 +417,15 @@ static ULONG crt__afd_look(HANDLE device, HANDLE socket, ULONG events, int ms)
     return e == 0 && info.count ? info.events : 0;
 }
 static ULONG crt__afd_now(HANDLE socket, ULONG events) { return crt__afd_look(crt__afd.device, socket, events, 0); }
-// For what is bound to come soon. On a handle of its own: who waits holds it up.
-static ULONG crt__afd_wait(HANDLE socket, ULONG events)
+// For what is bound to come soon. On a handle of its own: who waits holds it up. 0 or -errno.
+static int crt__afd_wait(HANDLE socket, ULONG events)
 {
     HANDLE device;
-    if (crt__afd_open(true, &device)) return 0;
-    ULONG got = crt__afd_look(device, socket, events, 2000);
+    int e = crt__afd_open(true, &device);
+    if (e) return e;
+    (void)crt__afd_look(device, socket, events, 2000);   // the call that follows says what came of it
     CloseHandle(device);
-    return got;
+    return 0;
 }
 // The handle that AFD knows: a layered service provider gives out its own.
 static HANDLE crt__afd_base(SOCKET s)
@@ -624,13 +645,13 @@ static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *erro
 }
 static void crt__reactor_free(crt_runtime *rt, crt__reactor *r)
 {
-    crt__lock(&crt__signal_watchers.lock);
+    AcquireSRWLockExclusive(&crt__signal_watchers.lock);
     if (r->watches) {
         if (r->prev) r->prev->next = r->next;
         else crt__signal_watchers.first = r->next;
         if (r->next) r->next->prev = r->prev;
     }
-    crt__unlock(&crt__signal_watchers.lock);
+    ReleaseSRWLockExclusive(&crt__signal_watchers.lock);
     crt__pipes_end(r);
     crt__afd_end(r);
     CloseHandle(r->port);
@@ -694,9 +715,10 @@ CRT__UNUSED static wchar_t *crt__win_path(const char *path)
     DWORD room = GetFullPathNameW(wide, 0, NULL, NULL) + 8;
     wchar_t *whole = CRT_MALLOC(room * sizeof *whole);
     DWORD n = whole ? GetFullPathNameW(wide, room - 8, whole + 8, NULL) : 0;
+    if (!whole) errno = ENOMEM;
+    else if (!n || n > room - 8) (void)crt__win_failed(), CRT_FREE(whole), whole = NULL;
     CRT_FREE(wide);
-    if (!whole) return errno = ENOMEM, NULL;
-    if (!n || n > room - 8) return (void)crt__win_failed(), CRT_FREE(whole), NULL;
+    if (!whole) return NULL;
     bool unc = whole[8] == L'\\' && whole[9] == L'\\';
     const wchar_t *head = unc ? shared : local;
     size_t skip = unc ? 10 : 8, k = wcslen(head);
@@ -1704,9 +1726,12 @@ static int crt__socket(int family, int type)
     }
     return crt__sock_prepared(s);
 }
+// A peer that is gone by now is ECONNRESET here (wine: ENOTCONN, it has no name any more), and
+// no error of the listener: its other connections wait.
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 {
-    return crt__sock_prepared(accept((SOCKET)fd, sa, n));
+    int got = crt__sock_prepared(accept((SOCKET)fd, sa, n));
+    return got == -ECONNRESET || got == -ENOTCONN ? -ECONNABORTED : got;
 }
 static int crt__dup(crt__fd fd)
 {
@@ -1831,9 +1856,10 @@ static int crt__socket_pair_try(int listener, int fd[2])
         return -errno;
     if ((fd[0] = crt__socket(AF_INET, SOCK_STREAM)) < 0) return fd[0];
     if (crt__os_connect(fd[0], (struct sockaddr *)&a, n) && errno != EINPROGRESS) return -errno;
-    (void)crt__afd_wait((HANDLE)(intptr_t)listener, CRT__AFD_ACCEPT);
-    if ((fd[1] = crt__accept(listener, (struct sockaddr *)&peer, &p)) < 0) return fd[1];
-    (void)crt__afd_wait((HANDLE)(intptr_t)fd[0], CRT__AFD_SEND | CRT__AFD_CONNECT_FAIL);
+    int e = crt__afd_wait((HANDLE)(intptr_t)listener, CRT__AFD_ACCEPT);
+    if (e) return e;
+    if ((fd[1] = crt__accept(listener, (struct sockaddr *)&peer, &p)) < 0) return fd[1] == -EAGAIN ? -ETIMEDOUT : fd[1];
+    if ((e = crt__afd_wait((HANDLE)(intptr_t)fd[0], CRT__AFD_SEND | CRT__AFD_CONNECT_FAIL))) return e;
     if (crt__os_getsockname(fd[0], (struct sockaddr *)&mine, &m)) return -errno;
     return mine.sin_port == peer.sin_port && peer.sin_addr.s_addr == a.sin_addr.s_addr ? 0 : -ECONNABORTED;
 }
@@ -1948,19 +1974,19 @@ static HANDLE crt__win_pipe_handle(struct crt__sock *s)
     return soft->ops == &crt__pipe_ops && !p->busy && (p->writes || !p->count) ? p->handle : NULL;
 }
 
-// Text that grows, in UTF-16. `failed` stays.
+// Text that grows, in UTF-16. `error` stays: the first, negative.
 typedef struct crt__win_text {
     wchar_t *at;
     size_t n, room;
-    bool failed;
+    int error;
 } crt__win_text;
 static void crt__text_put(crt__win_text *t, const wchar_t *from, size_t n)
 {
     if (t->n + n + 2 > t->room) {
         size_t room = (t->n + n + 2) * 2;
-        wchar_t *at = t->failed ? NULL : CRT_MALLOC(room * sizeof *at);
+        wchar_t *at = t->error ? NULL : CRT_MALLOC(room * sizeof *at);
         if (!at) {
-            t->failed = true;
+            if (!t->error) t->error = CRT_ENOMEM;
             return;
         }
         if (t->n) memcpy(at, t->at, t->n * sizeof *at);
@@ -2000,57 +2026,63 @@ static void crt__text_argument(crt__win_text *t, const wchar_t *a)
 }
 static int crt__win_command(const crt_process_desc *d, wchar_t **out)
 {
-    crt__win_text t = {NULL, 0, 0, false};
+    crt__win_text t = {NULL, 0, 0, 0};
     for (const char *const *a = d->argv; *a; a++) {
         wchar_t *wide = crt__win_wide(*a);
         if (wide) crt__text_argument(&t, wide);
-        else t.failed = true;
+        else t.error = -errno;
         if (wide) CRT_FREE(wide);
     }
     crt__text_fill(&t, 0, 1);
     *out = t.at;
-    return t.failed ? CRT_ENOMEM : 0;
+    return t.error;
 }
 static size_t crt__win_env_name(const wchar_t *entry)
 {
     const wchar_t *end = *entry ? wcschr(entry + 1, L'=') : NULL;   // "=C:=..." is a name too
     return end ? (size_t)(end - entry) : wcslen(entry);
 }
-// The last of `env` that speaks of this name, to be freed.
-static wchar_t *crt__win_env_says(const char *const *env, const wchar_t *name, size_t n)
+// The last of `env` that speaks of this name, to be freed. NULL: none does, or there is an *error.
+static wchar_t *crt__win_env_says(const char *const *env, const wchar_t *name, size_t n, int *error)
 {
     wchar_t *last = NULL;
     for (; env && *env; env++) {
         wchar_t *wide = crt__win_wide(*env);
-        bool same = wide && crt__win_env_name(wide) == n &&
+        if (!wide) {
+            *error = -errno;
+            if (last) CRT_FREE(last);
+            return NULL;
+        }
+        bool same = crt__win_env_name(wide) == n &&
                     CompareStringOrdinal(wide, (int)n, name, (int)n, TRUE) == CSTR_EQUAL;
         if (same && last) CRT_FREE(last);
         if (same) last = wide;
-        else if (wide) CRT_FREE(wide);
+        else CRT_FREE(wide);
     }
     return last;
 }
 static int crt__win_env(const crt_process_desc *d, wchar_t **out)
 {
-    crt__win_text t = {NULL, 0, 0, false};
-    wchar_t *ours = GetEnvironmentStringsW();
-    for (wchar_t *e = d->env_clear ? NULL : ours; e && *e; e += wcslen(e) + 1) {
-        wchar_t *said = crt__win_env_says(d->env, e, crt__win_env_name(e));
+    crt__win_text t = {NULL, 0, 0, 0};
+    wchar_t *ours = d->env_clear ? NULL : GetEnvironmentStringsW();
+    if (!ours && !d->env_clear) t.error = CRT_ENOMEM;
+    for (wchar_t *e = ours; e && *e; e += wcslen(e) + 1) {
+        wchar_t *said = crt__win_env_says(d->env, e, crt__win_env_name(e), &t.error);
         if (said) CRT_FREE(said);
         else crt__text_put(&t, e, wcslen(e) + 1);
     }
     for (const char *const *e = d->env; e && *e; e++) {
         wchar_t *wide = crt__win_wide(*e);
-        wchar_t *said = wide ? crt__win_env_says(d->env, wide, crt__win_env_name(wide)) : NULL;
+        wchar_t *said = wide ? crt__win_env_says(d->env, wide, crt__win_env_name(wide), &t.error) : NULL;
         if (said && wcschr(wide + 1, L'=') && !wcscmp(said, wide)) crt__text_put(&t, wide, wcslen(wide) + 1);
         if (said) CRT_FREE(said);
         if (wide) CRT_FREE(wide);
-        else t.failed = true;
+        else t.error = -errno;
     }
     if (ours) FreeEnvironmentStringsW(ours);
     crt__text_fill(&t, 0, 2);
     *out = t.at;
-    return t.failed ? CRT_ENOMEM : 0;
+    return t.error;
 }
 // Where the program is: a name alone is looked for in PATH, the child's if env sets one.
 static int crt__win_program(const crt_process_desc *d, wchar_t **out)
@@ -2059,14 +2091,16 @@ static int crt__win_program(const crt_process_desc *d, wchar_t **out)
     if (!name) return -errno;
     bool alone = !wcspbrk(name, L"\\/:");
     DWORD n = 0;
-    if (alone && (said = crt__win_env_says(d->env, L"PATH", 4))) path = said[4] ? said + 5 : said + 4;
-    if (alone && !said && !d->env_clear) {
+    int e = 0;
+    if (alone && (said = crt__win_env_says(d->env, L"PATH", 4, &e))) path = said[4] ? said + 5 : said + 4;
+    if (alone && !said && !e && !d->env_clear) {
         DWORD room = GetEnvironmentVariableW(L"PATH", NULL, 0);
         path = said = CRT_MALLOC((room + 1) * sizeof *said);
         if (said) said[GetEnvironmentVariableW(L"PATH", said, room + 1)] = 0;
+        else e = CRT_ENOMEM;   // without a path the system would look elsewhere
     }
-    if (*name) n = SearchPathW(alone ? path : NULL, name, L".exe", 1024, found, NULL);
-    int e = n && n < 1024 ? 0 : -ENOENT;
+    if (*name && !e) n = SearchPathW(alone ? path : NULL, name, L".exe", 1024, found, NULL);
+    if (!e && (!n || n >= 1024)) e = -ENOENT;
     if (!e && n > 4 && (!_wcsicmp(found + n - 4, L".bat") || !_wcsicmp(found + n - 4, L".cmd")))
         e = -ENOEXEC;   // the shell would take the arguments apart by its own rules
     if (!e && !(*out = CRT_MALLOC((n + 1) * sizeof **out))) e = CRT_ENOMEM;
@@ -2113,7 +2147,7 @@ static int crt__win_child_start(crt__win_start *w, crt__win_child *c, int *pid)
         if (w->io[i]) list[count++] = w->io[i];
     (void)InitializeProcThreadAttributeList(NULL, 1, 0, &size);
     if (!(start.lpAttributeList = CRT_MALLOC(size))) return CRT_ENOMEM;
-    BOOL ok = InitializeProcThreadAttributeList(start.lpAttributeList, 1, 0, &size);
+    BOOL listed = InitializeProcThreadAttributeList(start.lpAttributeList, 1, 0, &size), ok = listed;
     if (ok && count)
         ok = UpdateProcThreadAttribute(start.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, list,
                                        count * sizeof *list, NULL, NULL);
@@ -2123,16 +2157,23 @@ static int crt__win_child_start(crt__win_start *w, crt__win_child *c, int *pid)
         ok = CreateProcessW(w->program, w->command, NULL, NULL, count > 0, flags, w->env, w->dir, &start.StartupInfo,
                             &made);
     int e = ok ? 0 : -crt__win_error(GetLastError());
-    DeleteProcThreadAttributeList(start.lpAttributeList);
+    if (listed) DeleteProcThreadAttributeList(start.lpAttributeList);
     CRT_FREE(start.lpAttributeList);
     if (e) return e;
     c->process = made.hProcess;
-    *pid = (int)made.dwProcessId;
     if (w->kill_on_drop || w->own_group) c->job = crt__win_job(w->kill_on_drop && !w->own_group);
-    if (c->job) (void)AssignProcessToJobObject(c->job, made.hProcess);   // an old system has no jobs in jobs
-    ResumeThread(made.hThread);
+    if (c->job && !AssignProcessToJobObject(c->job, made.hProcess)) {   // to end an empty job ends nobody
+        CloseHandle(c->job);
+        c->job = NULL;
+    }
+    if (ResumeThread(made.hThread) == (DWORD)-1) {   // it has not begun, and never will
+        e = -crt__win_error(GetLastError());
+        (void)TerminateProcess(made.hProcess, CRT__KILLED_BY);
+        crt__win_child_close(c);
+    }
     CloseHandle(made.hThread);
-    return 0;
+    if (!e) *pid = (int)made.dwProcessId;
+    return e;
 }
 
 // Waits for a child's end. state: 0 waits, 1 its completion is in the port, 2 closed with
@@ -2157,7 +2198,7 @@ static void CALLBACK crt__watch_ended(void *arg, BOOLEAN late)
     crt__win_watch *w = arg;
     (void)late;
     crt__atomic_store(&w->state, 1, CRT__SEQ_CST);
-    PostQueuedCompletionStatus(w->rt->reactor->port, 0, CRT__KEY_CALL, &w->call.overlapped);
+    crt__port_post(w->rt->reactor->port, CRT__KEY_CALL, &w->call.overlapped);
 }
 static void crt__watch_done(crt__port_call *call, crt_runtime *rt)
 {
@@ -2210,10 +2251,10 @@ static int crt__win_child_watch(crt_runtime *rt, crt__win_child *c, struct crt__
 static void crt__signal_raised(int sig)
 {
     crt__signal_set(sig);
-    crt__lock(&crt__signal_watchers.lock);
+    AcquireSRWLockExclusive(&crt__signal_watchers.lock);
     for (crt__reactor *r = crt__signal_watchers.first; r; r = r->next)
-        PostQueuedCompletionStatus(r->port, 0, CRT__KEY_SIGNAL, NULL);
-    crt__unlock(&crt__signal_watchers.lock);
+        crt__port_post(r->port, CRT__KEY_SIGNAL, NULL);
+    ReleaseSRWLockExclusive(&crt__signal_watchers.lock);
 }
 static void __cdecl crt__signal_from_c(int sig)
 {
@@ -2234,7 +2275,7 @@ static BOOL WINAPI crt__signal_from_console(DWORD event)
 static int crt__signal_subscribe(crt_runtime *rt)
 {
     crt__reactor *r = rt->reactor;
-    crt__lock(&crt__signal_watchers.lock);
+    AcquireSRWLockExclusive(&crt__signal_watchers.lock);
     if (!r->watches) {
         r->next = crt__signal_watchers.first;
         if (r->next) r->next->prev = r;
@@ -2242,16 +2283,20 @@ static int crt__signal_subscribe(crt_runtime *rt)
         r->watches = true;
         crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
     }
-    crt__unlock(&crt__signal_watchers.lock);
+    ReleaseSRWLockExclusive(&crt__signal_watchers.lock);
     return 0;
 }
 static int crt__signal_hook(int sig)
 {
     // For SIGINT the C library installs a handler of the console too: ours comes after
     // it, and is asked first.
-    if (signal(sig, crt__signal_from_c) == SIG_ERR) return -errno;
+    void(__cdecl * before)(int) = signal(sig, crt__signal_from_c);
+    if (before == SIG_ERR) return -errno;
     (void)SetConsoleCtrlHandler(crt__signal_from_console, FALSE);
-    return SetConsoleCtrlHandler(crt__signal_from_console, TRUE) ? 0 : -crt__win_error(GetLastError());
+    if (SetConsoleCtrlHandler(crt__signal_from_console, TRUE)) return 0;
+    int e = -crt__win_error(GetLastError());
+    (void)signal(sig, before);
+    return e;
 }
 static bool crt__signal_allowed(int sig) { return sig == SIGINT || sig == SIGTERM || sig == SIGBREAK; }
 #define crt__signal_drain() ((void)0)

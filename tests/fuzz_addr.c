@@ -1,6 +1,9 @@
 // fuzz_addr.c: texts and raw bytes as addresses, against inet_pton and against themselves:
 // what is accepted is printed as a text that gives the same address again.
 #include "fuzz_crt.h"
+#ifdef _WIN32
+typedef ADDRESS_FAMILY sa_family_t;
+#endif
 
 // What the C library thinks of "host:port", where host and port are in their usual form.
 static bool fa_usual(const char *text, int *family, unsigned char address[16], int *port)

@@ -33,7 +33,6 @@ static void faulty_free(void *p)
 #include "crt.h"
 #include "harness.h"
 
-#include <dirent.h>
 #include <pthread.h>
 
 static void *hook_alloc(size_t size, void *user)
@@ -47,14 +46,11 @@ static void hook_free(void *p, void *user)
     CHECK(p != NULL);
     faulty_free(p);
 }
-static int fd_count(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    int n = 0;
-    while (readdir(d)) n++;
-    closedir(d);
-    return n - 3;
-}
+#ifdef _WIN32
+#define A_FILE __FILE__
+#else
+#define A_FILE "/proc/self/comm"   // of no size that could be known before
+#endif
 static unsigned char pattern(uint32_t id, size_t i) { return (unsigned char)((i + id * 7919u) * 2654435761u >> 15 ^ i); }
 static void silent(int level, const char *message, void *user)
 {
@@ -258,7 +254,7 @@ static crt_poll extras_run(extras *self, crt_cx *cx)
     CALL(crt_spawn_blocking(cx, &self->join, job, &self->number));
     AWAIT(crt_join(cx, &self->join, &self->result));
     CHECK_EQ(self->result, 42);
-    AWAIT(crt_fs_read_file(cx, "/proc/self/comm", &self->data, &self->n));
+    AWAIT(crt_fs_read_file(cx, A_FILE, &self->data, &self->n));
     CHECK(self->n > 0);
     while (!(self->token = crt_cancel_token_new()))
         if (!out_of_memory(CRT_ENOMEM)) CRT_RETURN(CRT_ENOMEM);
@@ -363,20 +359,20 @@ static void sweep(bool try_again, bool for_good)
         alloc_fail_at = 0;
         CHECK_EQ(play(&c), 0);   // also opens what the process keeps
         CHECK_EQ(alloc_live, 0);
-        int fds = fd_count(), clean = 0;
+        int fds = test_fd_count(), clean = 0;
         long n;
         for (n = 1; n < 2000 && !test__bad; n++) {
             alloc_count = 0;
             enomem_seen = 0;
             __atomic_store_n(&alloc_fail_at, n, __ATOMIC_SEQ_CST);
-            alarm(test_patience(60));
+            test__set_alarm(test_patience(60));
             crt_poll r = play(&c);
             bool fired = alloc_count >= n;
             __atomic_store_n(&alloc_fail_at, 0, __ATOMIC_SEQ_CST);
             if (!fired || try_again) CHECK_EQ(r, 0);
             else if (r != 0) CHECK(enomem_seen > 0 && r < 0);   // somebody was told
             CHECK_EQ(alloc_live, 0);
-            CHECK_EQ(fd_count(), fds);
+            CHECK_EQ(test_fd_count(), fds);
             if (test__bad) fprintf(stderr, "  on %s, allocation %ld: %s\n", kinds[k].name, n, crt_err_name((int)r));
             // The number of allocations differs a little from run to run.
             clean = fired ? 0 : clean + 1;
@@ -442,9 +438,9 @@ static crt_poll full_run(void *frame, crt_cx *cx)
 static void an_accept_without_memory_keeps_the_connection(crt_runtime *rt)
 {
     full *f = calloc(1, sizeof *f);
-    int fds = fd_count();
+    int fds = test_fd_count();
     CHECK_EQ(crt_block_on(rt, full_run, f), 0);
-    CHECK_EQ(fd_count(), fds);
+    CHECK_EQ(test_fd_count(), fds);
     free(f);
 }
 
@@ -613,9 +609,9 @@ static void lie(uint32_t per_mille, bool fatal, uint32_t seeds)
                             .allocator = {hook_alloc, hook_free, &alloc_count}, .log = {.func = silent}};
             crt_runtime *rt;
             lying *l = calloc(1, sizeof *l);
-            int fds = fd_count();
+            int fds = test_fd_count();
             peer_bytes_wrong = 0;
-            alarm(test_patience(60));
+            test__set_alarm(test_patience(60));
             fault_begin(per_mille, fatal, seed + (uint32_t)k * 1000);
             CHECK_EQ(crt_runtime_new(&c, &rt), 0);
             CHECK_EQ(crt_block_on(rt, lying_run, l), 0);
@@ -623,7 +619,7 @@ static void lie(uint32_t per_mille, bool fatal, uint32_t seeds)
             crt_runtime_drop(&rt);
             free(l);
             CHECK_EQ(peer_bytes_wrong, 0);
-            CHECK_EQ(fd_count(), fds);
+            CHECK_EQ(test_fd_count(), fds);
             CHECK_EQ(alloc_live, 0);
             for (int i = 0; i < FAULT_KINDS; i++) injected[i] += fault.injected[i];
             if (test__bad) fprintf(stderr, "  on %s, seed %u\n", kinds[k].name, seed);
