@@ -11,6 +11,10 @@
 //   * triggering a user event replaces its udata
 //   * a process that has ended is unknown (ESRCH), and one whose end is told cannot be
 //     waited for yet: waitid(..., WNOWAIT) denies each end once
+//   * EVFILT_EXCEPT tells of ordinary data too, without NOTE_OOB (macOS)
+//
+// KQUEUE_SHIM_HARSH=1 in the environment: what a kernel may do besides, again and again. Waits are interrupted, or give
+// one event at a time; descriptors that are registered are told of with nothing new; there is no timer left (ENOMEM).
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -49,6 +53,14 @@ typedef struct queue {
 } queue;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;   // over everything below, and all queues
 static queue *queues;
+// True each `often` times; never if not harsh. `count` is atomic.
+static bool harsh(unsigned *count, unsigned often)
+{
+    static int on;   // atomic: 0 not known, 1 no, 2 yes
+    int is = __atomic_load_n(&on, __ATOMIC_RELAXED);
+    if (!is) __atomic_store_n(&on, is = getenv("KQUEUE_SHIM_HARSH") ? 2 : 1, __ATOMIC_RELAXED);
+    return is == 2 && __atomic_add_fetch(count, 1, __ATOMIC_RELAXED) % often == 0;
+}
 
 int __real_close(int fd);
 int __wrap_close(int fd);
@@ -162,7 +174,8 @@ int kqueue(void)
 
 static int change_fd(queue *q, const struct kevent *c, int which)
 {
-    static const uint32_t events[INNER] = {EPOLLIN | EPOLLRDHUP | EPOLLET, EPOLLOUT | EPOLLET, EPOLLPRI | EPOLLET};
+    static const uint32_t events[INNER] = {EPOLLIN | EPOLLRDHUP | EPOLLET, EPOLLOUT | EPOLLET,
+                                            EPOLLIN | EPOLLPRI | EPOLLET};
     int fd = (int)c->ident;
     struct stat st;
     if (fstat(fd, &st)) return EBADF;
@@ -235,6 +248,8 @@ static int change_own(queue *q, const struct kevent *c)
     if (!(c->flags & EV_ADD) || !(c->flags & EV_ONESHOT)) return EINVAL;
     if (fd >= 0 && c->filter == EVFILT_TIMER) forget(q, fd);   // starts anew
     else if (fd >= 0) return q->notes[fd].udata[0] = c->udata, 0;
+    static unsigned timers;
+    if (c->filter == EVFILT_TIMER && harsh(&timers, 2)) return ENOMEM;
     if (c->filter == EVFILT_TIMER) return add_own(q, c, timer_fd(c->data));
     return c->fflags != NOTE_EXIT ? EINVAL : add_own(q, c, process_fd((pid_t)c->ident));
 }
@@ -288,8 +303,8 @@ static bool take_inner(queue *q, int which, const struct epoll_event *e, struct 
     if (!n || !n->has[which] || n->number != e->data.u64 >> 32) return false;
     *out = event((uintptr_t)fd, filters[which], n->udata[which]);
     if (which == URGENT) {
-        out->fflags = NOTE_OOB;
-        return e->events & EPOLLPRI;
+        out->fflags = e->events & EPOLLPRI ? NOTE_OOB : 0;
+        return true;
     }
     bool broken = e->events & EPOLLERR;
     if ((e->events & hung_up) || (broken && !n->socket)) out->flags |= EV_EOF;
@@ -305,6 +320,20 @@ static int take(queue *q, int which, struct kevent *events, int room)
     int n = epoll_wait(q->inner[which], some, room < 64 ? room : 64, 0);
     pthread_mutex_lock(&lock);
     for (int i = 0; i < n; i++) taken += take_inner(q, which, &some[i], &events[taken]);
+    pthread_mutex_unlock(&lock);
+    return taken;
+}
+// A descriptor with nothing new.
+static int take_nothing(queue *q, struct kevent *out)
+{
+    int taken = 0;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < q->count && !taken; i++) {
+        int fd = (int)((q->turn + (unsigned)i) % (unsigned)q->count), which = q->turn & 1 ? READS : WRITES;
+        if (!q->notes[fd].has[which]) continue;
+        *out = event((uintptr_t)fd, which == READS ? EVFILT_READ : EVFILT_WRITE, q->notes[fd].udata[which]);
+        taken = 1;
+    }
     pthread_mutex_unlock(&lock);
     return taken;
 }
@@ -345,6 +374,11 @@ int kevent(int kq, const struct kevent *changes, kqueue_shim_count changes_given
     if (!q) return errno = EBADF, -1;
     if (told || !event_count) return told;
 
+    static unsigned waits, single, more;
+    if (harsh(&waits, 7)) return errno = EINTR, -1;
+    bool added = event_count > 1 && harsh(&more, 3);
+    if (added) event_count--;
+    if (harsh(&single, 4)) event_count = 1;
     int64_t until = timeout ? now_ns() + timeout->tv_sec * 1000000000 + timeout->tv_nsec : 0;
     for (;;) {
         int n = wait_outer(q, some, event_count < 64 ? event_count : 64, !timeout, until);
@@ -360,6 +394,7 @@ int kevent(int kq, const struct kevent *changes, kqueue_shim_count changes_given
             pthread_mutex_unlock(&lock);
         }
         q->turn++;
+        if (added) told += take_nothing(q, &events[told]);
         if (told || (timeout && now_ns() >= until)) return told;
     }
 }
