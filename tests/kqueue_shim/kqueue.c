@@ -10,7 +10,7 @@
 //     and an error that does not end a socket is an event like any other
 //   * triggering a user event replaces its udata
 //   * a process that has ended is unknown (ESRCH), and one whose end is told cannot be
-//     waited for yet: waitid(..., WNOWAIT) denies each end once
+//     waited for yet: for a moment, waitid and waitpid with WNOHANG deny it
 //   * EVFILT_EXCEPT tells of ordinary data too, without NOTE_OOB (macOS)
 //
 // KQUEUE_SHIM_HARSH=1 in the environment: what a kernel may do besides, again and again. Waits are interrupted, or give
@@ -66,6 +66,8 @@ int __real_close(int fd);
 int __wrap_close(int fd);
 int __real_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
+pid_t __real_waitpid(pid_t pid, int *status, int options);
+pid_t __wrap_waitpid(pid_t pid, int *status, int options);
 
 static queue *find(int fd)
 {
@@ -129,14 +131,36 @@ int __wrap_close(int fd)
     pthread_mutex_unlock(&lock);
     return r;
 }
-// Each end is denied once to those who only look.
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+// The end of a process is told: its number, and for how long it cannot be waited for yet.
+static struct {
+    id_t id;         // atomic
+    int64_t until;   // atomic
+} ends[256];
+static void end_told(id_t id)
+{
+    __atomic_store_n(&ends[id % 256].until, now_ns() + 300000, __ATOMIC_RELAXED);
+    __atomic_store_n(&ends[id % 256].id, id, __ATOMIC_RELEASE);
+}
+static bool denied(id_t id)
+{
+    return __atomic_load_n(&ends[id % 256].id, __ATOMIC_ACQUIRE) == id &&
+           now_ns() < __atomic_load_n(&ends[id % 256].until, __ATOMIC_RELAXED);
+}
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {
-    static id_t denied[256];   // atomic
     int r = __real_waitid(type, id, info, options);
-    if (!r && (options & WNOWAIT) && info->si_pid && __atomic_exchange_n(&denied[id % 256], id, __ATOMIC_RELAXED) != id)
-        memset(info, 0, sizeof *info);
+    if (!r && (options & WNOWAIT) && (options & WNOHANG) && denied(id)) memset(info, 0, sizeof *info);
     return r;
+}
+pid_t __wrap_waitpid(pid_t pid, int *status, int options)
+{
+    return (options & WNOHANG) && pid > 0 && denied((id_t)pid) ? 0 : __real_waitpid(pid, status, options);
 }
 
 // A child of fork begins with a lock that is free.
@@ -224,6 +248,7 @@ static int process_fd(pid_t pid)
     struct pollfd p = {fd, POLLIN, 0};
     if (fd < 0 || poll(&p, 1, 0) == 0) return fd;
     __real_close(fd);
+    end_told((id_t)pid);
     errno = ESRCH;
     return -1;
 }
@@ -290,6 +315,7 @@ static bool take_own(queue *q, uint64_t what, struct kevent *out)
     } else {
         out->flags = EV_ONESHOT | (n->own == EVFILT_PROC ? EV_EOF : 0);
         out->fflags = n->own == EVFILT_PROC ? NOTE_EXIT : 0;
+        if (n->own == EVFILT_PROC) end_told((id_t)n->ident);
         forget(q, fd);
     }
     return true;
@@ -336,12 +362,6 @@ static int take_nothing(queue *q, struct kevent *out)
     }
     pthread_mutex_unlock(&lock);
     return taken;
-}
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 static int wait_outer(queue *q, struct epoll_event *some, int room, bool forever, int64_t until)
 {
