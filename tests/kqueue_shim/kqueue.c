@@ -10,7 +10,7 @@
 //     and an error that does not end a socket is an event like any other
 //   * triggering a user event replaces its udata
 //   * a process that has ended is unknown (ESRCH), and one whose end is told cannot be
-//     waited for yet: for a moment, waitid and waitpid with WNOHANG deny it
+//     waited for yet: for a moment, waitid with WNOHANG denies it
 //   * EVFILT_EXCEPT tells of ordinary data too, without NOTE_OOB (macOS)
 //
 // KQUEUE_SHIM_HARSH=1 in the environment: what a kernel may do besides, again and again. Waits are interrupted, or give
@@ -66,8 +66,6 @@ int __real_close(int fd);
 int __wrap_close(int fd);
 int __real_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
-pid_t __real_waitpid(pid_t pid, int *status, int options);
-pid_t __wrap_waitpid(pid_t pid, int *status, int options);
 
 static queue *find(int fd)
 {
@@ -154,13 +152,9 @@ static bool denied(id_t id)
 }
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {
-    int r = __real_waitid(type, id, info, options);
-    if (!r && (options & WNOWAIT) && (options & WNOHANG) && denied(id)) memset(info, 0, sizeof *info);
-    return r;
-}
-pid_t __wrap_waitpid(pid_t pid, int *status, int options)
-{
-    return (options & WNOHANG) && pid > 0 && denied((id_t)pid) ? 0 : __real_waitpid(pid, status, options);
+    if (type != P_PID || !(options & WNOHANG) || !denied(id)) return __real_waitid(type, id, info, options);
+    memset(info, 0, sizeof *info);
+    return 0;
 }
 
 // A child of fork begins with a lock that is free.

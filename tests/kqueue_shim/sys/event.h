@@ -1,6 +1,6 @@
 // sys/event.h - kqueue on Linux, as far as crt_platform_kqueue.h uses it, for tests
 //
-//   cc -DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim ... tests/kqueue_shim/kqueue.c -Wl,--wrap=close,--wrap=waitid,--wrap=waitpid
+//   cc -DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim ... tests/kqueue_shim/kqueue.c -Wl,--wrap=close,--wrap=waitid
 //
 // No value is that of a real system: whoever relies on one fails here. By default it is a
 // system that has everything; with one of these, what is laid out and lacking as on
