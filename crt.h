@@ -5197,6 +5197,14 @@ CRT__UNUSED static void crt__pipe_wake(int fd)
 {
     while (write(fd, "", 1) < 0 && errno == EINTR) {}
 }
+// Takes the bytes out again.
+CRT__UNUSED static void crt__pipe_drain(int fd)
+{
+    char drain[64];
+    ssize_t n;
+    do n = read(fd, drain, sizeof drain);
+    while (n > 0 || (n < 0 && errno == EINTR));
+}
 #endif
 
 // Descriptors, in terms of errno: fd or -errno, always non-blocking and
@@ -12151,14 +12159,7 @@ static void crt__signal_handler(int sig)
     crt__pipe_wake(crt__signals.pipe[1]);
     errno = e;
 }
-// Takes the bytes out of the pipe.
-static void crt__signal_drain(void)
-{
-    char drain[64];
-    ssize_t n;
-    do n = read(crt__signals.pipe[0], drain, sizeof drain);
-    while (n > 0 || (n < 0 && errno == EINTR));
-}
+static void crt__signal_drain(void) { crt__pipe_drain(crt__signals.pipe[0]); }
 // This runtime watches the pipe from now on. 0 or an error.
 static int crt__signal_subscribe(crt_runtime *rt)
 {

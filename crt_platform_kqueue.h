@@ -48,7 +48,8 @@
 static int crt__futex_wait(uint32_t *addr, uint32_t expected, int64_t timeout_ns)
 {
     struct _umtx_time t = {{(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)}, 0, CLOCK_MONOTONIC};
-    bool forever = timeout_ns < 0 || timeout_ns == CRT_FOREVER;
+    // 68 years, what a time_t of 32 bits holds (i386), are without limit too.
+    bool forever = timeout_ns < 0 || timeout_ns / 1000000000 > INT32_MAX;
     int e = errno;
     int r = _umtx_op(addr, UMTX_OP_WAIT_UINT_PRIVATE, expected, (void *)sizeof t, forever ? NULL : &t);
     bool late = r < 0 && errno == ETIMEDOUT;
@@ -213,7 +214,7 @@ static void crt__thread_set_name(const char *name)
     pthread_setname_np(pthread_self(), "%s", (void *)(uintptr_t)name);
 #else
     char shortened[16];
-    snprintf(shortened, sizeof shortened, "%s", name);
+    snprintf(shortened, sizeof shortened, "%.15s", name);
     pthread_setname_np(pthread_self(), shortened);
 #endif
 }
@@ -601,6 +602,8 @@ struct crt__reactor {
     struct kevent events[];
 };
 
+typedef struct crt__sock crt__sock;
+static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index);
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 #if UINTPTR_MAX > 0xffffffff || defined(CRT_NO_NET)
 static uint64_t crt__kqueue_token(crt_runtime *rt, const struct kevent *e)
@@ -609,9 +612,6 @@ static uint64_t crt__kqueue_token(crt_runtime *rt, const struct kevent *e)
     return (uintptr_t)e->udata;
 }
 #else
-typedef struct crt__sock crt__sock;
-static crt__sock *crt__sock_at(crt_runtime *rt, uint32_t index);
-static uint64_t crt__sock_token(crt__sock *s);
 static uint64_t crt__kqueue_token(crt_runtime *rt, const struct kevent *e)
 {
     uint32_t index = (uint32_t)(uintptr_t)e->udata;
@@ -659,16 +659,13 @@ static void crt__reactor_wake(crt__reactor *r)
     c.fflags = NOTE_TRIGGER;
     (void)kevent(r->kq, &c, 1, NULL, 0, NULL);
 #else
-    ssize_t n = write(r->wake[1], "", 1);   // full: it is awake anyway
-    (void)n;
+    crt__pipe_wake(r->wake[1]);
 #endif
     errno = e;
 }
 static void crt__kqueue_woken(crt__reactor *r)
 {
-    char drain[64];
-    if (r->wake[0] < 0) return;
-    while (read(r->wake[0], drain, sizeof drain) > 0) {}
+    if (r->wake[0] >= 0) crt__pipe_drain(r->wake[0]);
 }
 
 // --- making and ending
@@ -706,7 +703,10 @@ static crt__fd crt__reactor_fd(crt__reactor *r) { return r->kq; }
 // know one that is between the two (ESRCH). So the event is held back until it can: a
 // timer looks again. Nothing is ever removed: an end removes its filter, only a child
 // that has been waited for may lend its number to another, and that one removes first
-// what its number left behind.
+// what its number left behind. What is told for an earlier record looks no more: its
+// timer, which the number names, would take the place of the later one's.
+//
+// NetBSD does not let one watch a child that runs set-user-id (EACCES): SIGCHLD tells of it.
 
 #ifndef CRT_NO_PROCESS
 static bool crt__child_ended(int pid)
@@ -721,20 +721,26 @@ static int crt__child_look_again(crt__reactor *r, int pid, uint64_t token)
     c.data = 1;   // ms
     return crt__kqueue_add_one(r, c);
 }
+static uint32_t crt__child_event(crt__reactor *r, int pid, uint64_t token)
+{
+    if (crt__sock_token(crt__sock_at(r->rt, (uint32_t)token)) != token) return 0;   // it is closed
+    while (!crt__child_ended(pid)) {
+        if (!crt__child_look_again(r, pid, token)) return 0;
+        crt__nap();   // the system has no timer left (ENOMEM); the end is a moment away
+    }
+    return CRT__READABLE;
+}
 static int crt__child_add(crt__reactor *r, int pid, uint64_t token)
 {
     struct kevent c[2];
+    uint32_t known;
     c[0] = crt__kqueue_change(pid, EVFILT_PROC, EV_DELETE | EV_RECEIPT, token);
     c[1] = crt__kqueue_change(pid, EVFILT_PROC, EV_ADD | EV_ONESHOT | EV_RECEIPT, token);
     c[1].fflags = NOTE_EXIT;
     int e = crt__kqueue_apply(r, c, 2);
-    if (!e && c[1].data == ESRCH) return crt__child_look_again(r, pid, token);
-    return e ? e : -(int)c[1].data;
-}
-static uint32_t crt__child_event(crt__reactor *r, int pid, uint64_t token)
-{
-    if (!crt__child_ended(pid) && !crt__child_look_again(r, pid, token)) return 0;
-    return CRT__READABLE;
+    if (e || c[1].data != ESRCH) return e ? e : -(int)c[1].data;
+    if ((known = crt__child_event(r, pid, token)) != 0) (void)crt__sock_event(r->rt, token, known);
+    return 0;
 }
 #else
 static int crt__child_add(crt__reactor *r, int pid, uint64_t token)
@@ -823,7 +829,9 @@ static uint32_t crt__kqueue_ready(crt__reactor *r, const struct kevent *e, uint6
     } else if (e->filter == EVFILT_PROC || e->filter == EVFILT_TIMER) {
         return crt__child_event(r, (int)e->ident, token);
     } else {
-        return e->flags & EV_EOF ? 0 : CRT__PRIORITY;
+#ifdef NOTE_OOB   // macOS tells of ordinary data there too; at an end, fflags is an error
+        return !(e->flags & EV_EOF) && (e->fflags & NOTE_OOB) ? CRT__PRIORITY : 0;
+#endif
     }
     if (e->flags & EV_EOF) ready |= closed | (e->fflags ? CRT__IO_ERROR : 0);
     return ready;

@@ -846,6 +846,27 @@ static void without_a_driver(void)
     CHECK(test_log_has("crt_process_spawn needs CRT_DRIVER_IO"));
     crt_runtime_drop(&rt);
 }
+#ifdef KQUEUE_SHIM_SYS_EVENT_H
+// An event of a record that is gone, whose child's number another child has: it starts no timer, which would tell the
+// wrong record.
+static crt_poll late_event_run(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
+    CHECK_EQ(self->r, 0);
+    uint64_t earlier = crt__sock_token(self->p->sock) - (1ull << 32);
+    int before = kqueue_shim_descriptors();
+    CHECK_EQ(crt__child_event(cx->rt->reactor, crt_process_id(self->p), earlier), 0);
+    CHECK_EQ(kqueue_shim_descriptors(), before);
+    CHECK_EQ(crt_process_kill(self->p), 0);
+    CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
+    CHECK(self->r == 0 && self->status.signal == SIGKILL);
+    crt_close(&self->p);
+    CRT_END;
+}
+static void a_late_event_of_another_child(crt_runtime *rt) { run(rt, late_event_run); }
+#endif
 // Where close_range is missing.
 static void descriptors_without_close_range(void)
 {
@@ -922,6 +943,9 @@ int main(int argc, char **argv)
     TEST_ON_EACH(what_cannot_be_started);
     TEST_ON_EACH(shortages);
     TEST(without_a_driver);
+#ifdef KQUEUE_SHIM_SYS_EVENT_H
+    TEST_ON_EACH(a_late_event_of_another_child);
+#endif
     TEST(descriptors_without_close_range);
     signals_elsewhere(false);
     return test_end();

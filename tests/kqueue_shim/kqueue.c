@@ -10,7 +10,12 @@
 //     and an error that does not end a socket is an event like any other
 //   * triggering a user event replaces its udata
 //   * a process that has ended is unknown (ESRCH), and one whose end is told cannot be
-//     waited for yet: waitid(..., WNOWAIT) denies each end once
+//     waited for yet: for a moment, waitid with WNOHANG denies it
+//   * EVFILT_EXCEPT tells of ordinary data too, without NOTE_OOB (macOS)
+//
+// KQUEUE_SHIM_HARSH=1 in the environment: what a kernel may do besides, again and again. Waits are interrupted, or give
+// one event at a time; there is no timer left (ENOMEM). =2: and descriptors are told of with nothing new, which those of
+// test_io's tests that count calls or wait for a parked task are not made for.
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -49,6 +54,17 @@ typedef struct queue {
 } queue;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;   // over everything below, and all queues
 static queue *queues;
+// True each `often` times, where it is that harsh. `count` is atomic.
+static bool harsh(int how, unsigned *count, unsigned often)
+{
+    static int level = -1;   // atomic
+    int is = __atomic_load_n(&level, __ATOMIC_RELAXED);
+    if (is < 0) {
+        const char *told = getenv("KQUEUE_SHIM_HARSH");
+        __atomic_store_n(&level, is = told ? atoi(told) : 0, __ATOMIC_RELAXED);
+    }
+    return is >= how && __atomic_add_fetch(count, 1, __ATOMIC_RELAXED) % often == 0;
+}
 
 int __real_close(int fd);
 int __wrap_close(int fd);
@@ -117,14 +133,32 @@ int __wrap_close(int fd)
     pthread_mutex_unlock(&lock);
     return r;
 }
-// Each end is denied once to those who only look.
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+// The end of a process is told: its number, and for how long it cannot be waited for yet.
+static struct {
+    id_t id;         // atomic
+    int64_t until;   // atomic
+} ends[256];
+static void end_told(id_t id)
+{
+    __atomic_store_n(&ends[id % 256].until, now_ns() + 300000, __ATOMIC_RELAXED);
+    __atomic_store_n(&ends[id % 256].id, id, __ATOMIC_RELEASE);
+}
+static bool denied(id_t id)
+{
+    return __atomic_load_n(&ends[id % 256].id, __ATOMIC_ACQUIRE) == id &&
+           now_ns() < __atomic_load_n(&ends[id % 256].until, __ATOMIC_RELAXED);
+}
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 {
-    static id_t denied[256];   // atomic
-    int r = __real_waitid(type, id, info, options);
-    if (!r && (options & WNOWAIT) && info->si_pid && __atomic_exchange_n(&denied[id % 256], id, __ATOMIC_RELAXED) != id)
-        memset(info, 0, sizeof *info);
-    return r;
+    if (type != P_PID || !(options & WNOHANG) || !denied(id)) return __real_waitid(type, id, info, options);
+    memset(info, 0, sizeof *info);
+    return 0;
 }
 
 // A child of fork begins with a lock that is free.
@@ -162,7 +196,8 @@ int kqueue(void)
 
 static int change_fd(queue *q, const struct kevent *c, int which)
 {
-    static const uint32_t events[INNER] = {EPOLLIN | EPOLLRDHUP | EPOLLET, EPOLLOUT | EPOLLET, EPOLLPRI | EPOLLET};
+    static const uint32_t events[INNER] = {EPOLLIN | EPOLLRDHUP | EPOLLET, EPOLLOUT | EPOLLET,
+                                            EPOLLIN | EPOLLPRI | EPOLLET};
     int fd = (int)c->ident;
     struct stat st;
     if (fstat(fd, &st)) return EBADF;
@@ -211,6 +246,7 @@ static int process_fd(pid_t pid)
     struct pollfd p = {fd, POLLIN, 0};
     if (fd < 0 || poll(&p, 1, 0) == 0) return fd;
     __real_close(fd);
+    end_told((id_t)pid);
     errno = ESRCH;
     return -1;
 }
@@ -235,6 +271,8 @@ static int change_own(queue *q, const struct kevent *c)
     if (!(c->flags & EV_ADD) || !(c->flags & EV_ONESHOT)) return EINVAL;
     if (fd >= 0 && c->filter == EVFILT_TIMER) forget(q, fd);   // starts anew
     else if (fd >= 0) return q->notes[fd].udata[0] = c->udata, 0;
+    static unsigned timers;
+    if (c->filter == EVFILT_TIMER && harsh(1, &timers, 2)) return ENOMEM;
     if (c->filter == EVFILT_TIMER) return add_own(q, c, timer_fd(c->data));
     return c->fflags != NOTE_EXIT ? EINVAL : add_own(q, c, process_fd((pid_t)c->ident));
 }
@@ -275,6 +313,7 @@ static bool take_own(queue *q, uint64_t what, struct kevent *out)
     } else {
         out->flags = EV_ONESHOT | (n->own == EVFILT_PROC ? EV_EOF : 0);
         out->fflags = n->own == EVFILT_PROC ? NOTE_EXIT : 0;
+        if (n->own == EVFILT_PROC) end_told((id_t)n->ident);
         forget(q, fd);
     }
     return true;
@@ -288,8 +327,8 @@ static bool take_inner(queue *q, int which, const struct epoll_event *e, struct 
     if (!n || !n->has[which] || n->number != e->data.u64 >> 32) return false;
     *out = event((uintptr_t)fd, filters[which], n->udata[which]);
     if (which == URGENT) {
-        out->fflags = NOTE_OOB;
-        return e->events & EPOLLPRI;
+        out->fflags = e->events & EPOLLPRI ? NOTE_OOB : 0;
+        return true;
     }
     bool broken = e->events & EPOLLERR;
     if ((e->events & hung_up) || (broken && !n->socket)) out->flags |= EV_EOF;
@@ -308,11 +347,19 @@ static int take(queue *q, int which, struct kevent *events, int room)
     pthread_mutex_unlock(&lock);
     return taken;
 }
-static int64_t now_ns(void)
+// A descriptor with nothing new.
+static int take_nothing(queue *q, struct kevent *out)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    int taken = 0;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < q->count && !taken; i++) {
+        int fd = (int)((q->turn + (unsigned)i) % (unsigned)q->count), which = q->turn & 1 ? READS : WRITES;
+        if (!q->notes[fd].has[which]) continue;
+        *out = event((uintptr_t)fd, which == READS ? EVFILT_READ : EVFILT_WRITE, q->notes[fd].udata[which]);
+        taken = 1;
+    }
+    pthread_mutex_unlock(&lock);
+    return taken;
 }
 static int wait_outer(queue *q, struct epoll_event *some, int room, bool forever, int64_t until)
 {
@@ -345,6 +392,11 @@ int kevent(int kq, const struct kevent *changes, kqueue_shim_count changes_given
     if (!q) return errno = EBADF, -1;
     if (told || !event_count) return told;
 
+    static unsigned waits, single, more;
+    if (harsh(1, &waits, 7)) return errno = EINTR, -1;
+    bool added = event_count > 1 && harsh(2, &more, 3);
+    if (added) event_count--;
+    if (harsh(1, &single, 4)) event_count = 1;
     int64_t until = timeout ? now_ns() + timeout->tv_sec * 1000000000 + timeout->tv_nsec : 0;
     for (;;) {
         int n = wait_outer(q, some, event_count < 64 ? event_count : 64, !timeout, until);
@@ -360,6 +412,7 @@ int kevent(int kq, const struct kevent *changes, kqueue_shim_count changes_given
             pthread_mutex_unlock(&lock);
         }
         q->turn++;
+        if (added) told += take_nothing(q, &events[told]);
         if (told || (timeout && now_ns() >= until)) return told;
     }
 }
