@@ -10882,6 +10882,7 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
 #define CRT__IS_SLASH(c) ((c) == '/')
 // Never inherited, never our terminal; a FIFO does not hold the open up.
 enum { CRT__O_QUIET = O_CLOEXEC | O_NOCTTY, CRT__O_NOFOLLOW = O_NOFOLLOW, CRT__O_NONBLOCK = O_NONBLOCK };
+enum { CRT__O_VANISHES = 0 };   // when it is closed: Windows alone has that
 enum { CRT__NAME_ROOM = 256 };
 typedef DIR crt__os_dir;
 #endif
@@ -11764,7 +11765,7 @@ static CRT__COLD intptr_t crt__fs_copy_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     int from = crt__open(c->a, O_RDONLY | CRT__O_QUIET | CRT__O_NONBLOCK, 0);   // a FIFO must not hold it up
-    if (from < 0) return -errno;
+    if (from < 0) return errno == EISDIR ? CRT_EINVAL : -errno;   // Windows opens no directory
     crt_fs_stat st;
     intptr_t r = crt__os_fstat(from, &st) ? -errno : st.kind == CRT_FS_FILE ? 0 : CRT_EINVAL;
     int to = r ? -1 : crt__open(c->b, O_WRONLY | O_CREAT | CRT__O_QUIET, st.mode & 0777);
@@ -11879,7 +11880,7 @@ static CRT__COLD intptr_t crt__fs_temp_file_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     if (!crt__temp_template(c)) return CRT_ENOMEM;
-    int fd = crt__os_mkostemp(c->out, CRT__O_QUIET);
+    int fd = crt__os_mkostemp(c->out, CRT__O_QUIET | (c->arg ? CRT__O_VANISHES : 0));
     if (fd >= 0 && c->arg) crt__os_unlink(c->out);
     else if (fd >= 0) c->temp = CRT__TEMP_FILE;   // removed in the end, unless its name is handed out
     return crt__fs_made(c, fd);

@@ -757,7 +757,7 @@ CRT__UNUSED static int crt__os_unlink(const char *path) { CRT__WIN_ON_PATH(path,
 // system, which moves with all of them, is not used where a file has one.
 
 #ifndef CRT_NO_FS
-enum { CRT__O_QUIET = 0, CRT__O_NONBLOCK = 0, CRT__O_NOFOLLOW = 1 << 30 };
+enum { CRT__O_QUIET = 0, CRT__O_NONBLOCK = 0, CRT__O_NOFOLLOW = 1 << 30, CRT__O_VANISHES = 1 << 29 };
 enum { CRT__NAME_ROOM = 768 };   // 255 units of UTF-16
 #define CRT__IS_SLASH(c) ((c) == '/' || (c) == '\\')
 
@@ -780,6 +780,7 @@ static HANDLE crt__open_wide(const wchar_t *wide, int flags, uint32_t mode)
     else if (flags & O_TRUNC) how = TRUNCATE_EXISTING;
     if ((flags & O_CREAT) && !(mode & 0200)) is = FILE_ATTRIBUTE_READONLY;
     if (flags & CRT__O_NOFOLLOW) is |= FILE_FLAG_OPEN_REPARSE_POINT;
+    if (flags & CRT__O_VANISHES) is |= FILE_FLAG_DELETE_ON_CLOSE;
     return CreateFileW(wide, crt__open_access(flags), FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, how,
                        is, NULL);
 }
@@ -807,17 +808,24 @@ static int crt__os_open(const char *path, int flags, uint32_t mode)
     }
     return (int)(intptr_t)h;   // handles fit 32 bits
 }
+// A handle that was not opened for this is denied it: elsewhere that is EBADF.
+static int crt__win_move_failed(void)
+{
+    (void)crt__win_failed();
+    if (errno == EACCES) errno = EBADF;
+    return -1;
+}
 static intptr_t crt__win_read(HANDLE h, void *buf, size_t n, OVERLAPPED *at)
 {
     DWORD k = 0;
     if (ReadFile(h, buf, (DWORD)crt__min(n, (size_t)1 << 30), &k, at)) return (intptr_t)k;
     DWORD e = GetLastError();
-    return e == ERROR_HANDLE_EOF || e == ERROR_BROKEN_PIPE ? 0 : crt__win_failed();
+    return e == ERROR_HANDLE_EOF || e == ERROR_BROKEN_PIPE ? 0 : crt__win_move_failed();
 }
 static intptr_t crt__win_write(HANDLE h, const void *buf, size_t n, OVERLAPPED *at)
 {
     DWORD k = 0;
-    return WriteFile(h, buf, (DWORD)crt__min(n, (size_t)1 << 30), &k, at) ? (intptr_t)k : crt__win_failed();
+    return WriteFile(h, buf, (DWORD)crt__min(n, (size_t)1 << 30), &k, at) ? (intptr_t)k : crt__win_move_failed();
 }
 // At the system's own position.
 static intptr_t crt__os_read(int fd, void *buf, size_t n) { return crt__win_read(crt__file_handle(fd), buf, n, NULL); }
@@ -887,10 +895,27 @@ static int crt__os_fchmod(int fd, uint32_t mode)
     info.FileAttributes = to ? to : FILE_ATTRIBUTE_NORMAL;
     return SetFileInformationByHandle(h, FileBasicInfo, &info, sizeof info) ? 0 : crt__win_failed();
 }
+// What lies above is there, but is no directory: the system only says that there is no such path.
+static bool crt__win_is_below_file(wchar_t *wide)
+{
+    size_t n = wcslen(wide);
+    while (n && !CRT__IS_SLASH(wide[n - 1])) n--;
+    while (n && CRT__IS_SLASH(wide[n - 1])) n--;
+    wide[n] = 0;
+    DWORD is = n ? GetFileAttributesW(wide) : INVALID_FILE_ATTRIBUTES;
+    return is != INVALID_FILE_ATTRIBUTES && !(is & FILE_ATTRIBUTE_DIRECTORY);
+}
+static bool crt__win_mkdir(wchar_t *wide)
+{
+    if (CreateDirectoryW(wide, NULL)) return true;
+    DWORD e = GetLastError();
+    if (e == ERROR_PATH_NOT_FOUND && crt__win_is_below_file(wide)) e = ERROR_DIRECTORY;
+    return SetLastError(e), false;
+}
 static int crt__os_mkdir(const char *path, uint32_t mode)
 {
     (void)mode;
-    CRT__WIN_ON_PATH(path, wide, CreateDirectoryW(wide, NULL));
+    CRT__WIN_ON_PATH(path, wide, crt__win_mkdir(wide));
 }
 static int crt__os_rmdir(const char *path) { CRT__WIN_ON_PATH(path, wide, RemoveDirectoryW(wide)); }
 // For calls on two paths.

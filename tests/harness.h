@@ -91,7 +91,11 @@ __attribute__((unused)) static void test__fail_eq(const char *file, int line, co
 }
 // The one place where a test sleeps: between two looks at a condition, or to let
 // another thread get somewhere. 0, so that it can stand in a condition.
+#ifdef _WIN32   // usleep cuts off what is below a millisecond: it would not sleep at all
+__attribute__((unused)) static int test_pause_us(long us) { return Sleep((DWORD)(us + 999) / 1000), 0; }
+#else
 __attribute__((unused)) static int test_pause_us(long us) { return usleep((useconds_t)us); }
+#endif
 // Where no call makes a descriptor close-on-exec at once.
 #ifdef __APPLE__
 #define TEST_CLOEXEC 0

@@ -728,6 +728,61 @@ static void a_turn_with_priorities(void)
     crt_runtime_drop(&rt);
 }
 
+// ---- a budget that is used up ------------------------------------------------
+
+// The call in a poll without any budget left: it waits, has begun nothing, and is to be polled again.
+#define SPENT(slot_, ...)                                                                  \
+    (cx->budget = 0, cx->deferred = 0, held = cx->slot, cx->slot = &(slot_), got = (crt_poll)(__VA_ARGS__), \
+     cx->slot = held, cx->budget = 128, CHECK(got == CRT_PENDING && cx->deferred))
+// By hand, what a thread of the pool does: until it has.
+#define UNTIL_DONE(slot_, ...)                                                             \
+    do test_pause_us(100);                                                                 \
+    while (AT(slot_, __VA_ARGS__) == CRT_PENDING)
+BODY(a_budget_that_is_used_up)
+{
+    POLLS;
+    crt_addr out;
+    crt_stream *st = NULL;
+    crt_file *f = NULL;
+    crt_process *p = NULL;
+    crt_exit_status status;
+    static const char *const argv[] = {"true", NULL};
+    const crt_process_desc child = {.argv = argv};
+    char c;
+    int fds = test_fd_count(), pair[2], ended = 0;
+    CHECK_EQ(test_pipe(pair), 0);
+    SPENT(s[0], crt_resolve(cx, "127.0.0.1:80", &out, 1));
+    SPENT(s[0], crt_tcp_connect(cx, "127.0.0.1:1", &st));
+    SPENT(s[0], crt_unix_connect(cx, "@crt-corners", &st));
+    SPENT(s[0], crt_fd_writable(cx, pair[1]));
+    SPENT(s[0], crt_fs_exists(cx, "/"));
+    SPENT(s[0], crt_process_spawn(cx, &child, &p));
+    SPENT(s[0], crt_sleep(cx, CRT_MS(1)));
+    CHECK(!s[0].op && !st && !p);
+    CHECK_EQ(AT(s[0], crt_resolve(cx, "127.0.0.1:80", &out, 1)), 1);   // the same slot, then
+    CHECK_EQ(AT(s[0], crt_fd_writable(cx, pair[1])), 0);
+    UNTIL_DONE(s[1], crt_fs_open(cx, "/dev/zero", NULL, &f));
+    CHECK_EQ(got, 0);
+    SPENT(s[1], crt_file_sync(cx, f));
+    CHECK(!s[1].op);
+    SPENT(s[1], crt_file_read(cx, f, &c, 1));   // this one stands in the file's line meanwhile
+    c = 'x';
+    UNTIL_DONE(s[1], crt_file_read(cx, f, &c, 1));
+    CHECK(got == 1 && c == 0);
+    crt_close(&f);
+    UNTIL_DONE(s[2], crt_process_spawn(cx, &child, &p));
+    CHECK_EQ(got, 0);
+    SPENT(s[2], crt_process_wait(cx, p, &status));
+    CHECK(!s[2].op);
+    for (int i = 0; i < 50000 && !(ended = crt_process_try_wait(p, &status)); i++) test_pause_us(200);
+    CHECK(ended == 1 && status.code == 0);
+    CHECK_EQ(AT(s[2], crt_process_wait(cx, p, &status)), 0);
+    crt_close(&p);
+    close(pair[0]);
+    close(pair[1]);
+    CHECK_EQ(test_fd_count(), fds);
+}
+
 // ---- a poll that goes on after the end of its runtime ------------------------
 
 // Only crt_block_in_place can make one: its worker goes on and ends without it.
@@ -887,6 +942,7 @@ int main(int argc, char **argv)
     TEST(a_turn_and_a_dump);
     TEST(a_turn_that_takes_too_long);
     TEST(a_turn_with_priorities);
+    TEST_ON_EACH(a_budget_that_is_used_up);
     TEST(a_poll_that_outlives_its_runtime_is_told);
     return test_end();
 }

@@ -283,6 +283,23 @@ static void no_thread_can_be_started(void)
         CHECK_EQ(test_fd_count(), fds);
     }
 }
+// A program is told by its status: there is nobody else yet.
+static crt_poll never_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    (void)cx;
+    CHECK(!"it has begun");
+    return 0;
+}
+static void a_program_without_threads(void)
+{
+    char name[] = "prog", *argv[] = {name, NULL};
+    int fds = test_fd_count(), frame = 0;
+    threads_left = 0;
+    CHECK_EQ(crt__main(never_run, &frame, 1, argv), 1);
+    threads_left = -1;
+    CHECK_EQ(test_fd_count(), fds);
+}
 // The same by the system's own limit, which does not hold for root: as nobody, in a child.
 #ifndef _WIN32
 static CRT__UNUSED int as_nobody(void)
@@ -647,6 +664,7 @@ int main(int argc, char **argv)
     TEST(the_limit_of_threads_is_met);
 #endif
     TEST(no_thread_can_be_started);
+    TEST(a_program_without_threads);
     TEST(the_clock_jumps_forward);
     TEST(the_clock_jumps_backwards);
     TEST(the_clock_is_unsteady);

@@ -116,6 +116,7 @@ BODY(streams)
     CHECK_EQ(crt_try_read(b, &c, 1), 1);
     crt_close(&a);
     crt_close(&b);
+    crt_stream_close(NULL);
     CHECK_EQ(fd_count_now(), before);
 }
 BODY(connects)
@@ -358,6 +359,12 @@ BODY(stream_tools)
     crt_writer_init(&w, a, buf, 0);
     REFUSED(CRT_EINVAL, crt_writer_write_all(cx, &w, "abc", 3));
     crt_writer_drop(&w);
+    crt_writer_init(&w, a, NULL, 0);   // of the usual size, then, and its own
+    CHECK_EQ(AT(s[1], crt_writer_write_all(cx, &w, "abc", 3)), 3);
+    CHECK_EQ(crt_try_read(b, buf, 8), CRT_EAGAIN);   // kept until it is flushed
+    CHECK_EQ(AT(s[1], crt_writer_flush(cx, &w)), 0);
+    CHECK_EQ(crt_try_read(b, buf, 8), 3);
+    crt_writer_drop(&w);
     REFUSED(CRT_EINVAL, crt_copy(cx, &one, NULL, a));
     REFUSED(CRT_EINVAL, crt_copy(cx, &one, a, NULL));
     REFUSED(CRT_EINVAL, crt_copy_bidirectional(cx, &two, a, NULL));
@@ -415,6 +422,8 @@ BODY(files)
     CHECK_EQ(crt_file_fd(NULL), CRT_EINVAL);
     crt_close(&f);
     crt_close(&d);
+    crt_file_close(NULL);
+    crt_dir_close(NULL);
     crt_free(NULL);
     CHECK(!f && !d && !data && !text);
     CHECK_EQ(fd_count_now(), before);
@@ -459,6 +468,7 @@ BODY(processes)
     d.in = (crt_stdio){.kind = CRT_STDIO_FD, .fd = INTPTR_MAX};
     CHECK(AT(s[1], crt_process_spawn(cx, &d, &p)) < 0);
     REFUSED(CRT_EINVAL, crt_process_output(cx, NULL, &o));
+    REFUSED(CRT_EINVAL, crt_process_output(cx, &d, NULL));
     REFUSED(CRT_EINVAL, crt_process_wait(cx, NULL, NULL));
     CHECK_EQ(crt_process_try_wait(NULL, NULL), CRT_EINVAL);
     CHECK_EQ(crt_process_kill(NULL), CRT_EINVAL);
@@ -467,6 +477,7 @@ BODY(processes)
     CHECK_EQ(crt_process_id(NULL), 0);
     CHECK(crt_process_take_stdin(NULL) == NULL);
     crt_process_close(&p);
+    crt_process_close(NULL);
     CHECK(!p);
     REFUSED(CRT_EINVAL, crt_signal_recv(cx, SIGKILL));
     REFUSED(CRT_EINVAL, crt_signal_recv(cx, 0));
@@ -590,6 +601,7 @@ BODY(groups)
     CHECK(crt_task_tracker_clone(NULL) == NULL);
     crt_task_tracker_drop(&t);
     crt_task_tracker_drop(NULL);
+    REFUSED(CRT_EINVAL, crt_task_tracker_wait(cx, NULL));
     crt_local_set_abort_all(&local);
     REFUSED(0, crt_local_set_join(cx, &local));
     CHECK_EQ(result, 5);
@@ -641,6 +653,9 @@ BODY(no_place)
     CHECK_EQ(crt_join_blocking(NULL, NULL), CRT_EINVAL);
     CHECK_EQ(crt_mpsc_new(4, 1, NULL, &rx), CRT_EINVAL);
     CHECK_EQ(crt_mpsc_new(4, 1, &tx, NULL), CRT_EINVAL);
+    crt_mpsc_tx_drop(NULL);
+    crt_mpsc_rx_drop(NULL);
+    crt_mpsc_weak_tx_drop(NULL);
     CHECK_EQ(crt_oneshot_new(4, NULL, NULL), CRT_EINVAL);
     CHECK_EQ(crt_oneshot_send(NULL, &v), CRT_EINVAL);
     REFUSED(CRT_EINVAL, crt_oneshot_recv(cx, NULL, &v));
@@ -771,6 +786,14 @@ static crt_poll program_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_args(NULL), 2);
     return ends_with;
 }
+static crt_poll failing_run(void *frame, crt_cx *cx)
+{
+    char **argv;
+    (void)frame;
+    (void)cx;
+    CHECK_EQ(crt_args(&argv), 0);
+    return CRT_EINVAL;
+}
 // The result of a program: what its first task returned, at most 125; 1 after an error.
 static void a_program(void)
 {
@@ -785,6 +808,10 @@ static void a_program(void)
         dup2(quiet, 2);
         CHECK_EQ(status, cases[i].status);
     }
+    dup2(to, 2);
+    int without = crt__main(failing_run, &(int){0}, 0, NULL);   // no name to say it by
+    dup2(quiet, 2);
+    CHECK_EQ(without, 1);
     close(quiet);
     close(to);
 }

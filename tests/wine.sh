@@ -31,13 +31,12 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 #   explore (stacks by mmap); syscalls, socket_faults (wrap the system calls of Linux); sim (its kernel is the
 #   one under the epoll header: descriptors, edges and the calls of POSIX sockets, for which the Windows
 #   header has none of its own names); system (all of it disturbs a child by fork, SIGSTOP, sigaction);
-#   fs, process, corners (modes, links, signals and /proc by name, all through: anywhere,
-#   more_io, misuse and the examples ask in crt's own words).
-NOT_HERE=" test_explore test_syscalls test_socket_faults test_sim test_system test_fs test_process
- test_corners "
+#   process, corners (links, signals and /proc by name, all through: anywhere, more_io, misuse and the
+#   examples ask in crt's own words).
+NOT_HERE=" test_explore test_syscalls test_socket_faults test_sim test_system test_process test_corners "
 # With QUICK: what goes through the platform header, and few of the rest.
 QUICK_ONES=" hello game_loop echo_server http_server graceful_shutdown test_anywhere test_io test_sockets test_streams
- test_more_io test_signal test_blocking test_smoke test_header "
+ test_more_io test_signal test_blocking test_regressions test_smoke test_header "
 # Examples that end by themselves with 0; the others are only built.
 ENDING=" hello local_echo select_timeout producer_consumer philosophers pubsub sleepers worker_pool
  thread_distribution panic_join handle_from_thread echo_throughput game_loop "
