@@ -4534,10 +4534,9 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // first one's `prev` is the last one.
 // A timer is a slot: value = deadline tick, extra = level * 64 + index in its low
 // 9 bits (the rest is its owner's), object = the wheel, state = QUEUED or FIRED
-// (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER), in its low 2
-// bits (the rest is its owner's).
+// (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER).
 
-enum { CRT__TIMER_PLACES = 512, CRT__TIMER_STATES = 4 };
+enum { CRT__TIMER_PLACES = 512 };
 // Ticks: whoever sleeps for that long past a timer went by a clock that has jumped since.
 enum { CRT__OVERSLEPT = 100 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
@@ -4593,7 +4592,7 @@ static bool crt__wheel_insert(crt__wheel *w, crt_slot *t)
 {
     if (t->value <= w->elapsed) return false;
     crt__wheel_link(w, t);
-    t->state = t->state / CRT__TIMER_STATES * CRT__TIMER_STATES + CRT__TIMER_QUEUED;
+    t->state = CRT__TIMER_QUEUED;
     uint32_t level = t->extra % CRT__TIMER_PLACES / CRT__WHEEL_SLOTS;
     uint64_t begins = t->value >> (level * 6) << (level * 6);
     if (begins < w->next) crt__atomic_store(&w->next, begins, CRT__SEQ_CST);
@@ -4624,7 +4623,7 @@ static void crt__timer_fire(crt_slot *t, crt__list *ready)
         crt__delay_fire(t);
         return;
     }
-    crt__atomic_store(&t->state, t->state - CRT__TIMER_QUEUED + CRT__TIMER_FIRED, CRT__RELEASE);
+    crt__atomic_store(&t->state, CRT__TIMER_FIRED, CRT__RELEASE);
     crt__wake_into(ready, task);
 }
 // Moves time to `now` and wakes what is due, into `ready`. Under lock.
@@ -4725,7 +4724,7 @@ static void crt__timer_cancel(crt_slot *slot)
 {
     crt__wheel *wheel = slot->object;
     crt__lock(&wheel->lock);
-    if (slot->state % CRT__TIMER_STATES == CRT__TIMER_QUEUED) crt__wheel_unlink(wheel, slot);
+    if (slot->state == CRT__TIMER_QUEUED) crt__wheel_unlink(wheel, slot);
     slot->state = 0;
     crt__unlock(&wheel->lock);
 }
@@ -4733,17 +4732,15 @@ static const crt__op crt__op_sleep = {"sleep", crt__timer_cancel};
 
 static void crt__timers_announce(crt__worker *w);
 
-// Puts a slot into the wheel of the worker that runs the task, with what its owner keeps in
-// `state`. False: due now.
-static bool crt__timer_start_with(crt_cx *cx, crt_slot *slot, uint32_t kept, crt_instant at, crt_instant now)
+// Puts a slot into the wheel of the worker that runs the task. False: due now.
+static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_instant now)
 {
     crt__worker *w = cx->worker ? cx->worker : &cx->rt->workers[0];
     crt__wheel *wheel = &w->wheel;
     crt__slot_park(cx, slot, &crt__op_sleep, wheel);
     slot->value = crt__tick_ceil(at);
-    slot->state = kept * CRT__TIMER_STATES;
     if (CRT__UNLIKELY(at == CRT_FOREVER)) {
-        slot->state += CRT__TIMER_NEVER;
+        slot->state = CRT__TIMER_NEVER;
         return true;
     }
     crt__lock(&wheel->lock);
@@ -4761,16 +4758,12 @@ static bool crt__timer_start_with(crt_cx *cx, crt_slot *slot, uint32_t kept, crt
     else if (earlier) crt__timers_announce(w);
     return queued;
 }
-static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_instant now)
-{
-    return crt__timer_start_with(cx, slot, 0, at, now);
-}
 // The timer in this slot has fired. The lock makes sure that whoever fired it has
 // left the slot alone for good.
 static bool crt__timer_fired(crt_slot *slot)
 {
     crt__wheel *wheel = slot->object;
-    if (crt__atomic_load(&slot->state, CRT__ACQUIRE) % CRT__TIMER_STATES != CRT__TIMER_FIRED) return false;
+    if (crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__TIMER_FIRED) return false;
     crt__lock_pass(&wheel->lock);
     slot->op = NULL;
     return true;
@@ -4783,7 +4776,7 @@ static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute, crt_instant 
     crt_slot *slot = cx->slot;
     if (!crt__leaf(cx, &crt__op_sleep, slot->op ? slot->object : NULL)) return CRT_UNWIND;
     if (slot->op) {
-        if (crt__atomic_load(&slot->state, CRT__ACQUIRE) % CRT__TIMER_STATES != CRT__TIMER_FIRED) return CRT_PENDING;
+        if (crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__TIMER_FIRED) return CRT_PENDING;
         if (!crt__coop(cx)) return CRT_PENDING;
         crt__timer_fired(slot);
         return 0;
@@ -8224,17 +8217,14 @@ static bool crt__accept_must_pause(int e)
     return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
 }
 // A pause is a timer, and keeps the generation of the record, to see that it was closed meanwhile.
-// It has no room for a reference: for a record of another runtime there are no pauses. slot.extra has
-// what the caller keeps.
-enum { CRT__PAUSE_KEEPS = UINT32_MAX / CRT__TIMER_PLACES };
+// It has no room for a reference: for a record of another runtime there are no pauses.
 static bool crt__may_pause(const crt_cx *cx, const crt__sock *s) { return crt__has_time(cx->rt) && s->rt == cx->rt; }
-static bool crt__paused_start(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t kept, crt_instant now,
-                              crt_duration d)
+static bool crt__paused_start(crt_cx *cx, crt__sock *s, const crt__op *op, crt_instant now, crt_duration d)
 {
     crt_slot *slot = cx->slot;
     slot->op = NULL;
-    slot->extra = kept * CRT__TIMER_PLACES;
-    if (!crt__timer_start_with(cx, slot, crt__sock_generation(s), crt__instant_after(now, d), now)) return false;
+    slot->extra = crt__sock_generation(s) * CRT__TIMER_PLACES;
+    if (!crt__timer_start(cx, slot, crt__instant_after(now, d), now)) return false;
     slot->op = op;
     return true;
 }
@@ -8242,7 +8232,7 @@ static bool crt__paused_start(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
 static crt_poll crt__paused_end(crt_slot *slot, crt__sock *s)
 {
     if (!crt__timer_fired(slot)) return CRT_PENDING;
-    return !s || slot->state / CRT__TIMER_STATES != crt__sock_generation(s) ? CRT_ECLOSED : 0;
+    return !s || slot->extra / CRT__TIMER_PLACES != crt__sock_generation(s) ? CRT_ECLOSED : 0;
 }
 static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__timer_cancel};
 
@@ -8260,7 +8250,7 @@ static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
         crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
                  strerror(e), ms);
     }
-    return crt__paused_start(cx, s, &crt__op_accept_pause, 0, now, CRT_MS(ms)) ? CRT_PENDING : 0;
+    return crt__paused_start(cx, s, &crt__op_accept_pause, now, CRT_MS(ms)) ? CRT_PENDING : 0;
 }
 
 // Takes one connection, if there is one. 0 and *out, CRT_EAGAIN, or an error.
@@ -9365,12 +9355,11 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
 }
 // A Unix socket that names its receiver is writable, and yet the receiver may be full:
 // no event tells when it no longer is. 0: try again now.
-static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
+static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s)
 {
-    if (!crt__may_pause(cx, s) || n > CRT__PAUSE_KEEPS) return cx->slot->op = NULL, CRT_EAGAIN;
+    if (!crt__may_pause(cx, s)) return cx->slot->op = NULL, CRT_EAGAIN;
     crt__ready_set(s, CRT__WRITABLE);
-    bool waits = crt__paused_start(cx, s, &crt__op_udp_pause, (uint32_t)n, crt__rt_now(cx->rt), CRT_MS(2));
-    return waits ? CRT_PENDING : 0;
+    return crt__paused_start(cx, s, &crt__op_udp_pause, crt__rt_now(cx->rt), CRT_MS(2)) ? CRT_PENDING : 0;
 }
 static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
@@ -9381,7 +9370,6 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
     crt_poll r;
     if (slot->op == &crt__op_udp_pause && !cx->unwind) {
         if ((r = crt__paused_end(slot, s)) != 0) return r;
-        n = slot->extra / CRT__TIMER_PLACES;
         paused = true;
     }
     s = crt__sock_of(slot, op, s);
@@ -9406,7 +9394,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
         }
         r = crt__udp_try(s, how, buf, n, a);
         if (r == CRT_EAGAIN && named) {
-            if ((r = crt__udp_pause(cx, s, n)) != 0) return r;
+            if ((r = crt__udp_pause(cx, s)) != 0) return r;
             continue;
         }
         if (r == CRT_EAGAIN) continue;
