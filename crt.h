@@ -1653,7 +1653,7 @@ CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_de
                                crt_listener **l);
 // Waits for a connection; `peer` may be NULL. 0 and *s, or -errno. Out of
 // descriptors: waits (10 ms, doubling to 1 s, a log line each second) instead of
-// failing over and over (-EMFILE, ... for a listener of another runtime). Cancel-safe. Mirrors TcpListener::accept.
+// failing over and over. Cancel-safe. Mirrors TcpListener::accept.
 //     At most n connections at a time (further ones wait in the backlog): take a
 //     permit of a crt_semaphore before each accept, give it back when one ends.
 //         CRT_AWAIT(self->r = crt_semaphore_acquire(cx, &limit, 1));
@@ -1849,8 +1849,7 @@ CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b);
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);   // fixes the peer
 CRTDEF int crt_udp_disconnect(crt_udp *u);                                   // frees it again
 // A full Unix receiver: waits (if it was named by `to`, by looking again each 2 ms,
-// since the system does not tell; without CRT_DRIVER_TIME, or if u is another runtime's,
-// then CRT_EAGAIN).
+// since the system does not tell; without CRT_DRIVER_TIME then CRT_EAGAIN).
 CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to);
 CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
 CRTDEF crt_poll crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n);
@@ -8216,31 +8215,14 @@ static bool crt__accept_must_pause(int e)
 {
     return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
 }
-// A pause is a timer, and keeps the generation of the record, to see that it was closed meanwhile.
-// It has no room for a reference: for a record of another runtime there are no pauses.
-static bool crt__may_pause(const crt_cx *cx, const crt__sock *s) { return crt__has_time(cx->rt) && s->rt == cx->rt; }
-static bool crt__paused_start(crt_cx *cx, crt__sock *s, const crt__op *op, crt_instant now, crt_duration d)
-{
-    crt_slot *slot = cx->slot;
-    slot->op = NULL;
-    slot->extra = crt__sock_generation(s) * CRT__TIMER_PLACES;
-    if (!crt__timer_start(cx, slot, crt__instant_after(now, d), now)) return false;
-    slot->op = op;
-    return true;
-}
-// 0: the pause is over; CRT_PENDING, CRT_ECLOSED.
-static crt_poll crt__paused_end(crt_slot *slot, crt__sock *s)
-{
-    if (!crt__timer_fired(slot)) return CRT_PENDING;
-    return !s || slot->extra / CRT__TIMER_PLACES != crt__sock_generation(s) ? CRT_ECLOSED : 0;
-}
 static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__timer_cancel};
 
 static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
 {
     crt_runtime *rt = cx->rt;
+    crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(rt);
-    if (!crt__may_pause(cx, s)) return -e;
+    if (!crt__has_time(rt)) return -e;
     uint32_t ms = crt__atomic_load(&s->pause_ms, CRT__RELAXED);   // several tasks may accept
     int64_t said = crt__atomic_load(&s->u.complained, CRT__RELAXED);
     ms = ms ? crt__min(ms * 2, 1000) : 10;
@@ -8250,7 +8232,11 @@ static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
         crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
                  strerror(e), ms);
     }
-    return crt__paused_start(cx, s, &crt__op_accept_pause, now, CRT_MS(ms)) ? CRT_PENDING : 0;
+    slot->op = NULL;
+    slot->extra = crt__sock_generation(s) * CRT__TIMER_PLACES;
+    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(ms)), now)) return 0;
+    slot->op = &crt__op_accept_pause;
+    return CRT_PENDING;
 }
 
 // Takes one connection, if there is one. 0 and *out, CRT_EAGAIN, or an error.
@@ -8290,7 +8276,10 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
     crt_poll r;
     if (!out) return crt__refuse(cx, CRT_EINVAL);
     *out = NULL;
-    if (slot->op == &crt__op_accept_pause && !cx->unwind && (r = crt__paused_end(slot, s))) return r;
+    if (slot->op == &crt__op_accept_pause && !cx->unwind) {
+        if (!crt__timer_fired(slot)) return CRT_PENDING;
+        if (!s || slot->extra / CRT__TIMER_PLACES != crt__sock_generation(s)) return CRT_ECLOSED;
+    }
     s = crt__sock_of(slot, &crt__op_accept, s);
     if (!crt__leaf(cx, &crt__op_accept, s)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
@@ -9355,11 +9344,17 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
 }
 // A Unix socket that names its receiver is writable, and yet the receiver may be full:
 // no event tells when it no longer is. 0: try again now.
-static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s)
+static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
 {
-    if (!crt__may_pause(cx, s)) return cx->slot->op = NULL, CRT_EAGAIN;
+    crt_slot *slot = cx->slot;
+    crt_instant now = crt__rt_now(cx->rt);
+    if (!crt__has_time(cx->rt) || n > UINT32_MAX / CRT__TIMER_PLACES) return slot->op = NULL, CRT_EAGAIN;
     crt__ready_set(s, CRT__WRITABLE);
-    return crt__paused_start(cx, s, &crt__op_udp_pause, crt__rt_now(cx->rt), CRT_MS(2)) ? CRT_PENDING : 0;
+    slot->op = NULL;
+    slot->extra = (uint32_t)n * CRT__TIMER_PLACES;
+    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(2)), now)) return 0;
+    slot->op = &crt__op_udp_pause;
+    return CRT_PENDING;
 }
 static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
@@ -9369,7 +9364,9 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
     bool paused = false;
     crt_poll r;
     if (slot->op == &crt__op_udp_pause && !cx->unwind) {
-        if ((r = crt__paused_end(slot, s)) != 0) return r;
+        if (!crt__timer_fired(slot)) return CRT_PENDING;
+        if (!s) return CRT_ECLOSED;
+        n = slot->extra / CRT__TIMER_PLACES;
         paused = true;
     }
     s = crt__sock_of(slot, op, s);
@@ -9394,7 +9391,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
         }
         r = crt__udp_try(s, how, buf, n, a);
         if (r == CRT_EAGAIN && named) {
-            if ((r = crt__udp_pause(cx, s)) != 0) return r;
+            if ((r = crt__udp_pause(cx, s, n)) != 0) return r;
             continue;
         }
         if (r == CRT_EAGAIN) continue;

@@ -4,9 +4,6 @@
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
-#ifndef _WIN32
-#include <sys/resource.h>
-#endif
 
 static long memory;   // atomic: blocks of a runtime with COUNTED
 static void *counted_alloc(size_t n, void *user)
@@ -508,116 +505,6 @@ static void a_reader_begins_with_one_byte(void)
     all_freed();
 }
 
-// ---- a pause after which the record is another's -------------------------------------------
-
-#ifndef _WIN32   // no Unix datagrams there, and no limit on sockets
-typedef struct filler {
-    crt_frame co;
-    crt_udp *u;
-    const crt_addr *to;
-    crt_poll r;
-} filler;
-static crt_poll fills_run(void *frame, crt_cx *cx)
-{
-    filler *self = frame;
-    CRT_BEGIN(self, cx);
-    do CRT_AWAIT(self->r = crt_udp_send_to(cx, self->u, "12345678", 8, self->to));
-    while (self->r == 8);
-    CRT_RETURN(self->r);
-    CRT_END;
-}
-typedef struct binder {
-    crt_frame co;
-    const char *path;
-    crt_udp **u;
-    crt_poll r;
-} binder;
-static crt_udp *bound_here, *bound_there;
-static crt_poll bind_run(void *frame, crt_cx *cx)
-{
-    binder *self = frame;
-    CRT_BEGIN(self, cx);
-    CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->path, NULL, self->u));
-    CHECK_EQ(self->r, 0);
-    CRT_END;
-}
-static void a_pause_sees_its_record_closed(void)
-{
-    char path[64], mine[80], data[8];
-    crt_addr to;
-    crt_join_handle *join;
-    intptr_t result = 0;
-    crt_runtime *rt = runtime(0), *other = runtime(0);
-    crt_handle *h = crt_runtime_handle(rt);
-    snprintf(path, sizeof path, "/tmp/crt-paused-%ld", (long)getpid());
-    CHECK_EQ(crt_addr_unix(path, &to), 0);
-    snprintf(mine, sizeof mine, "%s-mine", path);
-    CHECK_EQ(crt_block_on(rt, bind_run, &(binder){.path = path, .u = &bound_there}), 0);
-    CHECK_EQ(crt_block_on(rt, bind_run, &(binder){.path = mine, .u = &bound_here}), 0);
-    crt_udp *closed = bound_here;
-    CHECK_EQ(crt_handle_spawn_join(h, &join, fills_run, &(filler){.u = closed, .to = &to}), 0);
-    for (int i = 0; i < 1000 && crt_runtime_turn(rt, 0); i++) {}   // until it pauses
-    CHECK(!crt_is_finished(join));
-    // A task of another runtime is told: there is no pause that would keep the record's.
-    CHECK_EQ(crt_block_on(other, fills_run, &(filler){.u = closed, .to = &to}), CRT_EAGAIN);
-    crt_close(&bound_here);
-    unlink(mine);
-    CHECK_EQ(crt_block_on(rt, bind_run, &(binder){.path = mine, .u = &bound_here}), 0);
-    CHECK(bound_here == closed);   // the record is that of the new socket
-    while (crt_udp_try_recv_from(bound_there, data, sizeof data, NULL) == 8) {}
-    for (int i = 0; i < 1000 && !crt_is_finished(join); i++) crt_runtime_turn(rt, CRT_MS(1)), test_pause_us(500);
-    CHECK_EQ(crt_join_blocking(&join, &result), 0);
-    CHECK_EQ(result, CRT_ECLOSED);
-    CHECK_EQ(crt_udp_try_recv_from(bound_there, data, sizeof data, NULL), CRT_EAGAIN);   // nothing went by the new one
-    unlink(path);
-    unlink(mine);
-    crt_close(&bound_here);
-    crt_close(&bound_there);
-    crt_handle_drop(&h);
-    crt_runtime_drop(&rt);
-    crt_runtime_drop(&other);
-    all_freed();
-}
-
-static crt_poll borrowed_accept_run(void *frame, crt_cx *cx)
-{
-    root *self = frame;
-    CRT_BEGIN(self, cx);
-    CRT_AWAIT(self->r = crt_accept(cx, lent_l, &self->a, NULL));
-    CRT_RETURN(self->r);
-    CRT_END;
-}
-static void out_of_descriptors_for_another_runtime(void)
-{
-    struct rlimit was, none;
-    crt_runtime *a = runtime(0), *b = runtime(0);
-    root r = {.r = 0};
-    crt_addr to;
-    size_t n;
-    CHECK_EQ(crt_block_on(a, lend_run, &r), 0);
-    CHECK_EQ(crt_local_addr(lent_l, &to), 0);
-    int fd = test_socket(AF_INET, SOCK_STREAM);
-    const struct sockaddr *name = crt_addr_sockaddr(&to, &n);
-    CHECK(!connect(fd, name, (socklen_t)n) || errno == EINPROGRESS);
-    for (int i = 0; i < 100; i++) crt_runtime_turn(a, CRT_MS(1));   // it hears of the client
-    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
-    none = was;
-    none.rlim_cur = 3;
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-    CHECK_EQ(crt_block_on(b, borrowed_accept_run, &r), -EMFILE);   // at once: its own runtime's task would wait
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
-    close(fd);
-    crt_close(&lent_a);
-    crt_close(&lent_b);
-    crt_close(&full);
-    crt_close(&lent_l);
-    crt_close(&lent_u);
-    crt_runtime_drop(&a);
-    crt_runtime_drop(&b);
-    all_freed();
-}
-#endif
-
 int main(int argc, char **argv)
 {
     (void)test__on_each;
@@ -632,9 +519,5 @@ int main(int argc, char **argv)
     TEST(accepted_while_the_runtime_ends);
     TEST(a_worker_that_a_job_carries_is_counted_once);
     TEST(a_reader_begins_with_one_byte);
-#ifndef _WIN32
-    TEST(a_pause_sees_its_record_closed);
-    TEST(out_of_descriptors_for_another_runtime);
-#endif
     return test_end();
 }
