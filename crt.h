@@ -7323,12 +7323,14 @@ static inline void crt__ready_spend(crt__sock *s, uint64_t seen)
     crt__atomic_store(&s->spent, (uint32_t)(seen >> 16) | CRT__SPENT, CRT__RELAXED);
 }
 
-// A task of another runtime than the record's holds a reference of that runtime while it
-// waits: the record, which it looks at when it goes on, may be closed meanwhile, and have
-// been the last that kept the runtime's memory.
+// A task of another runtime than the record's holds a reference of that runtime from its
+// first wait until the operation ends: the record, which it looks at when it goes on, may be
+// closed meanwhile, also while the task is on its way, and have been the last that kept the
+// runtime's memory. What the slot holds already it keeps.
 static inline uint32_t crt__io_abroad(crt_cx *cx, crt__sock *s)
 {
     if (CRT__LIKELY(s->rt == cx->rt)) return 0;
+    if (cx->slot->op && (cx->slot->extra & CRT__WAIT_ABROAD)) return CRT__WAIT_ABROAD;
     crt__atomic_add(&s->rt->refs, 1, CRT__RELAXED);
     return CRT__WAIT_ABROAD;
 }
@@ -7337,6 +7339,13 @@ static inline void crt__io_return(crt__sock *s, crt_slot *slot)
     if (CRT__LIKELY(!(slot->extra & CRT__WAIT_ABROAD))) return;
     slot->extra &= ~CRT__WAIT_ABROAD;
     crt__rt_unref(s->rt);
+}
+// The operation ends; where it came from abroad, the record is not to be touched any more.
+static inline void crt__io_end(crt__sock *s, crt_slot *slot)
+{
+    if (!slot->op) return;
+    slot->op = NULL;
+    crt__io_return(s, slot);
 }
 static void crt__io_cancel(crt_slot *slot)
 {
@@ -7367,9 +7376,10 @@ static uint32_t crt__wait_generation(const crt_slot *slot) { return slot->extra 
 // The operation has begun but waits for something else than readiness (its budget).
 static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t value)
 {
+    uint32_t abroad = crt__io_abroad(cx, s);
     crt__slot_park(cx, cx->slot, op, s);
     cx->slot->state = 0;
-    cx->slot->extra = crt__sock_generation(s) << 8 | crt__io_abroad(cx, s);
+    cx->slot->extra = crt__sock_generation(s) << 8 | abroad;
     cx->slot->value = value;
 }
 // Asks a reactor that has to be asked each time. What it tells may come before the task
@@ -7396,7 +7406,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     uint32_t generation = (uint32_t)crt__generation_of(ready) & CRT__GENERATION;
     if (CRT__UNLIKELY(slot->op && crt__wait_generation(slot) != generation)) {
         crt__sock_unlock(s);
-        slot->op = NULL;
+        crt__io_end(s, slot);
         return CRT_ECLOSED;
     }
     if (CRT__UNLIKELY(ready & bits)) {
@@ -7404,9 +7414,10 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
         return 0;
     }
     crt_slot *first = s->waiters;
+    uint32_t abroad = crt__io_abroad(cx, s);
     crt__slot_park(cx, slot, op, s);
     slot->state = CRT__WAIT_QUEUED;
-    slot->extra = bits | generation << 8 | crt__io_abroad(cx, s);
+    slot->extra = bits | generation << 8 | abroad;
     slot->next = first;
     if (CRT__UNLIKELY(first != NULL)) first->prev = slot;
     s->waiters = slot;
@@ -7431,11 +7442,47 @@ static crt_poll crt__io_resume(crt_cx *cx)
     }
     // Closed while it waited, or since it was woken: the record may be another's now.
     bool closed = state == CRT__WAIT_CLOSED || crt__wait_generation(slot) != crt__sock_generation(s);
-    if (!closed && !crt__coop(cx)) return CRT_PENDING;
-    crt__io_return(s, slot);
-    if (!closed) return 0;
-    slot->op = NULL;
+    if (!closed) return crt__coop(cx) ? 0 : CRT_PENDING;
+    crt__io_end(s, slot);
     return CRT_ECLOSED;
+}
+// --- a pause: nothing tells when there is room again, so the operation looks after a while.
+// It is held as above, and a timer of its own (slot.next) wakes its task.
+
+static void crt__io_pause_over(crt_slot *slot)
+{
+    crt_slot *timer = slot->next;
+    slot->next = NULL;
+    crt__slot_cancel(timer);
+    CRT_FREE(timer);
+}
+static void crt__io_pause_cancel(crt_slot *slot)
+{
+    crt__io_pause_over(slot);
+    crt__io_return(slot->object, slot);
+}
+// CRT_PENDING; 0: it is over already; CRT_ENOMEM.
+static CRT__COLD crt_poll crt__io_pause(crt_cx *cx, crt__sock *s, const crt__op *op, crt_instant now,
+                                        crt_duration d, uint64_t value)
+{
+    crt_slot *timer = CRT_MALLOC(sizeof *timer);
+    if (!timer) return CRT_ENOMEM;
+    memset(timer, 0, sizeof *timer);
+    if (!crt__timer_start(cx, timer, crt__instant_after(now, d), now)) {
+        CRT_FREE(timer);
+        return 0;
+    }
+    crt__io_hold(cx, s, op, value);
+    cx->slot->next = timer;
+    return CRT_PENDING;
+}
+// False: it goes on. Else the slot is held for `op`, as if it had waited for its budget.
+static bool crt__io_pause_ended(crt_slot *slot, const crt__op *op)
+{
+    if (crt__atomic_load(&slot->next->state, CRT__ACQUIRE) != CRT__TIMER_FIRED) return false;
+    crt__io_pause_over(slot);
+    slot->op = op;
+    return true;
 }
 static CRT__COLD crt_poll crt__no_driver(crt_cx *cx, const char *what)
 {
@@ -7593,7 +7640,7 @@ static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
             bool end = r == 0 && !(how & CRT__OUT);
             if (r > 0 && all) done += (size_t)r;
             if (r < 0 || end || !all || done == total) {
-                slot->op = NULL;
+                crt__io_end(s, slot);
                 if (r < 0 || !all) return r;
                 return end ? CRT_EEOF : (crt_poll)total;
             }
@@ -7629,14 +7676,14 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
     }
     size_t total = n;
     if (CRT__UNLIKELY(how & CRT__PIECES)) {
-        if ((total = crt__pieces_total(buf, n)) == SIZE_MAX) return slot->op = NULL, CRT_EINVAL;
+        if ((total = crt__pieces_total(buf, n)) == SIZE_MAX) return crt__io_end(s, slot), CRT_EINVAL;
     }
     if (!total) all = true;   // nothing asked for is had at once
     if (!slot->op && !crt__coop(cx)) {
         crt__io_hold(cx, s, op, (uint64_t)n << 32);
         return CRT_PENDING;
     }
-    if (done == total && all) return slot->op = NULL, (crt_poll)total;
+    if (done == total && all) return crt__io_end(s, slot), (crt_poll)total;
     return crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
 }
 // A transfer to or from one buffer. The common cases are seen to here, in few
@@ -7739,8 +7786,8 @@ static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
     if (!(crt__ready_now(s) & bits) &&
         (r = crt__io_park(cx, s, op, bits)) != 0)
         return r;
-    slot->op = NULL;
     uint32_t gone = crt__atomic_load(&s->ready, CRT__ACQUIRE) & (CRT__IO_SHUTDOWN | CRT__IO_SOFT);
+    crt__io_end(s, slot);
     return gone == CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : 0;
 }
 CRTDEF crt_poll crt_readable(crt_cx *cx, crt_stream *s)
@@ -8207,14 +8254,13 @@ static bool crt__accept_must_pause(int e)
 {
     return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
 }
-static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__timer_cancel};
+static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__io_pause_cancel};
 
 static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
 {
     crt_runtime *rt = cx->rt;
-    crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(rt);
-    if (!crt__has_time(rt)) return -e;
+    if (!crt__has_time(rt)) return crt__io_end(s, cx->slot), -e;
     uint32_t ms = crt__atomic_load(&s->pause_ms, CRT__RELAXED);   // several tasks may accept
     int64_t said = crt__atomic_load(&s->u.complained, CRT__RELAXED);
     ms = ms ? crt__min(ms * 2, 1000) : 10;
@@ -8224,11 +8270,8 @@ static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
         crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
                  strerror(e), ms);
     }
-    slot->op = NULL;
-    slot->extra = crt__sock_generation(s) * CRT__TIMER_PLACES;
-    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(ms)), now)) return 0;
-    slot->op = &crt__op_accept_pause;
-    return CRT_PENDING;
+    crt_poll r = crt__io_pause(cx, s, &crt__op_accept_pause, now, CRT_MS(ms), 0);
+    return r == CRT_ENOMEM ? (crt__io_end(s, cx->slot), -e) : r;
 }
 
 // Takes one connection, if there is one. 0 and *out, CRT_EAGAIN, or an error.
@@ -8268,13 +8311,12 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
     crt_poll r;
     if (!out) return crt__refuse(cx, CRT_EINVAL);
     *out = NULL;
-    if (slot->op == &crt__op_accept_pause && !cx->unwind) {
-        if (!crt__timer_fired(slot)) return CRT_PENDING;
-        if (!s || slot->extra / CRT__TIMER_PLACES != crt__sock_generation(s)) return CRT_ECLOSED;
-    }
+    if (slot->op == &crt__op_accept_pause && !cx->unwind && !crt__io_pause_ended(slot, &crt__op_accept))
+        return CRT_PENDING;
     s = crt__sock_of(slot, &crt__op_accept, s);
     if (!crt__leaf(cx, &crt__op_accept, s)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
+    if (CRT__UNLIKELY(!cx->rt->reactor)) return crt__no_driver(cx, "crt_accept");   // the listener is another's
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else if (!crt__coop(cx)) {
@@ -8292,7 +8334,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
             if ((r = crt__accept_pause(cx, s, (int)-r)) != 0) return r;
             continue;
         }
-        slot->op = NULL;
+        crt__io_end(s, slot);
         return r;
     }
 }
@@ -9170,7 +9212,7 @@ static const crt__op crt__op_udp_send = {"udp send", crt__io_cancel};
 static const crt__op crt__op_udp_recv = {"udp recv", crt__io_cancel};
 static const crt__op crt__op_udp_readable = {"udp readable", crt__io_cancel};
 static const crt__op crt__op_udp_writable = {"udp writable", crt__io_cancel};
-static const crt__op crt__op_udp_pause = {"udp send (the receiver is full)", crt__timer_cancel};
+static const crt__op crt__op_udp_pause = {"udp send (the receiver is full)", crt__io_pause_cancel};
 
 static CRT__OUTLINE int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
 {
@@ -9338,40 +9380,30 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
 // no event tells when it no longer is. 0: try again now.
 static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
 {
-    crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(cx->rt);
-    if (!crt__has_time(cx->rt) || n > UINT32_MAX / CRT__TIMER_PLACES) return slot->op = NULL, CRT_EAGAIN;
+    crt_poll r = crt__has_time(cx->rt) ? 0 : CRT_ENODRIVER;
     crt__ready_set(s, CRT__WRITABLE);
-    slot->op = NULL;
-    slot->extra = (uint32_t)n * CRT__TIMER_PLACES;
-    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(2)), now)) return 0;
-    slot->op = &crt__op_udp_pause;
-    return CRT_PENDING;
+    if (!r) r = crt__io_pause(cx, s, &crt__op_udp_pause, now, CRT_MS(2), n);
+    return r == 0 || r == CRT_PENDING ? r : (crt__io_end(s, cx->slot), CRT_EAGAIN);
 }
 static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     const crt__op *op = how & CRT__OUT ? &crt__op_udp_send : &crt__op_udp_recv;
     uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
     crt_slot *slot = cx->slot;
-    bool paused = false;
     crt_poll r;
-    if (slot->op == &crt__op_udp_pause && !cx->unwind) {
-        if (!crt__timer_fired(slot)) return CRT_PENDING;
-        if (!s) return CRT_ECLOSED;
-        n = slot->extra / CRT__TIMER_PLACES;
-        paused = true;
-    }
+    if (slot->op == &crt__op_udp_pause && !cx->unwind && !crt__io_pause_ended(slot, op)) return CRT_PENDING;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
     if (!s || !buf) return crt__slot_cancel(slot), CRT_EINVAL;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
         n = (size_t)slot->value;   // that of the first poll, as for streams
-    } else if (!paused && !crt__coop(cx)) {
+    } else if (!crt__coop(cx)) {
         crt__io_hold(cx, s, op, n);
         return CRT_PENDING;
     }
-    if (!n && (how & CRT__PIECES)) return slot->op = NULL, 0;
+    if (!n && (how & CRT__PIECES)) return crt__io_end(s, slot), 0;
     bool named = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
                  (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL);
     for (;;) {
@@ -9387,7 +9419,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
             continue;
         }
         if (r == CRT_EAGAIN) continue;
-        slot->op = NULL;
+        crt__io_end(s, slot);
         return r;
     }
 }
@@ -12574,14 +12606,14 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
     if (p && !s) return crt__process_wait_signal(cx, p, status);
     if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
     if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
-    if (!p) return slot->op = NULL, CRT_EINVAL;
+    if (!p) return waited ? (crt__io_end(s, slot), CRT_EINVAL) : CRT_EINVAL;
     if (!waited && !crt__coop(cx)) return CRT_PENDING;
     crt__process_close_stdin(p);
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
         int ended = crt_process_try_wait(p, status);
         if (ended || (seen & CRT__IO_SHUTDOWN)) {
-            slot->op = NULL;
+            crt__io_end(s, slot);
             return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
         }
         crt__ready_clear(s, seen, CRT__FOR_READ);
