@@ -4020,6 +4020,7 @@ CRTDEF void crt_wake_by_ref(const crt_waker *w)
 }
 CRTDEF void crt_waker_drop(crt_waker *w)
 {
+    if (!w) return;
     crt_waker old = *w;
     w->vtable = NULL;
     w->data = NULL;
@@ -4835,6 +4836,7 @@ CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
 // A timer waits in its own slot, so that a reset reaches it between two polls.
 CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t)
 {
+    if (!t) return crt__refuse(cx, CRT_EINVAL);
     crt_slot *outer = cx->slot;
     if (!t->set) return crt__refuse(cx, CRT_EINVAL);
     if (!t->group.pprev) crt__group_link(cx, &t->group, &t->slot, 1, 0);
@@ -4860,6 +4862,7 @@ CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i)
 }
 CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
 {
+    if (!i) return crt__refuse(cx, CRT_EINVAL);
     if (i->period <= 0) return crt__refuse(cx, CRT_EINVAL);
     if (!i->started) {
         i->next = crt__rt_now(cx->rt);
@@ -4963,18 +4966,22 @@ static int crt__delay_put(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_inst
 }
 CRTDEF int crt_delay_insert_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at)
 {
+    if (!q || !d) return CRT_EINVAL;
     return crt__delay_put(cx, q, d, at, false);
 }
 CRTDEF int crt_delay_insert(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after)
 {
+    if (!q || !d) return CRT_EINVAL;
     return crt__delay_put(cx, q, d, crt__instant_after(crt__rt_now(cx->rt), after), false);
 }
 CRTDEF int crt_delay_reset_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at)
 {
+    if (!q || !d) return CRT_EINVAL;
     return crt__delay_put(cx, q, d, at, true);
 }
 CRTDEF int crt_delay_reset(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after)
 {
+    if (!q || !d) return CRT_EINVAL;
     return crt__delay_put(cx, q, d, crt__instant_after(crt__rt_now(cx->rt), after), true);
 }
 CRTDEF bool crt_delay_remove(crt_delay_queue *q, crt_delay *d)
@@ -5025,6 +5032,7 @@ static crt_poll crt__delay_take(crt_cx *cx, crt_delay_queue *q, crt_delay **d, c
 }
 CRTDEF crt_poll crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d)
 {
+    if (!q) return crt__refuse(cx, CRT_EINVAL);
     crt_instant again = 0;
     crt_poll r;
     if (!crt__leaf(cx, &crt__op_delay, q)) return CRT_UNWIND;
@@ -5075,6 +5083,7 @@ CRTDEF void crt_delay_queue_clear(crt_delay_queue *q)
 }
 CRTDEF void crt_delay_queue_drop(crt_delay_queue *q)
 {
+    if (!q) return;
     crt_delay_queue_clear(q);
     if (q->crt__wheel) CRT_FREE(q->crt__wheel);
     q->crt__wheel = NULL;
@@ -7933,6 +7942,7 @@ CRTDEF int crt_addr_parse(const char *text, crt_addr *a)
 }
 CRTDEF int crt_addr_unix(const char *path, crt_addr *a)
 {
+    if (!a) return CRT_EINVAL;
     struct sockaddr_un *un = (struct sockaddr_un *)(void *)a->u.bytes;
     memset(a, 0, sizeof *a);
     size_t n = path ? strlen(path) : 0;
@@ -7968,6 +7978,7 @@ CRTDEF bool crt_addr_equal(const crt_addr *a, const crt_addr *b)
 }
 CRTDEF int crt_addr_from_sockaddr(crt_addr *a, const void *sockaddr, size_t len)
 {
+    if (!a) return CRT_EINVAL;
     memset(a, 0, sizeof *a);
     if (!sockaddr || len > sizeof a->u.bytes || len < CRT__UNIX_PATH) return CRT_EINVAL;
     memcpy(a->u.bytes, sockaddr, len);
@@ -9023,6 +9034,7 @@ static int crt__keepalive_time(crt__fd fd, int name)
 }
 CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
 {
+    if (!k) return CRT_EINVAL;
     crt__fd fd = crt__fd_of(s);
     memset(k, 0, sizeof *k);
     int on = crt__get_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
@@ -9036,6 +9048,7 @@ CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
 CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds) { return crt__set_linger(crt__fd_of(s), seconds); }
 CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds)
 {
+    if (!seconds) return CRT_EINVAL;
     struct linger l = {0, 0};
     socklen_t n = sizeof l;
     *seconds = -1;
@@ -9126,6 +9139,7 @@ CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
 }
 CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
 {
+    if (!cred) return CRT_EINVAL;
     memset(cred, 0, sizeof *cred);
     int family = crt__fd_family(crt__fd_of(s));
     if (family < 0) return family;
@@ -9267,6 +9281,7 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
 }
 CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u)
 {
+    if (!u) return crt__refuse(cx, CRT_EINVAL);
     crt_addr a;
     *u = NULL;
     if (crt_take_unwind(cx)) return CRT_UNWIND;
@@ -9278,6 +9293,7 @@ CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u
 }
 CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b)
 {
+    if (!a || !b) return CRT_EINVAL;
     int fd[2];
     *a = *b = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_unix_dgram_pair");
@@ -9972,6 +9988,7 @@ static CRT__COLD bool crt__mock_allows(const crt_mock_step *x)
 }
 CRTDEF int crt_mock_new(crt_cx *cx, const char *name, const crt_mock_step *steps, size_t n, crt_stream **out)
 {
+    if (!out) return CRT_EINVAL;
     size_t data = 0;
     *out = NULL;
     if (n && !steps) return CRT_EINVAL;
@@ -10049,6 +10066,7 @@ CRTDEF void crt_reader_init(crt_reader *r, crt_stream *s, void *buf, size_t n)
 }
 CRTDEF void crt_reader_drop(crt_reader *r)
 {
+    if (!r) return;
     if (r->owned && r->data) CRT_FREE(r->data);
     memset(r, 0, sizeof *r);
 }
@@ -10123,6 +10141,7 @@ static size_t crt__reader_take(crt_reader *r, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
 {
+    if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, min);
     if (k) return k;
     while (r->filled - r->pos < r->want) {
@@ -10134,6 +10153,7 @@ CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
 }
 CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 {
+    if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, n);
     if (k) return k;
     if (r->filled == r->pos) {
@@ -10146,6 +10166,7 @@ CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 {
+    if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, n);
     if (k) return k;
     for (;;) {
@@ -10183,6 +10204,7 @@ static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_
 }
 CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, size_t max, void **data)
 {
+    if (!r || !data) return crt__refuse(cx, CRT_EINVAL);
     *data = NULL;
     crt_poll n = crt__reader_find(cx, r, delimiter, max);
     if (n <= 0) return n;
@@ -10192,6 +10214,7 @@ CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, 
 }
 CRTDEF crt_poll crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char **line)
 {
+    if (!r || !line) return crt__refuse(cx, CRT_EINVAL);
     *line = NULL;
     crt_poll n = crt__reader_find(cx, r, '\n', max);
     if (n <= 0) return n ? n : CRT_ECLOSED;
@@ -10204,6 +10227,7 @@ CRTDEF crt_poll crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char
 }
 CRTDEF crt_poll crt_reader_skip_until(crt_cx *cx, crt_reader *r, int delimiter)
 {
+    if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, 0);
     if (k) return k;
     for (;;) {
@@ -10229,6 +10253,7 @@ CRTDEF void crt_writer_init(crt_writer *w, crt_stream *s, void *buf, size_t n)
 }
 CRTDEF void crt_writer_drop(crt_writer *w)
 {
+    if (!w) return;
     if (w->owned && w->data) CRT_FREE(w->data);
     memset(w, 0, sizeof *w);
 }
@@ -10277,17 +10302,20 @@ static crt_poll crt__writer_put(crt_cx *cx, crt_writer *w, const void *from, siz
 }
 CRTDEF crt_poll crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data, size_t n)
 {
+    if (!w) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__writer_enter(cx, w, n);
     if (!k) k = w->want && !data ? CRT_EINVAL : crt__writer_put(cx, w, data, 0, w->want);
     return k ? k : (crt_poll)w->want;
 }
 CRTDEF crt_poll crt_writer_flush(crt_cx *cx, crt_writer *w)
 {
+    if (!w) return crt__refuse(cx, CRT_EINVAL);
     if (crt__cut_short(cx)) return CRT_UNWIND;
     return w->stream ? crt__writer_drain(cx, w) : CRT_EINVAL;
 }
 CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w)
 {
+    if (!w) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt_writer_flush(cx, w);
     return k ? k : crt_shutdown(cx, w->stream);
 }
@@ -10296,6 +10324,7 @@ CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w)
 
 CRTDEF void crt_bytes_drop(crt_bytes *b)
 {
+    if (!b) return;
     if (b->data) CRT_FREE(b->data);
     memset(b, 0, sizeof *b);
 }
@@ -10317,6 +10346,7 @@ static int crt__bytes_grow(crt_bytes *b, size_t most)
 }
 CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t limit)
 {
+    if (!b) return crt__refuse(cx, CRT_EINVAL);
     size_t most = crt__min(limit, SIZE_MAX / 4) + 1;   // one more tells too much from enough
     if (crt__cut_short(cx)) return CRT_UNWIND;
     while (b->n < most) {
@@ -10399,6 +10429,7 @@ static crt_poll crt__pump_run(crt_cx *cx, crt__pump *p, crt_slot *memory, crt_st
 }
 CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to)
 {
+    if (!c) return crt__refuse(cx, CRT_EINVAL);
     if (crt__cut_short(cx)) {
         crt__copy_end(&c->group);
         return CRT_UNWIND;
@@ -10452,6 +10483,7 @@ static crt_poll crt__pair_idle(crt_cx *cx, crt_copier_pair *c)
 }
 CRTDEF crt_poll crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_stream *a, crt_stream *b)
 {
+    if (!c) return crt__refuse(cx, CRT_EINVAL);
     if (crt__cut_short(cx)) {
         crt__copy_end(&c->group);
         return CRT_UNWIND;
@@ -10515,6 +10547,7 @@ static crt_poll crt__framing_length(const crt__framing *x, const unsigned char *
 }
 CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, void **frame)
 {
+    if (!r || !frame) return crt__refuse(cx, CRT_EINVAL);
     crt__framing x;
     *frame = NULL;
     crt_poll k = crt__reader_enter(cx, r, 0);
@@ -10539,6 +10572,7 @@ CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, 
 }
 CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f, const void *data, size_t n)
 {
+    if (!w) return crt__refuse(cx, CRT_EINVAL);
     crt__framing x;
     unsigned char head[64 + 8] = {0};
     int e = crt__framing_of(f, &x);
@@ -11305,6 +11339,7 @@ static CRT__COLD intptr_t crt__fs_open_run(crt__call *call)
 }
 CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f)
 {
+    if (!f) return crt__refuse(cx, CRT_EINVAL);
     static const crt_fs_open_desc reading = {.read = true};
     if (!desc) desc = &reading;
     int flags = crt__open_flags(desc);
@@ -11855,10 +11890,12 @@ static CRT__OUTLINE crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call 
 }
 CRTDEF crt_poll crt_fs_read_link(crt_cx *cx, const char *path, char **target)
 {
+    if (!target) return crt__refuse(cx, CRT_EINVAL);
     return crt__fs_text(cx, crt__fs_read_link_run, path, target);
 }
 CRTDEF crt_poll crt_fs_canonicalize(crt_cx *cx, const char *path, char **real)
 {
+    if (!real) return crt__refuse(cx, CRT_EINVAL);
     return crt__fs_text(cx, crt__fs_canonical_run, path, real);
 }
 
@@ -11903,6 +11940,7 @@ static CRT__COLD intptr_t crt__fs_temp_dir_run(crt__call *call)
 }
 CRTDEF crt_poll crt_fs_temp_file(crt_cx *cx, const char *dir, crt_file **f, char **path)
 {
+    if (!f) return crt__refuse(cx, CRT_EINVAL);
     crt__fs *c;
     *f = NULL;
     if (path) *path = NULL;
@@ -11919,6 +11957,7 @@ CRTDEF crt_poll crt_fs_temp_file(crt_cx *cx, const char *dir, crt_file **f, char
 }
 CRTDEF crt_poll crt_fs_temp_dir(crt_cx *cx, const char *dir, char **path)
 {
+    if (!path) return crt__refuse(cx, CRT_EINVAL);
     return crt__fs_text(cx, crt__fs_temp_dir_run, crt__temp_place(dir), path);
 }
 
@@ -11944,6 +11983,7 @@ static CRT__COLD intptr_t crt__fs_read_dir_run(crt__call *call)
 }
 CRTDEF crt_poll crt_fs_read_dir(crt_cx *cx, const char *path, crt_dir **d)
 {
+    if (!d) return crt__refuse(cx, CRT_EINVAL);
     crt__fs *c;
     *d = NULL;
     crt_poll r = crt__fs_call(cx, crt__fs_read_dir_run, path, "", NULL, 0, 0, &c);
@@ -13196,6 +13236,7 @@ CRTDEF crt_poll crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt
 }
 CRTDEF void crt_output_free(crt_output *o)
 {
+    if (!o) return;
     crt_free(o->out);
     crt_free(o->err);
     o->out = o->err = NULL;
@@ -15904,6 +15945,7 @@ static int crt__join_set_look(crt__crew *c, crt__member **m)
 }
 CRTDEF int crt_join_set_try_next(crt_join_set *set, uint64_t *id, intptr_t *result)
 {
+    if (!set) return CRT_EINVAL;
     crt__member *m;
     int r = crt__join_set_look(set->crt__tasks, &m);
     return r == 0 ? crt__join_set_tell(set, m, id, result) : r;
@@ -15925,12 +15967,14 @@ static crt_poll crt__join_set_wait(crt_cx *cx, crt__crew *c, crt__member **m)
 }
 CRTDEF crt_poll crt_join_set_next_with_id(crt_cx *cx, crt_join_set *set, uint64_t *id, intptr_t *result)
 {
+    if (!set) return crt__refuse(cx, CRT_EINVAL);
     crt__member *m;
     crt_poll r = crt__join_set_wait(cx, set->crt__tasks, &m);
     return r == 0 ? crt__join_set_tell(set, m, id, result) : r;
 }
 CRTDEF crt_poll crt_join_set_next(crt_cx *cx, crt_join_set *set, intptr_t *result)
 {
+    if (!set) return crt__refuse(cx, CRT_EINVAL);
     return crt_join_set_next_with_id(cx, set, NULL, result);
 }
 CRTDEF const char *crt_join_set_panic_message(const crt_join_set *set)
@@ -15975,6 +16019,7 @@ CRTDEF void crt_join_set_detach_all(crt_join_set *set)
 }
 CRTDEF void crt_join_set_drop(crt_join_set *set)
 {
+    if (!set) return;
     crt_join_set_abort_all(set);
     crt_join_set_detach_all(set);
 }
@@ -16062,6 +16107,7 @@ static int crt__map_tell(crt_join_map *map, crt__member *m, uint64_t *key, intpt
 }
 CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *result)
 {
+    if (!map) return CRT_EINVAL;
     crt__member *m;
     if (!map->crt__len) return CRT_EEMPTY;   // those that were forgotten do not count
     int r = crt__join_set_look(map->crt__set.crt__tasks, &m);
@@ -16069,6 +16115,7 @@ CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *res
 }
 CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result)
 {
+    if (!map) return crt__refuse(cx, CRT_EINVAL);
     crt__member *m;
     crt_poll r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m);
     // A task that was forgotten may be all that is left: the map is empty then.
@@ -16121,6 +16168,7 @@ CRTDEF void crt_join_map_detach_all(crt_join_map *map)
 }
 CRTDEF void crt_join_map_drop(crt_join_map *map)
 {
+    if (!map) return;
     crt_join_set_drop(&map->crt__set);
     crt__map_clear(map);
 }
