@@ -179,6 +179,9 @@
 //     message is kept, cleanup runs, crt_join says CRT_EPANIC, others live on. A
 //     panic or an error that nobody joins goes to the log. The log prints errors
 //     and warnings to stderr unless crt_config.log says otherwise.
+//     NULL where something is needed is CRT_EINVAL, and nothing to do for a close or drop;
+//     but cx is never NULL, and neither is what is asked for a bool, a count or a pointer,
+//     changed by a function without a result, or a structure of >>api sync that is used.
 //
 // THREADS
 //     A coroutine body, a cx and a frame belong to the thread that polls, which may
@@ -1596,7 +1599,8 @@ CRTDEF void crt_watch_set_ops(crt_watch_tx *tx, const crt_elem_ops *ops);   // o
 // crt_close(&x), crt_local_addr(x, &a) and crt_peer_addr(x, &a) take streams, listeners
 // and crt_udp alike (they are defined at the end of the declarations).
 // A stream belongs to the runtime of the cx that made it. Tasks of other runtimes may use
-// it too; once its runtime has ended, who waits and who comes gets CRT_ESHUTDOWN. One task
+// it too (to accept, theirs needs CRT_DRIVER_IO: what comes is theirs); once its runtime has
+// ended, who waits and who comes gets CRT_ESHUTDOWN. Closed while they wait: CRT_ECLOSED. One task
 // may read while another writes: give each a handle of its own (crt_stream_clone).
 
 // A socket address in the system's own form.
@@ -13616,7 +13620,7 @@ CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n)
 CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n) { return crt__permits_try(&s->p, n, 0); }
 CRTDEF int crt_semaphore_blocking_acquire(crt_semaphore *s, size_t n)
 {
-    return crt__permits_blocking(&crt__op_semaphore, &s->p, n, 0);
+    return s ? crt__permits_blocking(&crt__op_semaphore, &s->p, n, 0) : CRT_EINVAL;
 }
 CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n)
 {
@@ -13676,11 +13680,11 @@ CRTDEF int crt_rwlock_try_write(crt_rwlock *l)
 }
 CRTDEF int crt_rwlock_blocking_read(crt_rwlock *l)
 {
-    return crt__permits_blocking(&crt__op_rwlock_read, &l->p, 1, CRT__READERS);
+    return l ? crt__permits_blocking(&crt__op_rwlock_read, &l->p, 1, CRT__READERS) : CRT_EINVAL;
 }
 CRTDEF int crt_rwlock_blocking_write(crt_rwlock *l)
 {
-    return crt__permits_blocking(&crt__op_rwlock_write, &l->p, CRT__READERS, CRT__READERS);
+    return l ? crt__permits_blocking(&crt__op_rwlock_write, &l->p, CRT__READERS, CRT__READERS) : CRT_EINVAL;
 }
 static void crt__rwlock_unlock(crt_rwlock *l, size_t n)
 {
