@@ -181,7 +181,7 @@
 //     and warnings to stderr unless crt_config.log says otherwise.
 //     NULL where something is needed is CRT_EINVAL, and nothing to do for a close or drop;
 //     but cx is never NULL, and neither is what is asked for a bool, a count or a pointer,
-//     changed by a function without a result, or a structure of >>api sync that is used.
+//     changed by a function without a result, a crt_timer, or a structure of >>api sync in use.
 //
 // THREADS
 //     A coroutine body, a cx and a frame belong to the thread that polls, which may
@@ -4840,7 +4840,6 @@ CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
 // A timer waits in its own slot, so that a reset reaches it between two polls.
 CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t)
 {
-    if (!t) return crt__refuse(cx, CRT_EINVAL);
     crt_slot *outer = cx->slot;
     if (!t->set) return crt__refuse(cx, CRT_EINVAL);
     if (!t->group.pprev) crt__group_link(cx, &t->group, &t->slot, 1, 0);

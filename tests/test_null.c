@@ -55,7 +55,7 @@ static crt_poll unit_run(void *frame, crt_cx *cx)
     X(crt_timer_reset, 1, 1, cx, p[0], 1) \
     X(crt_timer_reset_at, 1, 1, cx, p[0], 1) \
     X(crt_timer_stop, 1, 1, p[0]) \
-    X(crt_timer_wait, 1, 0, cx, p[0]) \
+    X(crt_timer_wait, 1, 1, cx, p[0]) \
     X(crt_timer_is_elapsed, 1, 1, cx, p[0]) \
     X(crt_interval_init, 1, 1, p[0], 1, CRT_BURST) \
     X(crt_interval_tick, 1, 0, cx, p[0]) \
