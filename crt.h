@@ -179,6 +179,9 @@
 //     message is kept, cleanup runs, crt_join says CRT_EPANIC, others live on. A
 //     panic or an error that nobody joins goes to the log. The log prints errors
 //     and warnings to stderr unless crt_config.log says otherwise.
+//     NULL where something is needed is CRT_EINVAL, and nothing to do for a close or drop;
+//     but cx is never NULL, and neither is what is asked for a bool, a count or a pointer,
+//     changed by a function without a result, a crt_timer, or a structure of >>api sync in use.
 //
 // THREADS
 //     A coroutine body, a cx and a frame belong to the thread that polls, which may
@@ -1596,7 +1599,8 @@ CRTDEF void crt_watch_set_ops(crt_watch_tx *tx, const crt_elem_ops *ops);   // o
 // crt_close(&x), crt_local_addr(x, &a) and crt_peer_addr(x, &a) take streams, listeners
 // and crt_udp alike (they are defined at the end of the declarations).
 // A stream belongs to the runtime of the cx that made it. Tasks of other runtimes may use
-// it too; once its runtime has ended, who waits and who comes gets CRT_ESHUTDOWN. One task
+// it too (to accept, theirs needs CRT_DRIVER_IO: what comes is theirs); once its runtime has
+// ended, who waits and who comes gets CRT_ESHUTDOWN. Closed while they wait: CRT_ECLOSED. One task
 // may read while another writes: give each a handle of its own (crt_stream_clone).
 
 // A socket address in the system's own form.
@@ -4020,6 +4024,7 @@ CRTDEF void crt_wake_by_ref(const crt_waker *w)
 }
 CRTDEF void crt_waker_drop(crt_waker *w)
 {
+    if (!w) return;
     crt_waker old = *w;
     w->vtable = NULL;
     w->data = NULL;
@@ -4860,6 +4865,7 @@ CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i)
 }
 CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
 {
+    if (!i) return crt__refuse(cx, CRT_EINVAL);
     if (i->period <= 0) return crt__refuse(cx, CRT_EINVAL);
     if (!i->started) {
         i->next = crt__rt_now(cx->rt);
@@ -4963,18 +4969,22 @@ static int crt__delay_put(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_inst
 }
 CRTDEF int crt_delay_insert_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at)
 {
+    if (!q || !d) return CRT_EINVAL;
     return crt__delay_put(cx, q, d, at, false);
 }
 CRTDEF int crt_delay_insert(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after)
 {
+    if (!q || !d) return CRT_EINVAL;
     return crt__delay_put(cx, q, d, crt__instant_after(crt__rt_now(cx->rt), after), false);
 }
 CRTDEF int crt_delay_reset_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at)
 {
+    if (!q || !d) return CRT_EINVAL;
     return crt__delay_put(cx, q, d, at, true);
 }
 CRTDEF int crt_delay_reset(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after)
 {
+    if (!q || !d) return CRT_EINVAL;
     return crt__delay_put(cx, q, d, crt__instant_after(crt__rt_now(cx->rt), after), true);
 }
 CRTDEF bool crt_delay_remove(crt_delay_queue *q, crt_delay *d)
@@ -5025,6 +5035,7 @@ static crt_poll crt__delay_take(crt_cx *cx, crt_delay_queue *q, crt_delay **d, c
 }
 CRTDEF crt_poll crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d)
 {
+    if (!q) return crt__refuse(cx, CRT_EINVAL);
     crt_instant again = 0;
     crt_poll r;
     if (!crt__leaf(cx, &crt__op_delay, q)) return CRT_UNWIND;
@@ -5075,6 +5086,7 @@ CRTDEF void crt_delay_queue_clear(crt_delay_queue *q)
 }
 CRTDEF void crt_delay_queue_drop(crt_delay_queue *q)
 {
+    if (!q) return;
     crt_delay_queue_clear(q);
     if (q->crt__wheel) CRT_FREE(q->crt__wheel);
     q->crt__wheel = NULL;
@@ -7331,12 +7343,14 @@ static inline void crt__ready_spend(crt__sock *s, uint64_t seen)
     crt__atomic_store(&s->spent, (uint32_t)(seen >> 16) | CRT__SPENT, CRT__RELAXED);
 }
 
-// A task of another runtime than the record's holds a reference of that runtime while it
-// waits: the record, which it looks at when it goes on, may be closed meanwhile, and have
-// been the last that kept the runtime's memory.
+// A task of another runtime than the record's holds a reference of that runtime from its
+// first wait until the operation ends: the record, which it looks at when it goes on, may be
+// closed meanwhile, also while the task is on its way, and have been the last that kept the
+// runtime's memory. What the slot holds already it keeps.
 static inline uint32_t crt__io_abroad(crt_cx *cx, crt__sock *s)
 {
     if (CRT__LIKELY(s->rt == cx->rt)) return 0;
+    if (cx->slot->op && (cx->slot->extra & CRT__WAIT_ABROAD)) return CRT__WAIT_ABROAD;
     crt__atomic_add(&s->rt->refs, 1, CRT__RELAXED);
     return CRT__WAIT_ABROAD;
 }
@@ -7345,6 +7359,13 @@ static inline void crt__io_return(crt__sock *s, crt_slot *slot)
     if (CRT__LIKELY(!(slot->extra & CRT__WAIT_ABROAD))) return;
     slot->extra &= ~CRT__WAIT_ABROAD;
     crt__rt_unref(s->rt);
+}
+// The operation ends; where it came from abroad, the record is not to be touched any more.
+static inline void crt__io_end(crt__sock *s, crt_slot *slot)
+{
+    if (!slot->op) return;
+    slot->op = NULL;
+    crt__io_return(s, slot);
 }
 static void crt__io_cancel(crt_slot *slot)
 {
@@ -7375,9 +7396,10 @@ static uint32_t crt__wait_generation(const crt_slot *slot) { return slot->extra 
 // The operation has begun but waits for something else than readiness (its budget).
 static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t value)
 {
+    uint32_t abroad = crt__io_abroad(cx, s);
     crt__slot_park(cx, cx->slot, op, s);
     cx->slot->state = 0;
-    cx->slot->extra = crt__sock_generation(s) << 8 | crt__io_abroad(cx, s);
+    cx->slot->extra = crt__sock_generation(s) << 8 | abroad;
     cx->slot->value = value;
 }
 // Asks a reactor that has to be asked each time. What it tells may come before the task
@@ -7404,7 +7426,7 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
     uint32_t generation = (uint32_t)crt__generation_of(ready) & CRT__GENERATION;
     if (CRT__UNLIKELY(slot->op && crt__wait_generation(slot) != generation)) {
         crt__sock_unlock(s);
-        slot->op = NULL;
+        crt__io_end(s, slot);
         return CRT_ECLOSED;
     }
     if (CRT__UNLIKELY(ready & bits)) {
@@ -7412,9 +7434,10 @@ static crt_poll crt__io_park(crt_cx *cx, crt__sock *s, const crt__op *op, uint32
         return 0;
     }
     crt_slot *first = s->waiters;
+    uint32_t abroad = crt__io_abroad(cx, s);
     crt__slot_park(cx, slot, op, s);
     slot->state = CRT__WAIT_QUEUED;
-    slot->extra = bits | generation << 8 | crt__io_abroad(cx, s);
+    slot->extra = bits | generation << 8 | abroad;
     slot->next = first;
     if (CRT__UNLIKELY(first != NULL)) first->prev = slot;
     s->waiters = slot;
@@ -7439,11 +7462,47 @@ static crt_poll crt__io_resume(crt_cx *cx)
     }
     // Closed while it waited, or since it was woken: the record may be another's now.
     bool closed = state == CRT__WAIT_CLOSED || crt__wait_generation(slot) != crt__sock_generation(s);
-    if (!closed && !crt__coop(cx)) return CRT_PENDING;
-    crt__io_return(s, slot);
-    if (!closed) return 0;
-    slot->op = NULL;
+    if (!closed) return crt__coop(cx) ? 0 : CRT_PENDING;
+    crt__io_end(s, slot);
     return CRT_ECLOSED;
+}
+// --- a pause: nothing tells when there is room again, so the operation looks after a while.
+// It is held as above, and a timer of its own (slot.next) wakes its task.
+
+static void crt__io_pause_over(crt_slot *slot)
+{
+    crt_slot *timer = slot->next;
+    slot->next = NULL;
+    crt__slot_cancel(timer);
+    CRT_FREE(timer);
+}
+static void crt__io_pause_cancel(crt_slot *slot)
+{
+    crt__io_pause_over(slot);
+    crt__io_return(slot->object, slot);
+}
+// CRT_PENDING; 0: it is over already; CRT_ENOMEM.
+static CRT__COLD crt_poll crt__io_pause(crt_cx *cx, crt__sock *s, const crt__op *op, crt_instant now,
+                                        crt_duration d, uint64_t value)
+{
+    crt_slot *timer = CRT_MALLOC(sizeof *timer);
+    if (!timer) return CRT_ENOMEM;
+    memset(timer, 0, sizeof *timer);
+    if (!crt__timer_start(cx, timer, crt__instant_after(now, d), now)) {
+        CRT_FREE(timer);
+        return 0;
+    }
+    crt__io_hold(cx, s, op, value);
+    cx->slot->next = timer;
+    return CRT_PENDING;
+}
+// False: it goes on. Else the slot is held for `op`, as if it had waited for its budget.
+static bool crt__io_pause_ended(crt_slot *slot, const crt__op *op)
+{
+    if (crt__atomic_load(&slot->next->state, CRT__ACQUIRE) != CRT__TIMER_FIRED) return false;
+    crt__io_pause_over(slot);
+    slot->op = op;
+    return true;
 }
 static CRT__COLD crt_poll crt__no_driver(crt_cx *cx, const char *what)
 {
@@ -7601,7 +7660,7 @@ static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
             bool end = r == 0 && !(how & CRT__OUT);
             if (r > 0 && all) done += (size_t)r;
             if (r < 0 || end || !all || done == total) {
-                slot->op = NULL;
+                crt__io_end(s, slot);
                 if (r < 0 || !all) return r;
                 return end ? CRT_EEOF : (crt_poll)total;
             }
@@ -7637,14 +7696,14 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
     }
     size_t total = n;
     if (CRT__UNLIKELY(how & CRT__PIECES)) {
-        if ((total = crt__pieces_total(buf, n)) == SIZE_MAX) return slot->op = NULL, CRT_EINVAL;
+        if ((total = crt__pieces_total(buf, n)) == SIZE_MAX) return crt__io_end(s, slot), CRT_EINVAL;
     }
     if (!total) all = true;   // nothing asked for is had at once
     if (!slot->op && !crt__coop(cx)) {
         crt__io_hold(cx, s, op, (uint64_t)n << 32);
         return CRT_PENDING;
     }
-    if (done == total && all) return slot->op = NULL, (crt_poll)total;
+    if (done == total && all) return crt__io_end(s, slot), (crt_poll)total;
     return crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
 }
 // A transfer to or from one buffer. The common cases are seen to here, in few
@@ -7747,8 +7806,8 @@ static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
     if (!(crt__ready_now(s) & bits) &&
         (r = crt__io_park(cx, s, op, bits)) != 0)
         return r;
-    slot->op = NULL;
     uint32_t gone = crt__atomic_load(&s->ready, CRT__ACQUIRE) & (CRT__IO_SHUTDOWN | CRT__IO_SOFT);
+    crt__io_end(s, slot);
     return gone == CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : 0;
 }
 CRTDEF crt_poll crt_readable(crt_cx *cx, crt_stream *s)
@@ -7894,6 +7953,7 @@ CRTDEF int crt_addr_parse(const char *text, crt_addr *a)
 }
 CRTDEF int crt_addr_unix(const char *path, crt_addr *a)
 {
+    if (!a) return CRT_EINVAL;
     struct sockaddr_un *un = (struct sockaddr_un *)(void *)a->u.bytes;
     memset(a, 0, sizeof *a);
     size_t n = path ? strlen(path) : 0;
@@ -7929,6 +7989,7 @@ CRTDEF bool crt_addr_equal(const crt_addr *a, const crt_addr *b)
 }
 CRTDEF int crt_addr_from_sockaddr(crt_addr *a, const void *sockaddr, size_t len)
 {
+    if (!a) return CRT_EINVAL;
     memset(a, 0, sizeof *a);
     if (!sockaddr || len > sizeof a->u.bytes || len < CRT__UNIX_PATH) return CRT_EINVAL;
     memcpy(a->u.bytes, sockaddr, len);
@@ -8215,14 +8276,13 @@ static bool crt__accept_must_pause(int e)
 {
     return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
 }
-static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__timer_cancel};
+static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__io_pause_cancel};
 
 static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
 {
     crt_runtime *rt = cx->rt;
-    crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(rt);
-    if (!crt__has_time(rt)) return -e;
+    if (!crt__has_time(rt)) return crt__io_end(s, cx->slot), -e;
     uint32_t ms = crt__atomic_load(&s->pause_ms, CRT__RELAXED);   // several tasks may accept
     int64_t said = crt__atomic_load(&s->u.complained, CRT__RELAXED);
     ms = ms ? crt__min(ms * 2, 1000) : 10;
@@ -8232,11 +8292,8 @@ static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
         crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
                  strerror(e), ms);
     }
-    slot->op = NULL;
-    slot->extra = crt__sock_generation(s) * CRT__TIMER_PLACES;
-    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(ms)), now)) return 0;
-    slot->op = &crt__op_accept_pause;
-    return CRT_PENDING;
+    crt_poll r = crt__io_pause(cx, s, &crt__op_accept_pause, now, CRT_MS(ms), 0);
+    return r == CRT_ENOMEM ? (crt__io_end(s, cx->slot), -e) : r;
 }
 
 // Takes one connection, if there is one. 0 and *out, CRT_EAGAIN, or an error.
@@ -8276,13 +8333,12 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
     crt_poll r;
     if (!out) return crt__refuse(cx, CRT_EINVAL);
     *out = NULL;
-    if (slot->op == &crt__op_accept_pause && !cx->unwind) {
-        if (!crt__timer_fired(slot)) return CRT_PENDING;
-        if (!s || slot->extra / CRT__TIMER_PLACES != crt__sock_generation(s)) return CRT_ECLOSED;
-    }
+    if (slot->op == &crt__op_accept_pause && !cx->unwind && !crt__io_pause_ended(slot, &crt__op_accept))
+        return CRT_PENDING;
     s = crt__sock_of(slot, &crt__op_accept, s);
     if (!crt__leaf(cx, &crt__op_accept, s)) return CRT_UNWIND;
     if (!s) return CRT_EINVAL;
+    if (CRT__UNLIKELY(!cx->rt->reactor)) return crt__no_driver(cx, "crt_accept");   // the listener is another's
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else if (!crt__coop(cx)) {
@@ -8300,7 +8356,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
             if ((r = crt__accept_pause(cx, s, (int)-r)) != 0) return r;
             continue;
         }
-        slot->op = NULL;
+        crt__io_end(s, slot);
         return r;
     }
 }
@@ -8989,6 +9045,7 @@ static int crt__keepalive_time(crt__fd fd, int name)
 }
 CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
 {
+    if (!k) return CRT_EINVAL;
     crt__fd fd = crt__fd_of(s);
     memset(k, 0, sizeof *k);
     int on = crt__get_flag(fd, SOL_SOCKET, SO_KEEPALIVE);
@@ -9002,6 +9059,7 @@ CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
 CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds) { return crt__set_linger(crt__fd_of(s), seconds); }
 CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds)
 {
+    if (!seconds) return CRT_EINVAL;
     struct linger l = {0, 0};
     socklen_t n = sizeof l;
     *seconds = -1;
@@ -9092,6 +9150,7 @@ CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a)
 }
 CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
 {
+    if (!cred) return CRT_EINVAL;
     memset(cred, 0, sizeof *cred);
     int family = crt__fd_family(crt__fd_of(s));
     if (family < 0) return family;
@@ -9178,7 +9237,7 @@ static const crt__op crt__op_udp_send = {"udp send", crt__io_cancel};
 static const crt__op crt__op_udp_recv = {"udp recv", crt__io_cancel};
 static const crt__op crt__op_udp_readable = {"udp readable", crt__io_cancel};
 static const crt__op crt__op_udp_writable = {"udp writable", crt__io_cancel};
-static const crt__op crt__op_udp_pause = {"udp send (the receiver is full)", crt__timer_cancel};
+static const crt__op crt__op_udp_pause = {"udp send (the receiver is full)", crt__io_pause_cancel};
 
 static CRT__OUTLINE int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp **u)
 {
@@ -9233,6 +9292,7 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
 }
 CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u)
 {
+    if (!u) return crt__refuse(cx, CRT_EINVAL);
     crt_addr a;
     *u = NULL;
     if (crt_take_unwind(cx)) return CRT_UNWIND;
@@ -9244,6 +9304,7 @@ CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u
 }
 CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b)
 {
+    if (!a || !b) return CRT_EINVAL;
     int fd[2];
     *a = *b = NULL;
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_unix_dgram_pair");
@@ -9346,40 +9407,30 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
 // no event tells when it no longer is. 0: try again now.
 static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
 {
-    crt_slot *slot = cx->slot;
     crt_instant now = crt__rt_now(cx->rt);
-    if (!crt__has_time(cx->rt) || n > UINT32_MAX / CRT__TIMER_PLACES) return slot->op = NULL, CRT_EAGAIN;
+    crt_poll r = crt__has_time(cx->rt) ? 0 : CRT_ENODRIVER;
     crt__ready_set(s, CRT__WRITABLE);
-    slot->op = NULL;
-    slot->extra = (uint32_t)n * CRT__TIMER_PLACES;
-    if (!crt__timer_start(cx, slot, crt__instant_after(now, CRT_MS(2)), now)) return 0;
-    slot->op = &crt__op_udp_pause;
-    return CRT_PENDING;
+    if (!r) r = crt__io_pause(cx, s, &crt__op_udp_pause, now, CRT_MS(2), n);
+    return r == 0 || r == CRT_PENDING ? r : (crt__io_end(s, cx->slot), CRT_EAGAIN);
 }
 static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     const crt__op *op = how & CRT__OUT ? &crt__op_udp_send : &crt__op_udp_recv;
     uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
     crt_slot *slot = cx->slot;
-    bool paused = false;
     crt_poll r;
-    if (slot->op == &crt__op_udp_pause && !cx->unwind) {
-        if (!crt__timer_fired(slot)) return CRT_PENDING;
-        if (!s) return CRT_ECLOSED;
-        n = slot->extra / CRT__TIMER_PLACES;
-        paused = true;
-    }
+    if (slot->op == &crt__op_udp_pause && !cx->unwind && !crt__io_pause_ended(slot, op)) return CRT_PENDING;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
     if (!s || !buf) return crt__slot_cancel(slot), CRT_EINVAL;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
         n = (size_t)slot->value;   // that of the first poll, as for streams
-    } else if (!paused && !crt__coop(cx)) {
+    } else if (!crt__coop(cx)) {
         crt__io_hold(cx, s, op, n);
         return CRT_PENDING;
     }
-    if (!n && (how & CRT__PIECES)) return slot->op = NULL, 0;
+    if (!n && (how & CRT__PIECES)) return crt__io_end(s, slot), 0;
     bool named = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
                  (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL);
     for (;;) {
@@ -9395,7 +9446,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
             continue;
         }
         if (r == CRT_EAGAIN) continue;
-        slot->op = NULL;
+        crt__io_end(s, slot);
         return r;
     }
 }
@@ -9948,6 +9999,7 @@ static CRT__COLD bool crt__mock_allows(const crt_mock_step *x)
 }
 CRTDEF int crt_mock_new(crt_cx *cx, const char *name, const crt_mock_step *steps, size_t n, crt_stream **out)
 {
+    if (!out) return CRT_EINVAL;
     size_t data = 0;
     *out = NULL;
     if (n && !steps) return CRT_EINVAL;
@@ -10025,6 +10077,7 @@ CRTDEF void crt_reader_init(crt_reader *r, crt_stream *s, void *buf, size_t n)
 }
 CRTDEF void crt_reader_drop(crt_reader *r)
 {
+    if (!r) return;
     if (r->owned && r->data) CRT_FREE(r->data);
     memset(r, 0, sizeof *r);
 }
@@ -10099,6 +10152,7 @@ static size_t crt__reader_take(crt_reader *r, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
 {
+    if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, min);
     if (k) return k;
     while (r->filled - r->pos < r->want) {
@@ -10110,6 +10164,7 @@ CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
 }
 CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 {
+    if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, n);
     if (k) return k;
     if (r->filled == r->pos) {
@@ -10122,6 +10177,7 @@ CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 }
 CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 {
+    if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, n);
     if (k) return k;
     for (;;) {
@@ -10159,6 +10215,7 @@ static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_
 }
 CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, size_t max, void **data)
 {
+    if (!r || !data) return crt__refuse(cx, CRT_EINVAL);
     *data = NULL;
     crt_poll n = crt__reader_find(cx, r, delimiter, max);
     if (n <= 0) return n;
@@ -10168,6 +10225,7 @@ CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, 
 }
 CRTDEF crt_poll crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char **line)
 {
+    if (!r || !line) return crt__refuse(cx, CRT_EINVAL);
     *line = NULL;
     crt_poll n = crt__reader_find(cx, r, '\n', max);
     if (n <= 0) return n ? n : CRT_ECLOSED;
@@ -10180,6 +10238,7 @@ CRTDEF crt_poll crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char
 }
 CRTDEF crt_poll crt_reader_skip_until(crt_cx *cx, crt_reader *r, int delimiter)
 {
+    if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, 0);
     if (k) return k;
     for (;;) {
@@ -10205,6 +10264,7 @@ CRTDEF void crt_writer_init(crt_writer *w, crt_stream *s, void *buf, size_t n)
 }
 CRTDEF void crt_writer_drop(crt_writer *w)
 {
+    if (!w) return;
     if (w->owned && w->data) CRT_FREE(w->data);
     memset(w, 0, sizeof *w);
 }
@@ -10253,17 +10313,20 @@ static crt_poll crt__writer_put(crt_cx *cx, crt_writer *w, const void *from, siz
 }
 CRTDEF crt_poll crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data, size_t n)
 {
+    if (!w) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__writer_enter(cx, w, n);
     if (!k) k = w->want && !data ? CRT_EINVAL : crt__writer_put(cx, w, data, 0, w->want);
     return k ? k : (crt_poll)w->want;
 }
 CRTDEF crt_poll crt_writer_flush(crt_cx *cx, crt_writer *w)
 {
+    if (!w) return crt__refuse(cx, CRT_EINVAL);
     if (crt__cut_short(cx)) return CRT_UNWIND;
     return w->stream ? crt__writer_drain(cx, w) : CRT_EINVAL;
 }
 CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w)
 {
+    if (!w) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt_writer_flush(cx, w);
     return k ? k : crt_shutdown(cx, w->stream);
 }
@@ -10272,6 +10335,7 @@ CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w)
 
 CRTDEF void crt_bytes_drop(crt_bytes *b)
 {
+    if (!b) return;
     if (b->data) CRT_FREE(b->data);
     memset(b, 0, sizeof *b);
 }
@@ -10293,6 +10357,7 @@ static int crt__bytes_grow(crt_bytes *b, size_t most)
 }
 CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t limit)
 {
+    if (!b) return crt__refuse(cx, CRT_EINVAL);
     size_t most = crt__min(limit, SIZE_MAX / 4) + 1;   // one more tells too much from enough
     if (crt__cut_short(cx)) return CRT_UNWIND;
     while (b->n < most) {
@@ -10375,6 +10440,7 @@ static crt_poll crt__pump_run(crt_cx *cx, crt__pump *p, crt_slot *memory, crt_st
 }
 CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to)
 {
+    if (!c) return crt__refuse(cx, CRT_EINVAL);
     if (crt__cut_short(cx)) {
         crt__copy_end(&c->group);
         return CRT_UNWIND;
@@ -10428,6 +10494,7 @@ static crt_poll crt__pair_idle(crt_cx *cx, crt_copier_pair *c)
 }
 CRTDEF crt_poll crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_stream *a, crt_stream *b)
 {
+    if (!c) return crt__refuse(cx, CRT_EINVAL);
     if (crt__cut_short(cx)) {
         crt__copy_end(&c->group);
         return CRT_UNWIND;
@@ -10491,6 +10558,7 @@ static crt_poll crt__framing_length(const crt__framing *x, const unsigned char *
 }
 CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, void **frame)
 {
+    if (!r || !frame) return crt__refuse(cx, CRT_EINVAL);
     crt__framing x;
     *frame = NULL;
     crt_poll k = crt__reader_enter(cx, r, 0);
@@ -10515,6 +10583,7 @@ CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, 
 }
 CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f, const void *data, size_t n)
 {
+    if (!w) return crt__refuse(cx, CRT_EINVAL);
     crt__framing x;
     unsigned char head[64 + 8] = {0};
     int e = crt__framing_of(f, &x);
@@ -11282,6 +11351,7 @@ static CRT__COLD intptr_t crt__fs_open_run(crt__call *call)
 }
 CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f)
 {
+    if (!f) return crt__refuse(cx, CRT_EINVAL);
     static const crt_fs_open_desc reading = {.read = true};
     if (!desc) desc = &reading;
     int flags = crt__open_flags(desc);
@@ -11832,10 +11902,12 @@ static CRT__OUTLINE crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call 
 }
 CRTDEF crt_poll crt_fs_read_link(crt_cx *cx, const char *path, char **target)
 {
+    if (!target) return crt__refuse(cx, CRT_EINVAL);
     return crt__fs_text(cx, crt__fs_read_link_run, path, target);
 }
 CRTDEF crt_poll crt_fs_canonicalize(crt_cx *cx, const char *path, char **real)
 {
+    if (!real) return crt__refuse(cx, CRT_EINVAL);
     return crt__fs_text(cx, crt__fs_canonical_run, path, real);
 }
 
@@ -11880,6 +11952,7 @@ static CRT__COLD intptr_t crt__fs_temp_dir_run(crt__call *call)
 }
 CRTDEF crt_poll crt_fs_temp_file(crt_cx *cx, const char *dir, crt_file **f, char **path)
 {
+    if (!f) return crt__refuse(cx, CRT_EINVAL);
     crt__fs *c;
     *f = NULL;
     if (path) *path = NULL;
@@ -11896,6 +11969,7 @@ CRTDEF crt_poll crt_fs_temp_file(crt_cx *cx, const char *dir, crt_file **f, char
 }
 CRTDEF crt_poll crt_fs_temp_dir(crt_cx *cx, const char *dir, char **path)
 {
+    if (!path) return crt__refuse(cx, CRT_EINVAL);
     return crt__fs_text(cx, crt__fs_temp_dir_run, crt__temp_place(dir), path);
 }
 
@@ -11921,6 +11995,7 @@ static CRT__COLD intptr_t crt__fs_read_dir_run(crt__call *call)
 }
 CRTDEF crt_poll crt_fs_read_dir(crt_cx *cx, const char *path, crt_dir **d)
 {
+    if (!d) return crt__refuse(cx, CRT_EINVAL);
     crt__fs *c;
     *d = NULL;
     crt_poll r = crt__fs_call(cx, crt__fs_read_dir_run, path, "", NULL, 0, 0, &c);
@@ -12576,14 +12651,14 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
     if (p && !s) return crt__process_wait_signal(cx, p, status);
     if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
     if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
-    if (!p) return slot->op = NULL, CRT_EINVAL;
+    if (!p) return waited ? (crt__io_end(s, slot), CRT_EINVAL) : CRT_EINVAL;
     if (!waited && !crt__coop(cx)) return CRT_PENDING;
     crt__process_close_stdin(p);
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
         int ended = crt_process_try_wait(p, status);
         if (ended || (seen & CRT__IO_SHUTDOWN)) {
-            slot->op = NULL;
+            crt__io_end(s, slot);
             return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
         }
         crt__ready_clear(s, seen, CRT__FOR_READ);
@@ -13166,6 +13241,7 @@ CRTDEF crt_poll crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt
 }
 CRTDEF void crt_output_free(crt_output *o)
 {
+    if (!o) return;
     crt_free(o->out);
     crt_free(o->err);
     o->out = o->err = NULL;
@@ -13545,7 +13621,7 @@ CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n)
 CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n) { return crt__permits_try(&s->p, n, 0); }
 CRTDEF int crt_semaphore_blocking_acquire(crt_semaphore *s, size_t n)
 {
-    return crt__permits_blocking(&crt__op_semaphore, &s->p, n, 0);
+    return s ? crt__permits_blocking(&crt__op_semaphore, &s->p, n, 0) : CRT_EINVAL;
 }
 CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n)
 {
@@ -13605,11 +13681,11 @@ CRTDEF int crt_rwlock_try_write(crt_rwlock *l)
 }
 CRTDEF int crt_rwlock_blocking_read(crt_rwlock *l)
 {
-    return crt__permits_blocking(&crt__op_rwlock_read, &l->p, 1, CRT__READERS);
+    return l ? crt__permits_blocking(&crt__op_rwlock_read, &l->p, 1, CRT__READERS) : CRT_EINVAL;
 }
 CRTDEF int crt_rwlock_blocking_write(crt_rwlock *l)
 {
-    return crt__permits_blocking(&crt__op_rwlock_write, &l->p, CRT__READERS, CRT__READERS);
+    return l ? crt__permits_blocking(&crt__op_rwlock_write, &l->p, CRT__READERS, CRT__READERS) : CRT_EINVAL;
 }
 static void crt__rwlock_unlock(crt_rwlock *l, size_t n)
 {
@@ -15874,6 +15950,7 @@ static int crt__join_set_look(crt__crew *c, crt__member **m)
 }
 CRTDEF int crt_join_set_try_next(crt_join_set *set, uint64_t *id, intptr_t *result)
 {
+    if (!set) return CRT_EINVAL;
     crt__member *m;
     int r = crt__join_set_look(set->crt__tasks, &m);
     return r == 0 ? crt__join_set_tell(set, m, id, result) : r;
@@ -15895,12 +15972,14 @@ static crt_poll crt__join_set_wait(crt_cx *cx, crt__crew *c, crt__member **m)
 }
 CRTDEF crt_poll crt_join_set_next_with_id(crt_cx *cx, crt_join_set *set, uint64_t *id, intptr_t *result)
 {
+    if (!set) return crt__refuse(cx, CRT_EINVAL);
     crt__member *m;
     crt_poll r = crt__join_set_wait(cx, set->crt__tasks, &m);
     return r == 0 ? crt__join_set_tell(set, m, id, result) : r;
 }
 CRTDEF crt_poll crt_join_set_next(crt_cx *cx, crt_join_set *set, intptr_t *result)
 {
+    if (!set) return crt__refuse(cx, CRT_EINVAL);
     return crt_join_set_next_with_id(cx, set, NULL, result);
 }
 CRTDEF const char *crt_join_set_panic_message(const crt_join_set *set)
@@ -15945,6 +16024,7 @@ CRTDEF void crt_join_set_detach_all(crt_join_set *set)
 }
 CRTDEF void crt_join_set_drop(crt_join_set *set)
 {
+    if (!set) return;
     crt_join_set_abort_all(set);
     crt_join_set_detach_all(set);
 }
@@ -16032,6 +16112,7 @@ static int crt__map_tell(crt_join_map *map, crt__member *m, uint64_t *key, intpt
 }
 CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *result)
 {
+    if (!map) return CRT_EINVAL;
     crt__member *m;
     if (!map->crt__len) return CRT_EEMPTY;   // those that were forgotten do not count
     int r = crt__join_set_look(map->crt__set.crt__tasks, &m);
@@ -16039,6 +16120,7 @@ CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *res
 }
 CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result)
 {
+    if (!map) return crt__refuse(cx, CRT_EINVAL);
     crt__member *m;
     crt_poll r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m);
     // A task that was forgotten may be all that is left: the map is empty then.
@@ -16091,6 +16173,7 @@ CRTDEF void crt_join_map_detach_all(crt_join_map *map)
 }
 CRTDEF void crt_join_map_drop(crt_join_map *map)
 {
+    if (!map) return;
     crt_join_set_drop(&map->crt__set);
     crt__map_clear(map);
 }

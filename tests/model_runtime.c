@@ -143,6 +143,79 @@ static void two_shutdowns(void)
     EX_ASSERT(ends <= 1);
 }
 
+// --- a wait of another runtime (the model's own) on a socket of one that ends
+// Close, event with drop, and the wait, which goes on or is given up: in every order, and the
+// record is there as long as somebody looks at it.
+
+static crt__sock *sock;
+static model_hand *guest;
+static char byte;
+
+static intptr_t kernel_recv(void *buf, size_t n)
+{
+    (void)buf, (void)n;
+    errno = EAGAIN;
+    return -1;
+}
+static crt_poll poll_abroad(void) { return crt_read(&guest->cx, (crt_stream *)sock, &byte, 1); }
+static void close_sock(void *arg)
+{
+    (void)arg;
+    crt__sock_unref(sock);
+}
+// Who is in the driver of that runtime, and then ends it. The readiness is none.
+static void event_and_drop(void *arg)
+{
+    crt__io_event(life, (uint64_t)(uintptr_t)arg, CRT__READABLE);
+    crt_runtime_drop(&life);
+}
+static void abroad_begin(int *a, int *b)
+{
+    begin(false, 1);
+    reactor.recv = kernel_recv;
+    EX_ASSERT(crt__sock_new(life, 3, 0, &sock) == 0);
+    guest = model_hand_new();
+    EX_ASSERT(poll_abroad() == CRT_PENDING);
+    uint64_t token = crt__sock_token(sock);
+    *a = ex_spawn(close_sock, NULL);
+    *b = ex_spawn(event_and_drop, (void *)(uintptr_t)token);
+}
+static void abroad_end(int a, int b)
+{
+    ex_join(a), ex_join(b);
+    EX_ASSERT(!guest->me.task.u.slot.op);
+    model_hand_free(guest);
+}
+static void abroad_goes_on(void)
+{
+    crt_poll r;
+    int a, b;
+    abroad_begin(&a, &b);
+    MODEL_AWAIT(guest, r, poll_abroad());
+    EX_ASSERT(r == CRT_ECLOSED || r == CRT_ESHUTDOWN);
+    abroad_end(a, b);
+}
+static void abroad_is_given_up(void)
+{
+    int a, b;
+    abroad_begin(&a, &b);
+    crt_poll r = poll_abroad();
+    EX_ASSERT(r == CRT_PENDING || r == CRT_ECLOSED || r == CRT_ESHUTDOWN);
+    if (r == CRT_PENDING) EX_ASSERT(MODEL_GIVE_UP(guest, r, poll_abroad()) == CRT_UNWIND);
+    abroad_end(a, b);
+}
+// A mistake of the model's own: woken, the wait gives its reference back before it looks.
+static void abroad_returns_early(void)
+{
+    crt_poll r;
+    int a, b;
+    abroad_begin(&a, &b);
+    model_hand_sleep(guest);
+    crt__io_return(sock, &guest->me.task.u.slot);
+    MODEL_AWAIT(guest, r, poll_abroad());
+    abroad_end(a, b);
+}
+
 static const model models[] = {
     {.name = "a wake from outside against drop, current thread", .run = wake_against_drop_current},
     {.name = "a wake from outside against drop, one worker", .run = wake_against_drop_multi},
@@ -151,6 +224,8 @@ static const model models[] = {
     {.name = "a join handle is dropped with the runtime", .run = detach_against_drop},
     {.name = "a blocking job against drop", .run = job_against_drop},
     {.name = "two threads shut down", .run = two_shutdowns},
+    {.name = "a wait from abroad against close, event and drop", .run = abroad_goes_on},
+    {.name = "a wait from abroad is given up, against the same", .run = abroad_is_given_up},
 
     {.name = "seed: a handle holds no reference", .run = spawn_against_drop_current,
      .seed = {"crt_handle_clone", NULL, MODEL_SKIP, 0, NULL, 0}},
@@ -160,5 +235,9 @@ static const model models[] = {
      .seed = {"crt__abort_all", "fence", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: the memory is freed by whoever counts last, in two steps", .run = two_shutdowns,
      .seed = {"crt__rt_unref", "&rt->refs", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: a wait from abroad takes no reference", .run = abroad_is_given_up,
+     .seed = {"crt__io_abroad", "add &s->rt->refs", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: a wait from abroad gives its reference back too early", .run = abroad_returns_early,
+     .must_fail = true},
 };
 MODEL_MAIN(models)

@@ -382,6 +382,53 @@ static void closed_under_another_runtimes_waiters(void)
     for (int i = 0; i < 2 * ORDERS * WAYS; i++) outlive(i % 2 * 2, i / 2 % ORDERS, i / 2 / ORDERS);
 }
 
+// ---- the same, closed while that task is inside its call ----------------------------------
+
+static bool doomed;
+// The swap by which the read takes readiness back that was none: it is between its wait and the next.
+static void close_inside(void *word)
+{
+    if (!doomed || word != (void *)&((crt__sock *)lent_b)->ready) return;
+    doomed = false;
+    crt_close(&lent_a);
+    crt_close(&lent_b);
+    crt_close(&full);
+    crt_close(&lent_l);
+    crt_close(&lent_u);
+}
+static crt_poll inside_run(void *frame, crt_cx *cx)
+{
+    borrower *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_read(cx, self->s, self->buf, 8));
+    CRT_RETURN(self->r);
+    CRT_END;
+}
+static void closed_inside_another_runtimes_read(void)
+{
+    crt_runtime *a = runtime(0), *b = runtime(0);
+    crt_handle *h = crt_runtime_handle(b);
+    crt_join_handle *join;
+    intptr_t result = 0;
+    root r = {.r = 0};
+    CHECK_EQ(crt_block_on(a, lend_run, &r), 0);
+    CHECK_EQ(crt_handle_spawn_join(h, &join, inside_run, &(borrower){.s = lent_b}), 0);
+    CHECK_EQ(crt_runtime_turn(b, 0), 1);
+    crt_runtime_drop(&a);   // which wakes it; but it was readable, it seemed, before
+    ((crt__sock *)lent_b)->ready &= ~(uint64_t)CRT__IO_SHUTDOWN;
+    crt__ready_set((crt__sock *)lent_b, CRT__READABLE);
+    doomed = true;
+    hook_cas = close_inside;
+    for (int i = 0; i < 10; i++) CHECK(crt_runtime_turn(b, 0) >= 0);
+    hook_cas = NULL;
+    CHECK(!doomed);
+    CHECK_EQ(crt_join_blocking(&join, &result), 0);
+    CHECK_EQ(result, CRT_ECLOSED);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&b);
+    all_freed();
+}
+
 // ---- a connection is taken just while its runtime ends -------------------------------------
 
 static crt_poll hears_run(void *frame, crt_cx *cx)
@@ -516,6 +563,7 @@ int main(int argc, char **argv)
     TEST(ticks_that_go_round_erase_no_edge);
     TEST(who_waits_on_another_runtimes_socket_hears_of_its_end);
     TEST(closed_under_another_runtimes_waiters);
+    TEST(closed_inside_another_runtimes_read);
     TEST(accepted_while_the_runtime_ends);
     TEST(a_worker_that_a_job_carries_is_counted_once);
     TEST(a_reader_begins_with_one_byte);
