@@ -701,7 +701,8 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
         fail_after(self->i);
         CRT_AWAIT(self->y = crt_process_spawn(cx, sh(self, "exit 6"), &self->p));
         fail_after(-1);
-        CHECK(self->y == 0 || (self->y == CRT_ENOMEM && !self->p));
+        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
+        CHECK(!self->y == !!self->p);
     }
     CHECK(self->y == 0 && self->i > 1);
     CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));

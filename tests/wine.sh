@@ -29,14 +29,12 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 
 # The tests find sockets, pipes and counts of files as anywhere: tests/win_shim. Left out:
 #   explore (stacks by mmap); syscalls, socket_faults, faults, sim (wrap the system calls of Linux);
-#   system (fork); limits (fork, setrlimit); corners (modes, links, signals and /proc by
-#   name, all through: anywhere,
-#   more_io, misuse and the examples ask in crt's own words); corpus* (inputs of programs that need those).
+#   system (fork); limits (fork, setrlimit); corpus* (inputs of programs that need those).
 NOT_HERE=" test_explore test_syscalls test_socket_faults test_faults test_sim test_system
- test_corners test_limits test_corpus test_corpus_http test_corpus_redis "
+ test_limits test_corpus test_corpus_http test_corpus_redis "
 # With QUICK: what goes through the platform header, and few of the rest.
 QUICK_ONES=" hello game_loop echo_server http_server graceful_shutdown test_anywhere test_io test_sockets test_streams
- test_more_io test_signal test_blocking test_regressions test_smoke test_header "
+ test_more_io test_fs test_process test_signal test_blocking test_regressions test_smoke test_header "
 # Examples that end by themselves with 0; the others are only built.
 ENDING=" hello local_echo select_timeout producer_consumer philosophers pubsub sleepers worker_pool
  thread_distribution panic_join handle_from_thread echo_throughput game_loop "
