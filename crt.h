@@ -7060,7 +7060,7 @@ typedef struct crt__sock {
     } u;
     uint32_t index, flags;
     uint32_t pause_ms;             // atomic; accept: back-off while out of descriptors
-    uint32_t child;                // atomic: a pidfd
+    uint32_t child;                // atomic: of a child, CRT__CHILD_*; else 0
 } crt__sock;                       // a cache line, where pointers have 64 bits
 enum {
     CRT__SOCK_NODELAY = 1,   // accepted streams get TCP_NODELAY
@@ -12462,6 +12462,7 @@ static void crt__process_unlink(crt_process *p)
     else crt__children.first = p->next;
     if (p->next) p->next->prev = p->prev;
 }
+enum { CRT__CHILD_OPEN = 1, CRT__CHILD_CLOSED = 2 };   // what a record says of its child: closed ones may be swept
 static void crt__process_unwatch(crt__sock *s)
 {
     if (!s) return;
@@ -12558,6 +12559,7 @@ CRTDEF void crt_process_close(crt_process **at)
     crt__lock(&crt__children.lock);
     if (p->kill_on_drop && !crt__process_reap(p)) (void)crt__process_send(p, CRT__SIGKILL, false);
     p->closed = true;   // from here on it may be swept
+    if (s) crt__atomic_store(&s->child, CRT__CHILD_CLOSED, CRT__RELAXED);   // who waited asks under the lock
     crt__unlock(&crt__children.lock);
     if (s) {
         crt__sock_lock(s);
@@ -12593,12 +12595,18 @@ CRTDEF int crt_process_id(const crt_process *p)
     crt__unlock(&crt__children.lock);
     return pid;
 }
+// Under the lock.
+static int crt__process_look(crt_process *p, crt_exit_status *status)
+{
+    int r = crt__process_reap(p);
+    if (r == 1 && status) *status = p->status;
+    return r;
+}
 CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status)
 {
     if (!p) return CRT_EINVAL;
     crt__lock(&crt__children.lock);
-    int r = crt__process_reap(p);
-    if (r == 1 && status) *status = p->status;
+    int r = crt__process_look(p, status);
     crt__unlock(&crt__children.lock);
     return r;
 }
@@ -12642,6 +12650,17 @@ static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p
     }
 }
 #endif
+// The same for who has waited: the child's end wakes too, and while that came here the child may have been
+// closed, and swept. Its record tells: what is not closed under the lock is still there.
+static int crt__process_look_again(crt_slot *slot, crt__sock *s, crt_process *p, crt_exit_status *status)
+{
+    crt__lock(&crt__children.lock);
+    bool closed = crt__wait_generation(slot) != crt__sock_generation(s) ||
+                  crt__atomic_load(&s->child, CRT__RELAXED) != CRT__CHILD_OPEN;
+    int r = closed ? CRT_ECLOSED : crt__process_look(p, status);
+    crt__unlock(&crt__children.lock);
+    return r;
+}
 CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
     crt_slot *slot = cx->slot;
@@ -12653,10 +12672,10 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
     if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
     if (!p) return waited ? (crt__io_end(s, slot), CRT_EINVAL) : CRT_EINVAL;
     if (!waited && !crt__coop(cx)) return CRT_PENDING;
-    crt__process_close_stdin(p);
+    if (!waited) crt__process_close_stdin(p);
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
-        int ended = crt_process_try_wait(p, status);
+        int ended = waited ? crt__process_look_again(slot, s, p, status) : crt_process_try_wait(p, status);
         if (ended || (seen & CRT__IO_SHUTDOWN)) {
             crt__io_end(s, slot);
             return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
@@ -12712,7 +12731,7 @@ static intptr_t crt__start_run(crt__call *call)
     if (!e) {
         crt__process_link(c->p);
         e = crt__win_child_watch(c->rt, &c->p->child, &c->p->sock);
-        if (!e) crt__atomic_store(&c->p->sock->child, 1, CRT__RELAXED);
+        if (!e) crt__atomic_store(&c->p->sock->child, CRT__CHILD_OPEN, CRT__RELAXED);
         for (int i = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
     }
     if (e) crt__start_clean(call);
@@ -12724,7 +12743,8 @@ static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
     case CRT_STDIO_INHERIT: return crt__win_inheritable(crt__stdio_handle(as), &c->with.io[as]);
     case CRT_STDIO_NULL: return crt__win_null(&c->with.io[as]);
     case CRT_STDIO_PIPE: c->wants_pipe[as] = true; return 0;
-    case CRT_STDIO_FD: return crt__win_inheritable((HANDLE)io->fd, &c->with.io[as]) ? -EBADF : 0;
+    case CRT_STDIO_FD:   // some below 0 name this process and thread
+        return io->fd <= 0 || crt__win_inheritable((HANDLE)io->fd, &c->with.io[as]) ? -EBADF : 0;
     case CRT_STDIO_STREAM: {
         crt__sock *s = io->stream ? (crt__sock *)*io->stream : NULL;
         if (!s) return CRT_EINVAL;
@@ -12903,7 +12923,7 @@ static void crt__start_watch(crt__start *c)
     crt_process *p = c->p;
     crt__fd fd = crt__pidfd_open(p->pid);
     if (fd >= 0 && !crt__sock_new(c->rt, fd, 0, &p->sock)) {
-        crt__atomic_store(&p->sock->child, 1, CRT__RELAXED);
+        crt__atomic_store(&p->sock->child, CRT__CHILD_OPEN, CRT__RELAXED);
     } else if (c->rt->config.drivers & CRT_DRIVER_SIGNAL) {
         crt__lock(&crt__signals.lock);
         (void)crt__signal_install(c->rt, SIGCHLD);

@@ -1563,7 +1563,7 @@ static int crt__win_pipe_stream(crt_runtime *rt, HANDLE handle, bool writes, crt
         p = NULL;
     }
     if (!p) return CloseHandle(handle), e;
-    (void)SetFileCompletionNotificationModes(handle, FILE_SKIP_SET_EVENT_ON_HANDLE);
+    // Its event stays: a child that is given the handle waits for that (CRT_STDIO_STREAM).
     p->soft.ops = &crt__pipe_ops;
     p->call.done = crt__pipe_done;
     p->rt = rt;
@@ -2126,6 +2126,8 @@ static int crt__win_program(const crt_process_desc *d, wchar_t **out)
     }
     if (*name && !e) n = SearchPathW(alone ? path : NULL, name, L".exe", 1024, found, NULL);
     if (!e && (!n || n >= 1024)) e = -ENOENT;
+    DWORD is = e ? 0 : GetFileAttributesW(found);
+    if (is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY)) e = -EACCES;
     if (!e && n > 4 && (!_wcsicmp(found + n - 4, L".bat") || !_wcsicmp(found + n - 4, L".cmd")))
         e = -ENOEXEC;   // the shell would take the arguments apart by its own rules
     if (!e && !(*out = CRT_MALLOC((n + 1) * sizeof **out))) e = CRT_ENOMEM;
@@ -2182,6 +2184,7 @@ static int crt__win_child_start(crt__win_start *w, crt__win_child *c, int *pid)
         ok = CreateProcessW(w->program, w->command, NULL, NULL, count > 0, flags, w->env, w->dir, &start.StartupInfo,
                             &made);
     int e = ok ? 0 : -crt__win_error(GetLastError());
+    if (e == -ENOTDIR && w->dir && GetFileAttributesW(w->dir) == INVALID_FILE_ATTRIBUTES) e = -ENOENT;
     if (listed) DeleteProcThreadAttributeList(start.lpAttributeList);
     CRT_FREE(start.lpAttributeList);
     if (e) return e;

@@ -242,6 +242,25 @@ static CRT__UNUSED void test_log_clear(void)
     test_log_length = 0;
     test_log_text[0] = 0;
 }
+// What crt_dump says, and to how many tasks; to be freed.
+static CRT__UNUSED char *test_dump(crt_runtime *rt, int *n)
+{
+    char *text = NULL;
+#ifdef _WIN32
+    FILE *f = tmpfile();
+    *n = crt_dump(rt, f);
+    long size = ftell(f);
+    rewind(f);
+    text = calloc(1, (size_t)size + 1);
+    CHECK_EQ(fread(text, 1, (size_t)size, f), size);
+#else
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    *n = crt_dump(rt, f);
+#endif
+    fclose(f);
+    return text;
+}
 static CRT__UNUSED bool test_log_has(const char *text) { return strstr(test_log_text, text) != NULL; }
 #endif
 #endif

@@ -1249,24 +1249,6 @@ typedef struct dumps {
     size_t size;
     int i, n;
 } dumps;
-static char *dump_text(crt_runtime *rt, int *n)
-{
-    char *text = NULL;
-#ifdef _WIN32
-    FILE *f = tmpfile();
-    *n = crt_dump(rt, f);
-    long size = ftell(f);
-    rewind(f);
-    text = calloc(1, (size_t)size + 1);
-    CHECK_EQ(fread(text, 1, (size_t)size, f), size);
-#else
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    *n = crt_dump(rt, f);
-#endif
-    fclose(f);
-    return text;
-}
 static crt_poll dumps_run(void *frame, crt_cx *cx)
 {
     dumps *self = frame;
@@ -1277,7 +1259,7 @@ static crt_poll dumps_run(void *frame, crt_cx *cx)
     }
     CHECK_EQ(crt_spawn_join(cx, &self->h2, job_run, &(job){.waits = true}), 0);
     while (!is_parked(self->h) || !is_parked(self->h2)) CRT_YIELD();
-    self->text = dump_text(cx->rt, &self->n);
+    self->text = test_dump(cx->rt, &self->n);
     CHECK_EQ(self->n, 3);   // and this one
     {
         char want[64];
@@ -1314,7 +1296,7 @@ static void *dumper(void *arg)
     crt_runtime *rt = arg;
     while (!__atomic_load_n(&dumper_stop, __ATOMIC_SEQ_CST)) {
         int n;
-        free(dump_text(rt, &n));
+        free(test_dump(rt, &n));
         CHECK(n >= 0);
         test_pause_us(200);
     }

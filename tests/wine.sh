@@ -35,7 +35,7 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 NOT_HERE=" test_explore test_syscalls test_socket_faults test_sim test_system test_null test_abroad "
 # With QUICK: what goes through the platform header, and few of the rest.
 QUICK_ONES=" hello game_loop echo_server http_server graceful_shutdown test_anywhere test_io test_sockets test_streams
- test_more_io test_signal test_blocking test_regressions test_smoke test_header "
+ test_more_io test_fs test_process test_signal test_blocking test_regressions test_smoke test_header "
 # Examples that end by themselves with 0; the others are only built.
 ENDING=" hello local_echo select_timeout producer_consumer philosophers pubsub sleepers worker_pool
  thread_distribution panic_join handle_from_thread echo_throughput game_loop "
