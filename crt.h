@@ -17506,4 +17506,5 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 //        pool, signals, TCP; files and directories; child processes.
 //        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel
 //        token; oneshot, mpsc, broadcast, watch; scopes, join sets
-//        and maps, trackers, local sets, task locals; delay queue.
+//        and maps, trackers, local sets, task locals; delay queue. Histogram of poll times,
+//        Prometheus text, CRT_ENABLE_TRACE.
