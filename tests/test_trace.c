@@ -84,6 +84,48 @@ static void a_task_is_traced(crt_runtime *rt)
     CHECK_EQ(crt_block_on(rt, looks_run, &l), 0);
 }
 
+// A task that yielded could run: while another does, it is scheduled, not idle.
+typedef struct yields {
+    crt_frame co;
+    crt_duration each;
+    crt_task_metrics m;
+    int i;
+} yields;
+static crt_poll yields_run(void *frame, crt_cx *cx)
+{
+    yields *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 4; self->i++) {
+        spin(self->each);
+        CRT_YIELD();
+    }
+    CHECK_EQ(crt_metrics_task(cx->rt, crt_task_id(cx), &self->m), 0);
+    CHECK_EQ(self->m.polls, 5);
+    CHECK_EQ(self->m.wakes, 0);
+    if (!self->each) CHECK(self->m.scheduled >= CRT_MS(9));
+    else CHECK(self->m.busy >= CRT_MS(12));
+    CRT_END;
+}
+static crt_poll yields_root(void *frame, crt_cx *cx)
+{
+    static crt_join_handle *h[2];
+    looks *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &h[0], yields_run, &(yields){.each = CRT_MS(3)}), 0);
+    CHECK_EQ(crt_spawn_join(cx, &h[1], yields_run, &(yields){.each = 0}), 0);
+    CRT_AWAIT(crt_join(cx, &h[0], NULL));
+    CRT_AWAIT(crt_join(cx, &h[1], NULL));
+    CRT_END;
+}
+static void a_yield_is_scheduled_time(void)
+{
+    crt_runtime *rt = NULL;
+    looks l = {.h = NULL};
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    CHECK_EQ(crt_block_on(rt, yields_root, &l), 0);
+    crt_runtime_drop(&rt);
+}
+
 // Looked at from outside while they run, wake one another and end.
 typedef struct many {
     crt_frame co;
@@ -123,6 +165,7 @@ int main(int argc, char **argv)
 {
     test_init(argc, argv);
     TEST_ON_EACH(a_task_is_traced);
+    TEST(a_yield_is_scheduled_time);
     TEST(looking_disturbs_nobody);
     return test_end();
 }
