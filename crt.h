@@ -72,6 +72,9 @@
 //                               its own: crt_config.allocator.
 //       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
 //       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
+//       CRT_ENABLE_TRACE        record of each task its polls, wakes and times: crt_dump prints
+//                               them, crt_metrics_task reads them. An allocation for each task, a
+//                               look at the clock for each wake and two for each poll.
 //       CRT_NO_FS               leave out files.
 //       CRT_NO_PROCESS          leave out child processes.
 //       CRT_NO_NET              leave out sockets, streams, and processes: their pipes are streams.
@@ -204,7 +207,8 @@
 //     crt_dump(rt, stderr) prints a line for each task: id, name, state, the file
 //     and line of the await that it is parked at, and what it waits for. The
 //     resume point in a frame is that line, so `p *self` in a debugger shows it.
-//     crt_metrics has the counters. Tests: crt_config.seed and start_paused make
+//     crt_metrics has the counters, crt_metrics_prometheus all of them as text;
+//     CRT_ENABLE_TRACE adds polls, wakes and times of each task. Tests: crt_config.seed and start_paused make
 //     a current-thread run reproducible, with a clock that jumps instead of waiting.
 
 #if defined(CRT_IMPLEMENTATION) && defined(__linux__) && !defined(_GNU_SOURCE)
@@ -450,6 +454,7 @@ struct crt_cx {
     uint8_t deferred;             // this task yielded: run it after the drivers
     uint8_t unconstrained;
     uint8_t panics;            // counts those of this thread, modulo 256
+    int64_t poll_began;           // ns; only if somebody measures polls
 };
 
 // A waker is a vtable and a word, as in Tokio. It works from any thread, may be
@@ -674,6 +679,7 @@ enum {
     CRT_DRIVER_NONE = 128
 };
 enum { CRT_PANIC_IGNORE = 0, CRT_PANIC_SHUTDOWN = 1 };   // crt_config.unhandled_panic
+enum { CRT_HISTOGRAM_OFF = 0, CRT_HISTOGRAM_LINEAR = 1, CRT_HISTOGRAM_LOG = 2 };   // .poll_histogram
 enum { CRT_LOG_ERROR = 1, CRT_LOG_WARN = 2, CRT_LOG_INFO = 3, CRT_LOG_DEBUG = 4 };
 
 // Both functions or neither. alloc_fn may return NULL; free_fn never gets NULL.
@@ -730,6 +736,11 @@ typedef struct crt_config {
     void (*on_task_terminate)(void *hook_data, const crt_task_meta *task);
     void (*on_before_poll)(void *hook_data, const crt_task_meta *task);
     void (*on_after_poll)(void *hook_data, const crt_task_meta *task);
+    int poll_histogram;               // CRT_HISTOGRAM_OFF; how long polls take, see
+                                      // crt_metrics_poll_bucket: two looks at the clock a poll
+    int poll_histogram_buckets;       // 10, log: 27; 2 to 64, the last without upper end
+    crt_duration poll_histogram_resolution;   // of the first bucket, in ns: CRT_US(100), log:
+                                      // CRT_US(1). All are as wide; log: each twice the last one
 } crt_config;
 
 // Builds a runtime and starts its workers. `config` may be NULL. 0, or
@@ -2430,16 +2441,49 @@ typedef struct crt_runtime_metrics {
     uint64_t worker_steal_operations, worker_poll_count, worker_local_schedule_count;
     uint64_t worker_overflow_count, worker_busy_ns;
     uint64_t bytes_allocated;   // from the allocator, of this runtime
+    uint64_t poll_histogram_count, poll_histogram_ns;   // polls measured, and their sum
+    uint32_t poll_histogram_buckets, reserved2;         // 0: off
 } crt_runtime_metrics;
 typedef struct crt_worker_metrics {
     uint64_t park_count, noop_count, steal_count, steal_operations, poll_count;
     uint64_t local_schedule_count, overflow_count, busy_ns, mean_poll_ns, local_queue_depth;
     uint64_t thread_id;
+    uint64_t poll_histogram_count, poll_histogram_ns;
 } crt_worker_metrics;
 CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *out);
 CRTDEF int crt_metrics_worker(crt_runtime *rt, int worker, crt_worker_metrics *out);
+// Polls of one worker (-1: of all) that took from `from` up to, not including, `to` ns
+// (CRT_FOREVER: the last bucket). Buckets are numbered from 0. 0; CRT_EINVAL: no such worker
+// or bucket, or crt_config.poll_histogram is off. Any thread. Mirrors
+// RuntimeMetrics::poll_time_histogram_bucket_range and _count.
+typedef struct crt_poll_bucket {
+    crt_duration from, to;
+    uint64_t count;
+} crt_poll_bucket;
+CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_poll_bucket *out);
+// What a build with CRT_ENABLE_TRACE records of a task; times in ns. `total` is since
+// it was spawned: busy in polls, scheduled from a wake to the poll, idle the rest.
+// Self-wakes are those made while it was polled, by whoever polled it.
+typedef struct crt_task_metrics {
+    uint64_t id, polls, wakes, self_wakes;
+    crt_duration total, busy, scheduled, idle;
+    crt_duration since_wake;   // the last one; CRT_FOREVER if there was none
+} crt_task_metrics;
+// Of the task with that id (crt_task_id, crt_join_id). Looks through all tasks. 0; CRT_EINVAL;
+// -ENOENT: no such task, or it has ended; -ENOTSUP: built without the define;
+// CRT_ENOMEM: there was no memory for its record. Any thread.
+CRTDEF int crt_metrics_task(crt_runtime *rt, uint64_t id, crt_task_metrics *out);
+// All metrics in the text format 0.0.4 of Prometheus, each with HELP and TYPE; those of
+// workers with the label worker="0"; times in seconds. 0, CRT_EINVAL, -EIO: not all was
+// written. Any thread; workers go on running.
+CRTDEF int crt_metrics_prometheus(crt_runtime *rt, FILE *out);
+// The same into memory, as snprintf: never more than `size` bytes, the last of which is 0.
+// The bytes that all of it takes, without the 0, or CRT_EINVAL. Numbers grow from one
+// call to the next: leave room.
+CRTDEF int crt_metrics_prometheus_text(crt_runtime *rt, char *text, size_t size);
 // A line for each task: id, name, state, file:line and function of its await, what
-// it waits on. Any thread; workers go on running. How many, or CRT_EINVAL.
+// it waits on; with CRT_ENABLE_TRACE its polls, wakes and times too. Any thread;
+// workers go on running. How many, or CRT_EINVAL.
 CRTDEF int crt_dump(crt_runtime *rt, FILE *out);
 
 #ifdef __cplusplus
@@ -3100,7 +3144,7 @@ typedef struct crt__ext {
     struct crt__ext *next;
     uint32_t kind, size;
 } crt__ext;
-enum { CRT__EXT_NAME, CRT__EXT_PANIC, CRT__EXT_SIGNAL, CRT__EXT_LOCAL };
+enum { CRT__EXT_NAME, CRT__EXT_PANIC, CRT__EXT_SIGNAL, CRT__EXT_LOCAL, CRT__EXT_TRACE };
 
 // Memory for tasks of one size. Chunks live as long as the runtime, so that the
 // dump and the shutdown can walk over them while tasks come and go.
@@ -3228,6 +3272,8 @@ struct crt__worker {
     // metrics, written by the owner
     crt__u64 spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
     crt__u64 local_schedules, forced_yields, busy_ns, thread_id;
+    crt__u64 poll_ns;         // of the polls in the histogram
+    crt__u64 *poll_buckets;   // NULL: off
     crt__thread thread;
     char last_pad[CRT__CACHE_LINE];   // before the next worker
 };
@@ -3267,6 +3313,7 @@ struct crt_runtime {
     uint32_t stop;            // atomic: workers leave their loop
     uint32_t dead;            // under slab_lock: only orphans are left
     uint32_t burying, buried; // atomic: somebody sees to that; has done so
+    uint32_t watches_polls;   // a hook, the histogram or the trace: one branch for all
     crt_config config;
     char thread_name[32];
     crt__worker *workers;
@@ -3834,10 +3881,73 @@ static bool crt__task_try_ref(crt_task *t)
     return false;
 }
 
+#ifdef CRT_ENABLE_TRACE
+// The console's fields. What the poller writes it writes while it owns ACTIVE.
+typedef struct crt__ext_trace {
+    crt__ext ext;
+    int64_t created;                          // never changes
+    crt__u64 polls, busy, scheduled;          // atomic, written by the poller
+    crt__u64 poll_end;                        // atomic, written by the poller
+    crt__u64 wakes, self_wakes, last_wake;    // atomic
+    crt__u64 ready;   // atomic: since when it could run; 0: nothing is pending
+} crt__ext_trace;
+
+static CRT__COLD void crt__trace_spawn(crt_task *t)
+{
+    crt__ext_trace *e = crt__ext_add(t, CRT__EXT_TRACE, sizeof *e);
+    if (!e) return;   // then this task is not traced
+    e->created = crt__clock();
+    e->ready = (uint64_t)e->created;
+    crt__ext_publish(t, e);
+}
+static void crt__trace_ready(crt__ext_trace *e, int64_t now)
+{
+    uint64_t none = 0;   // the first wake counts; relaxed: only a number, which orders nothing
+    crt__atomic_cas(&e->ready, &none, (uint64_t)now, CRT__RELAXED, CRT__RELAXED);
+}
+// Before the wake itself, after which the task may be gone.
+static CRT__COLD void crt__trace_wake(crt_task *t)
+{
+    crt__ext_trace *e = crt__ext_find(t, CRT__EXT_TRACE);
+    if (!e) return;
+    int64_t now = crt__clock();
+    crt__worker *w = crt__tls.worker;
+    crt__atomic_add(&e->wakes, 1, CRT__RELAXED);
+    if (w && crt__atomic_load(&w->running, CRT__RELAXED) == t) crt__atomic_add(&e->self_wakes, 1, CRT__RELAXED);
+    crt__atomic_store(&e->last_wake, (uint64_t)now, CRT__RELAXED);
+    crt__trace_ready(e, now);
+}
+static CRT__COLD void crt__trace_begin(crt_task *t, int64_t now)
+{
+    crt__ext_trace *e = crt__ext_find(t, CRT__EXT_TRACE);
+    if (!e) return;
+    // Woken during its last poll, it could not run before that had ended.
+    uint64_t ready = crt__atomic_load(&e->ready, CRT__RELAXED), end = crt__atomic_load(&e->poll_end, CRT__RELAXED);
+    crt__atomic_store(&e->ready, 0, CRT__RELAXED);
+    crt__count(&e->polls, 1);
+    if (ready && ready < end) ready = end;
+    if (ready && (uint64_t)now > ready) crt__count(&e->scheduled, (uint64_t)now - ready);
+}
+static CRT__COLD void crt__trace_end(crt_task *t, const crt_cx *cx, int64_t now)
+{
+    crt__ext_trace *e = crt__ext_find(t, CRT__EXT_TRACE);
+    if (!e) return;
+    crt__count(&e->busy, (uint64_t)(now - cx->poll_began));
+    crt__atomic_store(&e->poll_end, (uint64_t)now, CRT__RELAXED);
+    if (cx->deferred) crt__trace_ready(e, now);   // a yield is no wake
+}
+#else
+#define crt__trace_spawn(t) ((void)0)
+#define crt__trace_wake(t) ((void)0)
+#define crt__trace_begin(t, now) ((void)0)
+#define crt__trace_end(t, cx, now) ((void)0)
+#endif
+
 // Marks a task as woken. True: it was idle, and the caller must crt__submit it.
 // Until that is done the task cannot end, so the caller needs no reference.
 static inline bool crt__task_notify(crt_task *t)
 {
+    crt__trace_wake(t);
     uint32_t s = crt__atomic_load(&t->state, CRT__RELAXED);
     while (!crt__atomic_cas_weak(&t->state, &s, s | (crt__sits_idle(s) ? CRT__ACTIVE : CRT__NOTIFIED), CRT__ACQ_REL,
                                  CRT__RELAXED)) {}
@@ -4273,6 +4383,7 @@ static bool crt__job_cancel(crt_task *t);
 // True: it was idle, and the caller must crt__submit it.
 static bool crt__task_mark_aborted(crt_task *t)
 {
+    crt__trace_wake(t);
     return crt__sits_idle(crt__atomic_or(&t->state, CRT__CANCELLED | CRT__NOTIFIED, CRT__ACQ_REL));
 }
 CRTDEF void crt_abort(crt_join_handle *join)
@@ -5724,6 +5835,37 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
     crt__count_remote_end(rt);
 }
 
+// Who looks on at polls: hooks, the histogram, the trace.
+static CRT__COLD void crt__poll_begins(crt_cx *cx, crt_task *t)
+{
+    crt_runtime *rt = cx->rt;
+    if (rt->config.on_before_poll) crt__hook(t, rt->config.on_before_poll);
+    cx->poll_began = crt__clock();
+    crt__trace_begin(t, cx->poll_began);
+}
+// Which bucket: a poll of a whole resolution is in the second.
+static uint32_t crt__poll_bucket_of(const crt_config *c, uint64_t ns)
+{
+    uint64_t n = ns / (uint64_t)c->poll_histogram_resolution, last = (uint64_t)c->poll_histogram_buckets - 1;
+    uint64_t i = n;
+    if (c->poll_histogram == CRT_HISTOGRAM_LOG)
+        for (i = 0; n && i < last; i++) n /= 2;
+    return (uint32_t)crt__min(i, last);
+}
+static CRT__COLD void crt__poll_ended(crt_cx *cx, crt_task *t)
+{
+    crt_runtime *rt = cx->rt;
+    int64_t now = crt__clock();
+    crt__worker *w = crt__tls.worker;   // the one that began it may belong to another thread by now
+    crt__trace_end(t, cx, now);
+    if (w && w->poll_buckets) {
+        uint64_t took = (uint64_t)crt__max(now - cx->poll_began, 0);
+        crt__count(&w->poll_buckets[crt__poll_bucket_of(&rt->config, took)], 1);
+        crt__count(&w->poll_ns, took);
+    }
+    if (rt->config.on_after_poll) crt__hook(t, rt->config.on_after_poll);
+}
+
 // One poll. Afterwards this thread may act for another worker, or none
 // (crt_block_in_place): only crt__tls.worker is to be trusted.
 static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
@@ -5740,12 +5882,12 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
         cx->unwind = 1;
     }
     crt__atomic_store(&w->running, t, CRT__RELAXED);
-    if (CRT__UNLIKELY(rt->config.on_before_poll != NULL)) crt__hook(t, rt->config.on_before_poll);
+    if (CRT__UNLIKELY(rt->watches_polls)) crt__poll_begins(cx, t);
     crt__count(&w->polls, 1);
     w->batch_polls++;
     crt__tls.in_task = 1;
     crt_poll r = t->fn(crt__task_frame(t), cx);
-    if (CRT__UNLIKELY(rt->config.on_after_poll != NULL)) crt__hook(t, rt->config.on_after_poll);
+    if (CRT__UNLIKELY(rt->watches_polls)) crt__poll_ended(cx, t);
     w = crt__tls.worker;
     if (CRT__LIKELY(w != NULL)) crt__atomic_store(&w->running, NULL, CRT__RELAXED);
 
@@ -6793,6 +6935,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     uint32_t flags = CRT__UNLIKELY(how->crew != NULL) ? how->flags | crt__crew_flags(how->crew) : how->flags;
     crt__task_init(t, w, how->fn, how->frame, how->size, flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
+    crt__trace_spawn(t);
     if (CRT__LIKELY(how->crew == NULL)) {
         crt__task_publish(t, how->join != NULL, 0);
     } else if (!crt__crew_add(how->crew, t, how->key, how->join != NULL, 0)) {
@@ -16368,6 +16511,24 @@ CRTDEF int crt_metrics_worker(crt_runtime *rt, int i, crt_worker_metrics *m)
     m->mean_poll_ns = m->poll_count ? m->busy_ns / m->poll_count : 0;
     m->local_queue_depth = w->ring ? crt__ring_length(w->ring) : 0;
     m->thread_id = crt__read(&w->thread_id);
+    m->poll_histogram_ns = crt__read(&w->poll_ns);
+    for (int b = 0; w->poll_buckets && b < rt->config.poll_histogram_buckets; b++)
+        m->poll_histogram_count += crt__read(&w->poll_buckets[b]);
+    return 0;
+}
+CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_poll_bucket *out)
+{
+    if (!rt || !out || worker < -1 || (worker >= 0 && (uint32_t)worker >= rt->worker_count)) return CRT_EINVAL;
+    const crt_config *c = &rt->config;
+    if (!c->poll_histogram || bucket < 0 || bucket >= c->poll_histogram_buckets) return CRT_EINVAL;
+    crt_duration step = c->poll_histogram_resolution;
+    bool twice = c->poll_histogram == CRT_HISTOGRAM_LOG;
+    memset(out, 0, sizeof *out);
+    if (bucket) out->from = twice ? step * ((crt_duration)1 << (bucket - 1)) : step * bucket;
+    if (bucket == c->poll_histogram_buckets - 1) out->to = CRT_FOREVER;
+    else out->to = twice && bucket ? out->from * 2 : out->from + step;
+    for (uint32_t i = 0; i < rt->worker_count; i++)
+        if (worker < 0 || (uint32_t)worker == i) out->count += crt__read(&rt->workers[i].poll_buckets[bucket]);
     return 0;
 }
 CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
@@ -16385,6 +16546,7 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
     m->io_driver_fd_deregistered_count = crt__read(&rt->fd_deregistered);
     m->io_driver_ready_count = crt__read(&rt->io_ready);
     m->bytes_allocated = crt__read(&rt->bytes);
+    m->poll_histogram_buckets = rt->config.poll_histogram ? (uint32_t)rt->config.poll_histogram_buckets : 0;
     m->spawned_tasks_count = crt__atomic_load(&rt->remote_spawned, CRT__RELAXED) / 2;
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt_worker_metrics w;
@@ -16397,11 +16559,176 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
         m->worker_local_schedule_count += w.local_schedule_count;
         m->worker_overflow_count += w.overflow_count;
         m->worker_busy_ns += w.busy_ns;
+        m->poll_histogram_count += w.poll_histogram_count;
+        m->poll_histogram_ns += w.poll_histogram_ns;
         m->spawned_tasks_count += crt__read(&rt->workers[i].spawned);
         m->budget_forced_yield_count += crt__read(&rt->workers[i].forced_yields);
     }
     return 0;
 }
+
+// --- as text
+
+// To a file, or into memory that may be too small.
+typedef struct crt__sink {
+    FILE *file;
+    char *text;
+    size_t size, length;
+    bool failed;
+} crt__sink;
+static void crt__put(crt__sink *o, const char *text)
+{
+    size_t n = strlen(text);
+    if (o->file) {
+        if (fwrite(text, 1, n, o->file) != n) o->failed = true;
+    } else if (o->length + 1 < o->size) {
+        memcpy(o->text + o->length, text, crt__min(n, o->size - 1 - o->length));
+    }
+    o->length += n;
+}
+// By hand: small C libraries print neither 64 bits nor fractions. `places` of the
+// digits are behind the point: 9 makes seconds of ns.
+static void crt__put_number(crt__sink *o, uint64_t n, int places)
+{
+    char digits[32], *at = digits + sizeof digits;
+    *--at = 0;
+    for (int i = 0; n || i <= places; i++, n /= 10) {
+        if (i && i == places) *--at = '.';
+        *--at = (char)('0' + n % 10);
+    }
+    crt__put(o, at);
+}
+static void crt__put_head(crt__sink *o, const char *name, const char *type, const char *help)
+{
+    const char *parts[] = {"# HELP crt_", name, " ", help, "\n# TYPE crt_", name, " ", type, "\n"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) crt__put(o, parts[i]);
+}
+// Of worker `i`, or with -1 of the runtime.
+static void crt__put_labels(crt__sink *o, const char *name, const char *suffix, int i)
+{
+    crt__put(o, "crt_");
+    crt__put(o, name);
+    crt__put(o, suffix);
+    if (i < 0) return;
+    crt__put(o, "{worker=\"");
+    crt__put_number(o, (uint64_t)i, 0);
+    crt__put(o, "\"");
+}
+static void crt__put_value(crt__sink *o, const char *end, uint64_t value, int places)
+{
+    crt__put(o, end);
+    crt__put_number(o, value, places);
+    crt__put(o, "\n");
+}
+// One metric: where its value lies in the struct, and how it is shown.
+typedef struct crt__series {
+    const char *name, *type, *help;
+    uint32_t at, bytes;
+    int places;
+} crt__series;
+static uint64_t crt__series_of(const crt__series *s, const void *metrics)
+{
+    const char *at = (const char *)metrics + s->at;
+    uint64_t value = 0;
+    uint32_t small = 0;
+    if (s->bytes == sizeof small) return memcpy(&small, at, sizeof small), small;
+    return memcpy(&value, at, sizeof value), value;
+}
+#define CRT__SERIES(type, field, kind, name, places, help)                                 \
+    {name, kind, help, (uint32_t)offsetof(type, field), (uint32_t)sizeof(((type *)0)->field), places},
+#define CRT__OF_RUNTIME(field, kind, name, help) CRT__SERIES(crt_runtime_metrics, field, kind, name, 0, help)
+#define CRT__OF_WORKER(field, kind, name, help) CRT__SERIES(crt_worker_metrics, field, kind, name, 0, help)
+static const crt__series crt__runtime_series[] = {
+    CRT__OF_RUNTIME(num_workers, "gauge", "workers", "Worker threads.")
+    CRT__OF_RUNTIME(num_blocking_threads, "gauge", "blocking_threads", "Threads of the blocking pool.")
+    CRT__OF_RUNTIME(num_idle_blocking_threads, "gauge", "idle_blocking_threads", "Of these, the idle ones.")
+    CRT__OF_RUNTIME(num_alive_tasks, "gauge", "alive_tasks", "Tasks that have not ended.")
+    CRT__OF_RUNTIME(global_queue_depth, "gauge", "global_queue_depth", "Tasks in the injection queue.")
+    CRT__OF_RUNTIME(blocking_queue_depth, "gauge", "blocking_queue_depth", "Jobs that wait for a blocking thread.")
+    CRT__OF_RUNTIME(bytes_allocated, "gauge", "allocated_bytes", "Memory that the runtime has allocated.")
+    CRT__OF_RUNTIME(spawned_tasks_count, "counter", "spawned_tasks_total", "Tasks spawned.")
+    CRT__OF_RUNTIME(remote_schedule_count, "counter", "remote_schedules_total", "Tasks woken from outside.")
+    CRT__OF_RUNTIME(budget_forced_yield_count, "counter", "budget_forced_yields_total",
+                    "Yields of tasks whose budget was used up.")
+    CRT__OF_RUNTIME(io_driver_fd_registered_count, "counter", "io_driver_fds_registered_total",
+                    "Descriptors registered.")
+    CRT__OF_RUNTIME(io_driver_fd_deregistered_count, "counter", "io_driver_fds_deregistered_total",
+                    "Descriptors deregistered.")
+    CRT__OF_RUNTIME(io_driver_ready_count, "counter", "io_driver_ready_total", "Readiness events taken.")
+};
+static const crt__series crt__worker_series[] = {
+    CRT__OF_WORKER(park_count, "counter", "worker_parks_total", "Times the worker parked.")
+    CRT__OF_WORKER(noop_count, "counter", "worker_noops_total", "Times it unparked and found nothing.")
+    CRT__OF_WORKER(steal_count, "counter", "worker_steals_total", "Tasks it stole.")
+    CRT__OF_WORKER(steal_operations, "counter", "worker_steal_operations_total", "Times it stole.")
+    CRT__OF_WORKER(poll_count, "counter", "worker_polls_total", "Tasks it polled.")
+    CRT__OF_WORKER(local_schedule_count, "counter", "worker_local_schedules_total", "Tasks it put in its own queue.")
+    CRT__OF_WORKER(overflow_count, "counter", "worker_overflows_total", "Times its queue was full.")
+    CRT__SERIES(crt_worker_metrics, busy_ns, "counter", "worker_busy_seconds_total", 9, "Time not parked.")
+    CRT__SERIES(crt_worker_metrics, mean_poll_ns, "gauge", "worker_mean_poll_seconds", 9, "Mean time of a poll.")
+    CRT__OF_WORKER(local_queue_depth, "gauge", "worker_local_queue_depth", "Tasks in its queue.")
+};
+// Buckets are read once, so that they, +Inf and the count agree while polls go on.
+static void crt__put_histogram(crt__sink *o, crt_runtime *rt)
+{
+    static const char name[] = "worker_poll_time_seconds";
+    if (!rt->config.poll_histogram) return;
+    crt__put_head(o, name, "histogram", "How long polls took.");
+    for (int i = 0; i < (int)rt->worker_count; i++) {
+        uint64_t sum = 0, took = crt__read(&rt->workers[i].poll_ns);
+        crt_poll_bucket b;
+        for (int k = 0; crt_metrics_poll_bucket(rt, i, k, &b) == 0; k++) {
+            sum += b.count;
+            crt__put_labels(o, name, "_bucket", i);
+            crt__put(o, ",le=\"");
+            if (b.to == CRT_FOREVER) crt__put(o, "+Inf");
+            else crt__put_number(o, (uint64_t)b.to, 9);
+            crt__put_value(o, "\"} ", sum, 0);
+        }
+        crt__put_labels(o, name, "_sum", i);
+        crt__put_value(o, "} ", took, 9);
+        crt__put_labels(o, name, "_count", i);
+        crt__put_value(o, "} ", sum, 0);
+    }
+}
+static CRT__COLD void crt__put_metrics(crt__sink *o, crt_runtime *rt)
+{
+    crt_runtime_metrics m;
+    crt_worker_metrics w;
+    crt_metrics(rt, &m);
+    for (size_t k = 0; k < sizeof crt__runtime_series / sizeof *crt__runtime_series; k++) {
+        const crt__series *s = &crt__runtime_series[k];
+        crt__put_head(o, s->name, s->type, s->help);
+        crt__put_labels(o, s->name, "", -1);
+        crt__put_value(o, " ", crt__series_of(s, &m), s->places);
+    }
+    for (size_t k = 0; k < sizeof crt__worker_series / sizeof *crt__worker_series; k++) {
+        const crt__series *s = &crt__worker_series[k];
+        crt__put_head(o, s->name, s->type, s->help);
+        for (int i = 0; crt_metrics_worker(rt, i, &w) == 0; i++) {
+            crt__put_labels(o, s->name, "", i);
+            crt__put_value(o, "} ", crt__series_of(s, &w), s->places);
+        }
+    }
+    crt__put_histogram(o, rt);
+}
+CRTDEF int crt_metrics_prometheus(crt_runtime *rt, FILE *out)
+{
+    crt__sink o = {out, NULL, 0, 0, false};
+    if (!rt || !out) return CRT_EINVAL;
+    crt__put_metrics(&o, rt);
+    return o.failed ? -EIO : 0;
+}
+CRTDEF int crt_metrics_prometheus_text(crt_runtime *rt, char *text, size_t size)
+{
+    crt__sink o = {NULL, text, size, 0, false};
+    if (!rt || (size && !text)) return CRT_EINVAL;
+    crt__put_metrics(&o, rt);
+    if (size) text[crt__min(o.length, size - 1)] = 0;
+    return (int)o.length;
+}
+
+// --- tasks
 
 // The next task that has not been freed, with a reference; drops that of `t`.
 // Chunks may come and go in between: the reference keeps the place.
@@ -16456,9 +16783,61 @@ static CRT__COLD void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s,
         crt__count_remote_end(rt);
     }
 }
+#ifdef CRT_ENABLE_TRACE
+// Of a task that the caller holds. False: there was no memory for its record.
+static CRT__COLD bool crt__trace_read(crt_task *t, crt_task_metrics *m)
+{
+    crt__ext_trace *e = crt__ext_find(t, CRT__EXT_TRACE);
+    if (!e) return false;
+    int64_t now = crt__clock(), last = (int64_t)crt__read(&e->last_wake);
+    m->id = t->id;
+    m->polls = crt__read(&e->polls);
+    m->wakes = crt__read(&e->wakes);
+    m->self_wakes = crt__read(&e->self_wakes);
+    m->total = now - e->created;
+    m->busy = (int64_t)crt__read(&e->busy);
+    m->scheduled = (int64_t)crt__read(&e->scheduled);
+    m->idle = crt__max(m->total - m->busy - m->scheduled, 0);
+    m->since_wake = last ? crt__max(now - last, 0) : CRT_FOREVER;
+    return true;
+}
+static CRT__COLD void crt__dump_trace(crt_task *t, char *text, size_t n)
+{
+    crt_task_metrics m;
+    text[0] = 0;
+    if (!crt__trace_read(t, &m)) return;
+    snprintf(text, n,
+             ", polls " CRT__ID ", wakes " CRT__ID " (self " CRT__ID "), us: busy " CRT__ID ", scheduled " CRT__ID
+             ", idle " CRT__ID ", total " CRT__ID,
+             (crt__id)m.polls, (crt__id)m.wakes, (crt__id)m.self_wakes, (crt__id)(m.busy / 1000),
+             (crt__id)(m.scheduled / 1000), (crt__id)(m.idle / 1000), (crt__id)(m.total / 1000));
+}
+CRTDEF int crt_metrics_task(crt_runtime *rt, uint64_t id, crt_task_metrics *out)
+{
+    int e = -ENOENT;
+    if (!rt || !out) return CRT_EINVAL;
+    memset(out, 0, sizeof *out);
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        if ((crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE) || crt__is_job(t) || t->id != id) continue;
+        e = crt__trace_read(t, out) ? 0 : CRT_ENOMEM;
+    }
+    return e;
+}
+#else
+CRTDEF int crt_metrics_task(crt_runtime *rt, uint64_t id, crt_task_metrics *out)
+{
+    (void)id;
+    return rt && out ? -ENOTSUP : CRT_EINVAL;
+}
+#endif
 CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
 {
     char parked[400];
+#ifdef CRT_ENABLE_TRACE
+    char trace[200];
+#else
+    static const char trace[] = "";
+#endif
     int n = 0;
     if (!rt || !out) return CRT_EINVAL;
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
@@ -16466,8 +16845,12 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
         const char *name = crt__task_name_of(t), *quote = name ? "\"" : "";
         crt__dump_parked(rt, t, s, parked, sizeof parked);
-        fprintf(out, "task " CRT__ID "%s%s%s%s %s%s%s\n", (crt__id)t->id, name ? " " : "", quote,
-                name ? name : "", quote, s & CRT__CANCELLED ? "cancelling, " : "", crt__state_name(rt, t, s), parked);
+#ifdef CRT_ENABLE_TRACE
+        crt__dump_trace(t, trace, sizeof trace);
+#endif
+        fprintf(out, "task " CRT__ID "%s%s%s%s %s%s%s%s\n", (crt__id)t->id, name ? " " : "", quote,
+                name ? name : "", quote, s & CRT__CANCELLED ? "cancelling, " : "", crt__state_name(rt, t, s), parked,
+                trace);
         n++;
     }
     return n;
@@ -16484,6 +16867,13 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         crt__log_to(&(config)->log, CRT_LOG_ERROR, "crt_config.%s: %s", field, why);       \
         return CRT_EINVAL;                                                                 \
     }
+// The start of the last bucket of a log histogram: resolution << (buckets - 2).
+static bool crt__histogram_too_long(const crt_config *c)
+{
+    crt_duration first = c->poll_histogram_resolution ? c->poll_histogram_resolution : CRT_US(1);
+    return c->poll_histogram == CRT_HISTOGRAM_LOG && c->poll_histogram_buckets > 2 &&
+           first > INT64_MAX >> (c->poll_histogram_buckets - 2);
+}
 static CRT__OUTLINE int crt__config_check(const crt_config *c)
 {
     CRT__BAD(c, c->flavor != CRT_MULTI_THREAD && c->flavor != CRT_CURRENT_THREAD, "flavor",
@@ -16510,6 +16900,13 @@ static CRT__OUTLINE int crt__config_check(const crt_config *c)
              "unhandled_panic", "must be CRT_PANIC_IGNORE or CRT_PANIC_SHUTDOWN")
     CRT__BAD(c, c->start_paused && c->flavor != CRT_CURRENT_THREAD, "start_paused",
              "the virtual clock needs CRT_CURRENT_THREAD")
+    CRT__BAD(c, c->poll_histogram < CRT_HISTOGRAM_OFF || c->poll_histogram > CRT_HISTOGRAM_LOG, "poll_histogram",
+             "must be CRT_HISTOGRAM_OFF, _LINEAR or _LOG")
+    CRT__BAD(c, c->poll_histogram_buckets && (c->poll_histogram_buckets < 2 || c->poll_histogram_buckets > 64),
+             "poll_histogram_buckets", "must be 0 (default) or 2 to 64")
+    CRT__BAD(c, c->poll_histogram_resolution < 0 || c->poll_histogram_resolution > CRT_SEC(1),
+             "poll_histogram_resolution", "must be 0 (default) to CRT_SEC(1)")
+    CRT__BAD(c, crt__histogram_too_long(c), "poll_histogram_buckets", "the last one begins after the end of time")
     CRT__BAD(c, !c->allocator.alloc_fn != !c->allocator.free_fn, "allocator", "needs both functions or neither")
     CRT__BAD(c, c->start_paused && c->drivers && !(c->drivers & CRT_DRIVER_TIME), "start_paused",
              "needs CRT_DRIVER_TIME")
@@ -16547,9 +16944,18 @@ static CRT__COLD int crt__config_resolve(crt_config *c)
     if (!c->max_io_events) c->max_io_events = 1024;
     if (!c->seed) c->seed = (uint64_t)crt__clock() ^ (uint64_t)(uintptr_t)c ^ crt__thread_number() << 32;
     if (!c->log.level) c->log.level = CRT_LOG_WARN;
+    bool log = c->poll_histogram == CRT_HISTOGRAM_LOG;
+    if (c->poll_histogram && !c->poll_histogram_buckets) c->poll_histogram_buckets = log ? 27 : 10;
+    if (c->poll_histogram && !c->poll_histogram_resolution)
+        c->poll_histogram_resolution = log ? CRT_US(1) : CRT_US(100);
     return 0;
 }
 
+// Of a worker, with a cache line between two.
+static size_t crt__poll_buckets_bytes(const crt_runtime *rt)
+{
+    return (size_t)rt->config.poll_histogram_buckets * sizeof(crt__u64) + CRT__CACHE_LINE;
+}
 // Memory, the last of it. Nobody else knows the runtime any more.
 static CRT__COLD void crt__rt_free(crt_runtime *rt)
 {
@@ -16564,6 +16970,7 @@ static CRT__COLD void crt__rt_free(crt_runtime *rt)
     for (uint32_t i = 0; rt->workers && i < rt->worker_count; i++) {
         crt__free(rt, rt->workers[i].ring, sizeof(crt__ring));
         crt__free(rt, rt->workers[i].inbox, sizeof(crt__inject));
+        crt__free(rt, rt->workers[i].poll_buckets, crt__poll_buckets_bytes(rt));
     }
     crt__free(rt, rt->workers, rt->worker_count * sizeof *rt->workers);
     crt__free(rt, rt->idle.sleepers, rt->worker_count * sizeof(uint32_t));
@@ -16622,6 +17029,10 @@ static CRT__COLD int crt__workers_new(crt_runtime *rt)
         w->mean_poll = 200000.0 / 61;
         w->wheel.index = i;
         w->wheel.next = UINT64_MAX;
+        if (rt->config.poll_histogram) {
+            w->poll_buckets = crt__alloc_zero(rt, crt__poll_buckets_bytes(rt));
+            if (!w->poll_buckets) return CRT_ENOMEM;
+        }
         if (!crt__is_multi(rt)) continue;
         w->ring = crt__alloc_zero(rt, sizeof *w->ring);
         w->inbox = crt__alloc(rt, sizeof *w->inbox);
@@ -16662,6 +17073,10 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     rt->config = *c;
     snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c->thread_name);
     rt->config.thread_name = rt->thread_name;
+    rt->watches_polls = c->poll_histogram || c->on_before_poll || c->on_after_poll;
+#ifdef CRT_ENABLE_TRACE
+    rt->watches_polls = 1;
+#endif
     rt->worker_count = (uint32_t)c->worker_threads;
     rt->process = crt__process_number();
     rt->clock_base = crt__clock();
@@ -17196,4 +17611,5 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 //        pool, signals, TCP; files and directories; child processes.
 //        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel
 //        token; oneshot, mpsc, broadcast, watch; scopes, join sets
-//        and maps, trackers, local sets, task locals; delay queue.
+//        and maps, trackers, local sets, task locals; delay queue. Histogram of poll times,
+//        Prometheus text, CRT_ENABLE_TRACE.
