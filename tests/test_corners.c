@@ -759,7 +759,11 @@ BODY(a_budget_that_is_used_up)
     crt_file *f = NULL;
     crt_process *p = NULL;
     crt_exit_status status;
+#ifdef _WIN32
+    static const char *const argv[] = {"cmd", "/c", "exit 0", NULL};
+#else
     static const char *const argv[] = {"true", NULL};
+#endif
     const crt_process_desc child = {.argv = argv};
     char c;
     int fds = test_fd_count(), pair[2], ended = 0;

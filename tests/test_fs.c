@@ -539,15 +539,17 @@ static crt_poll paths_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, -ENOENT);
     CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, in_dir(self->path, "mode/m"), 0711));
     CRT_AWAIT(self->w = crt_fs_metadata(cx, self->path, &self->st));
-    CHECK(self->r == 0 && self->w == 0 && self->st.mode == 0711);
+    CHECK(self->r == 0 && self->w == 0 && self->st.mode == TEST_DIR_MODE(0711));
     CRT_AWAIT(self->r = crt_fs_remove_dir_all(cx, in_dir(self->path, "mode")));
     CHECK_EQ(self->r, 0);
+#ifndef _WIN32   // where a process is in a directory, that stays
     // In a directory that is no more.
     self->fd = open(".", O_RDONLY | O_CLOEXEC);
     CHECK(!mkdir(in_dir(self->path, "gone"), 0700) && !chdir(self->path) && !rmdir(self->path));
     CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, "x/y", 0));
     CHECK_EQ(self->r, -ENOENT);
     CHECK(!fchdir(self->fd) && !close(self->fd));
+#endif
     CRT_AWAIT(self->r = crt_fs_write_file(cx, in_dir(self->path, "a/b/file"), "some data", 9));
     CHECK_EQ(self->r, 0);
     CRT_AWAIT(self->r = crt_fs_create_dir_all(cx, self->path, 0));
