@@ -11942,16 +11942,16 @@ static intptr_t crt__copy_step(int from, int to, char *buf, size_t n, bool *by_h
     }
     return k;
 }
-static intptr_t crt__copy_open(crt__call *call, int from, int to)
+static intptr_t crt__copy_open(crt__call *call, int from, const crt_fs_stat *a, int to)
 {
     crt__fs *c = (crt__fs *)call;
-    crt_fs_stat a, b;
+    crt_fs_stat b;
     bool by_hand = false;
     enum { ROOM = 65536 };
-    if (crt__os_fstat(from, &a) || crt__os_fstat(to, &b)) return -errno;
-    if (a.kind != CRT_FS_FILE || (a.dev == b.dev && a.ino == b.ino)) return CRT_EINVAL;
+    if (crt__os_fstat(to, &b)) return -errno;
+    if (a->dev == b.dev && a->ino == b.ino) return CRT_EINVAL;
     // Plain files take the mode before the data, so that nobody else reads it.
-    if (b.kind == CRT_FS_FILE && (crt__set_length(to, 0) || crt__os_fchmod(to, a.mode))) return -errno;
+    if (b.kind == CRT_FS_FILE && (crt__set_length(to, 0) || crt__os_fchmod(to, a->mode))) return -errno;
     if (!(c->out = CRT_MALLOC(ROOM))) return CRT_ENOMEM;
     for (intptr_t k; (k = crt__copy_step(from, to, c->out, ROOM, &by_hand)) != 0; c->st.size += (uint64_t)k) {
         if (k < 0) return k;
@@ -11967,7 +11967,7 @@ static CRT__COLD intptr_t crt__fs_copy_run(crt__call *call)
     crt_fs_stat st;
     intptr_t r = crt__os_fstat(from, &st) ? -errno : st.kind == CRT_FS_FILE ? 0 : CRT_EINVAL;
     int to = r ? -1 : crt__open(c->b, O_WRONLY | O_CREAT | CRT__O_QUIET, st.mode & 0777);
-    if (r == 0) r = to < 0 ? -errno : crt__copy_open(call, from, to);
+    if (r == 0) r = to < 0 ? -errno : crt__copy_open(call, from, &st, to);
     if (to >= 0 && crt__os_close(to) && r == 0 && errno != EINTR) r = -errno;
     crt__file_fd_close(from);
     return r;
