@@ -13039,7 +13039,11 @@ static int crt__start_child(crt__start *c)
     if (pid > 0) {
         ssize_t n;
         while ((n = read(report[0], &failed, sizeof failed)) < 0 && errno == EINTR) {}
-        if (n == (ssize_t)sizeof failed) {
+        if (n < 0) {   // whether it has begun is not known: it has not
+            failed = errno;
+            (void)kill(pid, SIGKILL);
+        }
+        if (n != 0) {
             while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
             pid = -failed;
         }

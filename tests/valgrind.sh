@@ -9,7 +9,7 @@
 #
 # Tests that are not run here: those that lower RLIMIT_NOFILE and wait for EMFILE. valgrind has descriptors of its own
 # at the end of that range, and says EBADF, or gives more than it should.
-SKIP=" accept_waits_for_descriptors_without_spinning failures_of_the_system_leave_nothing_open starved "
+SKIP=" descriptors_run_out accept_waits_for_descriptors_without_spinning failures_of_the_system_leave_nothing_open starved "
 cd "$(dirname "$0")/.." || exit 1
 command -v valgrind >/dev/null || { echo "valgrind: it is missing (apt-get install valgrind)"; exit 0; }
 B=${B:-.build}
