@@ -1126,7 +1126,7 @@ static crt_poll processes(world *self, crt_cx *cx)
     self->output.input_n = BYTES;
     TRY(crt_process_output(cx, &self->desc, &self->output));
     // A child may not want all of its input.
-    if (!plan.fired || plan.call != C_writev || plan.error != EPIPE) CHECK_EQ(self->output.out_n, BYTES);
+    if (!__atomic_load_n(&plan.fired, __ATOMIC_SEQ_CST) || plan.call != C_writev || plan.error != EPIPE) CHECK_EQ(self->output.out_n, BYTES);
     CHECK(!memcmp(self->output.out, self->out, self->output.out_n));
     CRT_FINALLY
         crt_output_free(&self->output);
@@ -1337,13 +1337,13 @@ static void all_cases(int kind, long depth, int some)
         long made[CALL_COUNT];
         if (only[0] && strcmp(only[0], parts[part].name)) continue;
         begin_run();
-        plan.at = 0;
+        __atomic_store_n(&plan.at, 0, __ATOMIC_SEQ_CST);
         snprintf(test__name, sizeof test__name, "%s on %s", parts[part].name, kinds[kind].name);
         alarm(test_patience(20));
         CHECK_EQ(run_part(&c, part), 0);
         nothing_is_left(false);
         // Half of them were the second run's.
-        for (int call = 0; call < CALL_COUNT; call++) made[call] = (plan.count[call] + 1) / 2;
+        for (int call = 0; call < CALL_COUNT; call++) made[call] = (__atomic_load_n(&plan.count[call], __ATOMIC_SEQ_CST) + 1) / 2;
         for (int call = 0; call < CALL_COUNT; call++) {
             if (only[0] && strcmp(only[1], calls[call].name)) continue;
             // fcntl too does something else at each place, and has few errors.
