@@ -8436,7 +8436,8 @@ static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
                  strerror(e), ms);
     }
     crt_poll r = crt__io_pause(cx, s, &crt__op_accept_pause, now, CRT_MS(ms), 0);
-    return r == CRT_ENOMEM ? (crt__io_end(s, cx->slot), -e) : r;
+    if (r == CRT_ENOMEM) crt__io_end(s, cx->slot);
+    return r;
 }
 
 // Takes one connection, if there is one. 0 and *out, CRT_EAGAIN, or an error.
