@@ -1666,7 +1666,7 @@ typedef struct crt_listen_desc {
 // *l, or CRT_EINVAL, -errno. Does not wait. Mirrors TcpListener::bind.
 CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc,
                                crt_listener **l);
-// Waits for a connection; `peer` may be NULL. 0 and *s, or -errno. Out of
+// Waits for a connection; `peer` may be NULL. 0 and *s, CRT_ENOMEM, or -errno. Out of
 // descriptors: waits (10 ms, doubling to 1 s, a log line each second) instead of
 // failing over and over. Cancel-safe. Mirrors TcpListener::accept.
 //     At most n connections at a time (further ones wait in the backlog): take a
@@ -1864,7 +1864,7 @@ CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b);
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);   // fixes the peer
 CRTDEF int crt_udp_disconnect(crt_udp *u);                                   // frees it again
 // A full Unix receiver: waits (if it was named by `to`, by looking again each 2 ms,
-// since the system does not tell; without CRT_DRIVER_TIME then CRT_EAGAIN).
+// since the system does not tell; without CRT_DRIVER_TIME, or memory, then CRT_EAGAIN).
 CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to);
 CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
 CRTDEF crt_poll crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n);
