@@ -66,6 +66,11 @@ $(B)/test_%: tests/test_%.c $(HEADERS) $(wildcard tests/*.h)
 	@mkdir -p $(B)
 	$(CC) $(STD) $(TEST_CFLAGS) $(TEST_WARN) -I. -Itests $< -o $@ $(LIBS)
 
+$(B)/model_%: TEST_LEVEL = -O1
+$(B)/model_%: tests/model_%.c $(HEADERS) $(wildcard tests/*.h)
+	@mkdir -p $(B)
+	$(CC) $(STD) $(TEST_CFLAGS) $(TEST_WARN) -I. -Itests $< -o $@ $(LIBS)
+
 $(B)/%: tests/%.c $(HEADERS) $(wildcard tests/*.h)
 	@mkdir -p $(B)
 	$(CC) $(STD) $(CFLAGS) $(TEST_WARN) -I. -Itests $< -o $@ $(LIBS)

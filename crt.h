@@ -2893,6 +2893,13 @@ typedef uint64_t crt__u64;
 typedef int64_t crt__i64;
 #endif
 
+// What elements of any type may stand on. MSVC's C library has max_align_t for C++ only.
+#if defined(_MSC_VER) && !defined(__clang__)
+typedef double crt__aligned;
+#else
+typedef max_align_t crt__aligned;
+#endif
+
 // A counter that one thread writes and others read.
 #define crt__count(p, n)                                                                   \
     crt__atomic_store((p), crt__atomic_load((p), CRT__RELAXED) + (n), CRT__RELAXED)
@@ -14208,7 +14215,7 @@ typedef struct crt__oneshot {
     uint32_t size;
     void (*drop)(void *elem, void *user);
     void *drop_user;
-    max_align_t value[];
+    crt__aligned value[];
 } crt__oneshot;
 
 CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx **rx)
@@ -14400,7 +14407,7 @@ enum { CRT__MPSC_PARKED = 1, CRT__MPSC_SLOW = 2, CRT__MPSC_ONE = 4 };
 typedef struct crt__block {
     struct crt__block *next;     // atomic
     uint8_t ready[CRT__BLOCK];   // atomic
-    max_align_t data[];
+    crt__aligned data[];
 } crt__block;
 
 typedef struct crt__mpsc {
@@ -15032,14 +15039,14 @@ typedef struct crt__broadcast {
     uint64_t tail, seen;      // the number of the next value
     crt_broadcast_rx *first;
     uint32_t receivers, idle; // atomic for readers; idle: 1 while there is none
-    max_align_t data[];
+    crt__aligned data[];
 } crt__broadcast;
 struct crt_broadcast_rx {
     crt__broadcast *c;
     crt__u64 next;            // atomic, written by the receiver
     uint64_t copied;          // the receiver's
     crt_broadcast_rx *after, **before;   // among the channel's; under its lock
-    max_align_t copies[];     // value i at i mod `ahead`
+    crt__aligned copies[];     // value i at i mod `ahead`
 };
 enum { CRT__BROADCAST_AHEAD = 32, CRT__BROADCAST_AHEAD_BYTES = 256 };
 
@@ -15336,7 +15343,7 @@ typedef struct crt__watch {
     size_t size;
     crt__u64 version;        // atomic for readers
     crt_elem_ops ops;
-    max_align_t data[];
+    crt__aligned data[];
 } crt__watch;
 struct crt_watch_rx {
     crt__watch *c;

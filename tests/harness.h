@@ -224,6 +224,27 @@ static CRT__UNUSED void test__on_each(const char *name, test_on_rt fn, const crt
         test__on_each(#fn, fn, &test__none);                                               \
     } while (0)
 #define TEST_ON_EACH_WITH(fn, ...) test__on_each(#fn, fn, &(crt_config){__VA_ARGS__})
+// Memory of a runtime, counted in blocks: .allocator = TEST_COUNTED. What it took comes back.
+static long test_blocks;   // atomic
+static CRT__UNUSED void *test_counted_alloc(size_t n, void *user)
+{
+    (void)user;
+    __atomic_fetch_add(&test_blocks, 1, __ATOMIC_SEQ_CST);
+    return malloc(n);
+}
+static CRT__UNUSED void test_counted_free(void *p, void *user)
+{
+    (void)user;
+    __atomic_fetch_sub(&test_blocks, 1, __ATOMIC_SEQ_CST);
+    free(p);
+}
+#define TEST_COUNTED {test_counted_alloc, test_counted_free, NULL}
+// All of it has come back; other threads may hold the last of it for a moment. Counts anew.
+static CRT__UNUSED void test_all_freed(void)
+{
+    for (int i = 0; i < 20000 && __atomic_load_n(&test_blocks, __ATOMIC_SEQ_CST); i++) test_pause_us(200);
+    CHECK_EQ(__atomic_exchange_n(&test_blocks, 0, __ATOMIC_SEQ_CST), 0);
+}
 // Log lines of a runtime, kept for a test to look at: config.log.func = test_log.
 static char test_log_text[1 << 16];
 static size_t test_log_length;

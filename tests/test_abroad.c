@@ -8,31 +8,13 @@
 
 #include <errno.h>
 
-static long memory;   // atomic: blocks of a runtime
-static void *counted_alloc(size_t n, void *user)
-{
-    (void)user;
-    __atomic_fetch_add(&memory, 1, __ATOMIC_SEQ_CST);
-    return malloc(n);
-}
-static void counted_free(void *p, void *user)
-{
-    (void)user;
-    __atomic_fetch_sub(&memory, 1, __ATOMIC_SEQ_CST);
-    free(p);
-}
 static crt_runtime *runtime(unsigned drivers)
 {
     crt_runtime *rt = NULL;
-    crt_config c = {.drivers = drivers, .allocator = {counted_alloc, counted_free, NULL}, .log = {.func = test_log}};
+    crt_config c = {.drivers = drivers, .allocator = TEST_COUNTED, .log = {.func = test_log}};
     c.flavor = CRT_CURRENT_THREAD;
     CHECK_EQ(crt_runtime_new(&c, &rt), 0);
     return rt;
-}
-static void all_freed(void)
-{
-    for (int i = 0; i < 20000 && __atomic_load_n(&memory, __ATOMIC_SEQ_CST); i++) test_pause_us(200);
-    CHECK_EQ(memory, 0);
 }
 
 // Everything of runtime a that is lent. Who waits has copies of the pointers.
@@ -136,7 +118,7 @@ static void outlive(int how, int order, int way)
     fault_always(FAULT_ACCEPT, 0);
     crt_handle_drop(&h);
     crt_runtime_drop(&b);
-    all_freed();
+    test_all_freed();
 }
 static void paused_accept_outlives_the_listeners_runtime(void)
 {
@@ -169,7 +151,7 @@ static void paused_send_meets_no_other_socket(void)
     give_back();
     crt_handle_drop(&h);
     crt_runtime_drop(&a);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- a runtime that lacks what the wait needs -------------------------------------
@@ -193,7 +175,7 @@ static void runtimes_without_drivers_say_so(void)
     crt_runtime_drop(&a);
     crt_runtime_drop(&none);
     crt_runtime_drop(&no_time);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- everything else ----------------------------------------------------------------
@@ -318,7 +300,7 @@ static void be_guest(int how, bool ends)
     crt_handle_drop(&h);
     crt_runtime_drop(&b);
     crt_runtime_drop(&a);
-    all_freed();
+    test_all_freed();
 }
 static void each_thing_is_waited_on_from_abroad(void)
 {
@@ -351,7 +333,7 @@ static void from_no_runtime(void)
     crt_close(&lent.a);
     crt_close(&lent.b);
     give_back();
-    all_freed();
+    test_all_freed();
 }
 
 int main(int argc, char **argv)

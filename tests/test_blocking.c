@@ -72,21 +72,7 @@ static void pause_ms(int ms) { (void)test_pause_us(ms * 1000L); }
         CHECK(condition);                                                                  \
     } while (0)
 
-// Memory is counted: what a runtime took comes back.
-static long blocks;   // atomic
-static void *count_alloc(size_t n, void *user)
-{
-    (void)user;
-    ADD(blocks, 1);
-    return malloc(n);
-}
-static void count_free(void *p, void *user)
-{
-    (void)user;
-    ADD(blocks, -1);
-    free(p);
-}
-#define COUNTED .allocator = {count_alloc, count_free, NULL}
+#define COUNTED .allocator = TEST_COUNTED
 #define LOGGED .log = {test_log, NULL, 0}
 
 static crt_runtime *runtime(const crt_config *c)
@@ -563,7 +549,6 @@ static crt_poll in_place_run(void *f, crt_cx *cx)
 static void block_in_place_hands_the_worker_over(void)
 {
     for (int n = 1; n <= 4; n += 3) {
-        SET(blocks, 0);
         crt_runtime *rt = runtime(&(crt_config){.worker_threads = n, COUNTED});
         for (int i = 0; i < 5; i++) {
             frame f = {.i = 0};
@@ -572,7 +557,7 @@ static void block_in_place_hands_the_worker_over(void)
             CHECK_EQ(crt_block_on(rt, in_place_run, &f), 5);
         }
         crt_runtime_drop(&rt);
-        WAIT_FOR(SHARED(blocks) == 0);
+        test_all_freed();
     }
 }
 // Nobody can come for the worker (the only pool thread is taken): it is kept.
@@ -723,7 +708,6 @@ static crt_poll mixes_run(void *f, crt_cx *cx)
 }
 static void many_tasks_block_in_place(void)
 {
-    SET(blocks, 0);
     crt_runtime *rt = runtime(&(crt_config){.worker_threads = 4, COUNTED});
     frame f = {.i = 0};
     reset_jobs();
@@ -732,7 +716,7 @@ static void many_tasks_block_in_place(void)
     WAIT_FOR(metrics(rt).num_alive_tasks == 0);   // counted just after the join
     CHECK_EQ(crt_runtime_shutdown(rt, CRT_SEC(5)), 0);
     crt_runtime_drop(&rt);
-    WAIT_FOR(SHARED(blocks) == 0);
+    test_all_freed();
 }
 
 // ---------------------------------------------------------------------------
@@ -764,7 +748,6 @@ static void shutdown_leaves_a_stuck_job_behind_at_its_deadline(void)
 {
     for (int flavor = 0; flavor < 2; flavor++)
         for (int timeout = 0; timeout <= 50; timeout += 50) {
-            SET(blocks, 0);
             crt_runtime *rt = runtime(&(crt_config){.flavor = flavor, .worker_threads = flavor ? 1 : 2, COUNTED, LOGGED});
             crt_handle *h = crt_runtime_handle(rt);
             crt_join_handle *join;
@@ -785,7 +768,7 @@ static void shutdown_leaves_a_stuck_job_behind_at_its_deadline(void)
             intptr_t r = 0;
             CHECK_EQ(crt_join_blocking(&join, &r), 0);
             CHECK_EQ(r, 11);
-            WAIT_FOR(SHARED(blocks) == 0);
+            test_all_freed();
         }
 }
 static void an_idle_pool_thread_is_nothing_left_behind(void)
@@ -821,7 +804,6 @@ static void block_in_place_may_outlive_a_shutdown_with_deadline(void)
 {
     for (int n = 1; n <= 4; n += 3)
         for (int timeout = 0; timeout <= 40; timeout += 40) {
-            SET(blocks, 0);
             crt_runtime *rt = runtime(&(crt_config){.worker_threads = n, COUNTED, LOGGED});
             crt_handle *h = crt_runtime_handle(rt);
             reset_jobs();
@@ -837,7 +819,7 @@ static void block_in_place_may_outlive_a_shutdown_with_deadline(void)
             pause_ms(30);
             open_gate();   // the frame must still be there
             WAIT_FOR(SHARED(ran) == 1);
-            WAIT_FOR(SHARED(blocks) == 0);
+            test_all_freed();
             CHECK(SHARED(cleaned) <= 1);
         }
 }
@@ -850,7 +832,6 @@ static void *open_later(void *unused)
 static void shutdown_forever_waits_for_block_in_place(void)
 {
     for (int n = 1; n <= 4; n += 3) {
-        SET(blocks, 0);
         crt_runtime *rt = runtime(&(crt_config){.worker_threads = n, COUNTED});
         crt_handle *h = crt_runtime_handle(rt);
         reset_jobs();
@@ -865,7 +846,7 @@ static void shutdown_forever_waits_for_block_in_place(void)
         CHECK_EQ(ran, 1);
         crt_handle_drop(&h);
         crt_runtime_drop(&rt);
-        WAIT_FOR(SHARED(blocks) == 0);
+        test_all_freed();
     }
 }
 
@@ -875,7 +856,6 @@ static void shutdown_forever_waits_for_block_in_place(void)
 
 static void without_any_thread_spawn_blocking_says_so(void)
 {
-    SET(blocks, 0);
     crt_runtime *rt = runtime(&(crt_config){.flavor = CRT_CURRENT_THREAD, COUNTED, LOGGED});
     crt_handle *h = crt_runtime_handle(rt);
     crt_join_handle *join;
@@ -896,7 +876,7 @@ static void without_any_thread_spawn_blocking_says_so(void)
     CHECK_EQ(ran, 1);       // those that were refused never run
     crt_handle_drop(&h);
     crt_runtime_drop(&rt);
-    CHECK_EQ(blocks, 0);
+    test_all_freed();
 }
 static void with_one_thread_left_jobs_wait_for_it(void)
 {
@@ -970,7 +950,6 @@ static void a_runtime_whose_workers_cannot_start_is_undone(void)
 {
     for (int good = 0; good < 4; good++) {
         crt_runtime *rt = (crt_runtime *)1;
-        SET(blocks, 0);
         test_log_clear();
         SET(create_after, good);
         SET(create_fails, 1);
@@ -979,7 +958,7 @@ static void a_runtime_whose_workers_cannot_start_is_undone(void)
         CHECK(test_log_has("could not be built"));
         SET(create_fails, 0);
         SET(create_after, 0);
-        WAIT_FOR(SHARED(blocks) == 0);
+        test_all_freed();
     }
 }
 

@@ -466,7 +466,7 @@ static crt_poll sees_run(void *frame, crt_cx *cx)
 static void resume_point_is_the_line_and_is_stored_first(crt_runtime *rt)
 {
     sees s = {.co = {0}};
-    CHECK_EQ(crt_block_on(rt, sees_run, &s), 0);
+    if (CRT__STATE(1, 0)) CHECK_EQ(crt_block_on(rt, sees_run, &s), 0);   // else it is a counter
 }
 
 // Awaits in loops, branches and blocks.

@@ -5,31 +5,13 @@
 #include "crt.h"
 #include "harness.h"
 
-static long memory;   // atomic: blocks of a runtime with COUNTED
-static void *counted_alloc(size_t n, void *user)
-{
-    (void)user;
-    __atomic_fetch_add(&memory, 1, __ATOMIC_SEQ_CST);
-    return malloc(n);
-}
-static void counted_free(void *p, void *user)
-{
-    (void)user;
-    __atomic_fetch_sub(&memory, 1, __ATOMIC_SEQ_CST);
-    free(p);
-}
-#define COUNTED .allocator = {counted_alloc, counted_free, NULL}, .log = {.func = test_log}
+#define COUNTED .allocator = TEST_COUNTED, .log = {.func = test_log}
 static crt_runtime *runtime(int workers)   // 0: current thread
 {
     crt_runtime *rt;
     crt_config c = {.flavor = workers ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = workers, COUNTED};
     CHECK_EQ(crt_runtime_new(&c, &rt), 0);
     return rt;
-}
-static void all_freed(void)
-{
-    for (int i = 0; i < 20000 && __atomic_load_n(&memory, __ATOMIC_SEQ_CST); i++) test_pause_us(200);
-    CHECK_EQ(memory, 0);
 }
 
 // ---- a transfer that is parked and then polled with NULL -----------------------------
@@ -67,7 +49,7 @@ static void a_parked_transfer_given_null_is_unlinked(void)
     root r = {.r = 0};
     CHECK_EQ(crt_block_on(rt, null_run, &r), 0);
     crt_runtime_drop(&rt);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- readiness that is spent belongs to one owner of a record -------------------------
@@ -100,7 +82,7 @@ static void spent_readiness_knows_its_generation(void)
     root r = {.r = 0};
     CHECK_EQ(crt_block_on(rt, spent_run, &r), 0);
     crt_runtime_drop(&rt);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- pinned tasks that are woken while their runtime ends -----------------------------
@@ -168,7 +150,7 @@ static void a_pinned_task_is_woken_during_a_forced_end(void)
     CHECK_EQ(crt_join_blocking(&join, NULL), CRT_ECANCELED);
     crt_handle_drop(&h);
     crt_runtime_drop(&rt);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- a dump that holds a parked task while its runtime ends ----------------------------
@@ -205,7 +187,7 @@ static void a_dump_ends_what_the_end_passed_by(void)
     CHECK_EQ(crt_join_blocking(&join, NULL), CRT_ECANCELED);
     crt_handle_drop(&h);
     crt_runtime_drop(&rt);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- 65,536 events between a look and a clear -------------------------------------------
@@ -236,7 +218,7 @@ static void ticks_that_go_round_erase_no_edge(void)
     root r = {.r = 0};
     CHECK_EQ(crt_block_on(rt, ticks_run, &r), 0);
     crt_runtime_drop(&rt);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- waiters of one runtime on what belongs to another, which ends ----------------------
@@ -321,7 +303,7 @@ static void who_waits_on_another_runtimes_socket_hears_of_its_end(void)
         crt_close(&lent_u);
         crt_handle_drop(&h);
         crt_runtime_drop(&b);
-        all_freed();
+        test_all_freed();
     }
 }
 
@@ -375,7 +357,7 @@ static void outlive(int workers, int order, int way)
     }
     crt_handle_drop(&h);
     crt_runtime_drop(&b);
-    all_freed();
+    test_all_freed();
 }
 static void closed_under_another_runtimes_waiters(void)
 {
@@ -426,7 +408,7 @@ static void closed_inside_another_runtimes_read(void)
     CHECK_EQ(result, CRT_ECLOSED);
     crt_handle_drop(&h);
     crt_runtime_drop(&b);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- a connection is taken just while its runtime ends -------------------------------------
@@ -464,7 +446,7 @@ static void accepted_while_the_runtime_ends(void)
     crt_close(&lent_l);
     crt_close(&lent_u);
     crt_runtime_drop(&b);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- the job that carries a worker is none that a shutdown counts -----------------------
@@ -505,7 +487,7 @@ static void a_worker_that_a_job_carries_is_counted_once(void)
     CHECK_EQ(crt_join_blocking(&join, NULL), 0);
     crt_handle_drop(&h);
     crt_runtime_drop(&rt);
-    all_freed();
+    test_all_freed();
     hook_woken = NULL;
 }
 
@@ -549,7 +531,7 @@ static void a_reader_begins_with_one_byte(void)
     lines l = {.r = 0};
     CHECK_EQ(crt_block_on(rt, lines_run, &l), 0);
     crt_runtime_drop(&rt);
-    all_freed();
+    test_all_freed();
 }
 
 int main(int argc, char **argv)

@@ -934,7 +934,7 @@ static void a_program_runs_inside_a_foreign_loop(void)
         crt_duration d = crt_runtime_next_deadline(rt);
         // No deadline: the descriptor alone must wake us.
 #ifdef _WIN32
-        Sleep(d > CRT_MS(1) ? 1 : 0);
+        Sleep(d > 0);
 #else
         readable(crt_runtime_poll_fd(rt), d == CRT_FOREVER ? 2000 : (int)((d + 999999) / 1000000));
 #endif
