@@ -9,7 +9,7 @@ STD      = -std=c11
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef
 LIBS     = -pthread
 B       ?= .build
-# Build in parallel; the tests themselves run one by one.
+# Build in parallel; the tests themselves run one by one, but for one that mostly waits.
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
