@@ -679,7 +679,7 @@ enum {
     CRT_DRIVER_NONE = 128
 };
 enum { CRT_PANIC_IGNORE = 0, CRT_PANIC_SHUTDOWN = 1 };   // crt_config.unhandled_panic
-enum { CRT_HISTOGRAM_OFF = 0, CRT_HISTOGRAM_LINEAR = 1, CRT_HISTOGRAM_LOG = 2 };   // .poll_histogram
+enum { CRT_HISTOGRAM_OFF = 0, CRT_HISTOGRAM_LINEAR = 1, CRT_HISTOGRAM_LOG = 2 };   // .poll_histogram, .schedule_histogram
 enum { CRT_LOG_ERROR = 1, CRT_LOG_WARN = 2, CRT_LOG_INFO = 3, CRT_LOG_DEBUG = 4 };
 
 // Both functions or neither. alloc_fn may return NULL; free_fn never gets NULL.
@@ -702,6 +702,8 @@ typedef struct crt_task_meta {
     uint64_t id;
     const char *name;   // NULL if it has none
     crt_fn fn;
+    crt_duration schedule_latency;   // on_before_poll, with schedule_histogram: for how long it
+                                     // could have run, in ns; otherwise -1
 } crt_task_meta;
 
 // How to build a runtime; zero is the default, which the comments name. Mirrors
@@ -741,6 +743,12 @@ typedef struct crt_config {
     int poll_histogram_buckets;       // 10, log: 27; 2 to 64, the last without upper end
     crt_duration poll_histogram_resolution;   // of the first bucket, in ns: CRT_US(100), log:
                                       // CRT_US(1). All are as wide; log: each twice the last one
+    int schedule_histogram;           // CRT_HISTOGRAM_OFF; how long tasks wait until they run,
+                                      // see crt_metrics_schedule_bucket: a look at the clock a
+                                      // wake and two a poll, 16 bytes more a task. Off, it costs
+                                      // none of that: tasks are allocated without the room
+    int schedule_histogram_buckets;   // as poll_histogram_buckets
+    crt_duration schedule_histogram_resolution;   // as poll_histogram_resolution
 } crt_config;
 
 // Builds a runtime and starts its workers. `config` may be NULL. 0, or
@@ -2442,13 +2450,17 @@ typedef struct crt_runtime_metrics {
     uint64_t worker_overflow_count, worker_busy_ns;
     uint64_t bytes_allocated;   // from the allocator, of this runtime
     uint64_t poll_histogram_count, poll_histogram_ns;   // polls measured, and their sum
-    uint32_t poll_histogram_buckets, reserved2;         // 0: off
+    uint32_t poll_histogram_buckets, schedule_histogram_buckets;   // 0: off
+    uint64_t schedule_histogram_count, schedule_histogram_ns;   // waits measured, and their sum
+    uint64_t worker_park_unpark_count;   // 2 * worker_park_count, less those parked now
 } crt_runtime_metrics;
 typedef struct crt_worker_metrics {
     uint64_t park_count, noop_count, steal_count, steal_operations, poll_count;
     uint64_t local_schedule_count, overflow_count, busy_ns, mean_poll_ns, local_queue_depth;
     uint64_t thread_id;
     uint64_t poll_histogram_count, poll_histogram_ns;
+    uint64_t schedule_histogram_count, schedule_histogram_ns;
+    uint64_t park_unpark_count;   // odd: parked now. Even: not (or, current thread, nobody drives)
 } crt_worker_metrics;
 CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *out);
 CRTDEF int crt_metrics_worker(crt_runtime *rt, int worker, crt_worker_metrics *out);
@@ -2456,11 +2468,17 @@ CRTDEF int crt_metrics_worker(crt_runtime *rt, int worker, crt_worker_metrics *o
 // (CRT_FOREVER: the last bucket). Buckets are numbered from 0. 0; CRT_EINVAL: no such worker
 // or bucket, or crt_config.poll_histogram is off. Any thread. Mirrors
 // RuntimeMetrics::poll_time_histogram_bucket_range and _count.
-typedef struct crt_poll_bucket {
+typedef struct crt_histogram_bucket {
     crt_duration from, to;
     uint64_t count;
-} crt_poll_bucket;
-CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_poll_bucket *out);
+} crt_histogram_bucket;
+typedef crt_histogram_bucket crt_poll_bucket;   // as it was called first
+CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out);
+// The same of crt_config.schedule_histogram: how long tasks that one worker polled had
+// waited for it, from when they could run: the wake, the spawn, or the end of a poll in which
+// they yielded or were woken. Blocking jobs are not counted. Mirrors
+// RuntimeMetrics::schedule_latency_histogram_bucket_range and _count.
+CRTDEF int crt_metrics_schedule_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out);
 // What a build with CRT_ENABLE_TRACE records of a task; times in ns. `total` is since
 // it was spawned: busy in polls, scheduled from a wake to the poll, idle the rest.
 // Self-wakes are those made while it was polled, by whoever polled it.
@@ -3189,6 +3207,15 @@ _Static_assert(sizeof(crt__member) % 16 == 0, "frames are 16-aligned");
 enum { CRT__CHUNK_HEAD = (sizeof(crt__chunk) + 15) / 16 * 16 + (16 - sizeof(crt_task) % 16) % 16 };
 _Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) <= CRT__TASK_HEADER,
                "CRT_TASK_STORAGE is too small");
+// The last bytes of a task's memory, behind its frame, in a runtime that measures how long
+// tasks wait (CRT__TASK_TIMED). A member of crt_task would cost every task of every program 16
+// bytes. Plain: written and read by whoever owns ACTIVE, which is handed on with the task.
+typedef struct crt__record {
+    int64_t ready;   // crt__clock() at which it could run
+    int64_t unused;  // frames of tasks stay 16-aligned
+} crt__record;
+_Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) + sizeof(crt__record) <= CRT__TASK_HEADER,
+               "CRT_TASK_STORAGE has room for it");
 
 // Singly linked list of tasks through `next`, for one thread.
 typedef struct crt__list {
@@ -3237,6 +3264,17 @@ enum {
     CRT__DIRTY_JOBS = 4,     // there are more, which have not
 };
 
+// A histogram: how its buckets lie (from crt_config), and what one worker has counted.
+enum { CRT__POLL_TIMES, CRT__SCHEDULE_TIMES, CRT__HISTOGRAMS };
+typedef struct crt__scale {
+    int kind, buckets;
+    crt_duration resolution;
+} crt__scale;
+typedef struct crt__tally {
+    crt__u64 ns;         // the sum
+    crt__u64 *buckets;   // NULL: off
+} crt__tally;
+
 struct crt__worker {
     // what thieves read
     crt_runtime *rt;
@@ -3270,10 +3308,10 @@ struct crt__worker {
     crt__cache cache[CRT__CLASSES];
     crt__wheel wheel;
     // metrics, written by the owner
-    crt__u64 spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
+    crt__u64 spawned, completed, polls, noops, steals, steal_ops, overflows;
+    crt__u64 park_unparks;    // odd: parked
     crt__u64 local_schedules, forced_yields, busy_ns, thread_id;
-    crt__u64 poll_ns;         // of the polls in the histogram
-    crt__u64 *poll_buckets;   // NULL: off
+    crt__tally tally[CRT__HISTOGRAMS];
     crt__thread thread;
     char last_pad[CRT__CACHE_LINE];   // before the next worker
 };
@@ -3313,7 +3351,9 @@ struct crt_runtime {
     uint32_t stop;            // atomic: workers leave their loop
     uint32_t dead;            // under slab_lock: only orphans are left
     uint32_t burying, buried; // atomic: somebody sees to that; has done so
-    uint32_t watches_polls;   // a hook, the histogram or the trace: one branch for all
+    uint32_t watches_polls;   // a hook, a histogram or the trace: one branch for all
+    uint32_t task_flags;      // of every task: CRT__TASK_TIMED or 0
+    uint32_t task_extra;      // room behind every frame: a crt__record or 0
     crt_config config;
     char thread_name[32];
     crt__worker *workers;
@@ -3619,7 +3659,7 @@ static inline void crt__task_prefetch(const crt_task *t)
 // A task with room for `size` bytes of frame, state 0. `w` may be NULL.
 static crt_task *crt__task_alloc(crt_runtime *rt, crt__worker *w, size_t size)
 {
-    size_t bytes = sizeof(crt_task) + size;
+    size_t bytes = sizeof(crt_task) + size + rt->task_extra;
     uint32_t class_ = crt__class_of(bytes), n;
     crt_task *t;
     if (CRT__UNLIKELY(class_ == CRT__CLASS_LARGE)) {
@@ -3753,6 +3793,7 @@ enum {
     CRT__TASK_ADOPTED = 4096,   // shutdown: to be ended by force
     CRT__TASK_IN_SCOPE = 8192,  // its group lies in the memory of another task
     CRT__TASK_LATE = 16384,     // ends after the leftovers of a shutdown: that memory is gone
+    CRT__TASK_TIMED = 32768,    // has a crt__record
     CRT__TASK_PRIORITY = CRT__TASK_URGENT | CRT__TASK_BACKGROUND,
     CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
 };
@@ -3784,6 +3825,12 @@ static void *crt__task_frame(crt_task *t)
 {
     if (CRT__LIKELY(!(t->flags & (CRT__TASK_EXTERNAL | CRT__TASK_MEMBER)))) return t + 1;
     return t->flags & CRT__TASK_MEMBER ? (void *)(crt__member_of(t) + 1) : *(void **)(void *)(t + 1);
+}
+
+// Of a task that is CRT__TASK_TIMED.
+static crt__record *crt__record_of(crt_task *t)
+{
+    return (crt__record *)(void *)((char *)t + t->home->stride) - 1;
 }
 
 static uint64_t crt__task_new_id(crt__worker *w)
@@ -3887,9 +3934,7 @@ typedef struct crt__ext_trace {
     crt__ext ext;
     int64_t created;                          // never changes
     crt__u64 polls, busy, scheduled;          // atomic, written by the poller
-    crt__u64 poll_end;                        // atomic, written by the poller
     crt__u64 wakes, self_wakes, last_wake;    // atomic
-    crt__u64 ready;   // atomic: since when it could run; 0: nothing is pending
 } crt__ext_trace;
 
 static CRT__COLD void crt__trace_spawn(crt_task *t)
@@ -3897,13 +3942,7 @@ static CRT__COLD void crt__trace_spawn(crt_task *t)
     crt__ext_trace *e = crt__ext_add(t, CRT__EXT_TRACE, sizeof *e);
     if (!e) return;   // then this task is not traced
     e->created = crt__clock();
-    e->ready = (uint64_t)e->created;
     crt__ext_publish(t, e);
-}
-static void crt__trace_ready(crt__ext_trace *e, int64_t now)
-{
-    uint64_t none = 0;   // the first wake counts; relaxed: only a number, which orders nothing
-    crt__atomic_cas(&e->ready, &none, (uint64_t)now, CRT__RELAXED, CRT__RELAXED);
 }
 // Before the wake itself, after which the task may be gone.
 static CRT__COLD void crt__trace_wake(crt_task *t)
@@ -3915,32 +3954,24 @@ static CRT__COLD void crt__trace_wake(crt_task *t)
     crt__atomic_add(&e->wakes, 1, CRT__RELAXED);
     if (w && crt__atomic_load(&w->running, CRT__RELAXED) == t) crt__atomic_add(&e->self_wakes, 1, CRT__RELAXED);
     crt__atomic_store(&e->last_wake, (uint64_t)now, CRT__RELAXED);
-    crt__trace_ready(e, now);
 }
-static CRT__COLD void crt__trace_begin(crt_task *t, int64_t now)
+static CRT__COLD void crt__trace_begin(crt_task *t, crt_duration waited)
 {
     crt__ext_trace *e = crt__ext_find(t, CRT__EXT_TRACE);
     if (!e) return;
-    // Woken during its last poll, it could not run before that had ended.
-    uint64_t ready = crt__atomic_load(&e->ready, CRT__RELAXED), end = crt__atomic_load(&e->poll_end, CRT__RELAXED);
-    crt__atomic_store(&e->ready, 0, CRT__RELAXED);
     crt__count(&e->polls, 1);
-    if (ready && ready < end) ready = end;
-    if (ready && (uint64_t)now > ready) crt__count(&e->scheduled, (uint64_t)now - ready);
+    crt__count(&e->scheduled, (uint64_t)waited);
 }
-static CRT__COLD void crt__trace_end(crt_task *t, const crt_cx *cx, int64_t now)
+static CRT__COLD void crt__trace_end(crt_task *t, crt_duration took)
 {
     crt__ext_trace *e = crt__ext_find(t, CRT__EXT_TRACE);
-    if (!e) return;
-    crt__count(&e->busy, (uint64_t)(now - cx->poll_began));
-    crt__atomic_store(&e->poll_end, (uint64_t)now, CRT__RELAXED);
-    if (cx->deferred) crt__trace_ready(e, now);   // a yield is no wake
+    if (e) crt__count(&e->busy, (uint64_t)took);
 }
 #else
 #define crt__trace_spawn(t) ((void)0)
 #define crt__trace_wake(t) ((void)0)
-#define crt__trace_begin(t, now) ((void)0)
-#define crt__trace_end(t, cx, now) ((void)0)
+#define crt__trace_begin(t, waited) ((void)0)
+#define crt__trace_end(t, took) ((void)0)
 #endif
 
 // Marks a task as woken. True: it was idle, and the caller must crt__submit it.
@@ -4027,17 +4058,10 @@ static void crt__task_unlink(crt_task *t)
     }
 }
 
-static void crt__meta(crt_task *t, crt_task_meta *m)
-{
-    m->id = t->id;
-    m->name = crt__task_name_of(t);
-    m->fn = t->fn;
-}
-static void crt__hook(crt_task *t, void (*hook)(void *, const crt_task_meta *))
+static void crt__hook(crt_task *t, void (*hook)(void *, const crt_task_meta *), crt_duration waited)
 {
     crt_runtime *rt = t->home->rt, *outer = crt__tls.rt;
-    crt_task_meta m;
-    crt__meta(t, &m);
+    crt_task_meta m = {t->id, crt__task_name_of(t), t->fn, waited};
     crt__tls.rt = rt;
     hook(rt->config.hook_data, &m);
     crt__tls.rt = outer;
@@ -4081,7 +4105,7 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
         flags = t->flags |= CRT__TASK_WAS_CANCELLED;
     t->u.result = r;
     if (CRT__UNLIKELY(rt->config.on_task_terminate != NULL) && !crt__is_job(t))
-        crt__hook(t, rt->config.on_task_terminate);
+        crt__hook(t, rt->config.on_task_terminate, -1);
     bool joined = (crt__atomic_load(&t->state, CRT__RELAXED) & CRT__JOIN) != 0;
     bool failed = crt__task_failed(t), told = false;
     if (joined) {
@@ -5648,9 +5672,11 @@ static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
 {
     if (crt__atomic_xchg(&rt->monitor_asleep, 0, CRT__SEQ_CST)) crt__driver_kick(rt);
 }
-// Queues what does not go where others go. False: this one does.
+// Notes when a task was woken, where that is measured, and queues what does not go where
+// others go. False: this one does.
 static CRT__OUTLINE bool crt__submit_special(crt_task *t)
 {
+    if (t->flags & CRT__TASK_TIMED) crt__record_of(t)->ready = crt__clock();
     if (t->flags & CRT__TASK_THREAD) crt__thread_task_wake(t);   // which has no runtime
     else if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(t->home->rt)) crt__submit_pinned(t);
     else if (t->flags & CRT__TASK_PRIORITY) crt__submit_remote(t->home->rt, t);
@@ -5675,7 +5701,7 @@ static CRT__OUTLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, cr
 // Queues a task that was woken.
 static void crt__submit(crt_task *t)
 {
-    if (CRT__UNLIKELY(t->flags & (CRT__TASK_THREAD | CRT__TASK_PINNED | CRT__TASK_PRIORITY))) {
+    if (CRT__UNLIKELY(t->flags & (CRT__TASK_THREAD | CRT__TASK_PINNED | CRT__TASK_PRIORITY | CRT__TASK_TIMED))) {
         if (crt__submit_special(t)) return;
     }
     crt_runtime *rt = t->home->rt;
@@ -5835,35 +5861,55 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
     crt__count_remote_end(rt);
 }
 
-// Who looks on at polls: hooks, the histogram, the trace.
+static crt__scale crt__scale_of(const crt_config *c, int which)
+{
+    if (which == CRT__POLL_TIMES)
+        return (crt__scale){c->poll_histogram, c->poll_histogram_buckets, c->poll_histogram_resolution};
+    return (crt__scale){c->schedule_histogram, c->schedule_histogram_buckets, c->schedule_histogram_resolution};
+}
+// Which bucket: what takes a whole resolution is in the second.
+static uint32_t crt__bucket_of(crt__scale s, uint64_t ns)
+{
+    uint64_t n = ns / (uint64_t)s.resolution, last = (uint64_t)s.buckets - 1;
+    uint64_t i = n;
+    if (s.kind == CRT_HISTOGRAM_LOG)
+        for (i = 0; n && i < last; i++) n /= 2;
+    return (uint32_t)crt__min(i, last);
+}
+static void crt__tally_add(crt__worker *w, int which, crt_duration took)
+{
+    crt__tally *tally = &w->tally[which];
+    if (!tally->buckets) return;
+    crt__count(&tally->buckets[crt__bucket_of(crt__scale_of(&w->rt->config, which), (uint64_t)took)], 1);
+    crt__count(&tally->ns, (uint64_t)took);
+}
+
+// Who looks on at polls: hooks, histograms, the trace.
 static CRT__COLD void crt__poll_begins(crt_cx *cx, crt_task *t)
 {
     crt_runtime *rt = cx->rt;
-    if (rt->config.on_before_poll) crt__hook(t, rt->config.on_before_poll);
+    crt_duration waited = -1;
     cx->poll_began = crt__clock();
-    crt__trace_begin(t, cx->poll_began);
-}
-// Which bucket: a poll of a whole resolution is in the second.
-static uint32_t crt__poll_bucket_of(const crt_config *c, uint64_t ns)
-{
-    uint64_t n = ns / (uint64_t)c->poll_histogram_resolution, last = (uint64_t)c->poll_histogram_buckets - 1;
-    uint64_t i = n;
-    if (c->poll_histogram == CRT_HISTOGRAM_LOG)
-        for (i = 0; n && i < last; i++) n /= 2;
-    return (uint32_t)crt__min(i, last);
+    if (t->flags & CRT__TASK_TIMED) {
+        waited = crt__max(cx->poll_began - crt__record_of(t)->ready, 0);
+        crt__tally_add(crt__tls.worker, CRT__SCHEDULE_TIMES, waited);
+        crt__trace_begin(t, waited);
+    }
+    if (!rt->config.on_before_poll) return;
+    crt__hook(t, rt->config.on_before_poll, rt->config.schedule_histogram ? waited : -1);
+    cx->poll_began = crt__clock();   // the hook is no part of it
 }
 static CRT__COLD void crt__poll_ended(crt_cx *cx, crt_task *t)
 {
     crt_runtime *rt = cx->rt;
     int64_t now = crt__clock();
+    crt_duration took = crt__max(now - cx->poll_began, 0);
     crt__worker *w = crt__tls.worker;   // the one that began it may belong to another thread by now
-    crt__trace_end(t, cx, now);
-    if (w && w->poll_buckets) {
-        uint64_t took = (uint64_t)crt__max(now - cx->poll_began, 0);
-        crt__count(&w->poll_buckets[crt__poll_bucket_of(&rt->config, took)], 1);
-        crt__count(&w->poll_ns, took);
-    }
-    if (rt->config.on_after_poll) crt__hook(t, rt->config.on_after_poll);
+    crt__trace_end(t, took);
+    if (w) crt__tally_add(w, CRT__POLL_TIMES, took);
+    // If it yielded, or was woken meanwhile, it could run from now on.
+    if (t->flags & CRT__TASK_TIMED) crt__record_of(t)->ready = now;
+    if (rt->config.on_after_poll) crt__hook(t, rt->config.on_after_poll, -1);
 }
 
 // One poll. Afterwards this thread may act for another worker, or none
@@ -6184,7 +6230,7 @@ static void crt__worker_park(crt__worker *w)
     for (;;) {
         bool drove = false;
         int events = 0;
-        crt__count(&w->parks, 1);
+        crt__count(&w->park_unparks, 1);
         if (crt__driver_enter(rt)) {
             drove = true;
             // Somebody else runs: stay watchful, less and less often.
@@ -6206,6 +6252,7 @@ static void crt__worker_park(crt__worker *w)
                     crt__futex_wait(&w->park, CRT__PARKED, -1);
             crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
         }
+        crt__count(&w->park_unparks, 1);
         if (crt__has_local(w)) {   // the driver woke tasks
             if (!crt__idle_leave(w)) w->searching = true;
             break;
@@ -6436,11 +6483,12 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
             jobs_since = crt__clock();
         }
         if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
-        crt__count(&w->parks, 1);
+        crt__count(&w->park_unparks, 1);
         crt__driver_enter(rt);
         if (crt__has_local(w)) crt__driver_turn(rt, 0);   // the hook made work
         else crt__driver_wait(w, most);
         crt__driver_leave(rt);
+        crt__count(&w->park_unparks, 1);
         w->batch_start = crt__clock();
         if (jobs_since) crt__spin_learn(&w->spin, rt->pool.spin_most, w->batch_start - jobs_since);
         if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
@@ -6873,7 +6921,9 @@ typedef struct crt__spawn_how {
 static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_task **out)
 {
     crt__chunk *chunk = how->storage;
-    size_t needed = CRT__CHUNK_HEAD + sizeof(crt_task) + how->size;
+    size_t stride = sizeof(crt_task) + how->size;
+    if (rt->task_extra) stride = (stride + 7) / 8 * 8 + rt->task_extra;   // the record is aligned
+    size_t needed = CRT__CHUNK_HEAD + stride;
     if ((uintptr_t)how->storage % 16 || how->storage_size < needed) {
         crt__say(rt, CRT_LOG_ERROR,
                  "crt_spawn_in: the storage is misaligned or too small for a frame of %lu bytes; "
@@ -6883,7 +6933,7 @@ static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_tas
     if (crt_task_storage_busy(how->storage)) return CRT_EBUSY;
     chunk->rt = rt;
     chunk->class_ = CRT__CLASS_STORAGE;
-    chunk->stride = (uint32_t)(sizeof(crt_task) + how->size);
+    chunk->stride = (uint32_t)stride;
     chunk->count = 1;
     *out = crt__chunk_task(chunk, 0);
     (*out)->state = (*out)->flags = 0;
@@ -6932,7 +6982,8 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
         t = crt__task_alloc(rt, w, room);
         if (CRT__UNLIKELY(!t)) return crt__spawn_refused(rt, w, CRT_ENOMEM);
     }
-    uint32_t flags = CRT__UNLIKELY(how->crew != NULL) ? how->flags | crt__crew_flags(how->crew) : how->flags;
+    uint32_t flags = how->flags | rt->task_flags;
+    if (CRT__UNLIKELY(how->crew != NULL)) flags |= crt__crew_flags(how->crew);
     crt__task_init(t, w, how->fn, how->frame, how->size, flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
     crt__trace_spawn(t);
@@ -6950,7 +7001,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     else if (crt__atomic_fence(CRT__SEQ_CST), crt__atomic_load(&rt->closing, CRT__SEQ_CST))
         crt__atomic_or(&t->state, CRT__CANCELLED, CRT__ACQ_REL);
     if (how->join) *how->join = (crt_join_handle *)t;
-    if (CRT__UNLIKELY(rt->config.on_task_spawn != NULL)) crt__hook(t, rt->config.on_task_spawn);
+    if (CRT__UNLIKELY(rt->config.on_task_spawn != NULL)) crt__hook(t, rt->config.on_task_spawn, -1);
     crt__submit(t);
     return 0;
 }
@@ -16500,12 +16551,21 @@ static uint64_t crt__alive(crt_runtime *rt)
     begun += crt__atomic_load(&rt->remote_spawned, CRT__ACQUIRE) / 2;
     return begun > ended ? begun - ended : 0;
 }
+static uint64_t crt__tally_count(const crt__worker *w, int which)
+{
+    const crt__tally *tally = &w->tally[which];
+    uint64_t n = 0;
+    for (int b = 0; tally->buckets && b < crt__scale_of(&w->rt->config, which).buckets; b++)
+        n += crt__read(&tally->buckets[b]);
+    return n;
+}
 CRTDEF int crt_metrics_worker(crt_runtime *rt, int i, crt_worker_metrics *m)
 {
     if (!rt || !m || i < 0 || (uint32_t)i >= rt->worker_count) return CRT_EINVAL;
     crt__worker *w = &rt->workers[i];
     memset(m, 0, sizeof *m);
-    m->park_count = crt__read(&w->parks);
+    m->park_unpark_count = crt__read(&w->park_unparks);
+    m->park_count = (m->park_unpark_count + 1) / 2;
     m->noop_count = crt__read(&w->noops);
     m->steal_count = crt__read(&w->steals);
     m->steal_operations = crt__read(&w->steal_ops);
@@ -16516,25 +16576,33 @@ CRTDEF int crt_metrics_worker(crt_runtime *rt, int i, crt_worker_metrics *m)
     m->mean_poll_ns = m->poll_count ? m->busy_ns / m->poll_count : 0;
     m->local_queue_depth = w->ring ? crt__ring_length(w->ring) : 0;
     m->thread_id = crt__read(&w->thread_id);
-    m->poll_histogram_ns = crt__read(&w->poll_ns);
-    for (int b = 0; w->poll_buckets && b < rt->config.poll_histogram_buckets; b++)
-        m->poll_histogram_count += crt__read(&w->poll_buckets[b]);
+    m->poll_histogram_ns = crt__read(&w->tally[CRT__POLL_TIMES].ns);
+    m->poll_histogram_count = crt__tally_count(w, CRT__POLL_TIMES);
+    m->schedule_histogram_ns = crt__read(&w->tally[CRT__SCHEDULE_TIMES].ns);
+    m->schedule_histogram_count = crt__tally_count(w, CRT__SCHEDULE_TIMES);
     return 0;
 }
-CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_poll_bucket *out)
+static int crt__bucket(crt_runtime *rt, int which, int worker, int bucket, crt_histogram_bucket *out)
 {
     if (!rt || !out || worker < -1 || (worker >= 0 && (uint32_t)worker >= rt->worker_count)) return CRT_EINVAL;
-    const crt_config *c = &rt->config;
-    if (!c->poll_histogram || bucket < 0 || bucket >= c->poll_histogram_buckets) return CRT_EINVAL;
-    crt_duration step = c->poll_histogram_resolution;
-    bool twice = c->poll_histogram == CRT_HISTOGRAM_LOG;
+    crt__scale s = crt__scale_of(&rt->config, which);
+    if (!s.kind || bucket < 0 || bucket >= s.buckets) return CRT_EINVAL;
+    bool twice = s.kind == CRT_HISTOGRAM_LOG;
     memset(out, 0, sizeof *out);
-    if (bucket) out->from = twice ? step * ((crt_duration)1 << (bucket - 1)) : step * bucket;
-    if (bucket == c->poll_histogram_buckets - 1) out->to = CRT_FOREVER;
-    else out->to = twice && bucket ? out->from * 2 : out->from + step;
+    if (bucket) out->from = twice ? s.resolution * ((crt_duration)1 << (bucket - 1)) : s.resolution * bucket;
+    if (bucket == s.buckets - 1) out->to = CRT_FOREVER;
+    else out->to = twice && bucket ? out->from * 2 : out->from + s.resolution;
     for (uint32_t i = 0; i < rt->worker_count; i++)
-        if (worker < 0 || (uint32_t)worker == i) out->count += crt__read(&rt->workers[i].poll_buckets[bucket]);
+        if (worker < 0 || (uint32_t)worker == i) out->count += crt__read(&rt->workers[i].tally[which].buckets[bucket]);
     return 0;
+}
+CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out)
+{
+    return crt__bucket(rt, CRT__POLL_TIMES, worker, bucket, out);
+}
+CRTDEF int crt_metrics_schedule_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out)
+{
+    return crt__bucket(rt, CRT__SCHEDULE_TIMES, worker, bucket, out);
 }
 CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
 {
@@ -16552,6 +16620,7 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
     m->io_driver_ready_count = crt__read(&rt->io_ready);
     m->bytes_allocated = crt__read(&rt->bytes);
     m->poll_histogram_buckets = rt->config.poll_histogram ? (uint32_t)rt->config.poll_histogram_buckets : 0;
+    m->schedule_histogram_buckets = rt->config.schedule_histogram ? (uint32_t)rt->config.schedule_histogram_buckets : 0;
     m->spawned_tasks_count = crt__atomic_load(&rt->remote_spawned, CRT__RELAXED) / 2;
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt_worker_metrics w;
@@ -16566,6 +16635,9 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
         m->worker_busy_ns += w.busy_ns;
         m->poll_histogram_count += w.poll_histogram_count;
         m->poll_histogram_ns += w.poll_histogram_ns;
+        m->schedule_histogram_count += w.schedule_histogram_count;
+        m->schedule_histogram_ns += w.schedule_histogram_ns;
+        m->worker_park_unpark_count += w.park_unpark_count;
         m->spawned_tasks_count += crt__read(&rt->workers[i].spawned);
         m->budget_forced_yield_count += crt__read(&rt->workers[i].forced_yields);
     }
@@ -16663,6 +16735,8 @@ static const crt__series crt__runtime_series[] = {
 };
 static const crt__series crt__worker_series[] = {
     CRT__OF_WORKER(park_count, "counter", "worker_parks_total", "Times the worker parked.")
+    CRT__OF_WORKER(park_unpark_count, "counter", "worker_park_unparks_total",
+                   "Times it parked and unparked; odd while it is parked.")
     CRT__OF_WORKER(noop_count, "counter", "worker_noops_total", "Times it unparked and found nothing.")
     CRT__OF_WORKER(steal_count, "counter", "worker_steals_total", "Tasks it stole.")
     CRT__OF_WORKER(steal_operations, "counter", "worker_steal_operations_total", "Times it stole.")
@@ -16674,15 +16748,14 @@ static const crt__series crt__worker_series[] = {
     CRT__OF_WORKER(local_queue_depth, "gauge", "worker_local_queue_depth", "Tasks in its queue.")
 };
 // Buckets are read once, so that they, +Inf and the count agree while polls go on.
-static void crt__put_histogram(crt__sink *o, crt_runtime *rt)
+static void crt__put_histogram(crt__sink *o, crt_runtime *rt, int which, const char *name, const char *help)
 {
-    static const char name[] = "worker_poll_time_seconds";
-    if (!rt->config.poll_histogram) return;
-    crt__put_head(o, name, "histogram", "How long polls took.");
+    if (!crt__scale_of(&rt->config, which).kind) return;
+    crt__put_head(o, name, "histogram", help);
     for (int i = 0; i < (int)rt->worker_count; i++) {
-        uint64_t sum = 0, took = crt__read(&rt->workers[i].poll_ns);
-        crt_poll_bucket b;
-        for (int k = 0; crt_metrics_poll_bucket(rt, i, k, &b) == 0; k++) {
+        uint64_t sum = 0, took = crt__read(&rt->workers[i].tally[which].ns);
+        crt_histogram_bucket b;
+        for (int k = 0; crt__bucket(rt, which, i, k, &b) == 0; k++) {
             sum += b.count;
             crt__put_labels(o, name, "_bucket", i);
             crt__put(o, ",le=\"");
@@ -16715,7 +16788,9 @@ static CRT__COLD void crt__put_metrics(crt__sink *o, crt_runtime *rt)
             crt__put_value(o, "} ", crt__series_of(s, &w), s->places);
         }
     }
-    crt__put_histogram(o, rt);
+    crt__put_histogram(o, rt, CRT__POLL_TIMES, "worker_poll_time_seconds", "How long polls took.");
+    crt__put_histogram(o, rt, CRT__SCHEDULE_TIMES, "worker_schedule_latency_seconds",
+                       "How long tasks that could run waited for a poll.");
 }
 CRTDEF int crt_metrics_prometheus(crt_runtime *rt, FILE *out)
 {
@@ -16872,12 +16947,32 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         crt__log_to(&(config)->log, CRT_LOG_ERROR, "crt_config.%s: %s", field, why);       \
         return CRT_EINVAL;                                                                 \
     }
-// The start of the last bucket of a log histogram: resolution << (buckets - 2).
-static bool crt__histogram_too_long(const crt_config *c)
+// `field` and `text` name what is wrong with it. 0 or CRT_EINVAL.
+static CRT__COLD int crt__scale_bad(const crt_config *c, const char *field, const char *part, const char *why)
 {
-    crt_duration first = c->poll_histogram_resolution ? c->poll_histogram_resolution : CRT_US(1);
-    return c->poll_histogram == CRT_HISTOGRAM_LOG && c->poll_histogram_buckets > 2 &&
-           first > INT64_MAX >> (c->poll_histogram_buckets - 2);
+    crt__log_to(&c->log, CRT_LOG_ERROR, "crt_config.%s%s: %s", field, part, why);
+    return CRT_EINVAL;
+}
+static CRT__COLD int crt__scale_check(const crt_config *c, int which, const char *field)
+{
+    crt__scale s = crt__scale_of(c, which);
+    if (s.kind < CRT_HISTOGRAM_OFF || s.kind > CRT_HISTOGRAM_LOG)
+        return crt__scale_bad(c, field, "", "must be CRT_HISTOGRAM_OFF, _LINEAR or _LOG");
+    if (s.buckets && (s.buckets < 2 || s.buckets > 64))
+        return crt__scale_bad(c, field, "_buckets", "must be 0 (default) or 2 to 64");
+    if (s.resolution < 0 || s.resolution > CRT_SEC(1))
+        return crt__scale_bad(c, field, "_resolution", "must be 0 (default) to CRT_SEC(1)");
+    // The last bucket begins at resolution << (buckets - 2).
+    crt_duration first = s.resolution ? s.resolution : CRT_US(1);
+    if (s.kind == CRT_HISTOGRAM_LOG && s.buckets > 2 && first > INT64_MAX >> (s.buckets - 2))
+        return crt__scale_bad(c, field, "_buckets", "the last one begins after the end of time");
+    return 0;
+}
+static void crt__scale_resolve(int kind, int *buckets, crt_duration *resolution)
+{
+    bool log = kind == CRT_HISTOGRAM_LOG;
+    if (kind && !*buckets) *buckets = log ? 27 : 10;
+    if (kind && !*resolution) *resolution = log ? CRT_US(1) : CRT_US(100);
 }
 static CRT__OUTLINE int crt__config_check(const crt_config *c)
 {
@@ -16905,17 +17000,11 @@ static CRT__OUTLINE int crt__config_check(const crt_config *c)
              "unhandled_panic", "must be CRT_PANIC_IGNORE or CRT_PANIC_SHUTDOWN")
     CRT__BAD(c, c->start_paused && c->flavor != CRT_CURRENT_THREAD, "start_paused",
              "the virtual clock needs CRT_CURRENT_THREAD")
-    CRT__BAD(c, c->poll_histogram < CRT_HISTOGRAM_OFF || c->poll_histogram > CRT_HISTOGRAM_LOG, "poll_histogram",
-             "must be CRT_HISTOGRAM_OFF, _LINEAR or _LOG")
-    CRT__BAD(c, c->poll_histogram_buckets && (c->poll_histogram_buckets < 2 || c->poll_histogram_buckets > 64),
-             "poll_histogram_buckets", "must be 0 (default) or 2 to 64")
-    CRT__BAD(c, c->poll_histogram_resolution < 0 || c->poll_histogram_resolution > CRT_SEC(1),
-             "poll_histogram_resolution", "must be 0 (default) to CRT_SEC(1)")
-    CRT__BAD(c, crt__histogram_too_long(c), "poll_histogram_buckets", "the last one begins after the end of time")
     CRT__BAD(c, !c->allocator.alloc_fn != !c->allocator.free_fn, "allocator", "needs both functions or neither")
     CRT__BAD(c, c->start_paused && c->drivers && !(c->drivers & CRT_DRIVER_TIME), "start_paused",
              "needs CRT_DRIVER_TIME")
-    return 0;
+    int e = crt__scale_check(c, CRT__POLL_TIMES, "poll_histogram");
+    return e ? e : crt__scale_check(c, CRT__SCHEDULE_TIMES, "schedule_histogram");
 }
 // Defaults. 0, or CRT_EINVAL for a bad CRT_WORKER_THREADS.
 static CRT__COLD int crt__config_resolve(crt_config *c)
@@ -16949,17 +17038,24 @@ static CRT__COLD int crt__config_resolve(crt_config *c)
     if (!c->max_io_events) c->max_io_events = 1024;
     if (!c->seed) c->seed = (uint64_t)crt__clock() ^ (uint64_t)(uintptr_t)c ^ crt__thread_number() << 32;
     if (!c->log.level) c->log.level = CRT_LOG_WARN;
-    bool log = c->poll_histogram == CRT_HISTOGRAM_LOG;
-    if (c->poll_histogram && !c->poll_histogram_buckets) c->poll_histogram_buckets = log ? 27 : 10;
-    if (c->poll_histogram && !c->poll_histogram_resolution)
-        c->poll_histogram_resolution = log ? CRT_US(1) : CRT_US(100);
+    crt__scale_resolve(c->poll_histogram, &c->poll_histogram_buckets, &c->poll_histogram_resolution);
+    crt__scale_resolve(c->schedule_histogram, &c->schedule_histogram_buckets, &c->schedule_histogram_resolution);
     return 0;
 }
 
 // Of a worker, with a cache line between two.
-static size_t crt__poll_buckets_bytes(const crt_runtime *rt)
+static size_t crt__tally_bytes(const crt_runtime *rt, int which)
 {
-    return (size_t)rt->config.poll_histogram_buckets * sizeof(crt__u64) + CRT__CACHE_LINE;
+    return (size_t)crt__scale_of(&rt->config, which).buckets * sizeof(crt__u64) + CRT__CACHE_LINE;
+}
+static CRT__COLD bool crt__tallies_new(crt_runtime *rt, crt__worker *w)
+{
+    for (int h = 0; h < CRT__HISTOGRAMS; h++) {
+        if (!crt__scale_of(&rt->config, h).kind) continue;
+        w->tally[h].buckets = crt__alloc_zero(rt, crt__tally_bytes(rt, h));
+        if (!w->tally[h].buckets) return false;
+    }
+    return true;
 }
 // Memory, the last of it. Nobody else knows the runtime any more.
 static CRT__COLD void crt__rt_free(crt_runtime *rt)
@@ -16975,7 +17071,8 @@ static CRT__COLD void crt__rt_free(crt_runtime *rt)
     for (uint32_t i = 0; rt->workers && i < rt->worker_count; i++) {
         crt__free(rt, rt->workers[i].ring, sizeof(crt__ring));
         crt__free(rt, rt->workers[i].inbox, sizeof(crt__inject));
-        crt__free(rt, rt->workers[i].poll_buckets, crt__poll_buckets_bytes(rt));
+        for (int h = 0; h < CRT__HISTOGRAMS; h++)
+            crt__free(rt, rt->workers[i].tally[h].buckets, crt__tally_bytes(rt, h));
     }
     crt__free(rt, rt->workers, rt->worker_count * sizeof *rt->workers);
     crt__free(rt, rt->idle.sleepers, rt->worker_count * sizeof(uint32_t));
@@ -17034,10 +17131,7 @@ static CRT__COLD int crt__workers_new(crt_runtime *rt)
         w->mean_poll = 200000.0 / 61;
         w->wheel.index = i;
         w->wheel.next = UINT64_MAX;
-        if (rt->config.poll_histogram) {
-            w->poll_buckets = crt__alloc_zero(rt, crt__poll_buckets_bytes(rt));
-            if (!w->poll_buckets) return CRT_ENOMEM;
-        }
+        if (!crt__tallies_new(rt, w)) return CRT_ENOMEM;
         if (!crt__is_multi(rt)) continue;
         w->ring = crt__alloc_zero(rt, sizeof *w->ring);
         w->inbox = crt__alloc(rt, sizeof *w->inbox);
@@ -17078,10 +17172,13 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     rt->config = *c;
     snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c->thread_name);
     rt->config.thread_name = rt->thread_name;
-    rt->watches_polls = c->poll_histogram || c->on_before_poll || c->on_after_poll;
+    bool timed = c->schedule_histogram != CRT_HISTOGRAM_OFF;
 #ifdef CRT_ENABLE_TRACE
-    rt->watches_polls = 1;
+    timed = true;
 #endif
+    rt->watches_polls = timed || c->poll_histogram || c->on_before_poll || c->on_after_poll;
+    rt->task_flags = timed ? CRT__TASK_TIMED : 0;
+    rt->task_extra = timed ? (uint32_t)sizeof(crt__record) : 0;
     rt->worker_count = (uint32_t)c->worker_threads;
     rt->process = crt__process_number();
     rt->clock_base = crt__clock();
