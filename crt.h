@@ -72,9 +72,10 @@
 //                               its own: crt_config.allocator.
 //       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
 //       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
-//       CRT_ENABLE_TRACE        record of each task its polls, wakes and times: crt_dump prints
-//                               them, crt_metrics_task reads them. An allocation for each task, a
-//                               look at the clock for each wake and two for each poll.
+//       CRT_ENABLE_TRACE        record of each task where it was spawned, its polls, wakes and times:
+//                               crt_dump prints them, crt_metrics_task reads them. An allocation and
+//                               16 bytes for each task, two looks at the clock for each wake and each
+//                               poll.
 //       CRT_NO_FS               leave out files.
 //       CRT_NO_PROCESS          leave out child processes.
 //       CRT_NO_NET              leave out sockets, streams, and processes: their pipes are streams.
@@ -208,8 +209,10 @@
 //     and line of the await that it is parked at, and what it waits for. The
 //     resume point in a frame is that line, so `p *self` in a debugger shows it.
 //     crt_metrics has the counters, crt_metrics_prometheus all of them as text;
-//     CRT_ENABLE_TRACE adds polls, wakes and times of each task. Tests: crt_config.seed and start_paused make
-//     a current-thread run reproducible, with a clock that jumps instead of waiting.
+//     crt_config.poll_histogram and schedule_histogram add how long polls took and how
+//     long tasks waited for one; CRT_ENABLE_TRACE adds where each task was spawned, its
+//     polls, wakes and times. Tests: crt_config.seed and start_paused make a current-thread
+//     run reproducible, with a clock that jumps instead of waiting.
 
 #if defined(CRT_IMPLEMENTATION) && defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE   // accept4, pipe2, CPU_COUNT; before the first system header
@@ -679,7 +682,8 @@ enum {
     CRT_DRIVER_NONE = 128
 };
 enum { CRT_PANIC_IGNORE = 0, CRT_PANIC_SHUTDOWN = 1 };   // crt_config.unhandled_panic
-enum { CRT_HISTOGRAM_OFF = 0, CRT_HISTOGRAM_LINEAR = 1, CRT_HISTOGRAM_LOG = 2 };   // .poll_histogram, .schedule_histogram
+enum { CRT_HISTOGRAM_OFF = 0, CRT_HISTOGRAM_LINEAR = 1, CRT_HISTOGRAM_LOG = 2 };   // .poll_histogram,
+                                                                            // .schedule_histogram
 enum { CRT_LOG_ERROR = 1, CRT_LOG_WARN = 2, CRT_LOG_INFO = 3, CRT_LOG_DEBUG = 4 };
 
 // Both functions or neither. alloc_fn may return NULL; free_fn never gets NULL.
@@ -702,6 +706,7 @@ typedef struct crt_task_meta {
     uint64_t id;
     const char *name;   // NULL if it has none
     crt_fn fn;
+    const char *spawned_at;          // "file:line" of the crt_spawn...; NULL: by crt_block_on
     crt_duration schedule_latency;   // on_before_poll, with schedule_histogram: for how long it
                                      // could have run, in ns; otherwise -1
 } crt_task_meta;
@@ -821,27 +826,33 @@ CRTDEF int crt_args(char ***argv);
 // >>api tasks     spawn, join, abort, yield, blocking
 // ---------------------------------------------------------------------------
 
+// What each macro that spawns hands on: the frame, its size, and the place for hooks.
+#define CRT__FRAME(...) (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_SITE
+#define CRT__SPAWN_SITE __FILE__ ":" CRT__TEXT(__LINE__)
+#define CRT__TEXT(x) CRT__TEXT_(x)
+#define CRT__TEXT_(x) #x
+
 // Starts a task: fn over a copy of *frame, in one allocation. Detached: its
 // result is dropped, but a panic or an error goes to the log. 0, CRT_ENOMEM,
 // CRT_ESHUTDOWN. From a task, or a hook that has a cx. Mirrors tokio::spawn.
 //     crt_spawn(cx, conn_run, &(conn){ .peer = s });
 #define crt_spawn(cx, fn, ...)                                                             \
-    crt__spawn((cx), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), 0)
+    crt__spawn((cx), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 // The same, and *join receives a handle. On failure *join is NULL.
 #define crt_spawn_join(cx, join, fn, ...)                                                  \
-    crt__spawn((cx), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), 0)
+    crt__spawn((cx), (join), (fn), CRT__FRAME(__VA_ARGS__))
 // A task that stays on the thread of the caller: on the current-thread flavour
 // any task, on the multi-thread flavour from inside a crt_local_set only
 // (CRT_ENOCONTEXT elsewhere). Mirrors task::spawn_local.
 #define crt_spawn_local(cx, fn, ...)                                                       \
-    crt__spawn((cx), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_LOCAL)
+    crt__spawn_local((cx), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_spawn_local_join(cx, join, fn, ...)                                            \
-    crt__spawn((cx), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_LOCAL)
+    crt__spawn_local((cx), (join), (fn), CRT__FRAME(__VA_ARGS__))
 // From any thread. Mirrors Handle::spawn.
 #define crt_handle_spawn(h, fn, ...)                                                       \
-    crt__handle_spawn((h), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__handle_spawn((h), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_handle_spawn_join(h, join, fn, ...)                                            \
-    crt__handle_spawn((h), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__handle_spawn((h), (join), (fn), CRT__FRAME(__VA_ARGS__))
 
 // Memory for one task with that frame, owned by the caller:
 //     static CRT_TASK_STORAGE(conn) memory;
@@ -856,8 +867,7 @@ enum { CRT__TASK_HEADER = 192 };
         unsigned char crt__bytes[CRT__TASK_HEADER + sizeof(frame_type)];                   \
     }
 #define crt_spawn_in(cx, storage, join, fn, ...)                                           \
-    crt__spawn_in((cx), (storage), sizeof *(storage), (join), (fn), (__VA_ARGS__),         \
-                  sizeof *(__VA_ARGS__))
+    crt__spawn_in((cx), (storage), sizeof *(storage), (join), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF bool crt_task_storage_busy(const void *storage);
 
 // Everything at once. Mirrors task::Builder.
@@ -874,15 +884,17 @@ typedef struct crt_task_desc {
     int priority;             // > 0: before all others; < 0: when nothing else is ready,
                               // but at least at each 31st to 127th task; not with `local`
 } crt_task_desc;
-CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *desc);
+#define crt_spawn_ex(cx, ...) crt__spawn_ex((cx), (__VA_ARGS__), CRT__SPAWN_SITE)
+CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *desc, const char *site);
 
-enum { CRT__SPAWN_LOCAL = 1 };
 CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame,
-                      size_t size, unsigned how);
-CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size,
-                         crt_join_handle **join, crt_fn fn, const void *frame, size_t size);
+                      size_t size, const char *site);
+CRTDEF int crt__spawn_local(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame,
+                            size_t size, const char *site);
+CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_join_handle **join,
+                         crt_fn fn, const void *frame, size_t size, const char *site);
 CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
-                             const void *frame, size_t size);
+                             const void *frame, size_t size, const char *site);
 
 // A handle may be joined, aborted, detached or asked from any thread; one thread
 // at a time.
@@ -1159,7 +1171,7 @@ typedef struct crt_scope {
 // As crt_spawn, while the block is open; CRT_ENOCONTEXT before and after, CRT_ECANCELED
 // once it is being cancelled.
 #define crt_scope_spawn(cx, s, fn, ...)                                                    \
-    crt__scope_spawn((cx), (s), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__scope_spawn((cx), (s), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF void crt_scope_cancel(crt_scope *s);   // aborts the tasks, not the body. Inside the block.
 CRTDEF size_t crt_scope_len(crt_scope *s);    // tasks that have not ended
 CRTDEF bool crt__scope_open(crt_scope *s);
@@ -1167,7 +1179,7 @@ CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_joined(crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_watch(crt_cx *cx, crt_scope *s);
 CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s);
-CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size);
+CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size, const char *site);
 
 // --- join set: tasks whose results are taken in the order in which they end. Owned by
 // one task (or thread) at a time. All-zero is ready and empty; drop it in CRT_FINALLY.
@@ -1178,12 +1190,12 @@ typedef struct crt_join_set {
 } crt_join_set;
 // As crt_spawn, crt_spawn_blocking. From a plain thread: crt_join_set_spawn_on(handle, ...).
 #define crt_join_set_spawn(cx, set, fn, ...)                                               \
-    crt__join_set_spawn((cx)->rt, (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__join_set_spawn((cx)->rt, (set), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_join_set_spawn_on(h, set, fn, ...)                                             \
-    crt__join_set_spawn((crt_runtime *)(h), (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__join_set_spawn((crt_runtime *)(h), (set), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 // *abort: a handle that can abort the task; crt_abort_handle_drop it.
 #define crt_join_set_spawn_abort(cx, set, abort, fn, ...)                                  \
-    crt__join_set_spawn((cx)->rt, (set), (abort), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__join_set_spawn((cx)->rt, (set), (abort), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF int crt_join_set_spawn_blocking(crt_cx *cx, crt_join_set *set, intptr_t (*f)(void *), void *arg);
 // The next task to end: 0 and *result (the task's own result or error), CRT_ECANCELED,
 // CRT_EPANIC; CRT_EEMPTY if there is no task. `id` and `result` may be NULL. Cancel-safe: nothing is taken.
@@ -1198,7 +1210,7 @@ CRTDEF void crt_join_set_detach_all(crt_join_set *set);      // they run on alon
 CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set);   // aborts all, waits for all. 0
 CRTDEF void crt_join_set_drop(crt_join_set *set);            // aborts all, does not wait; ready again
 CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
-                               const void *frame, size_t size);
+                               const void *frame, size_t size, const char *site);
 
 // --- join map: a join set whose tasks have keys (numbers, or pointers as numbers).
 // Spawning under a key that is there aborts the old task and forgets its result.
@@ -1209,7 +1221,7 @@ typedef struct crt_join_map {
     size_t crt__size, crt__len;
 } crt_join_map;
 #define crt_join_map_spawn(cx, map, key, fn, ...)                                          \
-    crt__join_map_spawn((cx), (map), (key), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__join_map_spawn((cx), (map), (key), (fn), CRT__FRAME(__VA_ARGS__))
 // As crt_join_set_next, with the key.
 CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result);
 CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *result);   // also CRT_EAGAIN
@@ -1223,7 +1235,8 @@ CRTDEF void crt_join_map_abort_matching(crt_join_map *map, bool (*matches)(uint6
 CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map);
 CRTDEF void crt_join_map_detach_all(crt_join_map *map);
 CRTDEF void crt_join_map_drop(crt_join_map *map);
-CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size);
+CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size,
+                               const char *site);
 
 // --- tracker: counts tasks, keeps no results, aborts nothing. For a graceful end:
 // stop spawning, close, wait. Shared by reference; any thread. Mirrors TaskTracker.
@@ -1232,9 +1245,9 @@ CRTDEF crt_task_tracker *crt_task_tracker_new(void);   // NULL: no memory
 CRTDEF crt_task_tracker *crt_task_tracker_clone(crt_task_tracker *t);
 CRTDEF void crt_task_tracker_drop(crt_task_tracker **t);
 #define crt_task_tracker_spawn(cx, t, fn, ...)                                             \
-    crt__tracker_spawn((cx)->rt, (t), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__tracker_spawn((cx)->rt, (t), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_task_tracker_spawn_join(cx, t, join, fn, ...)                                  \
-    crt__tracker_spawn((cx)->rt, (t), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__tracker_spawn((cx)->rt, (t), (join), (fn), CRT__FRAME(__VA_ARGS__))
 // A token for work that is not a task: count it in, and out again.
 CRTDEF void crt_task_tracker_enter(crt_task_tracker *t);
 CRTDEF void crt_task_tracker_leave(crt_task_tracker *t);
@@ -1246,7 +1259,7 @@ CRTDEF bool crt_task_tracker_is_closed(crt_task_tracker *t);
 CRTDEF size_t crt_task_tracker_len(crt_task_tracker *t);
 CRTDEF crt_poll crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t);   // 0: closed and empty. Cancel-safe.
 CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
-                              const void *frame, size_t size);
+                              const void *frame, size_t size, const char *site);
 
 // --- local set: tasks that share one thread, on either flavour: they may use what is
 // not safe between threads. The first spawn chooses the worker. All-zero is ready.
@@ -1258,13 +1271,13 @@ typedef struct crt_local_set {
 // Spawns a task into the set. As crt_spawn; CRT_EINVAL if the set belongs to
 // another runtime. Tasks in the set may crt_spawn_local more.
 #define crt_local_set_spawn(cx, set, fn, ...)                                              \
-    crt__local_set_spawn((cx), (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__local_set_spawn((cx), (set), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_local_set_spawn_join(cx, set, join, fn, ...)                                   \
-    crt__local_set_spawn((cx), (set), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__local_set_spawn((cx), (set), (join), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set);   // 0 when every task has ended. Cancel-safe.
 CRTDEF void crt_local_set_abort_all(crt_local_set *set);
 CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join,
-                                crt_fn fn, const void *frame, size_t size);
+                                crt_fn fn, const void *frame, size_t size, const char *site);
 
 // --- task locals: what a coroutine tells all that it calls, without passing it on.
 // A key is a static object; its address counts. Not inherited by spawned tasks.
@@ -2486,6 +2499,7 @@ typedef struct crt_task_metrics {
     uint64_t id, polls, wakes, self_wakes;
     crt_duration total, busy, scheduled, idle;
     crt_duration since_wake;   // the last one; CRT_FOREVER if there was none
+    const char *spawned_at;    // "file:line"; NULL: by crt_block_on
 } crt_task_metrics;
 // Of the task with that id (crt_task_id, crt_join_id). Looks through all tasks. 0; CRT_EINVAL;
 // -ENOENT: no such task, or it has ended; -ENOTSUP: built without the define;
@@ -2500,7 +2514,8 @@ CRTDEF int crt_metrics_prometheus(crt_runtime *rt, FILE *out);
 // call to the next: leave room.
 CRTDEF int crt_metrics_prometheus_text(crt_runtime *rt, char *text, size_t size);
 // A line for each task: id, name, state, file:line and function of its await, what
-// it waits on; with CRT_ENABLE_TRACE its polls, wakes and times too. Any thread;
+// it waits on; with CRT_ENABLE_TRACE where it was spawned, its polls, wakes and times
+// too. Any thread;
 // workers go on running. How many, or CRT_EINVAL.
 CRTDEF int crt_dump(crt_runtime *rt, FILE *out);
 
@@ -3207,12 +3222,12 @@ _Static_assert(sizeof(crt__member) % 16 == 0, "frames are 16-aligned");
 enum { CRT__CHUNK_HEAD = (sizeof(crt__chunk) + 15) / 16 * 16 + (16 - sizeof(crt_task) % 16) % 16 };
 _Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) <= CRT__TASK_HEADER,
                "CRT_TASK_STORAGE is too small");
-// The last bytes of a task's memory, behind its frame, in a runtime that measures how long
-// tasks wait (CRT__TASK_TIMED). A member of crt_task would cost every task of every program 16
-// bytes. Plain: written and read by whoever owns ACTIVE, which is handed on with the task.
+// The last bytes of a task's memory, behind its frame, in a runtime that has task hooks or
+// measures how long tasks wait: as members of crt_task they would cost every task of every
+// program 16 bytes. Plain: used by whoever owns ACTIVE, which is handed on with the task.
 typedef struct crt__record {
-    int64_t ready;   // crt__clock() at which it could run
-    int64_t unused;  // frames of tasks stay 16-aligned
+    int64_t ready;            // CRT__TASK_TIMED: crt__clock() since which it could run
+    const char *spawned_at;
 } crt__record;
 _Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) + sizeof(crt__record) <= CRT__TASK_HEADER,
                "CRT_TASK_STORAGE has room for it");
@@ -3353,7 +3368,7 @@ struct crt_runtime {
     uint32_t burying, buried; // atomic: somebody sees to that; has done so
     uint32_t watches_polls;   // a hook, a histogram or the trace: one branch for all
     uint32_t task_flags;      // of every task: CRT__TASK_TIMED or 0
-    uint32_t task_extra;      // room behind every frame: a crt__record or 0
+    uint32_t task_extra;      // room behind every frame: that of a crt__record, or 0
     crt_config config;
     char thread_name[32];
     crt__worker *workers;
@@ -3793,7 +3808,7 @@ enum {
     CRT__TASK_ADOPTED = 4096,   // shutdown: to be ended by force
     CRT__TASK_IN_SCOPE = 8192,  // its group lies in the memory of another task
     CRT__TASK_LATE = 16384,     // ends after the leftovers of a shutdown: that memory is gone
-    CRT__TASK_TIMED = 32768,    // has a crt__record
+    CRT__TASK_TIMED = 32768,    // its crt__record says since when it could run
     CRT__TASK_PRIORITY = CRT__TASK_URGENT | CRT__TASK_BACKGROUND,
     CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
 };
@@ -3827,7 +3842,7 @@ static void *crt__task_frame(crt_task *t)
     return t->flags & CRT__TASK_MEMBER ? (void *)(crt__member_of(t) + 1) : *(void **)(void *)(t + 1);
 }
 
-// Of a task that is CRT__TASK_TIMED.
+// Of a task of a runtime with task_extra.
 static crt__record *crt__record_of(crt_task *t)
 {
     return (crt__record *)(void *)((char *)t + t->home->stride) - 1;
@@ -3932,16 +3947,18 @@ static bool crt__task_try_ref(crt_task *t)
 // The console's fields. What the poller writes it writes while it owns ACTIVE.
 typedef struct crt__ext_trace {
     crt__ext ext;
-    int64_t created;                          // never changes
+    int64_t created;                          // never changes, as the next
+    const char *spawned_at;
     crt__u64 polls, busy, scheduled;          // atomic, written by the poller
     crt__u64 wakes, self_wakes, last_wake;    // atomic
 } crt__ext_trace;
 
-static CRT__COLD void crt__trace_spawn(crt_task *t)
+static CRT__COLD void crt__trace_spawn(crt_task *t, const char *site)
 {
     crt__ext_trace *e = crt__ext_add(t, CRT__EXT_TRACE, sizeof *e);
     if (!e) return;   // then this task is not traced
     e->created = crt__clock();
+    e->spawned_at = site;
     crt__ext_publish(t, e);
 }
 // Before the wake itself, after which the task may be gone.
@@ -3968,7 +3985,7 @@ static CRT__COLD void crt__trace_end(crt_task *t, crt_duration took)
     if (e) crt__count(&e->busy, (uint64_t)took);
 }
 #else
-#define crt__trace_spawn(t) ((void)0)
+#define crt__trace_spawn(t, site) ((void)0)
 #define crt__trace_wake(t) ((void)0)
 #define crt__trace_begin(t, waited) ((void)0)
 #define crt__trace_end(t, took) ((void)0)
@@ -4061,7 +4078,7 @@ static void crt__task_unlink(crt_task *t)
 static void crt__hook(crt_task *t, void (*hook)(void *, const crt_task_meta *), crt_duration waited)
 {
     crt_runtime *rt = t->home->rt, *outer = crt__tls.rt;
-    crt_task_meta m = {t->id, crt__task_name_of(t), t->fn, waited};
+    crt_task_meta m = {t->id, crt__task_name_of(t), t->fn, crt__record_of(t)->spawned_at, waited};
     crt__tls.rt = rt;
     hook(rt->config.hook_data, &m);
     crt__tls.rt = outer;
@@ -6916,6 +6933,7 @@ typedef struct crt__spawn_how {
     uint64_t key;
     void *storage;
     size_t storage_size;
+    const char *site;     // where, or NULL
 } crt__spawn_how;
 
 static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_task **out)
@@ -6963,6 +6981,11 @@ static CRT__COLD int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int err
     if (!w) crt__count_remote_end(rt);
     return error;
 }
+static CRT__COLD void crt__spawn_noted(crt_runtime *rt, crt_task *t, const char *site)
+{
+    crt__record_of(t)->spawned_at = site;
+    if (rt->config.on_task_spawn) crt__hook(t, rt->config.on_task_spawn, -1);
+}
 static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how *how)
 {
     crt_task *t;
@@ -6986,7 +7009,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     if (CRT__UNLIKELY(how->crew != NULL)) flags |= crt__crew_flags(how->crew);
     crt__task_init(t, w, how->fn, how->frame, how->size, flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
-    crt__trace_spawn(t);
+    crt__trace_spawn(t, how->site);
     if (CRT__LIKELY(how->crew == NULL)) {
         crt__task_publish(t, how->join != NULL, 0);
     } else if (!crt__crew_add(how->crew, t, how->key, how->join != NULL, 0)) {
@@ -7001,7 +7024,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     else if (crt__atomic_fence(CRT__SEQ_CST), crt__atomic_load(&rt->closing, CRT__SEQ_CST))
         crt__atomic_or(&t->state, CRT__CANCELLED, CRT__ACQ_REL);
     if (how->join) *how->join = (crt_join_handle *)t;
-    if (CRT__UNLIKELY(rt->config.on_task_spawn != NULL)) crt__hook(t, rt->config.on_task_spawn, -1);
+    if (CRT__UNLIKELY(rt->task_extra)) crt__spawn_noted(rt, t, how->site);
     crt__submit(t);
     return 0;
 }
@@ -7025,36 +7048,40 @@ static int crt__spawn_local_how(crt_cx *cx, crt__spawn_how *how)
 }
 
 CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
-                      unsigned kind)
+                      const char *site)
 {
-    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
-    if (CRT__UNLIKELY(kind & CRT__SPAWN_LOCAL)) {
-        int e = crt__spawn_local_how(cx, &how);
-        if (join) *join = NULL;
-        if (e) return e;
-    }
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
-CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_join_handle **join,
-                         crt_fn fn, const void *frame, size_t size)
+CRTDEF int crt__spawn_local(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
+                            const char *site)
 {
-    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
+    int e = crt__spawn_local_how(cx, &how);
+    if (join) *join = NULL;
+    return e ? e : crt__spawn_task(cx->rt, cx->worker, &how);
+}
+CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_join_handle **join,
+                         crt_fn fn, const void *frame, size_t size, const char *site)
+{
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
     how.storage = storage;
     how.storage_size = storage_size;
     if (join) *join = NULL;
     if (!storage) return CRT_EINVAL;
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
-CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn, const void *frame, size_t size)
+CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
+                             const char *site)
 {
     crt_runtime *rt = (crt_runtime *)h;
-    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
     crt__worker *w = crt__tls.worker;
     if (join) *join = NULL;
     if (!h) return CRT_EINVAL;
     return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
 }
-CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
+CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *d, const char *site)
 {
     if (!d) return CRT_EINVAL;
     crt__spawn_how how = {.fn = d->fn, .frame = d->frame, .size = d->size, .join = d->join, .name = d->name};
@@ -7062,6 +7089,7 @@ CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
     crt__worker *w = crt__tls.worker;
     how.storage = d->storage;
     how.storage_size = d->storage_size;
+    how.site = site;
     if (d->join) *d->join = NULL;
     if (d->local) {
         int e = rt == cx->rt ? crt__spawn_local_how(cx, &how) : CRT_EINVAL;
@@ -16026,10 +16054,11 @@ static size_t crt__crew_count(crt__crew *c)
 }
 // On a runtime, from whatever thread.
 static int crt__crew_spawn(crt_runtime *rt, crt__crew *c, uint64_t key, crt_join_handle **join, crt_fn fn,
-                           const void *frame, size_t size)
+                           const void *frame, size_t size, const char *site)
 {
     crt__worker *w = crt__tls.worker;
     crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .crew = c, .key = key};
+    how.site = site;
     return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
 }
 
@@ -16103,13 +16132,13 @@ CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s)
     crt__atomic_store(&s->crt__phase, CRT__SCOPE_CLOSED, CRT__RELEASE);
     return s->crt__result >= 0 && s->crt__tasks.failure ? s->crt__tasks.failure : s->crt__result;
 }
-CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size)
+CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size, const char *site)
 {
     if (crt__atomic_load(&s->crt__phase, CRT__ACQUIRE) == CRT__SCOPE_CLOSED) {
         crt__say(cx->rt, CRT_LOG_ERROR, "crt_scope_spawn works inside crt_scope_run only");
         return CRT_ENOCONTEXT;
     }
-    return crt__crew_spawn(cx->rt, &s->crt__tasks, 0, NULL, fn, frame, size);
+    return crt__crew_spawn(cx->rt, &s->crt__tasks, 0, NULL, fn, frame, size, site);
 }
 CRTDEF void crt_scope_cancel(crt_scope *s)
 {
@@ -16125,13 +16154,13 @@ static int crt__join_set_crew(crt_join_set *set)
     return set->crt__tasks ? 0 : CRT_ENOMEM;
 }
 CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
-                               const void *frame, size_t size)
+                               const void *frame, size_t size, const char *site)
 {
     crt_join_handle *h = NULL;
     if (abort) *abort = NULL;
     if (!rt) return CRT_EINVAL;
     int e = crt__join_set_crew(set);
-    if (!e) e = crt__crew_spawn(rt, set->crt__tasks, 0, &h, fn, frame, size);
+    if (!e) e = crt__crew_spawn(rt, set->crt__tasks, 0, &h, fn, frame, size, site);
     if (!e && abort) *abort = crt_join_abort_handle(h);   // the set has the handle: it is still there
     return e;
 }
@@ -16311,12 +16340,13 @@ static CRT__COLD void crt__map_forget(crt_join_map *map, crt__member *m)
     else crt_abort((crt_join_handle *)t);
     crt__task_unref(t, 1);
 }
-CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size)
+CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size,
+                               const char *site)
 {
     crt_join_handle *h = NULL;
     int e = crt__join_set_crew(&map->crt__set);
     if (!e) e = crt__map_grow(map);
-    if (!e) e = crt__crew_spawn(cx->rt, map->crt__set.crt__tasks, key, &h, fn, frame, size);
+    if (!e) e = crt__crew_spawn(cx->rt, map->crt__set.crt__tasks, key, &h, fn, frame, size, site);
     if (e) return e;
     crt__member *old = crt__map_find(map, key);
     if (old) crt__map_forget(map, old);
@@ -16413,9 +16443,9 @@ CRTDEF void crt_task_tracker_drop(crt_task_tracker **t)
     crt__crew_unref(c);
 }
 CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
-                              const void *frame, size_t size)
+                              const void *frame, size_t size, const char *site)
 {
-    return crt__crew_spawn(rt, (crt__crew *)t, 0, join, fn, frame, size);
+    return crt__crew_spawn(rt, (crt__crew *)t, 0, join, fn, frame, size, site);
 }
 // Counts tokens, opens and closes: changes the crew under its lock and tells those who
 // wait if it is over now.
@@ -16459,7 +16489,7 @@ CRTDEF crt_poll crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t)
 // --- local set
 
 CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join, crt_fn fn,
-                                const void *frame, size_t size)
+                                const void *frame, size_t size, const char *site)
 {
     crt__worker *none = NULL, *w = cx->worker ? cx->worker : &cx->rt->workers[0];
     if (join) *join = NULL;
@@ -16468,6 +16498,7 @@ CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle 
     if (w->rt != cx->rt) return CRT_EINVAL;
     crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .crew = &set->crt__tasks};
     how.flags = crt__pin_to(w);
+    how.site = site;
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
 CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set) { return crt__crew_wait(cx, &set->crt__tasks); }
@@ -16879,6 +16910,7 @@ static CRT__COLD bool crt__trace_read(crt_task *t, crt_task_metrics *m)
     m->scheduled = (int64_t)crt__read(&e->scheduled);
     m->idle = crt__max(m->total - m->busy - m->scheduled, 0);
     m->since_wake = last ? crt__max(now - last, 0) : CRT_FOREVER;
+    m->spawned_at = e->spawned_at;
     return true;
 }
 static CRT__COLD void crt__dump_trace(crt_task *t, char *text, size_t n)
@@ -16887,10 +16919,10 @@ static CRT__COLD void crt__dump_trace(crt_task *t, char *text, size_t n)
     text[0] = 0;
     if (!crt__trace_read(t, &m)) return;
     snprintf(text, n,
-             ", polls " CRT__ID ", wakes " CRT__ID " (self " CRT__ID "), us: busy " CRT__ID ", scheduled " CRT__ID
-             ", idle " CRT__ID ", total " CRT__ID,
-             (crt__id)m.polls, (crt__id)m.wakes, (crt__id)m.self_wakes, (crt__id)(m.busy / 1000),
-             (crt__id)(m.scheduled / 1000), (crt__id)(m.idle / 1000), (crt__id)(m.total / 1000));
+             ", spawned at %.120s, polls " CRT__ID ", wakes " CRT__ID " (self " CRT__ID "), us: busy " CRT__ID
+             ", scheduled " CRT__ID ", idle " CRT__ID ", total " CRT__ID,
+             m.spawned_at ? m.spawned_at : "crt_block_on", (crt__id)m.polls, (crt__id)m.wakes,
+             (crt__id)m.self_wakes, (crt__id)(m.busy / 1000), (crt__id)(m.scheduled / 1000), (crt__id)(m.idle / 1000), (crt__id)(m.total / 1000));
 }
 CRTDEF int crt_metrics_task(crt_runtime *rt, uint64_t id, crt_task_metrics *out)
 {
@@ -16914,7 +16946,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
 {
     char parked[400];
 #ifdef CRT_ENABLE_TRACE
-    char trace[200];
+    char trace[400];
 #else
     static const char trace[] = "";
 #endif
@@ -17177,8 +17209,9 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     timed = true;
 #endif
     rt->watches_polls = timed || c->poll_histogram || c->on_before_poll || c->on_after_poll;
+    bool hooks = c->on_task_spawn || c->on_task_terminate || c->on_before_poll || c->on_after_poll;
     rt->task_flags = timed ? CRT__TASK_TIMED : 0;
-    rt->task_extra = timed ? (uint32_t)sizeof(crt__record) : 0;
+    rt->task_extra = timed || hooks ? (uint32_t)sizeof(crt__record) : 0;
     rt->worker_count = (uint32_t)c->worker_threads;
     rt->process = crt__process_number();
     rt->clock_base = crt__clock();
