@@ -16922,7 +16922,8 @@ static CRT__COLD void crt__dump_trace(crt_task *t, char *text, size_t n)
              ", spawned at %.120s, polls " CRT__ID ", wakes " CRT__ID " (self " CRT__ID "), us: busy " CRT__ID
              ", scheduled " CRT__ID ", idle " CRT__ID ", total " CRT__ID,
              m.spawned_at ? m.spawned_at : "crt_block_on", (crt__id)m.polls, (crt__id)m.wakes,
-             (crt__id)m.self_wakes, (crt__id)(m.busy / 1000), (crt__id)(m.scheduled / 1000), (crt__id)(m.idle / 1000), (crt__id)(m.total / 1000));
+             (crt__id)m.self_wakes, (crt__id)(m.busy / 1000), (crt__id)(m.scheduled / 1000),
+             (crt__id)(m.idle / 1000), (crt__id)(m.total / 1000));
 }
 CRTDEF int crt_metrics_task(crt_runtime *rt, uint64_t id, crt_task_metrics *out)
 {
