@@ -72,9 +72,10 @@
 //                               its own: crt_config.allocator.
 //       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
 //       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
-//       CRT_ENABLE_TRACE        record of each task its polls, wakes and times: crt_dump prints
-//                               them, crt_metrics_task reads them. An allocation for each task, a
-//                               look at the clock for each wake and two for each poll.
+//       CRT_ENABLE_TRACE        record of each task where it was spawned, its polls, wakes and times:
+//                               crt_dump prints them, crt_metrics_task reads them. An allocation and
+//                               16 bytes for each task, two looks at the clock for each wake and each
+//                               poll.
 //       CRT_NO_FS               leave out files.
 //       CRT_NO_PROCESS          leave out child processes.
 //       CRT_NO_NET              leave out sockets, streams, and processes: their pipes are streams.
@@ -208,8 +209,10 @@
 //     and line of the await that it is parked at, and what it waits for. The
 //     resume point in a frame is that line, so `p *self` in a debugger shows it.
 //     crt_metrics has the counters, crt_metrics_prometheus all of them as text;
-//     CRT_ENABLE_TRACE adds polls, wakes and times of each task. Tests: crt_config.seed and start_paused make
-//     a current-thread run reproducible, with a clock that jumps instead of waiting.
+//     crt_config.poll_histogram and schedule_histogram add how long polls took and how
+//     long tasks waited for one; CRT_ENABLE_TRACE adds where each task was spawned, its
+//     polls, wakes and times. Tests: crt_config.seed and start_paused make a current-thread
+//     run reproducible, with a clock that jumps instead of waiting.
 
 #if defined(CRT_IMPLEMENTATION) && defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE   // accept4, pipe2, CPU_COUNT; before the first system header
@@ -679,7 +682,8 @@ enum {
     CRT_DRIVER_NONE = 128
 };
 enum { CRT_PANIC_IGNORE = 0, CRT_PANIC_SHUTDOWN = 1 };   // crt_config.unhandled_panic
-enum { CRT_HISTOGRAM_OFF = 0, CRT_HISTOGRAM_LINEAR = 1, CRT_HISTOGRAM_LOG = 2 };   // .poll_histogram
+enum { CRT_HISTOGRAM_OFF = 0, CRT_HISTOGRAM_LINEAR = 1, CRT_HISTOGRAM_LOG = 2 };   // .poll_histogram,
+                                                                            // .schedule_histogram
 enum { CRT_LOG_ERROR = 1, CRT_LOG_WARN = 2, CRT_LOG_INFO = 3, CRT_LOG_DEBUG = 4 };
 
 // Both functions or neither. alloc_fn may return NULL; free_fn never gets NULL.
@@ -702,6 +706,9 @@ typedef struct crt_task_meta {
     uint64_t id;
     const char *name;   // NULL if it has none
     crt_fn fn;
+    const char *spawned_at;          // "file:line" of the crt_spawn...; NULL: by crt_block_on
+    crt_duration schedule_latency;   // on_before_poll, with schedule_histogram: for how long it
+                                     // could have run, in ns; otherwise -1
 } crt_task_meta;
 
 // How to build a runtime; zero is the default, which the comments name. Mirrors
@@ -732,6 +739,7 @@ typedef struct crt_config {
     void (*on_thread_stop)(void *hook_data);
     void (*on_thread_park)(void *hook_data);
     void (*on_thread_unpark)(void *hook_data);
+    // With one of these each task takes 16 bytes more, for crt_task_meta.spawned_at.
     void (*on_task_spawn)(void *hook_data, const crt_task_meta *task);
     void (*on_task_terminate)(void *hook_data, const crt_task_meta *task);
     void (*on_before_poll)(void *hook_data, const crt_task_meta *task);
@@ -741,6 +749,12 @@ typedef struct crt_config {
     int poll_histogram_buckets;       // 10, log: 27; 2 to 64, the last without upper end
     crt_duration poll_histogram_resolution;   // of the first bucket, in ns: CRT_US(100), log:
                                       // CRT_US(1). All are as wide; log: each twice the last one
+    int schedule_histogram;           // CRT_HISTOGRAM_OFF; how long tasks wait until they run,
+                                      // see crt_metrics_schedule_bucket: a look at the clock a
+                                      // wake and two a poll, 16 bytes more a task. Off, it costs
+                                      // none of that: tasks are allocated without the room
+    int schedule_histogram_buckets;   // as poll_histogram_buckets
+    crt_duration schedule_histogram_resolution;   // as poll_histogram_resolution
 } crt_config;
 
 // Builds a runtime and starts its workers. `config` may be NULL. 0, or
@@ -813,27 +827,33 @@ CRTDEF int crt_args(char ***argv);
 // >>api tasks     spawn, join, abort, yield, blocking
 // ---------------------------------------------------------------------------
 
+// What each macro that spawns hands on: the frame, its size, and the place for hooks.
+#define CRT__FRAME(...) (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_SITE
+#define CRT__SPAWN_SITE __FILE__ ":" CRT__TEXT(__LINE__)
+#define CRT__TEXT(x) CRT__TEXT_(x)
+#define CRT__TEXT_(x) #x
+
 // Starts a task: fn over a copy of *frame, in one allocation. Detached: its
 // result is dropped, but a panic or an error goes to the log. 0, CRT_ENOMEM,
 // CRT_ESHUTDOWN. From a task, or a hook that has a cx. Mirrors tokio::spawn.
 //     crt_spawn(cx, conn_run, &(conn){ .peer = s });
 #define crt_spawn(cx, fn, ...)                                                             \
-    crt__spawn((cx), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), 0)
+    crt__spawn((cx), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 // The same, and *join receives a handle. On failure *join is NULL.
 #define crt_spawn_join(cx, join, fn, ...)                                                  \
-    crt__spawn((cx), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), 0)
+    crt__spawn((cx), (join), (fn), CRT__FRAME(__VA_ARGS__))
 // A task that stays on the thread of the caller: on the current-thread flavour
 // any task, on the multi-thread flavour from inside a crt_local_set only
 // (CRT_ENOCONTEXT elsewhere). Mirrors task::spawn_local.
 #define crt_spawn_local(cx, fn, ...)                                                       \
-    crt__spawn((cx), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_LOCAL)
+    crt__spawn_local((cx), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_spawn_local_join(cx, join, fn, ...)                                            \
-    crt__spawn((cx), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_LOCAL)
+    crt__spawn_local((cx), (join), (fn), CRT__FRAME(__VA_ARGS__))
 // From any thread. Mirrors Handle::spawn.
 #define crt_handle_spawn(h, fn, ...)                                                       \
-    crt__handle_spawn((h), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__handle_spawn((h), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_handle_spawn_join(h, join, fn, ...)                                            \
-    crt__handle_spawn((h), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__handle_spawn((h), (join), (fn), CRT__FRAME(__VA_ARGS__))
 
 // Memory for one task with that frame, owned by the caller:
 //     static CRT_TASK_STORAGE(conn) memory;
@@ -848,8 +868,7 @@ enum { CRT__TASK_HEADER = 192 };
         unsigned char crt__bytes[CRT__TASK_HEADER + sizeof(frame_type)];                   \
     }
 #define crt_spawn_in(cx, storage, join, fn, ...)                                           \
-    crt__spawn_in((cx), (storage), sizeof *(storage), (join), (fn), (__VA_ARGS__),         \
-                  sizeof *(__VA_ARGS__))
+    crt__spawn_in((cx), (storage), sizeof *(storage), (join), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF bool crt_task_storage_busy(const void *storage);
 
 // Everything at once. Mirrors task::Builder.
@@ -866,15 +885,17 @@ typedef struct crt_task_desc {
     int priority;             // > 0: before all others; < 0: when nothing else is ready,
                               // but at least at each 31st to 127th task; not with `local`
 } crt_task_desc;
-CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *desc);
+#define crt_spawn_ex(cx, ...) crt__spawn_ex((cx), (__VA_ARGS__), CRT__SPAWN_SITE)
+CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *desc, const char *site);
 
-enum { CRT__SPAWN_LOCAL = 1 };
 CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame,
-                      size_t size, unsigned how);
-CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size,
-                         crt_join_handle **join, crt_fn fn, const void *frame, size_t size);
+                      size_t size, const char *site);
+CRTDEF int crt__spawn_local(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame,
+                            size_t size, const char *site);
+CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_join_handle **join,
+                         crt_fn fn, const void *frame, size_t size, const char *site);
 CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
-                             const void *frame, size_t size);
+                             const void *frame, size_t size, const char *site);
 
 // A handle may be joined, aborted, detached or asked from any thread; one thread
 // at a time.
@@ -1151,7 +1172,7 @@ typedef struct crt_scope {
 // As crt_spawn, while the block is open; CRT_ENOCONTEXT before and after, CRT_ECANCELED
 // once it is being cancelled.
 #define crt_scope_spawn(cx, s, fn, ...)                                                    \
-    crt__scope_spawn((cx), (s), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__scope_spawn((cx), (s), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF void crt_scope_cancel(crt_scope *s);   // aborts the tasks, not the body. Inside the block.
 CRTDEF size_t crt_scope_len(crt_scope *s);    // tasks that have not ended
 CRTDEF bool crt__scope_open(crt_scope *s);
@@ -1159,7 +1180,7 @@ CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_joined(crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_watch(crt_cx *cx, crt_scope *s);
 CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s);
-CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size);
+CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size, const char *site);
 
 // --- join set: tasks whose results are taken in the order in which they end. Owned by
 // one task (or thread) at a time. All-zero is ready and empty; drop it in CRT_FINALLY.
@@ -1170,12 +1191,12 @@ typedef struct crt_join_set {
 } crt_join_set;
 // As crt_spawn, crt_spawn_blocking. From a plain thread: crt_join_set_spawn_on(handle, ...).
 #define crt_join_set_spawn(cx, set, fn, ...)                                               \
-    crt__join_set_spawn((cx)->rt, (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__join_set_spawn((cx)->rt, (set), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_join_set_spawn_on(h, set, fn, ...)                                             \
-    crt__join_set_spawn((crt_runtime *)(h), (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__join_set_spawn((crt_runtime *)(h), (set), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 // *abort: a handle that can abort the task; crt_abort_handle_drop it.
 #define crt_join_set_spawn_abort(cx, set, abort, fn, ...)                                  \
-    crt__join_set_spawn((cx)->rt, (set), (abort), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__join_set_spawn((cx)->rt, (set), (abort), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF int crt_join_set_spawn_blocking(crt_cx *cx, crt_join_set *set, intptr_t (*f)(void *), void *arg);
 // The next task to end: 0 and *result (the task's own result or error), CRT_ECANCELED,
 // CRT_EPANIC; CRT_EEMPTY if there is no task. `id` and `result` may be NULL. Cancel-safe: nothing is taken.
@@ -1190,7 +1211,7 @@ CRTDEF void crt_join_set_detach_all(crt_join_set *set);      // they run on alon
 CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set);   // aborts all, waits for all. 0
 CRTDEF void crt_join_set_drop(crt_join_set *set);            // aborts all, does not wait; ready again
 CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
-                               const void *frame, size_t size);
+                               const void *frame, size_t size, const char *site);
 
 // --- join map: a join set whose tasks have keys (numbers, or pointers as numbers).
 // Spawning under a key that is there aborts the old task and forgets its result.
@@ -1201,7 +1222,7 @@ typedef struct crt_join_map {
     size_t crt__size, crt__len;
 } crt_join_map;
 #define crt_join_map_spawn(cx, map, key, fn, ...)                                          \
-    crt__join_map_spawn((cx), (map), (key), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__join_map_spawn((cx), (map), (key), (fn), CRT__FRAME(__VA_ARGS__))
 // As crt_join_set_next, with the key.
 CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result);
 CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *result);   // also CRT_EAGAIN
@@ -1215,7 +1236,8 @@ CRTDEF void crt_join_map_abort_matching(crt_join_map *map, bool (*matches)(uint6
 CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map);
 CRTDEF void crt_join_map_detach_all(crt_join_map *map);
 CRTDEF void crt_join_map_drop(crt_join_map *map);
-CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size);
+CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size,
+                               const char *site);
 
 // --- tracker: counts tasks, keeps no results, aborts nothing. For a graceful end:
 // stop spawning, close, wait. Shared by reference; any thread. Mirrors TaskTracker.
@@ -1224,9 +1246,9 @@ CRTDEF crt_task_tracker *crt_task_tracker_new(void);   // NULL: no memory
 CRTDEF crt_task_tracker *crt_task_tracker_clone(crt_task_tracker *t);
 CRTDEF void crt_task_tracker_drop(crt_task_tracker **t);
 #define crt_task_tracker_spawn(cx, t, fn, ...)                                             \
-    crt__tracker_spawn((cx)->rt, (t), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__tracker_spawn((cx)->rt, (t), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_task_tracker_spawn_join(cx, t, join, fn, ...)                                  \
-    crt__tracker_spawn((cx)->rt, (t), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__tracker_spawn((cx)->rt, (t), (join), (fn), CRT__FRAME(__VA_ARGS__))
 // A token for work that is not a task: count it in, and out again.
 CRTDEF void crt_task_tracker_enter(crt_task_tracker *t);
 CRTDEF void crt_task_tracker_leave(crt_task_tracker *t);
@@ -1238,7 +1260,7 @@ CRTDEF bool crt_task_tracker_is_closed(crt_task_tracker *t);
 CRTDEF size_t crt_task_tracker_len(crt_task_tracker *t);
 CRTDEF crt_poll crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t);   // 0: closed and empty. Cancel-safe.
 CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
-                              const void *frame, size_t size);
+                              const void *frame, size_t size, const char *site);
 
 // --- local set: tasks that share one thread, on either flavour: they may use what is
 // not safe between threads. The first spawn chooses the worker. All-zero is ready.
@@ -1250,13 +1272,13 @@ typedef struct crt_local_set {
 // Spawns a task into the set. As crt_spawn; CRT_EINVAL if the set belongs to
 // another runtime. Tasks in the set may crt_spawn_local more.
 #define crt_local_set_spawn(cx, set, fn, ...)                                              \
-    crt__local_set_spawn((cx), (set), NULL, (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__local_set_spawn((cx), (set), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_local_set_spawn_join(cx, set, join, fn, ...)                                   \
-    crt__local_set_spawn((cx), (set), (join), (fn), (__VA_ARGS__), sizeof *(__VA_ARGS__))
+    crt__local_set_spawn((cx), (set), (join), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set);   // 0 when every task has ended. Cancel-safe.
 CRTDEF void crt_local_set_abort_all(crt_local_set *set);
 CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join,
-                                crt_fn fn, const void *frame, size_t size);
+                                crt_fn fn, const void *frame, size_t size, const char *site);
 
 // --- task locals: what a coroutine tells all that it calls, without passing it on.
 // A key is a static object; its address counts. Not inherited by spawned tasks.
@@ -2442,13 +2464,17 @@ typedef struct crt_runtime_metrics {
     uint64_t worker_overflow_count, worker_busy_ns;
     uint64_t bytes_allocated;   // from the allocator, of this runtime
     uint64_t poll_histogram_count, poll_histogram_ns;   // polls measured, and their sum
-    uint32_t poll_histogram_buckets, reserved2;         // 0: off
+    uint32_t poll_histogram_buckets, schedule_histogram_buckets;   // 0: off
+    uint64_t schedule_histogram_count, schedule_histogram_ns;   // waits measured, and their sum
+    uint64_t worker_park_unpark_count;   // 2 * worker_park_count, less those parked now
 } crt_runtime_metrics;
 typedef struct crt_worker_metrics {
     uint64_t park_count, noop_count, steal_count, steal_operations, poll_count;
     uint64_t local_schedule_count, overflow_count, busy_ns, mean_poll_ns, local_queue_depth;
     uint64_t thread_id;
     uint64_t poll_histogram_count, poll_histogram_ns;
+    uint64_t schedule_histogram_count, schedule_histogram_ns;
+    uint64_t park_unpark_count;   // odd: parked now. Even: not (or, current thread, nobody drives)
 } crt_worker_metrics;
 CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *out);
 CRTDEF int crt_metrics_worker(crt_runtime *rt, int worker, crt_worker_metrics *out);
@@ -2456,11 +2482,17 @@ CRTDEF int crt_metrics_worker(crt_runtime *rt, int worker, crt_worker_metrics *o
 // (CRT_FOREVER: the last bucket). Buckets are numbered from 0. 0; CRT_EINVAL: no such worker
 // or bucket, or crt_config.poll_histogram is off. Any thread. Mirrors
 // RuntimeMetrics::poll_time_histogram_bucket_range and _count.
-typedef struct crt_poll_bucket {
+typedef struct crt_histogram_bucket {
     crt_duration from, to;
     uint64_t count;
-} crt_poll_bucket;
-CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_poll_bucket *out);
+} crt_histogram_bucket;
+typedef crt_histogram_bucket crt_poll_bucket;   // as it was called first
+CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out);
+// The same of crt_config.schedule_histogram: how long tasks that one worker polled had
+// waited for it, from when they could run: the wake, the spawn, or the end of a poll in which
+// they yielded or were woken. Blocking jobs are not counted. Mirrors
+// RuntimeMetrics::schedule_latency_histogram_bucket_range and _count.
+CRTDEF int crt_metrics_schedule_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out);
 // What a build with CRT_ENABLE_TRACE records of a task; times in ns. `total` is since
 // it was spawned: busy in polls, scheduled from a wake to the poll, idle the rest.
 // Self-wakes are those made while it was polled, by whoever polled it.
@@ -2468,6 +2500,7 @@ typedef struct crt_task_metrics {
     uint64_t id, polls, wakes, self_wakes;
     crt_duration total, busy, scheduled, idle;
     crt_duration since_wake;   // the last one; CRT_FOREVER if there was none
+    const char *spawned_at;    // "file:line"; NULL: by crt_block_on
 } crt_task_metrics;
 // Of the task with that id (crt_task_id, crt_join_id). Looks through all tasks. 0; CRT_EINVAL;
 // -ENOENT: no such task, or it has ended; -ENOTSUP: built without the define;
@@ -2482,7 +2515,8 @@ CRTDEF int crt_metrics_prometheus(crt_runtime *rt, FILE *out);
 // call to the next: leave room.
 CRTDEF int crt_metrics_prometheus_text(crt_runtime *rt, char *text, size_t size);
 // A line for each task: id, name, state, file:line and function of its await, what
-// it waits on; with CRT_ENABLE_TRACE its polls, wakes and times too. Any thread;
+// it waits on; with CRT_ENABLE_TRACE where it was spawned, its polls, wakes and times
+// too. Any thread;
 // workers go on running. How many, or CRT_EINVAL.
 CRTDEF int crt_dump(crt_runtime *rt, FILE *out);
 
@@ -3196,6 +3230,15 @@ _Static_assert(sizeof(crt__member) % 16 == 0, "frames are 16-aligned");
 enum { CRT__CHUNK_HEAD = (sizeof(crt__chunk) + 15) / 16 * 16 + (16 - sizeof(crt_task) % 16) % 16 };
 _Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) <= CRT__TASK_HEADER,
                "CRT_TASK_STORAGE is too small");
+// The last bytes of a task's memory, behind its frame, in a runtime that has task hooks or
+// measures how long tasks wait: as members of crt_task they would cost every task of every
+// program 16 bytes. Plain: used by whoever owns ACTIVE, which is handed on with the task.
+typedef struct crt__record {
+    int64_t ready;            // CRT__TASK_TIMED: crt__clock() since which it could run
+    const char *spawned_at;
+} crt__record;
+_Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) + sizeof(crt__record) <= CRT__TASK_HEADER,
+               "CRT_TASK_STORAGE has room for it");
 
 // Singly linked list of tasks through `next`, for one thread.
 typedef struct crt__list {
@@ -3244,6 +3287,17 @@ enum {
     CRT__DIRTY_JOBS = 4,     // there are more, which have not
 };
 
+// A histogram: how its buckets lie (from crt_config), and what one worker has counted.
+enum { CRT__POLL_TIMES, CRT__SCHEDULE_TIMES, CRT__HISTOGRAMS };
+typedef struct crt__scale {
+    int kind, buckets;
+    crt_duration resolution;
+} crt__scale;
+typedef struct crt__tally {
+    crt__u64 ns;         // the sum
+    crt__u64 *buckets;   // NULL: off
+} crt__tally;
+
 struct crt__worker {
     // what thieves read
     crt_runtime *rt;
@@ -3277,10 +3331,10 @@ struct crt__worker {
     crt__cache cache[CRT__CLASSES];
     crt__wheel wheel;
     // metrics, written by the owner
-    crt__u64 spawned, completed, polls, parks, noops, steals, steal_ops, overflows;
+    crt__u64 spawned, completed, polls, noops, steals, steal_ops, overflows;
+    crt__u64 park_unparks;    // odd: parked
     crt__u64 local_schedules, forced_yields, busy_ns, thread_id;
-    crt__u64 poll_ns;         // of the polls in the histogram
-    crt__u64 *poll_buckets;   // NULL: off
+    crt__tally tally[CRT__HISTOGRAMS];
     crt__thread thread;
     char last_pad[CRT__CACHE_LINE];   // before the next worker
 };
@@ -3320,7 +3374,9 @@ struct crt_runtime {
     uint32_t stop;            // atomic: workers leave their loop
     uint32_t dead;            // under slab_lock: only orphans are left
     uint32_t burying, buried; // atomic: somebody sees to that; has done so
-    uint32_t watches_polls;   // a hook, the histogram or the trace: one branch for all
+    uint32_t watches_polls;   // a hook, a histogram or the trace: one branch for all
+    uint32_t task_flags;      // of every task: CRT__TASK_TIMED or 0
+    uint32_t task_extra;      // room behind every frame: that of a crt__record, or 0
     crt_config config;
     char thread_name[32];
     crt__worker *workers;
@@ -3626,7 +3682,7 @@ static inline void crt__task_prefetch(const crt_task *t)
 // A task with room for `size` bytes of frame, state 0. `w` may be NULL.
 static crt_task *crt__task_alloc(crt_runtime *rt, crt__worker *w, size_t size)
 {
-    size_t bytes = sizeof(crt_task) + size;
+    size_t bytes = sizeof(crt_task) + size + rt->task_extra;
     uint32_t class_ = crt__class_of(bytes), n;
     crt_task *t;
     if (CRT__UNLIKELY(class_ == CRT__CLASS_LARGE)) {
@@ -3760,6 +3816,7 @@ enum {
     CRT__TASK_ADOPTED = 4096,   // shutdown: to be ended by force
     CRT__TASK_IN_SCOPE = 8192,  // its group lies in the memory of another task
     CRT__TASK_LATE = 16384,     // ends after the leftovers of a shutdown: that memory is gone
+    CRT__TASK_TIMED = 32768,    // its crt__record says since when it could run
     CRT__TASK_PRIORITY = CRT__TASK_URGENT | CRT__TASK_BACKGROUND,
     CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
 };
@@ -3791,6 +3848,12 @@ static void *crt__task_frame(crt_task *t)
 {
     if (CRT__LIKELY(!(t->flags & (CRT__TASK_EXTERNAL | CRT__TASK_MEMBER)))) return t + 1;
     return t->flags & CRT__TASK_MEMBER ? (void *)(crt__member_of(t) + 1) : *(void **)(void *)(t + 1);
+}
+
+// Of a task of a runtime with task_extra.
+static crt__record *crt__record_of(crt_task *t)
+{
+    return (crt__record *)(void *)((char *)t + t->home->stride) - 1;
 }
 
 static uint64_t crt__task_new_id(crt__worker *w)
@@ -3892,25 +3955,19 @@ static bool crt__task_try_ref(crt_task *t)
 // The console's fields. What the poller writes it writes while it owns ACTIVE.
 typedef struct crt__ext_trace {
     crt__ext ext;
-    int64_t created;                          // never changes
+    int64_t created;                          // never changes, as the next
+    const char *spawned_at;
     crt__u64 polls, busy, scheduled;          // atomic, written by the poller
-    crt__u64 poll_end;                        // atomic, written by the poller
     crt__u64 wakes, self_wakes, last_wake;    // atomic
-    crt__u64 ready;   // atomic: since when it could run; 0: nothing is pending
 } crt__ext_trace;
 
-static CRT__COLD void crt__trace_spawn(crt_task *t)
+static CRT__COLD void crt__trace_spawn(crt_task *t, const char *site)
 {
     crt__ext_trace *e = crt__ext_add(t, CRT__EXT_TRACE, sizeof *e);
     if (!e) return;   // then this task is not traced
     e->created = crt__clock();
-    e->ready = (uint64_t)e->created;
+    e->spawned_at = site;
     crt__ext_publish(t, e);
-}
-static void crt__trace_ready(crt__ext_trace *e, int64_t now)
-{
-    uint64_t none = 0;   // the first wake counts; relaxed: only a number, which orders nothing
-    crt__atomic_cas(&e->ready, &none, (uint64_t)now, CRT__RELAXED, CRT__RELAXED);
 }
 // Before the wake itself, after which the task may be gone.
 static CRT__COLD void crt__trace_wake(crt_task *t)
@@ -3922,32 +3979,24 @@ static CRT__COLD void crt__trace_wake(crt_task *t)
     crt__atomic_add(&e->wakes, 1, CRT__RELAXED);
     if (w && crt__atomic_load(&w->running, CRT__RELAXED) == t) crt__atomic_add(&e->self_wakes, 1, CRT__RELAXED);
     crt__atomic_store(&e->last_wake, (uint64_t)now, CRT__RELAXED);
-    crt__trace_ready(e, now);
 }
-static CRT__COLD void crt__trace_begin(crt_task *t, int64_t now)
+static CRT__COLD void crt__trace_begin(crt_task *t, crt_duration waited)
 {
     crt__ext_trace *e = crt__ext_find(t, CRT__EXT_TRACE);
     if (!e) return;
-    // Woken during its last poll, it could not run before that had ended.
-    uint64_t ready = crt__atomic_load(&e->ready, CRT__RELAXED), end = crt__atomic_load(&e->poll_end, CRT__RELAXED);
-    crt__atomic_store(&e->ready, 0, CRT__RELAXED);
     crt__count(&e->polls, 1);
-    if (ready && ready < end) ready = end;
-    if (ready && (uint64_t)now > ready) crt__count(&e->scheduled, (uint64_t)now - ready);
+    crt__count(&e->scheduled, (uint64_t)waited);
 }
-static CRT__COLD void crt__trace_end(crt_task *t, const crt_cx *cx, int64_t now)
+static CRT__COLD void crt__trace_end(crt_task *t, crt_duration took)
 {
     crt__ext_trace *e = crt__ext_find(t, CRT__EXT_TRACE);
-    if (!e) return;
-    crt__count(&e->busy, (uint64_t)(now - cx->poll_began));
-    crt__atomic_store(&e->poll_end, (uint64_t)now, CRT__RELAXED);
-    if (cx->deferred) crt__trace_ready(e, now);   // a yield is no wake
+    if (e) crt__count(&e->busy, (uint64_t)took);
 }
 #else
-#define crt__trace_spawn(t) ((void)0)
+#define crt__trace_spawn(t, site) ((void)0)
 #define crt__trace_wake(t) ((void)0)
-#define crt__trace_begin(t, now) ((void)0)
-#define crt__trace_end(t, cx, now) ((void)0)
+#define crt__trace_begin(t, waited) ((void)0)
+#define crt__trace_end(t, took) ((void)0)
 #endif
 
 // Marks a task as woken. True: it was idle, and the caller must crt__submit it.
@@ -4034,17 +4083,10 @@ static void crt__task_unlink(crt_task *t)
     }
 }
 
-static void crt__meta(crt_task *t, crt_task_meta *m)
-{
-    m->id = t->id;
-    m->name = crt__task_name_of(t);
-    m->fn = t->fn;
-}
-static void crt__hook(crt_task *t, void (*hook)(void *, const crt_task_meta *))
+static void crt__hook(crt_task *t, void (*hook)(void *, const crt_task_meta *), crt_duration waited)
 {
     crt_runtime *rt = t->home->rt, *outer = crt__tls.rt;
-    crt_task_meta m;
-    crt__meta(t, &m);
+    crt_task_meta m = {t->id, crt__task_name_of(t), t->fn, crt__record_of(t)->spawned_at, waited};
     crt__tls.rt = rt;
     hook(rt->config.hook_data, &m);
     crt__tls.rt = outer;
@@ -4088,7 +4130,7 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
         flags = t->flags |= CRT__TASK_WAS_CANCELLED;
     t->u.result = r;
     if (CRT__UNLIKELY(rt->config.on_task_terminate != NULL) && !crt__is_job(t))
-        crt__hook(t, rt->config.on_task_terminate);
+        crt__hook(t, rt->config.on_task_terminate, -1);
     bool joined = (crt__atomic_load(&t->state, CRT__RELAXED) & CRT__JOIN) != 0;
     bool failed = crt__task_failed(t), told = false;
     if (joined) {
@@ -5655,9 +5697,11 @@ static CRT__COLD void crt__monitor_wake(crt_runtime *rt)
 {
     if (crt__atomic_xchg(&rt->monitor_asleep, 0, CRT__SEQ_CST)) crt__driver_kick(rt);
 }
-// Queues what does not go where others go. False: this one does.
+// Notes when a task was woken, where that is measured, and queues what does not go where
+// others go. False: this one does.
 static CRT__OUTLINE bool crt__submit_special(crt_task *t)
 {
+    if (t->flags & CRT__TASK_TIMED) crt__record_of(t)->ready = crt__clock();
     if (t->flags & CRT__TASK_THREAD) crt__thread_task_wake(t);   // which has no runtime
     else if ((t->flags & CRT__TASK_PINNED) && crt__is_multi(t->home->rt)) crt__submit_pinned(t);
     else if (t->flags & CRT__TASK_PRIORITY) crt__submit_remote(t->home->rt, t);
@@ -5682,7 +5726,7 @@ static CRT__OUTLINE void crt__submit_to_ring(crt_runtime *rt, crt__worker *w, cr
 // Queues a task that was woken.
 static void crt__submit(crt_task *t)
 {
-    if (CRT__UNLIKELY(t->flags & (CRT__TASK_THREAD | CRT__TASK_PINNED | CRT__TASK_PRIORITY))) {
+    if (CRT__UNLIKELY(t->flags & (CRT__TASK_THREAD | CRT__TASK_PINNED | CRT__TASK_PRIORITY | CRT__TASK_TIMED))) {
         if (crt__submit_special(t)) return;
     }
     crt_runtime *rt = t->home->rt;
@@ -5842,35 +5886,55 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
     crt__count_remote_end(rt);
 }
 
-// Who looks on at polls: hooks, the histogram, the trace.
+static crt__scale crt__scale_of(const crt_config *c, int which)
+{
+    if (which == CRT__POLL_TIMES)
+        return (crt__scale){c->poll_histogram, c->poll_histogram_buckets, c->poll_histogram_resolution};
+    return (crt__scale){c->schedule_histogram, c->schedule_histogram_buckets, c->schedule_histogram_resolution};
+}
+// Which bucket: what takes a whole resolution is in the second.
+static uint32_t crt__bucket_of(crt__scale s, uint64_t ns)
+{
+    uint64_t n = ns / (uint64_t)s.resolution, last = (uint64_t)s.buckets - 1;
+    uint64_t i = n;
+    if (s.kind == CRT_HISTOGRAM_LOG)
+        for (i = 0; n && i < last; i++) n /= 2;
+    return (uint32_t)crt__min(i, last);
+}
+static void crt__tally_add(crt__worker *w, int which, crt_duration took)
+{
+    crt__tally *tally = &w->tally[which];
+    if (!tally->buckets) return;
+    crt__count(&tally->buckets[crt__bucket_of(crt__scale_of(&w->rt->config, which), (uint64_t)took)], 1);
+    crt__count(&tally->ns, (uint64_t)took);
+}
+
+// Who looks on at polls: hooks, histograms, the trace.
 static CRT__COLD void crt__poll_begins(crt_cx *cx, crt_task *t)
 {
     crt_runtime *rt = cx->rt;
-    if (rt->config.on_before_poll) crt__hook(t, rt->config.on_before_poll);
+    crt_duration waited = -1;
     cx->poll_began = crt__clock();
-    crt__trace_begin(t, cx->poll_began);
-}
-// Which bucket: a poll of a whole resolution is in the second.
-static uint32_t crt__poll_bucket_of(const crt_config *c, uint64_t ns)
-{
-    uint64_t n = ns / (uint64_t)c->poll_histogram_resolution, last = (uint64_t)c->poll_histogram_buckets - 1;
-    uint64_t i = n;
-    if (c->poll_histogram == CRT_HISTOGRAM_LOG)
-        for (i = 0; n && i < last; i++) n /= 2;
-    return (uint32_t)crt__min(i, last);
+    if (t->flags & CRT__TASK_TIMED) {
+        waited = crt__max(cx->poll_began - crt__record_of(t)->ready, 0);
+        crt__tally_add(crt__tls.worker, CRT__SCHEDULE_TIMES, waited);
+        crt__trace_begin(t, waited);
+    }
+    if (!rt->config.on_before_poll) return;
+    crt__hook(t, rt->config.on_before_poll, rt->config.schedule_histogram ? waited : -1);
+    cx->poll_began = crt__clock();   // the hook is no part of it
 }
 static CRT__COLD void crt__poll_ended(crt_cx *cx, crt_task *t)
 {
     crt_runtime *rt = cx->rt;
     int64_t now = crt__clock();
+    crt_duration took = crt__max(now - cx->poll_began, 0);
     crt__worker *w = crt__tls.worker;   // the one that began it may belong to another thread by now
-    crt__trace_end(t, cx, now);
-    if (w && w->poll_buckets) {
-        uint64_t took = (uint64_t)crt__max(now - cx->poll_began, 0);
-        crt__count(&w->poll_buckets[crt__poll_bucket_of(&rt->config, took)], 1);
-        crt__count(&w->poll_ns, took);
-    }
-    if (rt->config.on_after_poll) crt__hook(t, rt->config.on_after_poll);
+    crt__trace_end(t, took);
+    if (w) crt__tally_add(w, CRT__POLL_TIMES, took);
+    // If it yielded, or was woken meanwhile, it could run from now on.
+    if (t->flags & CRT__TASK_TIMED) crt__record_of(t)->ready = now;
+    if (rt->config.on_after_poll) crt__hook(t, rt->config.on_after_poll, -1);
 }
 
 // One poll. Afterwards this thread may act for another worker, or none
@@ -6191,7 +6255,7 @@ static void crt__worker_park(crt__worker *w)
     for (;;) {
         bool drove = false;
         int events = 0;
-        crt__count(&w->parks, 1);
+        crt__count(&w->park_unparks, 1);
         if (crt__driver_enter(rt)) {
             drove = true;
             // Somebody else runs: stay watchful, less and less often.
@@ -6213,6 +6277,7 @@ static void crt__worker_park(crt__worker *w)
                     crt__futex_wait(&w->park, CRT__PARKED, -1);
             crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
         }
+        crt__count(&w->park_unparks, 1);
         if (crt__has_local(w)) {   // the driver woke tasks
             if (!crt__idle_leave(w)) w->searching = true;
             break;
@@ -6443,11 +6508,12 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
             jobs_since = crt__clock();
         }
         if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
-        crt__count(&w->parks, 1);
+        crt__count(&w->park_unparks, 1);
         crt__driver_enter(rt);
         if (crt__has_local(w)) crt__driver_turn(rt, 0);   // the hook made work
         else crt__driver_wait(w, most);
         crt__driver_leave(rt);
+        crt__count(&w->park_unparks, 1);
         w->batch_start = crt__clock();
         if (jobs_since) crt__spin_learn(&w->spin, rt->pool.spin_most, w->batch_start - jobs_since);
         if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
@@ -6875,12 +6941,15 @@ typedef struct crt__spawn_how {
     uint64_t key;
     void *storage;
     size_t storage_size;
+    const char *site;     // where, or NULL
 } crt__spawn_how;
 
 static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_task **out)
 {
     crt__chunk *chunk = how->storage;
-    size_t needed = CRT__CHUNK_HEAD + sizeof(crt_task) + how->size;
+    size_t stride = sizeof(crt_task) + how->size;
+    if (rt->task_extra) stride = (stride + 7) / 8 * 8 + rt->task_extra;   // the record is aligned
+    size_t needed = CRT__CHUNK_HEAD + stride;
     if ((uintptr_t)how->storage % 16 || how->storage_size < needed) {
         crt__say(rt, CRT_LOG_ERROR,
                  "crt_spawn_in: the storage is misaligned or too small for a frame of %lu bytes; "
@@ -6890,7 +6959,7 @@ static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_tas
     if (crt_task_storage_busy(how->storage)) return CRT_EBUSY;
     chunk->rt = rt;
     chunk->class_ = CRT__CLASS_STORAGE;
-    chunk->stride = (uint32_t)(sizeof(crt_task) + how->size);
+    chunk->stride = (uint32_t)stride;
     chunk->count = 1;
     *out = crt__chunk_task(chunk, 0);
     (*out)->state = (*out)->flags = 0;
@@ -6920,6 +6989,11 @@ static CRT__COLD int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int err
     if (!w) crt__count_remote_end(rt);
     return error;
 }
+static CRT__COLD void crt__spawn_noted(crt_runtime *rt, crt_task *t, const char *site)
+{
+    crt__record_of(t)->spawned_at = site;
+    if (rt->config.on_task_spawn) crt__hook(t, rt->config.on_task_spawn, -1);
+}
 static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how *how)
 {
     crt_task *t;
@@ -6939,10 +7013,11 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
         t = crt__task_alloc(rt, w, room);
         if (CRT__UNLIKELY(!t)) return crt__spawn_refused(rt, w, CRT_ENOMEM);
     }
-    uint32_t flags = CRT__UNLIKELY(how->crew != NULL) ? how->flags | crt__crew_flags(how->crew) : how->flags;
+    uint32_t flags = how->flags | rt->task_flags;
+    if (CRT__UNLIKELY(how->crew != NULL)) flags |= crt__crew_flags(how->crew);
     crt__task_init(t, w, how->fn, how->frame, how->size, flags);
     if (CRT__UNLIKELY(how->name != NULL)) crt__ext_add_text(t, CRT__EXT_NAME, how->name, 63);
-    crt__trace_spawn(t);
+    crt__trace_spawn(t, how->site);
     if (CRT__LIKELY(how->crew == NULL)) {
         crt__task_publish(t, how->join != NULL, 0);
     } else if (!crt__crew_add(how->crew, t, how->key, how->join != NULL, 0)) {
@@ -6957,7 +7032,7 @@ static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how
     else if (crt__atomic_fence(CRT__SEQ_CST), crt__atomic_load(&rt->closing, CRT__SEQ_CST))
         crt__atomic_or(&t->state, CRT__CANCELLED, CRT__ACQ_REL);
     if (how->join) *how->join = (crt_join_handle *)t;
-    if (CRT__UNLIKELY(rt->config.on_task_spawn != NULL)) crt__hook(t, rt->config.on_task_spawn);
+    if (CRT__UNLIKELY(rt->task_extra)) crt__spawn_noted(rt, t, how->site);
     crt__submit(t);
     return 0;
 }
@@ -6981,36 +7056,40 @@ static int crt__spawn_local_how(crt_cx *cx, crt__spawn_how *how)
 }
 
 CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
-                      unsigned kind)
+                      const char *site)
 {
-    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
-    if (CRT__UNLIKELY(kind & CRT__SPAWN_LOCAL)) {
-        int e = crt__spawn_local_how(cx, &how);
-        if (join) *join = NULL;
-        if (e) return e;
-    }
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
-CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_join_handle **join,
-                         crt_fn fn, const void *frame, size_t size)
+CRTDEF int crt__spawn_local(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
+                            const char *site)
 {
-    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
+    int e = crt__spawn_local_how(cx, &how);
+    if (join) *join = NULL;
+    return e ? e : crt__spawn_task(cx->rt, cx->worker, &how);
+}
+CRTDEF int crt__spawn_in(crt_cx *cx, void *storage, size_t storage_size, crt_join_handle **join,
+                         crt_fn fn, const void *frame, size_t size, const char *site)
+{
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
     how.storage = storage;
     how.storage_size = storage_size;
     if (join) *join = NULL;
     if (!storage) return CRT_EINVAL;
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
-CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn, const void *frame, size_t size)
+CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
+                             const char *site)
 {
     crt_runtime *rt = (crt_runtime *)h;
-    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join};
+    crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
     crt__worker *w = crt__tls.worker;
     if (join) *join = NULL;
     if (!h) return CRT_EINVAL;
     return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
 }
-CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
+CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *d, const char *site)
 {
     if (!d) return CRT_EINVAL;
     crt__spawn_how how = {.fn = d->fn, .frame = d->frame, .size = d->size, .join = d->join, .name = d->name};
@@ -7018,6 +7097,7 @@ CRTDEF int crt_spawn_ex(crt_cx *cx, const crt_task_desc *d)
     crt__worker *w = crt__tls.worker;
     how.storage = d->storage;
     how.storage_size = d->storage_size;
+    how.site = site;
     if (d->join) *d->join = NULL;
     if (d->local) {
         int e = rt == cx->rt ? crt__spawn_local_how(cx, &how) : CRT_EINVAL;
@@ -15982,10 +16062,11 @@ static size_t crt__crew_count(crt__crew *c)
 }
 // On a runtime, from whatever thread.
 static int crt__crew_spawn(crt_runtime *rt, crt__crew *c, uint64_t key, crt_join_handle **join, crt_fn fn,
-                           const void *frame, size_t size)
+                           const void *frame, size_t size, const char *site)
 {
     crt__worker *w = crt__tls.worker;
     crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .crew = c, .key = key};
+    how.site = site;
     return crt__spawn_task(rt, w && w->rt == rt ? w : NULL, &how);
 }
 
@@ -16059,13 +16140,13 @@ CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s)
     crt__atomic_store(&s->crt__phase, CRT__SCOPE_CLOSED, CRT__RELEASE);
     return s->crt__result >= 0 && s->crt__tasks.failure ? s->crt__tasks.failure : s->crt__result;
 }
-CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size)
+CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size, const char *site)
 {
     if (crt__atomic_load(&s->crt__phase, CRT__ACQUIRE) == CRT__SCOPE_CLOSED) {
         crt__say(cx->rt, CRT_LOG_ERROR, "crt_scope_spawn works inside crt_scope_run only");
         return CRT_ENOCONTEXT;
     }
-    return crt__crew_spawn(cx->rt, &s->crt__tasks, 0, NULL, fn, frame, size);
+    return crt__crew_spawn(cx->rt, &s->crt__tasks, 0, NULL, fn, frame, size, site);
 }
 CRTDEF void crt_scope_cancel(crt_scope *s)
 {
@@ -16081,13 +16162,13 @@ static int crt__join_set_crew(crt_join_set *set)
     return set->crt__tasks ? 0 : CRT_ENOMEM;
 }
 CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
-                               const void *frame, size_t size)
+                               const void *frame, size_t size, const char *site)
 {
     crt_join_handle *h = NULL;
     if (abort) *abort = NULL;
     if (!rt) return CRT_EINVAL;
     int e = crt__join_set_crew(set);
-    if (!e) e = crt__crew_spawn(rt, set->crt__tasks, 0, &h, fn, frame, size);
+    if (!e) e = crt__crew_spawn(rt, set->crt__tasks, 0, &h, fn, frame, size, site);
     if (!e && abort) *abort = crt_join_abort_handle(h);   // the set has the handle: it is still there
     return e;
 }
@@ -16267,12 +16348,13 @@ static CRT__COLD void crt__map_forget(crt_join_map *map, crt__member *m)
     else crt_abort((crt_join_handle *)t);
     crt__task_unref(t, 1);
 }
-CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size)
+CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size,
+                               const char *site)
 {
     crt_join_handle *h = NULL;
     int e = crt__join_set_crew(&map->crt__set);
     if (!e) e = crt__map_grow(map);
-    if (!e) e = crt__crew_spawn(cx->rt, map->crt__set.crt__tasks, key, &h, fn, frame, size);
+    if (!e) e = crt__crew_spawn(cx->rt, map->crt__set.crt__tasks, key, &h, fn, frame, size, site);
     if (e) return e;
     crt__member *old = crt__map_find(map, key);
     if (old) crt__map_forget(map, old);
@@ -16369,9 +16451,9 @@ CRTDEF void crt_task_tracker_drop(crt_task_tracker **t)
     crt__crew_unref(c);
 }
 CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
-                              const void *frame, size_t size)
+                              const void *frame, size_t size, const char *site)
 {
-    return crt__crew_spawn(rt, (crt__crew *)t, 0, join, fn, frame, size);
+    return crt__crew_spawn(rt, (crt__crew *)t, 0, join, fn, frame, size, site);
 }
 // Counts tokens, opens and closes: changes the crew under its lock and tells those who
 // wait if it is over now.
@@ -16415,7 +16497,7 @@ CRTDEF crt_poll crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t)
 // --- local set
 
 CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join, crt_fn fn,
-                                const void *frame, size_t size)
+                                const void *frame, size_t size, const char *site)
 {
     crt__worker *none = NULL, *w = cx->worker ? cx->worker : &cx->rt->workers[0];
     if (join) *join = NULL;
@@ -16424,6 +16506,7 @@ CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle 
     if (w->rt != cx->rt) return CRT_EINVAL;
     crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .crew = &set->crt__tasks};
     how.flags = crt__pin_to(w);
+    how.site = site;
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
 CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set) { return crt__crew_wait(cx, &set->crt__tasks); }
@@ -16507,12 +16590,21 @@ static uint64_t crt__alive(crt_runtime *rt)
     begun += crt__atomic_load(&rt->remote_spawned, CRT__ACQUIRE) / 2;
     return begun > ended ? begun - ended : 0;
 }
+static uint64_t crt__tally_count(const crt__worker *w, int which)
+{
+    const crt__tally *tally = &w->tally[which];
+    uint64_t n = 0;
+    for (int b = 0; tally->buckets && b < crt__scale_of(&w->rt->config, which).buckets; b++)
+        n += crt__read(&tally->buckets[b]);
+    return n;
+}
 CRTDEF int crt_metrics_worker(crt_runtime *rt, int i, crt_worker_metrics *m)
 {
     if (!rt || !m || i < 0 || (uint32_t)i >= rt->worker_count) return CRT_EINVAL;
     crt__worker *w = &rt->workers[i];
     memset(m, 0, sizeof *m);
-    m->park_count = crt__read(&w->parks);
+    m->park_unpark_count = crt__read(&w->park_unparks);
+    m->park_count = (m->park_unpark_count + 1) / 2;
     m->noop_count = crt__read(&w->noops);
     m->steal_count = crt__read(&w->steals);
     m->steal_operations = crt__read(&w->steal_ops);
@@ -16523,25 +16615,33 @@ CRTDEF int crt_metrics_worker(crt_runtime *rt, int i, crt_worker_metrics *m)
     m->mean_poll_ns = m->poll_count ? m->busy_ns / m->poll_count : 0;
     m->local_queue_depth = w->ring ? crt__ring_length(w->ring) : 0;
     m->thread_id = crt__read(&w->thread_id);
-    m->poll_histogram_ns = crt__read(&w->poll_ns);
-    for (int b = 0; w->poll_buckets && b < rt->config.poll_histogram_buckets; b++)
-        m->poll_histogram_count += crt__read(&w->poll_buckets[b]);
+    m->poll_histogram_ns = crt__read(&w->tally[CRT__POLL_TIMES].ns);
+    m->poll_histogram_count = crt__tally_count(w, CRT__POLL_TIMES);
+    m->schedule_histogram_ns = crt__read(&w->tally[CRT__SCHEDULE_TIMES].ns);
+    m->schedule_histogram_count = crt__tally_count(w, CRT__SCHEDULE_TIMES);
     return 0;
 }
-CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_poll_bucket *out)
+static int crt__bucket(crt_runtime *rt, int which, int worker, int bucket, crt_histogram_bucket *out)
 {
     if (!rt || !out || worker < -1 || (worker >= 0 && (uint32_t)worker >= rt->worker_count)) return CRT_EINVAL;
-    const crt_config *c = &rt->config;
-    if (!c->poll_histogram || bucket < 0 || bucket >= c->poll_histogram_buckets) return CRT_EINVAL;
-    crt_duration step = c->poll_histogram_resolution;
-    bool twice = c->poll_histogram == CRT_HISTOGRAM_LOG;
+    crt__scale s = crt__scale_of(&rt->config, which);
+    if (!s.kind || bucket < 0 || bucket >= s.buckets) return CRT_EINVAL;
+    bool twice = s.kind == CRT_HISTOGRAM_LOG;
     memset(out, 0, sizeof *out);
-    if (bucket) out->from = twice ? step * ((crt_duration)1 << (bucket - 1)) : step * bucket;
-    if (bucket == c->poll_histogram_buckets - 1) out->to = CRT_FOREVER;
-    else out->to = twice && bucket ? out->from * 2 : out->from + step;
+    if (bucket) out->from = twice ? s.resolution * ((crt_duration)1 << (bucket - 1)) : s.resolution * bucket;
+    if (bucket == s.buckets - 1) out->to = CRT_FOREVER;
+    else out->to = twice && bucket ? out->from * 2 : out->from + s.resolution;
     for (uint32_t i = 0; i < rt->worker_count; i++)
-        if (worker < 0 || (uint32_t)worker == i) out->count += crt__read(&rt->workers[i].poll_buckets[bucket]);
+        if (worker < 0 || (uint32_t)worker == i) out->count += crt__read(&rt->workers[i].tally[which].buckets[bucket]);
     return 0;
+}
+CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out)
+{
+    return crt__bucket(rt, CRT__POLL_TIMES, worker, bucket, out);
+}
+CRTDEF int crt_metrics_schedule_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out)
+{
+    return crt__bucket(rt, CRT__SCHEDULE_TIMES, worker, bucket, out);
 }
 CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
 {
@@ -16559,6 +16659,7 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
     m->io_driver_ready_count = crt__read(&rt->io_ready);
     m->bytes_allocated = crt__read(&rt->bytes);
     m->poll_histogram_buckets = rt->config.poll_histogram ? (uint32_t)rt->config.poll_histogram_buckets : 0;
+    m->schedule_histogram_buckets = rt->config.schedule_histogram ? (uint32_t)rt->config.schedule_histogram_buckets : 0;
     m->spawned_tasks_count = crt__atomic_load(&rt->remote_spawned, CRT__RELAXED) / 2;
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt_worker_metrics w;
@@ -16573,6 +16674,9 @@ CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *m)
         m->worker_busy_ns += w.busy_ns;
         m->poll_histogram_count += w.poll_histogram_count;
         m->poll_histogram_ns += w.poll_histogram_ns;
+        m->schedule_histogram_count += w.schedule_histogram_count;
+        m->schedule_histogram_ns += w.schedule_histogram_ns;
+        m->worker_park_unpark_count += w.park_unpark_count;
         m->spawned_tasks_count += crt__read(&rt->workers[i].spawned);
         m->budget_forced_yield_count += crt__read(&rt->workers[i].forced_yields);
     }
@@ -16670,6 +16774,8 @@ static const crt__series crt__runtime_series[] = {
 };
 static const crt__series crt__worker_series[] = {
     CRT__OF_WORKER(park_count, "counter", "worker_parks_total", "Times the worker parked.")
+    CRT__OF_WORKER(park_unpark_count, "counter", "worker_park_unparks_total",
+                   "Times it parked and unparked; odd while it is parked.")
     CRT__OF_WORKER(noop_count, "counter", "worker_noops_total", "Times it unparked and found nothing.")
     CRT__OF_WORKER(steal_count, "counter", "worker_steals_total", "Tasks it stole.")
     CRT__OF_WORKER(steal_operations, "counter", "worker_steal_operations_total", "Times it stole.")
@@ -16681,15 +16787,14 @@ static const crt__series crt__worker_series[] = {
     CRT__OF_WORKER(local_queue_depth, "gauge", "worker_local_queue_depth", "Tasks in its queue.")
 };
 // Buckets are read once, so that they, +Inf and the count agree while polls go on.
-static void crt__put_histogram(crt__sink *o, crt_runtime *rt)
+static void crt__put_histogram(crt__sink *o, crt_runtime *rt, int which, const char *name, const char *help)
 {
-    static const char name[] = "worker_poll_time_seconds";
-    if (!rt->config.poll_histogram) return;
-    crt__put_head(o, name, "histogram", "How long polls took.");
+    if (!crt__scale_of(&rt->config, which).kind) return;
+    crt__put_head(o, name, "histogram", help);
     for (int i = 0; i < (int)rt->worker_count; i++) {
-        uint64_t sum = 0, took = crt__read(&rt->workers[i].poll_ns);
-        crt_poll_bucket b;
-        for (int k = 0; crt_metrics_poll_bucket(rt, i, k, &b) == 0; k++) {
+        uint64_t sum = 0, took = crt__read(&rt->workers[i].tally[which].ns);
+        crt_histogram_bucket b;
+        for (int k = 0; crt__bucket(rt, which, i, k, &b) == 0; k++) {
             sum += b.count;
             crt__put_labels(o, name, "_bucket", i);
             crt__put(o, ",le=\"");
@@ -16722,7 +16827,9 @@ static CRT__COLD void crt__put_metrics(crt__sink *o, crt_runtime *rt)
             crt__put_value(o, "} ", crt__series_of(s, &w), s->places);
         }
     }
-    crt__put_histogram(o, rt);
+    crt__put_histogram(o, rt, CRT__POLL_TIMES, "worker_poll_time_seconds", "How long polls took.");
+    crt__put_histogram(o, rt, CRT__SCHEDULE_TIMES, "worker_schedule_latency_seconds",
+                       "How long tasks that could run waited for a poll.");
 }
 CRTDEF int crt_metrics_prometheus(crt_runtime *rt, FILE *out)
 {
@@ -16811,6 +16918,7 @@ static CRT__COLD bool crt__trace_read(crt_task *t, crt_task_metrics *m)
     m->scheduled = (int64_t)crt__read(&e->scheduled);
     m->idle = crt__max(m->total - m->busy - m->scheduled, 0);
     m->since_wake = last ? crt__max(now - last, 0) : CRT_FOREVER;
+    m->spawned_at = e->spawned_at;
     return true;
 }
 static CRT__COLD void crt__dump_trace(crt_task *t, char *text, size_t n)
@@ -16819,10 +16927,11 @@ static CRT__COLD void crt__dump_trace(crt_task *t, char *text, size_t n)
     text[0] = 0;
     if (!crt__trace_read(t, &m)) return;
     snprintf(text, n,
-             ", polls " CRT__ID ", wakes " CRT__ID " (self " CRT__ID "), us: busy " CRT__ID ", scheduled " CRT__ID
-             ", idle " CRT__ID ", total " CRT__ID,
-             (crt__id)m.polls, (crt__id)m.wakes, (crt__id)m.self_wakes, (crt__id)(m.busy / 1000),
-             (crt__id)(m.scheduled / 1000), (crt__id)(m.idle / 1000), (crt__id)(m.total / 1000));
+             ", spawned at %.120s, polls " CRT__ID ", wakes " CRT__ID " (self " CRT__ID "), us: busy " CRT__ID
+             ", scheduled " CRT__ID ", idle " CRT__ID ", total " CRT__ID,
+             m.spawned_at ? m.spawned_at : "crt_block_on", (crt__id)m.polls, (crt__id)m.wakes,
+             (crt__id)m.self_wakes, (crt__id)(m.busy / 1000), (crt__id)(m.scheduled / 1000),
+             (crt__id)(m.idle / 1000), (crt__id)(m.total / 1000));
 }
 CRTDEF int crt_metrics_task(crt_runtime *rt, uint64_t id, crt_task_metrics *out)
 {
@@ -16846,7 +16955,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
 {
     char parked[400];
 #ifdef CRT_ENABLE_TRACE
-    char trace[200];
+    char trace[400];
 #else
     static const char trace[] = "";
 #endif
@@ -16879,12 +16988,32 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         crt__log_to(&(config)->log, CRT_LOG_ERROR, "crt_config.%s: %s", field, why);       \
         return CRT_EINVAL;                                                                 \
     }
-// The start of the last bucket of a log histogram: resolution << (buckets - 2).
-static bool crt__histogram_too_long(const crt_config *c)
+// `field` and `text` name what is wrong with it. 0 or CRT_EINVAL.
+static CRT__COLD int crt__scale_bad(const crt_config *c, const char *field, const char *part, const char *why)
 {
-    crt_duration first = c->poll_histogram_resolution ? c->poll_histogram_resolution : CRT_US(1);
-    return c->poll_histogram == CRT_HISTOGRAM_LOG && c->poll_histogram_buckets > 2 &&
-           first > INT64_MAX >> (c->poll_histogram_buckets - 2);
+    crt__log_to(&c->log, CRT_LOG_ERROR, "crt_config.%s%s: %s", field, part, why);
+    return CRT_EINVAL;
+}
+static CRT__COLD int crt__scale_check(const crt_config *c, int which, const char *field)
+{
+    crt__scale s = crt__scale_of(c, which);
+    if (s.kind < CRT_HISTOGRAM_OFF || s.kind > CRT_HISTOGRAM_LOG)
+        return crt__scale_bad(c, field, "", "must be CRT_HISTOGRAM_OFF, _LINEAR or _LOG");
+    if (s.buckets && (s.buckets < 2 || s.buckets > 64))
+        return crt__scale_bad(c, field, "_buckets", "must be 0 (default) or 2 to 64");
+    if (s.resolution < 0 || s.resolution > CRT_SEC(1))
+        return crt__scale_bad(c, field, "_resolution", "must be 0 (default) to CRT_SEC(1)");
+    // The last bucket begins at resolution << (buckets - 2).
+    crt_duration first = s.resolution ? s.resolution : CRT_US(1);
+    if (s.kind == CRT_HISTOGRAM_LOG && s.buckets > 2 && first > INT64_MAX >> (s.buckets - 2))
+        return crt__scale_bad(c, field, "_buckets", "the last one begins after the end of time");
+    return 0;
+}
+static void crt__scale_resolve(int kind, int *buckets, crt_duration *resolution)
+{
+    bool log = kind == CRT_HISTOGRAM_LOG;
+    if (kind && !*buckets) *buckets = log ? 27 : 10;
+    if (kind && !*resolution) *resolution = log ? CRT_US(1) : CRT_US(100);
 }
 static CRT__OUTLINE int crt__config_check(const crt_config *c)
 {
@@ -16912,17 +17041,11 @@ static CRT__OUTLINE int crt__config_check(const crt_config *c)
              "unhandled_panic", "must be CRT_PANIC_IGNORE or CRT_PANIC_SHUTDOWN")
     CRT__BAD(c, c->start_paused && c->flavor != CRT_CURRENT_THREAD, "start_paused",
              "the virtual clock needs CRT_CURRENT_THREAD")
-    CRT__BAD(c, c->poll_histogram < CRT_HISTOGRAM_OFF || c->poll_histogram > CRT_HISTOGRAM_LOG, "poll_histogram",
-             "must be CRT_HISTOGRAM_OFF, _LINEAR or _LOG")
-    CRT__BAD(c, c->poll_histogram_buckets && (c->poll_histogram_buckets < 2 || c->poll_histogram_buckets > 64),
-             "poll_histogram_buckets", "must be 0 (default) or 2 to 64")
-    CRT__BAD(c, c->poll_histogram_resolution < 0 || c->poll_histogram_resolution > CRT_SEC(1),
-             "poll_histogram_resolution", "must be 0 (default) to CRT_SEC(1)")
-    CRT__BAD(c, crt__histogram_too_long(c), "poll_histogram_buckets", "the last one begins after the end of time")
     CRT__BAD(c, !c->allocator.alloc_fn != !c->allocator.free_fn, "allocator", "needs both functions or neither")
     CRT__BAD(c, c->start_paused && c->drivers && !(c->drivers & CRT_DRIVER_TIME), "start_paused",
              "needs CRT_DRIVER_TIME")
-    return 0;
+    int e = crt__scale_check(c, CRT__POLL_TIMES, "poll_histogram");
+    return e ? e : crt__scale_check(c, CRT__SCHEDULE_TIMES, "schedule_histogram");
 }
 // Defaults. 0, or CRT_EINVAL for a bad CRT_WORKER_THREADS.
 static CRT__COLD int crt__config_resolve(crt_config *c)
@@ -16956,17 +17079,24 @@ static CRT__COLD int crt__config_resolve(crt_config *c)
     if (!c->max_io_events) c->max_io_events = 1024;
     if (!c->seed) c->seed = (uint64_t)crt__clock() ^ (uint64_t)(uintptr_t)c ^ crt__thread_number() << 32;
     if (!c->log.level) c->log.level = CRT_LOG_WARN;
-    bool log = c->poll_histogram == CRT_HISTOGRAM_LOG;
-    if (c->poll_histogram && !c->poll_histogram_buckets) c->poll_histogram_buckets = log ? 27 : 10;
-    if (c->poll_histogram && !c->poll_histogram_resolution)
-        c->poll_histogram_resolution = log ? CRT_US(1) : CRT_US(100);
+    crt__scale_resolve(c->poll_histogram, &c->poll_histogram_buckets, &c->poll_histogram_resolution);
+    crt__scale_resolve(c->schedule_histogram, &c->schedule_histogram_buckets, &c->schedule_histogram_resolution);
     return 0;
 }
 
 // Of a worker, with a cache line between two.
-static size_t crt__poll_buckets_bytes(const crt_runtime *rt)
+static size_t crt__tally_bytes(const crt_runtime *rt, int which)
 {
-    return (size_t)rt->config.poll_histogram_buckets * sizeof(crt__u64) + CRT__CACHE_LINE;
+    return (size_t)crt__scale_of(&rt->config, which).buckets * sizeof(crt__u64) + CRT__CACHE_LINE;
+}
+static CRT__COLD bool crt__tallies_new(crt_runtime *rt, crt__worker *w)
+{
+    for (int h = 0; h < CRT__HISTOGRAMS; h++) {
+        if (!crt__scale_of(&rt->config, h).kind) continue;
+        w->tally[h].buckets = crt__alloc_zero(rt, crt__tally_bytes(rt, h));
+        if (!w->tally[h].buckets) return false;
+    }
+    return true;
 }
 // Memory, the last of it. Nobody else knows the runtime any more.
 static CRT__COLD void crt__rt_free(crt_runtime *rt)
@@ -16982,7 +17112,8 @@ static CRT__COLD void crt__rt_free(crt_runtime *rt)
     for (uint32_t i = 0; rt->workers && i < rt->worker_count; i++) {
         crt__free(rt, rt->workers[i].ring, sizeof(crt__ring));
         crt__free(rt, rt->workers[i].inbox, sizeof(crt__inject));
-        crt__free(rt, rt->workers[i].poll_buckets, crt__poll_buckets_bytes(rt));
+        for (int h = 0; h < CRT__HISTOGRAMS; h++)
+            crt__free(rt, rt->workers[i].tally[h].buckets, crt__tally_bytes(rt, h));
     }
     crt__free(rt, rt->workers, rt->worker_count * sizeof *rt->workers);
     crt__free(rt, rt->idle.sleepers, rt->worker_count * sizeof(uint32_t));
@@ -17041,10 +17172,7 @@ static CRT__COLD int crt__workers_new(crt_runtime *rt)
         w->mean_poll = 200000.0 / 61;
         w->wheel.index = i;
         w->wheel.next = UINT64_MAX;
-        if (rt->config.poll_histogram) {
-            w->poll_buckets = crt__alloc_zero(rt, crt__poll_buckets_bytes(rt));
-            if (!w->poll_buckets) return CRT_ENOMEM;
-        }
+        if (!crt__tallies_new(rt, w)) return CRT_ENOMEM;
         if (!crt__is_multi(rt)) continue;
         w->ring = crt__alloc_zero(rt, sizeof *w->ring);
         w->inbox = crt__alloc(rt, sizeof *w->inbox);
@@ -17085,10 +17213,14 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     rt->config = *c;
     snprintf(rt->thread_name, sizeof rt->thread_name, "%s", c->thread_name);
     rt->config.thread_name = rt->thread_name;
-    rt->watches_polls = c->poll_histogram || c->on_before_poll || c->on_after_poll;
+    bool timed = c->schedule_histogram != CRT_HISTOGRAM_OFF;
 #ifdef CRT_ENABLE_TRACE
-    rt->watches_polls = 1;
+    timed = true;
 #endif
+    rt->watches_polls = timed || c->poll_histogram || c->on_before_poll || c->on_after_poll;
+    bool hooks = c->on_task_spawn || c->on_task_terminate || c->on_before_poll || c->on_after_poll;
+    rt->task_flags = timed ? CRT__TASK_TIMED : 0;
+    rt->task_extra = timed || hooks ? (uint32_t)sizeof(crt__record) : 0;
     rt->worker_count = (uint32_t)c->worker_threads;
     rt->process = crt__process_number();
     rt->clock_base = crt__clock();
@@ -17623,5 +17755,5 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
 //        pool, signals, TCP; files and directories; child processes.
 //        The toolkit: notify, semaphore, mutex, rwlock, barrier, once cell, cancel
 //        token; oneshot, mpsc, broadcast, watch; scopes, join sets
-//        and maps, trackers, local sets, task locals; delay queue. Histogram of poll times,
-//        Prometheus text, CRT_ENABLE_TRACE.
+//        and maps, trackers, local sets, task locals; delay queue. Histograms of poll times
+//        and schedule latency, Prometheus text, CRT_ENABLE_TRACE.

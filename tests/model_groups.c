@@ -260,7 +260,7 @@ static void tracker_against_end(void)
 {
     setup(2);
     tracker = crt_task_tracker_new();
-    EX_ASSERT(crt__tracker_spawn(&rt, tracker, NULL, member_run, member_of(0, 0, false), sizeof(member)) == 0);
+    EX_ASSERT(crt__tracker_spawn(&rt, tracker, NULL, member_run, member_of(0, 0, false), sizeof(member), NULL) == 0);
     int a = run_soon(0), b = ex_spawn(close_tracker, NULL);
     wait_tracker();
     ex_join(b);
@@ -283,7 +283,7 @@ static void tracker_drop_against_end(void)
 {
     setup(2);
     tracker = crt_task_tracker_new();
-    EX_ASSERT(crt__tracker_spawn(&rt, tracker, NULL, member_run, member_of(0, 0, false), sizeof(member)) == 0);
+    EX_ASSERT(crt__tracker_spawn(&rt, tracker, NULL, member_run, member_of(0, 0, false), sizeof(member), NULL) == 0);
     int a = run_soon(0);
     crt_task_tracker_drop(&tracker);
     ex_join(a);

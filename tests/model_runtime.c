@@ -97,7 +97,7 @@ static void detach_against_drop(void)
 {
     wait_frame f = {0};
     begin(false, 1);
-    EX_ASSERT(crt__handle_spawn((crt_handle *)life, &join, wait_run, &f, sizeof f) == 0);
+    EX_ASSERT(crt__handle_spawn((crt_handle *)life, &join, wait_run, &f, sizeof f, NULL) == 0);
     int a = ex_spawn(detach_it, NULL);
     crt_runtime_drop(&life);
     ex_join(a);
@@ -136,7 +136,7 @@ static void two_shutdowns(void)
     wait_frame f = {0};
     begin(true, 1);
     handle = crt_runtime_handle(life);
-    EX_ASSERT(crt__handle_spawn((crt_handle *)life, NULL, wait_run, &f, sizeof f) == 0);
+    EX_ASSERT(crt__handle_spawn((crt_handle *)life, NULL, wait_run, &f, sizeof f, NULL) == 0);
     int a = ex_spawn(shut_down, NULL);
     crt_runtime_drop(&life);
     ex_join(a);

@@ -58,7 +58,7 @@ static crt_poll drive_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     if (*self->script == '!') {
         self->script++;
-        CHECK_EQ(crt__local_set_spawn(cx, &self->set, &self->join, self->fn, self->frame, self->size), 0);
+        CHECK_EQ(crt__local_set_spawn(cx, &self->set, &self->join, self->fn, self->frame, self->size, NULL), 0);
         crt_abort(self->join);
     } else {
         crt_task_desc d = {.fn = self->fn, .frame = self->frame, .size = self->size, .join = &self->join};

@@ -525,7 +525,7 @@ BODY(tasks_wrong)
     int unset;
     // Whatever it held before, a handle that was not given is NULL.
     join = (crt_join_handle *)(void *)&unset;
-    CHECK_EQ(crt__spawn_in(cx, NULL, 0, &join, unit_run, &frame, sizeof frame), CRT_EINVAL);
+    CHECK_EQ(crt__spawn_in(cx, NULL, 0, &join, unit_run, &frame, sizeof frame, NULL), CRT_EINVAL);
     CHECK(!join);
     join = (crt_join_handle *)(void *)&unset;
     CHECK_EQ(crt_handle_spawn_join(NULL, &join, unit_run, &frame), CRT_EINVAL);
@@ -536,8 +536,8 @@ BODY(tasks_wrong)
     join = (crt_join_handle *)(void *)&unset;
     CHECK_EQ(crt_spawn_join(cx, &join, (crt_fn)NULL, &frame), CRT_EINVAL);
     CHECK(!join);
-    CHECK_EQ(crt__spawn_in(cx, (char *)&memory + 1, sizeof memory - 1, &join, unit_run, &frame, sizeof frame), CRT_EINVAL);
-    CHECK_EQ(crt__spawn_in(cx, &memory, 8, &join, unit_run, &frame, sizeof frame), CRT_EINVAL);
+    CHECK_EQ(crt__spawn_in(cx, (char *)&memory + 1, sizeof memory - 1, &join, unit_run, &frame, sizeof frame, NULL), CRT_EINVAL);
+    CHECK_EQ(crt__spawn_in(cx, &memory, 8, &join, unit_run, &frame, sizeof frame, NULL), CRT_EINVAL);
     CHECK(!join);
     CHECK_EQ(crt_handle_spawn(NULL, unit_run, &frame), CRT_EINVAL);
     CHECK_EQ(crt_handle_spawn_blocking(NULL, NULL, nothing, NULL), CRT_EINVAL);

@@ -34,12 +34,13 @@ typedef struct looks {
     crt_join_handle *h;
     uint64_t id;
     crt_task_metrics m;
+    int line;
 } looks;
 static crt_poll looks_run(void *frame, crt_cx *cx)
 {
     looks *self = frame;
     CRT_BEGIN(self, cx);
-    CHECK_EQ(crt_spawn_join(cx, &self->h, traced_run, &(traced){.gate = self->gate}), 0);
+    CHECK_EQ(crt_spawn_join(cx, &self->h, traced_run, &(traced){.gate = self->gate}), 0), self->line = __LINE__;
     self->id = crt_join_id(self->h);
     do CRT_AWAIT(crt_sleep(cx, CRT_MS(5)));
     while (crt_metrics_task(cx->rt, self->id, &self->m) == 0 && self->m.polls < 1);
@@ -69,7 +70,12 @@ static crt_poll looks_run(void *frame, crt_cx *cx)
         fclose(f);
         snprintf(want, sizeof want, "task " CRT__ID " ", (crt__id)self->id);
         CHECK(strstr(text, want) != NULL);
-        CHECK(strstr(text, "polls 5, wakes 3 (self 1), us: busy ") != NULL);
+        snprintf(want, sizeof want, "test_trace.c:%d, polls 5, wakes 3 (self 1), us: busy ", self->line);
+        CHECK(strstr(text, want) != NULL);
+        CHECK(strstr(text, ", spawned at crt_block_on, polls ") != NULL);
+        snprintf(want, sizeof want, "test_trace.c:%d", self->line);
+        size_t n = self->m.spawned_at ? strlen(self->m.spawned_at) : 0;
+        CHECK(n >= strlen(want) && !strcmp(self->m.spawned_at + n - strlen(want), want));
         if (test__bad) fprintf(stderr, "%s", text);
     }
     crt_notify_one(&self->gate[1]);
