@@ -442,7 +442,7 @@ static crt_poll closing_recv(crt__sock *s, void *buf, size_t n, bool peek)
 {
     crt_close(&lent_a);
     crt_close(&lent_b);
-    return true_ops->recv(s, buf, n, peek);
+    return (true_ops->recv)(s, buf, n, peek);   // a macro, on Windows
 }
 // By hand, what the thread of a standard stream does: one that is there, and has this many bytes. 0: not any more.
 static void be_stdio_thread(int fd, size_t count)
