@@ -2378,9 +2378,10 @@ typedef struct crt_exit_status {
 CRTDEF bool crt_exit_ok(const crt_exit_status *status);   // exited with 0
 
 // Closes its stdin, if that was not taken, and waits until it has ended. 0 and *status
-// (which may be NULL), again and again; -ECHILD (see above). By a pidfd; where the
-// kernel has none (before 5.3), by SIGCHLD, which needs CRT_DRIVER_SIGNAL.
-// Cancel-safe. Mirrors Child::wait.
+// (which may be NULL), again and again; -ECHILD (see above); closed meanwhile: CRT_ECLOSED;
+// it lives, and its runtime has ended: CRT_ESHUTDOWN. By a pidfd; where the kernel has none
+// (before 5.3), by SIGCHLD, which needs CRT_DRIVER_SIGNAL (CRT_ENODRIVER), of the waiter's
+// runtime or the child's. Cancel-safe. Mirrors Child::wait.
 CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status);
 // At once: 1 and *status if it has ended, 0 if not, -ECHILD. Any thread.
 CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status);
@@ -3525,6 +3526,16 @@ static CRT__COLD void crt__log_to(const crt_log *log, int level, const char *for
     va_end(args);
 }
 #define crt__say(rt, ...) crt__log_to(&(rt)->config.log, __VA_ARGS__)
+// What the system said, in its words: EAGAIN for one means something else to callers of crt.
+static const char *crt__system_says(int e) { return e > -20000 ? strerror(-e) : crt_strerror(e); }
+CRT__UNUSED static CRT__COLD void crt__say_no_thread(crt_runtime *rt, const char *what, int e)
+{
+    crt__say(rt, CRT_LOG_ERROR,
+             "the system starts no thread for %s: %s (%d). Raise the limit on threads (ulimit -u, the service's or "
+             "container's limit on tasks) or on memory (ulimit -v; each takes crt_config.thread_stack_size), or set "
+             "fewer in crt_config.worker_threads and max_blocking_threads",
+             what, crt__system_says(e), e);
+}
 #ifdef CRT__BARE   // small C libraries know no %llu
 #define CRT__ID "%lu"
 typedef unsigned long crt__id;
@@ -5325,6 +5336,11 @@ static void crt__process_end_all(crt_runtime *rt);
 #define crt__process_sweep() ((void)0)
 #define crt__process_end_all(rt) ((void)(rt))
 #endif
+#if !defined(CRT_NO_PROCESS) && !defined(_WIN32)
+static void crt__process_heard(void);
+#else
+#define crt__process_heard() ((void)0)
+#endif
 enum { CRT__SIGNAL_TOKEN = 0x7fffffff, CRT__TOKENS = 0x70000000 };   // from there on, others than records'
 
 // A stream without a descriptor of its own is a record of >>io too, whose readiness is
@@ -6702,7 +6718,7 @@ static CRT__COLD void crt__pool_drain(crt_runtime *rt)
 // There is no thread and none can be started: jobs that relied on one are cancelled.
 static CRT__COLD void crt__pool_give_up(crt_runtime *rt, int e)
 {
-    crt__say(rt, CRT_LOG_ERROR, "no thread for blocking work can be started: %s", crt_strerror(e));
+    crt__say_no_thread(rt, "blocking work", e);
     crt__pool_drain(rt);
 }
 static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key, bool join, uint32_t more_refs);
@@ -7286,7 +7302,7 @@ typedef struct crt__sock {
     union {
         struct crt__sock *next_free;   // while it is nobody's
         crt__soft *soft;               // CRT__IO_SOFT; fd is -1
-        crt__i64 complained;           // atomic; a listener: when its back-off was logged
+        int64_t complained;            // under the lock; a listener: when its back-off was logged
     } u;
     uint32_t index, flags;
     uint32_t pause_ms;             // atomic; accept: back-off while out of descriptors
@@ -7426,7 +7442,6 @@ static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t r
     s->flags = s->pause_ms = 0;
     s->u.complained = 0;
     crt__atomic_store(&s->spent, 0, CRT__RELAXED);
-    crt__atomic_store(&s->refs, 1, CRT__RELAXED);
     crt__ready_set(s, ready);
     // Made while its runtime ends, by a thread outside (crt_try_accept): either we see that, or
     // crt__sock_shutdown_all, which takes the lock of the table afterwards, finds the record.
@@ -7437,6 +7452,7 @@ static int crt__sock_watch(crt_runtime *rt, crt__sock *s, crt__fd fd, uint32_t r
         crt__sock_release(s);
         return e;
     }
+    crt__atomic_store(&s->refs, 1, CRT__RELEASE);   // not before: a record that is free has none
     crt__atomic_add(&rt->fd_registered, 1, CRT__RELAXED);
     *out = s;
     return 0;
@@ -7465,10 +7481,11 @@ static void crt__sock_unlink(crt__sock *s, crt_slot *slot)
     if (slot->next) slot->next->prev = slot->prev;
 }
 // Wakes those who wait for any of `bits`, leaving `state` in their slots, and lets the lock
-// go. Whoever waits longest is woken first: the list begins with the newest.
-static inline void crt__sock_wake_unlock(crt__sock *s, uint64_t word, uint32_t bits, uint32_t state)
+// go. Whoever waits longest is woken first: the list begins with the newest. What is to be
+// submitted comes before `ready`, what has been collected already.
+static inline crt_task *crt__sock_collect_unlock(crt__sock *s, uint64_t word, uint32_t bits, uint32_t state,
+                                                 crt_task *ready)
 {
-    crt_task *ready = NULL;
     for (crt_slot *slot = s->waiters, *after; slot; slot = after) {
         after = slot->next;
         if (!(slot->extra & bits & CRT__WAIT_BITS)) continue;
@@ -7480,10 +7497,26 @@ static inline void crt__sock_wake_unlock(crt__sock *s, uint64_t word, uint32_t b
         ready = task;
     }
     crt__sock_unlock_as(s, word);
+    return ready;
+}
+static inline void crt__submit_chain(crt_task *ready)
+{
     for (crt_task *task; (task = ready);) {
         ready = task->next;
         crt__submit(task);
     }
+}
+static inline void crt__sock_wake_unlock(crt__sock *s, uint64_t word, uint32_t bits, uint32_t state)
+{
+    crt__submit_chain(crt__sock_collect_unlock(s, word, bits, state, NULL));
+}
+// Counts an event of the record up. The word with what it brings; under the lock.
+static inline uint64_t crt__sock_tick(crt__sock *s, uint64_t old, uint32_t ready)
+{
+    uint64_t tick = (crt__tick_of(old) + 1) & 0xffffff;
+    old = crt__unspent(s, old) & 0xffffff000000ffff;
+    crt__atomic_store(&s->spent, 0, CRT__RELAXED);
+    return old | tick << 16 | ready;
 }
 // Something has become ready. False: the record has changed hands.
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
@@ -7495,10 +7528,7 @@ static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready)
         crt__sock_unlock(s);
         return false;
     }
-    uint64_t tick = (crt__tick_of(old) + 1) & 0xffffff;
-    old = crt__unspent(s, old) & 0xffffff000000ffff;
-    crt__atomic_store(&s->spent, 0, CRT__RELAXED);
-    crt__sock_wake_unlock(s, old | tick << 16 | ready, ready, CRT__WAIT_WOKEN);
+    crt__sock_wake_unlock(s, crt__sock_tick(s, old, ready), ready, CRT__WAIT_WOKEN);
     if (CRT__UNLIKELY(crt__atomic_load(&s->child, CRT__RELAXED))) crt__process_sweep();
     return true;
 }
@@ -7533,6 +7563,15 @@ static void crt__sock_retire(crt__sock *s, bool keep)
 static void crt__sock_unref(crt__sock *s)
 {
     if (crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) == 1) crt__sock_retire(s, false);
+}
+// A reference for who has none, if there is still a handle: what has no references stays without, so this one is
+// never given to a record that is free, or about to be. It may be another's by now: see crt__io_hold_open.
+static bool crt__sock_ref_live(crt__sock *s)
+{
+    uint32_t n = crt__atomic_load(&s->refs, CRT__RELAXED);
+    while (n)   // acquire: what was attached before this reference, and whose generation that is
+        if (crt__atomic_cas_weak(&s->refs, &n, n + 1, CRT__ACQUIRE, CRT__RELAXED)) return true;
+    return false;
 }
 #endif
 static CRT__COLD void crt__sock_shutdown_all(crt_runtime *rt)
@@ -7623,14 +7662,17 @@ static uint32_t crt__sock_generation(crt__sock *s)
     return (uint32_t)crt__generation_of(crt__atomic_load(&s->ready, CRT__ACQUIRE)) & CRT__GENERATION;
 }
 static uint32_t crt__wait_generation(const crt_slot *slot) { return slot->extra >> 8 & CRT__GENERATION; }
-// The operation has begun but waits for something else than readiness (its budget).
+// The operation has begun but waits for something else than readiness (its budget, a pause).
+// Whose record it is counts from its first wait on: it may have been closed in this very poll.
 static void crt__io_hold(crt_cx *cx, crt__sock *s, const crt__op *op, uint64_t value)
 {
+    crt_slot *slot = cx->slot;
     uint32_t abroad = crt__io_abroad(cx, s);
-    crt__slot_park(cx, cx->slot, op, s);
-    cx->slot->state = 0;
-    cx->slot->extra = crt__sock_generation(s) << 8 | abroad;
-    cx->slot->value = value;
+    uint32_t generation = slot->op ? crt__wait_generation(slot) : crt__sock_generation(s);
+    crt__slot_park(cx, slot, op, s);
+    slot->state = 0;
+    slot->extra = generation << 8 | abroad;
+    slot->value = value;
 }
 // Asks a reactor that has to be asked each time. What it tells may come before the task
 // is in the list, which then sees it there.
@@ -7695,6 +7737,16 @@ static crt_poll crt__io_resume(crt_cx *cx)
     if (!closed) return crt__coop(cx) ? 0 : CRT_PENDING;
     crt__io_end(s, slot);
     return CRT_ECLOSED;
+}
+// A handle of the call's own, while it goes on. False: closed; the operation has ended.
+static bool crt__io_hold_open(crt_cx *cx, crt__sock *s)
+{
+    crt_slot *slot = cx->slot;
+    bool held = crt__sock_ref_live(s);
+    if (CRT__LIKELY(held && crt__wait_generation(slot) == crt__sock_generation(s))) return true;
+    if (held) crt__sock_unref(s);   // another's
+    crt__io_end(s, slot);
+    return false;
 }
 // --- a pause: nothing tells when there is room again, so the operation looks after a while.
 // It is held as above, and a timer of its own (slot.next) wakes its task.
@@ -7905,6 +7957,16 @@ static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
         }
     }
 }
+// The same of a stream without a descriptor, after a wait: closed by another thread while
+// the call is inside it, what it is made of would be freed. A socket's record stays.
+static CRT__COLD crt_poll crt__soft_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how, void *buf,
+                                          size_t n, size_t total, size_t done, bool all)
+{
+    if (!crt__io_hold_open(cx, s)) return CRT_ECLOSED;
+    crt_poll r = crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
+    crt__sock_unref(s);
+    return r;
+}
 // Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
 // progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
 // of an echo, the second poll is handed CRT_PENDING for n.
@@ -7934,6 +7996,8 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
         return CRT_PENDING;
     }
     if (done == total && all) return crt__io_end(s, slot), (crt_poll)total;
+    if (CRT__UNLIKELY(slot->op && crt__sock_is_soft(s)))
+        return crt__soft_go_on(cx, s, op, how, buf, n, total, done, all);
     return crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
 }
 // A transfer to or from one buffer. The common cases are seen to here, in few
@@ -8508,17 +8572,26 @@ static bool crt__accept_must_pause(int e)
 }
 static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__io_pause_cancel};
 
-static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, int e)
+// Whether to say so: once a second for each listener. `generation`: whose record it was at
+// this poll; one that was closed meanwhile has something else in that place.
+static CRT__COLD bool crt__accept_complains(crt__sock *s, uint32_t generation, crt_instant now)
+{
+    crt__sock_lock(s);
+    bool ours = crt__sock_generation(s) == generation;
+    bool says = ours && (!s->u.complained || now - s->u.complained >= CRT_SEC(1));
+    if (says) s->u.complained = now;
+    crt__sock_unlock(s);
+    return says;
+}
+static CRT__COLD crt_poll crt__accept_pause(crt_cx *cx, crt__sock *s, uint32_t generation, int e)
 {
     crt_runtime *rt = cx->rt;
     crt_instant now = crt__rt_now(rt);
     if (!crt__has_time(rt)) return crt__io_end(s, cx->slot), -e;
     uint32_t ms = crt__atomic_load(&s->pause_ms, CRT__RELAXED);   // several tasks may accept
-    int64_t said = crt__atomic_load(&s->u.complained, CRT__RELAXED);
     ms = ms ? crt__min(ms * 2, 1000) : 10;
     crt__atomic_store(&s->pause_ms, ms, CRT__RELAXED);
-    if (!said || now - said >= CRT_SEC(1)) {
-        crt__atomic_store(&s->u.complained, now, CRT__RELAXED);
+    if (crt__accept_complains(s, generation, now)) {
         crt__say(rt, CRT_LOG_WARN, "accept: %s; waiting %u ms (raise the limit with ulimit -n, or close something)",
                  strerror(e), ms);
     }
@@ -8576,6 +8649,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         crt__io_hold(cx, s, &crt__op_accept, 0);
         return CRT_PENDING;
     }
+    uint32_t generation = slot->op ? crt__wait_generation(slot) : crt__sock_generation(s);
     for (;;) {
         if (!(crt__ready_now(s) & CRT__FOR_READ)) {
             if ((r = crt__io_park(cx, s, &crt__op_accept, CRT__FOR_READ)) != 0) return r;
@@ -8584,7 +8658,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         r = crt__accept_one(cx->rt, s, out, peer);
         if (r == CRT_EAGAIN) continue;
         if (r < 0 && r != CRT_ENOMEM && crt__accept_must_pause((int)-r)) {
-            if ((r = crt__accept_pause(cx, s, (int)-r)) != 0) return r;
+            if ((r = crt__accept_pause(cx, s, generation, (int)-r)) != 0) return r;
             continue;
         }
         crt__io_end(s, slot);
@@ -9636,11 +9710,13 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
 }
 // A Unix socket that names its receiver is writable, and yet the receiver may be full:
 // no event tells when it no longer is. 0: try again now.
-static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, size_t n)
+static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, uint32_t generation, size_t n)
 {
     crt_instant now = crt__rt_now(cx->rt);
     crt_poll r = crt__has_time(cx->rt) ? 0 : CRT_ENODRIVER;
-    crt__ready_set(s, CRT__WRITABLE);
+    crt__sock_lock(s);
+    bool ours = crt__sock_generation(s) == generation;   // another's, who would be told of what is not so
+    crt__sock_unlock_as(s, crt__sock_word(s) | (ours ? CRT__WRITABLE : 0));
     if (!r) r = crt__io_pause(cx, s, &crt__op_udp_pause, now, CRT_MS(2), n);
     return r == 0 || r == CRT_PENDING ? r : (crt__io_end(s, cx->slot), CRT_EAGAIN);
 }
@@ -9664,6 +9740,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
     if (!n && (how & CRT__PIECES)) return crt__io_end(s, slot), 0;
     bool named = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
                  (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL);
+    uint32_t generation = slot->op ? crt__wait_generation(slot) : crt__sock_generation(s);
     for (;;) {
         if (!(crt__ready_now(s) & bits)) {
             r = crt__io_park(cx, s, op, bits);
@@ -9673,7 +9750,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
         }
         r = crt__udp_try(s, how, buf, n, a);
         if (r == CRT_EAGAIN && named) {
-            if ((r = crt__udp_pause(cx, s, n)) != 0) return r;
+            if ((r = crt__udp_pause(cx, s, generation, n)) != 0) return r;
             continue;
         }
         if (r == CRT_EAGAIN) continue;
@@ -9871,8 +9948,9 @@ static crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t re
     s->u.soft = soft;
     s->flags = s->pause_ms = 0;
     crt__atomic_store(&s->spent, 0, CRT__RELAXED);
-    crt__atomic_store(&s->refs, 1, CRT__RELAXED);
     crt__ready_set(s, ready | CRT__IO_SOFT);
+    crt__atomic_store(&s->refs, 1, CRT__RELEASE);
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->ended, CRT__RELAXED))) crt__ready_set(s, CRT__IO_SHUTDOWN);
     return s;
 }
 
@@ -11100,31 +11178,44 @@ CRTDEF int crt_stderr(crt_cx *cx, crt_stream **s) { return crt__stdio_open(cx, 2
 
 static const crt__op crt__op_flush = {"flush", crt__io_cancel};
 
+// What it waits for is known by its number (slot.value), from the first poll on: the handle
+// may be closed while it waits, and what that was made of is then gone.
 CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
 {
-    crt__sock *s = crt__sock_of(cx->slot, &crt__op_flush, (crt__sock *)stream);
-    if (!s) return crt__refuse(cx, CRT_EINVAL);
-    if (cx->slot->op != &crt__op_flush && !crt__sock_is_soft(s)) return crt__refuse(cx, 0);
-    for (;;) {
-        // A handle that is closed while it waits: crt__io_ready finds that out.
-        bool here = crt__sock_is_soft(s) && s->u.soft->ops == &crt__stdio_ops;
-        bool same = cx->slot->op != &crt__op_flush || crt__wait_generation(cx->slot) == crt__sock_generation(s);
-        if (same && !here) return crt__refuse(cx, 0);
-        if (same && !cx->unwind) {
-            uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
-            crt__stdio *io = ((crt__stdio_end *)s->u.soft)->io;
-            crt__lock(&io->lock);
-            bool done = !crt__stdio_fd(io) || !io->count || !io->running;
-            crt_poll e = done && crt__stdio_fd(io) ? crt__stdio_error(io) : 0;
-            crt__unlock(&io->lock);
-            if (done || (seen & CRT__IO_SHUTDOWN)) {
-                crt__slot_cancel(cx->slot);
-                return done ? e : CRT_ESHUTDOWN;
-            }
-            crt__ready_clear(s, seen, CRT__READABLE);
+    crt_slot *slot = cx->slot;
+    crt__sock *s = crt__sock_of(slot, &crt__op_flush, (crt__sock *)stream);
+    const uint32_t bits = CRT__READABLE | CRT__IO_SHUTDOWN;
+    crt_poll r;
+    if (!crt__leaf(cx, &crt__op_flush, s)) return CRT_UNWIND;
+    if (!s) return CRT_EINVAL;
+    uint64_t fd = slot->value;
+    if (slot->op) {
+        if ((r = crt__io_resume(cx)) != 0) return r;
+    } else {
+        if (!crt__sock_is_soft(s) || s->u.soft->ops != &crt__stdio_ops) return 0;
+        fd = (uint64_t)crt__stdio_fd(((crt__stdio_end *)s->u.soft)->io);
+        if (!crt__coop(cx)) {
+            crt__io_hold(cx, s, &crt__op_flush, fd);
+            return CRT_PENDING;
         }
-        crt_poll r = crt__io_ready(cx, s, &crt__op_flush, CRT__READABLE | CRT__IO_SHUTDOWN);
-        if (r) return r;
+    }
+    for (;;) {
+        crt__stdio *io = &crt__stdios[fd];
+        uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
+        if (slot->op && ((uint32_t)crt__generation_of(seen) & CRT__GENERATION) != crt__wait_generation(slot))
+            return crt__io_end(s, slot), CRT_ECLOSED;
+        crt__lock(&io->lock);
+        bool done = !fd || !io->count || !io->running;
+        crt_poll e = done && fd ? crt__stdio_error(io) : 0;
+        crt__unlock(&io->lock);
+        if (done || (seen & CRT__IO_SHUTDOWN)) {
+            crt__io_end(s, slot);
+            return done ? e : CRT_ESHUTDOWN;
+        }
+        crt__ready_clear(s, seen, CRT__READABLE);
+        r = crt__io_park(cx, s, &crt__op_flush, bits);
+        slot->value = fd;
+        if (r != 0) return r;
     }
 }
 
@@ -11493,22 +11584,32 @@ static CRT__OUTLINE crt_poll crt__fs_do(crt_cx *cx, intptr_t (*run)(crt__call *)
     if (c) crt__call_unref(&c->call);
     return r;
 }
-// The same on an open file, not at its position.
+// The same on an open file, not at its position. One that waits for its budget holds a
+// reference: the file may be closed meanwhile.
+static void crt__op_held_cancel(crt_slot *slot) { crt__file_unref(slot->object); }
+static const crt__op crt__op_held = {"file (not begun)", crt__op_held_cancel};
+
 static crt_poll crt__file_call(crt_cx *cx, intptr_t (*run)(crt__call *), crt_file *f, int64_t offset,
                                uint32_t arg, crt__fs **out)
 {
-    bool started = crt__fs_started(cx, run, f);
+    crt_slot *slot = cx->slot;
+    bool started = crt__fs_started(cx, run, f), held = slot->op == &crt__op_held && (!f || f == slot->object);
     *out = NULL;
-    if (!crt__leaf(cx, &crt__op_file, started ? cx->slot->object : NULL)) return CRT_UNWIND;
+    if (!crt__leaf(cx, held ? &crt__op_held : &crt__op_file, held || started ? slot->object : NULL)) return CRT_UNWIND;
     if (started) {
         *out = (crt__fs *)crt__call_result(cx);
         return *out ? (*out)->call.result : CRT_PENDING;
     }
-    if (!f) return CRT_EINVAL;
-    if (!crt__coop(cx)) return CRT_PENDING;
+    if (!held && !f) return CRT_EINVAL;
+    f = held ? slot->object : crt__file_ref(f);
+    if (!held && !crt__coop(cx)) {
+        crt__slot_park(cx, slot, &crt__op_held, f);
+        return CRT_PENDING;
+    }
+    slot->op = NULL;   // the reference is ours
     crt__fs *c = crt__fs_new(0, run);
-    if (!c) return CRT_ENOMEM;
-    c->file = crt__file_ref(f);
+    if (!c) return crt__file_unref(f), CRT_ENOMEM;
+    c->file = f;
     c->offset = offset;
     c->arg = arg;
     return crt__call_start(cx, &crt__op_file, &c->call);
@@ -12515,7 +12616,7 @@ static void crt__signal_wake(crt_runtime *rt)
     }
     crt__unlock(&crt__signals.lock);
     crt__submit_list(&ready);
-    if (child) crt__process_sweep();
+    if (child) crt__process_heard();
 }
 static CRT__COLD void crt__op_signal_cancel(crt_slot *slot)
 {
@@ -12595,10 +12696,11 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 // set without the C library, which would set them for the parent's threads. An error
 // comes back through a pipe that a successful execve closes.
 //
-// All children are in one list. The reactor tells of an end through the pidfd or
-// EVFILT_PROC (or all hear SIGCHLD). A child whose handle is gone stays in the list, and
-// each such event, spawn and close sweeps it: no thread, no task and no memory is needed
-// to reap it.
+// All children are in one list, and each has a record, which is what tasks wait for. The
+// reactor tells it of the end through the pidfd or EVFILT_PROC; where there is none it has
+// no descriptor, and whoever hears SIGCHLD tells all such. A child whose handle is gone
+// stays in the list, and each such event, spawn and close sweeps it: no thread, no task
+// and no memory is needed to reap it.
 // Under the lock: what has been reaped, so that no signal goes to a number that is
 // another's by now.
 
@@ -12622,7 +12724,7 @@ extern char **environ;
 struct crt_process {
     crt_process *next, *prev;
     crt_runtime *rt;        // a reference, until the runtime has ended and the handle is gone
-    crt__sock *sock;        // its pidfd; NULL: there is none
+    crt__sock *sock;        // its record; NULL: not any more, or there was no memory for it
     crt_stream *io[3];      // atomic: the other ends of its pipes
     int pid;
     bool reaped, lost;      // `lost`: somebody else took its status
@@ -12694,6 +12796,30 @@ static void crt__process_unlink(crt_process *p)
     if (p->next) p->next->prev = p->prev;
 }
 enum { CRT__CHILD_OPEN = 1, CRT__CHILD_CLOSED = 2 };   // what a record says of its child: closed ones may be swept
+#ifndef _WIN32
+// What a record without a pidfd is made of: nothing.
+static void crt__by_signal_close(crt__sock *s) { (void)s; }
+static const crt__soft_ops crt__by_signal_ops = {NULL, NULL, NULL, crt__by_signal_close, false, NULL};
+static crt__soft crt__by_signal = {&crt__by_signal_ops};
+
+static bool crt__process_by_signal(crt__sock *s) { return crt__sock_is_soft(s) && s->u.soft == &crt__by_signal; }
+// SIGCHLD has come. Any child that only it tells of may be the one; who waits looks for himself.
+static CRT__COLD void crt__process_heard(void)
+{
+    crt_task *ready = NULL;
+    crt__lock(&crt__children.lock);
+    for (crt_process *p = crt__children.first; p; p = p->next) {
+        crt__sock *s = p->sock;   // held by a handle, unless it is closed
+        if (p->closed || !s || !crt__process_by_signal(s)) continue;
+        crt__sock_lock(s);
+        uint64_t word = crt__sock_tick(s, crt__sock_word(s), CRT__READABLE);
+        ready = crt__sock_collect_unlock(s, word, CRT__READABLE, CRT__WAIT_WOKEN, ready);
+    }
+    crt__unlock(&crt__children.lock);
+    crt__submit_chain(ready);
+    crt__process_sweep();
+}
+#endif
 static void crt__process_unwatch(crt__sock *s)
 {
     if (!s) return;
@@ -12841,6 +12967,13 @@ CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status)
     crt__unlock(&crt__children.lock);
     return r;
 }
+// A child that nothing will tell of, and that nobody has seen: dead and looked at when this returns.
+static CRT__COLD void crt__process_kill_now(crt_process *p)
+{
+    int64_t until = crt__clock() + CRT_SEC(1);
+    (void)crt_process_kill(p);
+    while (!crt_process_try_wait(p, NULL) && crt__clock() < until) crt__nap();
+}
 static CRT__OUTLINE crt_stream *crt__process_take(crt_process *p, int i)
 {
     return p ? crt__atomic_xchg(&p->io[i], NULL, CRT__ACQ_REL) : NULL;
@@ -12857,53 +12990,62 @@ CRTDEF crt_stream *crt_process_take_stderr(crt_process *p) { return crt__process
 
 static const crt__op crt__op_process = {"process", crt__io_cancel};
 
-#ifdef _WIN32   // it has always been watched; not any more: the runtime has ended
-static crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
+// Before a child is looked at for the first time, so that no end is missed between: where only
+// SIGCHLD tells of it, a runtime has to listen, the waiter's or the child's. 0 or an error.
+static int crt__process_listen(crt_cx *cx, crt__sock *s)
 {
-    int ended = crt_process_try_wait(p, status);
-    (void)cx;
-    return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
-}
-#else
-// Without a pidfd: asked first, then looked at, so that no end is missed between.
-static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p, crt_exit_status *status)
-{
-    crt__process_close_stdin(p);
-    for (;;) {
-        crt_poll r = crt_signal_recv(cx, SIGCHLD);
-        if (r == CRT_UNWIND) return r;
-        int ended = crt_process_try_wait(p, status);
-        if (ended || (r != 0 && r != CRT_PENDING)) {
-            crt__slot_cancel(cx->slot);
-            return ended ? crt__min(ended, 0) : r;
-        }
-        if (r == CRT_PENDING) return r;
+    int e = 0;
+#ifndef _WIN32
+    crt_runtime *rt = cx->rt->config.drivers & CRT_DRIVER_SIGNAL ? cx->rt : s->rt;
+    if (!crt__process_by_signal(s)) return 0;
+    if (!(rt->config.drivers & CRT_DRIVER_SIGNAL)) {
+        crt__say(cx->rt, CRT_LOG_ERROR,
+                 "crt_process_wait needs CRT_DRIVER_SIGNAL in crt_config.drivers where there are no pidfds");
+        return CRT_ENODRIVER;
     }
-}
+    crt__lock(&crt__signals.lock);
+    e = crt__signal_install(rt, SIGCHLD);
+    crt__unlock(&crt__signals.lock);
 #endif
-// The same for who has waited: the child's end wakes too, and while that came here the child may have been
-// closed, and swept. Its record tells: what is not closed under the lock is still there.
+    (void)cx, (void)s;
+    return e;
+}
+// For who has waited, whatever for: meanwhile the child may have been closed, and swept. Its record tells: what
+// is not closed under the lock is still there. The word first, then whether the record is still that child's: of one
+// that has changed hands the word may be the next child's, and then the generation is too.
 static int crt__process_look_again(crt_slot *slot, crt__sock *s, crt_process *p, crt_exit_status *status)
 {
     crt__lock(&crt__children.lock);
-    bool closed = crt__wait_generation(slot) != crt__sock_generation(s) ||
-                  crt__atomic_load(&s->child, CRT__RELAXED) != CRT__CHILD_OPEN;
+    bool closed = crt__atomic_load(&s->child, CRT__ACQUIRE) != CRT__CHILD_OPEN ||
+                  crt__wait_generation(slot) != crt__sock_generation(s);
     int r = closed ? CRT_ECLOSED : crt__process_look(p, status);
     crt__unlock(&crt__children.lock);
     return r;
 }
+// Which child it waits for is kept in the slot (value): with NULL in its place, which crt_close
+// leaves there, or with a copy of the pointer, the wait goes on to hear that it is closed.
 CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status)
 {
     crt_slot *slot = cx->slot;
-    bool waited = slot->op == &crt__op_process;
+    bool waited = slot->op == &crt__op_process && (!p || slot->value == (uintptr_t)p);
     crt__sock *s = waited ? slot->object : p ? p->sock : NULL;
     crt_poll r;
-    if (p && !s) return crt__process_wait_signal(cx, p, status);
     if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
-    if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
-    if (!p) return waited ? (crt__io_end(s, slot), CRT_EINVAL) : CRT_EINVAL;
-    if (!waited && !crt__coop(cx)) return CRT_PENDING;
-    if (!waited) crt__process_close_stdin(p);
+    if (waited) {
+        p = (crt_process *)(uintptr_t)slot->value;
+        if ((r = crt__io_resume(cx)) != 0) return r;
+    } else {
+        if (!p) return CRT_EINVAL;
+        crt__process_close_stdin(p);
+        if ((r = crt__process_listen(cx, s)) != 0) {
+            int now = crt_process_try_wait(p, status);
+            return now ? crt__min(now, 0) : r;
+        }
+        if (!crt__coop(cx)) {
+            crt__io_hold(cx, s, &crt__op_process, (uintptr_t)p);
+            return CRT_PENDING;
+        }
+    }
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
         int ended = waited ? crt__process_look_again(slot, s, p, status) : crt_process_try_wait(p, status);
@@ -12912,7 +13054,9 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
             return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
         }
         crt__ready_clear(s, seen, CRT__FOR_READ);
-        if ((r = crt__io_park(cx, s, &crt__op_process, CRT__FOR_READ)) != 0) return r;
+        r = crt__io_park(cx, s, &crt__op_process, CRT__FOR_READ);
+        slot->value = (uintptr_t)p;
+        if (r != 0) return r;
     }
 }
 
@@ -12946,6 +13090,7 @@ static void crt__start_clean(crt__call *call)
     c->p = NULL;
     if (p && p->pid) {   // it runs, and nobody took it
         p->kill_on_drop = true;
+        if (!p->sock) crt__process_kill_now(p);
         crt_process_close(&p);
     } else if (p) {
         crt__process_free(p);
@@ -12960,9 +13105,9 @@ static intptr_t crt__start_run(crt__call *call)
     if (!e) e = crt__win_child_start(&c->with, &c->p->child, &c->p->pid);
     crt__win_start_free(&c->with);
     if (!e) {
-        crt__process_link(c->p);
         e = crt__win_child_watch(c->rt, &c->p->child, &c->p->sock);
-        if (!e) crt__atomic_store(&c->p->sock->child, CRT__CHILD_OPEN, CRT__RELAXED);
+        if (!e) crt__atomic_store(&c->p->sock->child, CRT__CHILD_OPEN, CRT__RELEASE);
+        crt__process_link(c->p);
         for (int i = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
     }
     if (e) crt__start_clean(call);
@@ -13153,17 +13298,21 @@ static int crt__start_stream(crt__start *c, int i)
     c->p->io[i] = (crt_stream *)s;
     return e;
 }
-static void crt__start_watch(crt__start *c)
+// 0 or CRT_ENOMEM. Who waits asks for SIGCHLD once more, and hears what was wrong.
+static int crt__start_watch(crt__start *c)
 {
-    crt_process *p = c->p;
-    crt__fd fd = crt__pidfd_open(p->pid);
-    if (fd >= 0 && !crt__sock_new(c->rt, fd, 0, &p->sock)) {
-        crt__atomic_store(&p->sock->child, CRT__CHILD_OPEN, CRT__RELAXED);
-    } else if (c->rt->config.drivers & CRT_DRIVER_SIGNAL) {
-        crt__lock(&crt__signals.lock);
-        (void)crt__signal_install(c->rt, SIGCHLD);
-        crt__unlock(&crt__signals.lock);
+    crt__sock **s = &c->p->sock;
+    crt__fd fd = crt__pidfd_open(c->p->pid);
+    if (fd < 0 || crt__sock_new(c->rt, fd, 0, s)) {
+        if (!(*s = crt__soft_attach(c->rt, &crt__by_signal, 0))) return CRT_ENOMEM;
+        if (c->rt->config.drivers & CRT_DRIVER_SIGNAL) {
+            crt__lock(&crt__signals.lock);
+            (void)crt__signal_install(c->rt, SIGCHLD);
+            crt__unlock(&crt__signals.lock);
+        }
     }
+    crt__atomic_store(&(*s)->child, CRT__CHILD_OPEN, CRT__RELEASE);
+    return 0;
 }
 // What was not handed out: at once when the start has failed, so that nothing is open
 // any more when the task hears of it.
@@ -13178,6 +13327,7 @@ static CRT__COLD void crt__start_clean(crt__call *call)
     c->p = NULL;
     if (p && p->pid) {   // it runs, and nobody took it
         p->kill_on_drop = true;
+        if (!p->sock) crt__process_kill_now(p);
         crt_process_close(&p);
     } else if (p) {
         crt__process_free(p);
@@ -13191,9 +13341,9 @@ static CRT__COLD intptr_t crt__start_run(crt__call *call)
     crt__start_close_child(c);
     if (e > 0) {
         c->p->pid = e;
+        e = crt__start_watch(c);
         crt__process_link(c->p);
-        crt__start_watch(c);
-        for (int i = e = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
+        for (int i = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
     }
     if (e) crt__start_clean(call);
     return e;
@@ -14242,21 +14392,24 @@ CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t)
 {
     crt_slot *slot = cx->slot;
     if (!crt__leaf(cx, &crt__op_token, t)) return CRT_UNWIND;
-    if (slot->op && crt__atomic_load(&slot->state, CRT__ACQUIRE) == CRT__SLOT_QUEUED) return CRT_PENDING;
+    uint32_t state = slot->op ? crt__atomic_load(&slot->state, CRT__ACQUIRE) : 0;
+    if (state == CRT__SLOT_QUEUED) return CRT_PENDING;
     if (!t) return CRT_EINVAL;
-    if (!crt__coop(cx)) return CRT_PENDING;
-    if (slot->op) {
-        crt__slot_cancel(slot);
-        return 0;
+    bool held = slot->op != NULL;   // with a reference: granted, or without a budget before
+    if (!crt__coop(cx)) {
+        if (!held) crt__slot_park(cx, slot, &crt__op_token, crt_cancel_token_clone(t));
+        if (!held) slot->state = 0;
+        return CRT_PENDING;
     }
-    if (crt_cancel_token_is_cancelled(t)) return 0;
-    crt__lock(&t->root->lock);
-    bool now = t->cancelled != 0;
+    bool now = state || crt_cancel_token_is_cancelled(t);
     if (!now) {
-        crt__waitq_park(cx, &crt__op_token, t, &t->q);
-        crt_cancel_token_clone(t);
+        crt__lock(&t->root->lock);
+        now = t->cancelled != 0;
+        if (!now && !held) crt_cancel_token_clone(t);
+        if (!now) crt__waitq_park(cx, &crt__op_token, t, &t->q);
+        crt__unlock(&t->root->lock);
     }
-    crt__unlock(&t->root->lock);
+    if (now) crt__slot_cancel(slot);
     return now ? 0 : CRT_PENDING;
 }
 CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
@@ -17190,6 +17343,9 @@ static CRT__COLD int crt__workers_start(crt_runtime *rt)
         crt__atomic_add(&rt->threads_running, 1, CRT__RELAXED);
         int e = crt__thread_start(&w->thread, crt__worker_main, w, rt->config.thread_stack_size);
         if (e) {
+            char what[48];
+            snprintf(what, sizeof what, "worker %u of %u", (unsigned)i + 1, (unsigned)rt->worker_count);
+            crt__say_no_thread(rt, what, e);
             crt__atomic_sub(&rt->refs, 1, CRT__RELAXED);
             crt__atomic_sub(&rt->threads_alive, 1, CRT__RELAXED);
             crt__atomic_sub(&rt->threads_running, 1, CRT__RELAXED);
@@ -17238,7 +17394,7 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     if (!e && !crt__is_multi(rt)) rt->workers[0].park = CRT__PARKED_DRIVER;   // nobody drives yet
     if (!e && crt__is_multi(rt)) e = crt__workers_start(rt);
     if (e) {
-        crt__say(rt, CRT_LOG_ERROR, "the runtime could not be built: %s", crt_strerror(e));
+        crt__say(rt, CRT_LOG_ERROR, "the runtime could not be built: %s", crt__system_says(e));
         crt_runtime_shutdown(rt, CRT_FOREVER);
         crt__rt_unref(rt);
         return e;

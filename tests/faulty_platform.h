@@ -50,6 +50,7 @@ static struct {
     uint32_t calls[FAULT_KINDS], injected[FAULT_KINDS];   // atomic
     uint32_t number;                                      // atomic
     int always[FAULT_KINDS];                              // atomic; an errno: every call fails with it
+    void (*meanwhile)(void);   // called once, inside the next call that fails so; set while nobody else runs
 } fault;
 enum { FAULT_WATCHED = 4096, FAULT_LATE = 32 };
 static struct { uint64_t token; crt__reactor *reactor; } fault__watched[FAULT_WATCHED];   // atomic, by descriptor
@@ -88,6 +89,11 @@ static int fault__always(int kind)
 {
     int e = __atomic_load_n(&fault.always[kind], __ATOMIC_RELAXED);
     if (e) __atomic_fetch_add(&fault.calls[kind], 1, __ATOMIC_RELAXED);
+    void (*meanwhile)(void) = e ? fault.meanwhile : NULL;
+    if (meanwhile) {
+        fault.meanwhile = NULL;
+        meanwhile();
+    }
     return e;
 }
 static CRT__UNUSED void fault_always(int kind, int e) { __atomic_store_n(&fault.always[kind], e, __ATOMIC_RELAXED); }

@@ -187,6 +187,47 @@ static void write_against_close(void)
     all_gone();
 }
 
+// --- the end that a task waits on is closed by somebody else, while it goes on
+
+typedef struct keeper {
+    crt_stream *s;
+    char buf[4];
+} keeper;
+static crt_poll keep_run(void *frame, crt_cx *cx)
+{
+    keeper *self = frame;
+    crt_poll n = crt_read(cx, self->s, self->buf, 1);
+    if (n == CRT_PENDING) return n;
+    EX_ASSERT(n == 1 || n == CRT_ECLOSED);
+    ended++;
+    return 0;
+}
+static void write_and_close_both(void *arg)
+{
+    (void)arg;
+    EX_ASSERT(crt_try_write(far_, "x", 1) == 1);
+    crt_close(&near_);
+    crt_close(&far_);
+}
+static void closed_under_a_read_that_goes_on(void)
+{
+    crt_cx cx;
+    bool from_lifo;
+    setup(1);
+    keeper f = {.s = near_};
+    crt_task *t = model_task(keep_run, &f, sizeof f, false);
+    others -= crt__chunk_bytes(t->home);
+    crt__list_push(&workers[0].fifo, t);
+    model_enter(&workers[0], &cx);
+    crt__run_task(&workers[0], &cx, crt__next_task(&workers[0], &from_lifo));
+    EX_ASSERT(table[0].waiters);   // closing under a read that has not begun is the caller's mistake
+    int a = ex_spawn(write_and_close_both, NULL);
+    model_run_until(&workers[0], 1);
+    ex_join(a);
+    EX_ASSERT(ended == 1 && !table[0].refs && !table[1].refs);
+    all_gone();
+}
+
 static const model models[] = {
     {.name = "bytes against reads that take what there is", .run = full_reads, .spurious_cas = 1},
     {.name = "bytes against short reads", .run = short_reads, .spurious_cas = 1},
@@ -197,6 +238,7 @@ static const model models[] = {
     {.name = "a half-close against a reader", .run = half_close_against_reader},
     {.name = "both ends close", .run = both_just_close},
     {.name = "a write against a close", .run = write_against_close},
+    {.name = "both ends close under a read that goes on", .run = closed_under_a_read_that_goes_on},
 
     {.name = "seed: clearing ignores newer events", .run = short_reads,
      .seed = {"crt__ready_clear", "cas &s->ready", MODEL_SPLIT, 0, NULL, 0}},
@@ -206,5 +248,9 @@ static const model models[] = {
      .seed = {"crt__ready_clear", "cas &s->ready", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: one end forgets the other's lock", .run = both_just_close,
      .seed = {"crt__lock", "cas lock", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: a read that goes on has no handle of its own", .run = closed_under_a_read_that_goes_on,
+     .seed = {"crt__sock_ref_live", "cas &s->refs", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: that handle is counted in two steps", .run = closed_under_a_read_that_goes_on,
+     .seed = {"crt__sock_ref_live", "cas &s->refs", MODEL_SPLIT, 0, NULL, 0}},
 };
 MODEL_MAIN(models)

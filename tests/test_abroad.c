@@ -154,6 +154,42 @@ static void paused_send_meets_no_other_socket(void)
     test_all_freed();
 }
 
+// ---- a listener is closed while its accept is inside the call that finds no descriptor --------
+
+static crt_poll fill_run(void *frame, crt_cx *cx)
+{
+    crt_stream **s = frame;
+    for (int i = 0; i < 8; i += 2) CHECK_EQ(crt_duplex(cx, 8, &s[i], &s[i + 1]), 0);
+    return 0;
+}
+static void a_listener_closed_inside_its_accept(void)
+{
+    crt_runtime *a = runtime(0);
+    crt_handle *h = crt_runtime_handle(a);
+    crt_join_handle *join;
+    crt_stream *s[8];
+    intptr_t result = 0;
+    CHECK_EQ(crt_block_on(a, lend_run, &(lender){.how = ACCEPT}), 0);
+    pauser each = {.how = ACCEPT, .l = lent.l};
+    CHECK_EQ(crt_handle_spawn_join(h, &join, pauser_run, &each), 0);
+    CHECK_EQ(crt_runtime_turn(a, 0), 1);
+    CHECK(crt__sock_event(a, crt__sock_token((crt__sock *)lent.l), CRT__READABLE));
+    fault_always(FAULT_ACCEPT, EMFILE);
+    fault.meanwhile = give_back;
+    CHECK_EQ(crt_runtime_turn(a, 0), 1);
+    CHECK(!fault.meanwhile && !lent.l);
+    fault_always(FAULT_ACCEPT, 0);
+    // The records that are free are all right, and none of them is the one that it goes on with.
+    CHECK_EQ(crt_block_on(a, fill_run, s), 0);
+    CHECK(settle(a, join));
+    CHECK_EQ(crt_join_blocking(&join, &result), 0);
+    CHECK_EQ(result, CRT_ECLOSED);
+    for (int i = 0; i < 8; i++) crt_close(&s[i]);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&a);
+    all_freed();
+}
+
 // ---- a runtime that lacks what the wait needs -------------------------------------
 
 static void runtimes_without_drivers_say_so(void)
@@ -345,6 +381,7 @@ int main(int argc, char **argv)
     TEST(paused_send_meets_no_other_socket);
     TEST(runtimes_without_drivers_say_so);
 #endif
+    TEST(a_listener_closed_inside_its_accept);
     TEST(each_thing_is_waited_on_from_abroad);
     TEST(each_thing_ends_under_a_wait_from_abroad);
     TEST(from_no_runtime);

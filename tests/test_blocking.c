@@ -854,6 +854,14 @@ static void shutdown_forever_waits_for_block_in_place(void)
 // no thread can be started
 // ---------------------------------------------------------------------------
 
+// In the system's words, not in crt's for CRT_EAGAIN, and with what can be done about it.
+static void tell_what_the_system_said(const char *what)
+{
+    CHECK(test_log_has(what));
+    CHECK(test_log_has(strerror(EAGAIN)));
+    CHECK(test_log_has("ulimit -u"));
+    CHECK(!test_log_has(crt_strerror(CRT_EAGAIN)));
+}
 static void without_any_thread_spawn_blocking_says_so(void)
 {
     crt_runtime *rt = runtime(&(crt_config){.flavor = CRT_CURRENT_THREAD, COUNTED, LOGGED});
@@ -868,7 +876,7 @@ static void without_any_thread_spawn_blocking_says_so(void)
         CHECK(join == NULL);
         CHECK_EQ(crt_handle_spawn_blocking(h, NULL, plain_job, NULL), -EAGAIN);
     }
-    CHECK(test_log_has("thread"));
+    tell_what_the_system_said("no thread for blocking work");
     CHECK_EQ(metrics(rt).num_blocking_threads, 0);
     SET(create_fails, 0);   // later there are threads again
     CHECK_EQ(crt_handle_spawn_blocking(h, &join, plain_job, (void *)1), 0);
@@ -956,6 +964,7 @@ static void a_runtime_whose_workers_cannot_start_is_undone(void)
         CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 4, COUNTED, LOGGED}, &rt), -EAGAIN);
         CHECK(rt == NULL);
         CHECK(test_log_has("could not be built"));
+        tell_what_the_system_said("for worker ");
         SET(create_fails, 0);
         SET(create_after, 0);
         test_all_freed();

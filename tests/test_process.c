@@ -42,13 +42,20 @@ enum { MAY_LINGER = 0, CANCEL_STEP = 1, CLOSINGS = 20 };
 #endif
 
 static int malloc_left = -1;   // atomic: how many succeed before one fails; -1: all
+static int malloc_stays;       // atomic: all that follow fail too
 static void *failing_malloc(size_t n)
 {
     int left = __atomic_load_n(&malloc_left, __ATOMIC_RELAXED);
+    if (left == 0 && __atomic_load_n(&malloc_stays, __ATOMIC_RELAXED)) return NULL;
     if (left >= 0 && __atomic_fetch_sub(&malloc_left, 1, __ATOMIC_RELAXED) <= 0) return NULL;
     return malloc(n);
 }
 static void fail_after(int n) { __atomic_store_n(&malloc_left, n, __ATOMIC_RELAXED); }
+static void fail_from(int n)
+{
+    __atomic_store_n(&malloc_stays, n >= 0, __ATOMIC_RELAXED);
+    fail_after(n);
+}
 
 static const char *self_path = "/proc/self/exe";
 static int open_descriptors(void)
@@ -141,8 +148,9 @@ static void run(crt_runtime *rt, crt_fn fn)
     int before = open_descriptors();
     CHECK_EQ(crt_block_on(rt, fn, frame), 0);
     CHECK(no_children_soon(rt));
-    // On Windows a request on a pipe that was closed ends when the reactor is told so.
-    for (int i = 0; MAY_LINGER && i < 1000 && open_descriptors() > before; i++) crt_runtime_turn(rt, CRT_MS(1));
+    // On Windows a request on a pipe that was closed ends when the reactor is told so: by us, or by a worker.
+    for (int i = 0; MAY_LINGER && i < 1000 && open_descriptors() > before; i++)
+        if (crt_runtime_turn(rt, CRT_MS(1)) < 0) test_pause_us(1000);
     // The first use of SIGCHLD by a runtime makes descriptors that stay.
     if (!no_pidfd) CHECK_EQ(open_descriptors(), before);
     free(frame);
@@ -292,11 +300,10 @@ static crt_poll waiters_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
     CHECK(self->r == 0 && self->result == 5);
     crt_close(&self->p);
-    // Closed under a task that waits (with a pidfd): it is told so, not of the end that follows, even if it hears of
-    // that first.
+    // Closed under a task that waits: it is told so, not of the end that follows, even if it hears of that first.
     self->desc.kill_on_drop = true;
     kill_takes_us = 10000;
-    for (self->i = 0; !no_pidfd && self->i < CLOSINGS; self->i++) {
+    for (self->i = 0; self->i < CLOSINGS; self->i++) {
         CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
         CHECK_EQ(crt_spawn_join(cx, &self->join, waiter_run, &(task){.p = self->p}), 0);
         while (!somebody_waits(self->p->sock)) CRT_YIELD();
@@ -309,6 +316,70 @@ static crt_poll waiters_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void several_wait(crt_runtime *rt) { run(rt, waiters_run); }
+
+// A task of another runtime waits, and whatever happens first: it hears of it, and nothing is left.
+static crt_process *lent;
+static crt_poll lend_run(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &lent));
+    CRT_RETURN(self->r);
+    CRT_END;
+}
+static void waited_for_from_another_runtime(void)
+{
+    enum { KILLED, CLOSED, DROPPED, DROPPED_CLOSED, POINTER_GONE, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        crt_runtime *a, *b;
+        crt_join_handle *join;
+        crt_process *p;
+        intptr_t result = 0, want = CRT_ECLOSED;
+        task *frame = calloc(1, sizeof *frame);
+        CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &a), 0);
+        CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &b), 0);
+        frame->desc.kill_on_drop = way == CLOSED || way == DROPPED_CLOSED;
+        CHECK_EQ(crt_block_on(a, lend_run, frame), 0);
+        crt_handle *h = crt_runtime_handle(b);
+        CHECK_EQ(crt_handle_spawn_join(h, &join, waiter_run, &(task){.p = lent}), 0);
+        CHECK_EQ(crt_runtime_turn(b, 0), 1);
+        CHECK(!crt_is_finished(join) && somebody_waits(lent->sock));
+        if (way == DROPPED || way == DROPPED_CLOSED) crt_runtime_drop(&a);
+        p = lent;
+        if (frame->desc.kill_on_drop) {
+            crt_close(&lent);
+        } else if (way == DROPPED) {
+            want = CRT_ESHUTDOWN;
+        } else {
+            // With NULL in its place it waits on for the child that it began to wait for.
+            if (way == POINTER_GONE) ((task *)(void *)crt__task_frame(crt__joined(join)))->p = NULL;
+            want = -1;   // by a signal
+            CHECK_EQ(crt_process_kill(lent), 0);
+        }
+        for (int i = 0; i < 5000 && !crt_is_finished(join); i++) {
+            if (a) crt_runtime_turn(a, 0);
+            crt_runtime_turn(b, 0);
+            if (!crt_is_finished(join)) test_pause_us(1000);
+        }
+        CHECK(crt_is_finished(join));
+        CHECK_EQ(crt_join_blocking(&join, &result), 0);
+        CHECK_EQ(result, want);
+        if (way == DROPPED) {
+            CHECK_EQ(crt_process_kill(p), 0);
+            while (crt_process_try_wait(p, NULL) == 0) test_pause_us(100);
+        }
+        crt_close(&lent);
+        crt_handle_drop(&h);
+        for (int i = 0; i < 5000 && has_children() && a; i++) {
+            crt_runtime_turn(a, 0);
+            test_pause_us(1000);
+        }
+        crt_runtime_drop(&a);
+        crt_runtime_drop(&b);
+        CHECK(no_children_soon(NULL));
+        free(frame);
+    }
+}
 
 // --- what they get
 
@@ -712,7 +783,8 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
         fail_after(self->i);
         CRT_AWAIT(self->y = crt_process_output(cx, sh(self, "echo hello"), &self->o));
         fail_after(-1);
-        CHECK(self->y == CRT_ENOMEM || (self->y == 0 && said(self, "hello\n")));
+        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
+        else CHECK(said(self, "hello\n"));
         fresh(self);
     }
     CHECK(self->y == 0 && self->i > 1);
@@ -734,6 +806,42 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
 #endif
     while (has_children()) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
     CRT_END;
+}
+// No memory for a record: nothing would tell of the child's end, so there is none when the spawn returns, though there is
+// no SIGCHLD either. `i`: how many allocations succeed before none does.
+static crt_poll unheard_run(void *frame, crt_cx *cx)
+{
+    static crt__sock *all[512];
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    while ((cx->rt->sock_free || ((cx->rt->sock_count + 64) & (cx->rt->sock_count + 63))) && self->fd < 512)
+        CHECK((all[self->fd++] = crt__sock_alloc(cx->rt)) != NULL);
+    for (self->i = 0, self->y = -1; self->i < 200 && self->y != 0; self->i++) {
+        fail_from(self->i);
+        CRT_AWAIT(self->y = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
+        fail_from(-1);
+        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
+        CHECK(!self->y == !!self->p);
+        if (self->y) CHECK(!has_children());
+    }
+    CHECK(self->y == 0 && self->i > 2);
+    CHECK_EQ(crt_process_kill(self->p), 0);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(20), crt_process_wait(cx, self->p, &self->status)));
+    CHECK_EQ(self->r, no_pidfd ? CRT_ENODRIVER : 0);
+    while (crt_process_try_wait(self->p, NULL) == 0) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    crt_close(&self->p);
+    while (self->fd) crt__sock_unalloc(cx->rt, all[--self->fd]);
+    CRT_END;
+}
+static void no_memory_to_hear_of_a_child(void)
+{
+    crt_runtime *rt;
+    test_log_clear();
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .drivers = CRT_DRIVER_IO | CRT_DRIVER_TIME,
+                                           .log = {.func = test_log}}, &rt), 0);
+    run(rt, unheard_run);
+    CHECK(!no_pidfd == !test_log_has("crt_process_wait needs CRT_DRIVER_SIGNAL"));
+    crt_runtime_drop(&rt);
 }
 static void shortages(crt_runtime *rt)
 {
@@ -1124,6 +1232,8 @@ int main(int argc, char **argv)
     for (no_pidfd = lacking; no_pidfd < rounds; no_pidfd++) {
         TEST_ON_EACH(ways_to_end);
         TEST_ON_EACH(several_wait);
+        TEST(waited_for_from_another_runtime);
+        TEST(no_memory_to_hear_of_a_child);
         TEST_ON_EACH(standard_descriptors);
         TEST_ON_EACH(output_is_collected);
         TEST_ON_EACH(nothing_is_left_of_what_is_cancelled);

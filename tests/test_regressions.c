@@ -411,6 +411,140 @@ static void closed_inside_another_runtimes_read(void)
     test_all_freed();
 }
 
+// ---- a stream without a descriptor is closed while a read that goes on is inside it ---------
+
+static const crt__soft_ops *true_ops;
+static crt_poll closing_recv(crt__sock *s, void *buf, size_t n, bool peek)
+{
+    crt_close(&lent_a);
+    crt_close(&lent_b);
+    return (true_ops->recv)(s, buf, n, peek);   // a macro, on Windows
+}
+// By hand, what the thread of a standard stream does: one that is there, and has this many bytes. 0: not any more.
+static void be_stdio_thread(int fd, size_t count)
+{
+#ifndef _WIN32
+    crt__stdio *io = &crt__stdios[fd];
+    if (!io->running) CHECK_EQ(crt__stdio_wake_new(&io->wake, fd), 0);
+    io->running = true;
+    io->pid = crt__process_number();
+    io->head = 0;
+    io->count = count;
+    memset(io->data, 'x', sizeof io->data);
+#endif
+    (void)fd, (void)count;
+}
+static void no_stdio_thread(int fd)
+{
+#ifndef _WIN32
+    crt__stdio *io = &crt__stdios[fd];
+    crt__stdio_wake_free(&io->wake);
+    io->running = false;
+    io->wanted = io->count = 0;
+#endif
+    (void)fd;
+}
+static crt_poll soft_run(void *frame, crt_cx *cx)
+{
+    bool standard = *(int *)frame;
+    if (standard) return crt_stdin(cx, &lent_a);
+    return crt_duplex(cx, 8, &lent_a, &lent_b);
+}
+static void closed_inside_a_read_without_a_descriptor(void)
+{
+#ifdef _WIN32
+    enum { KINDS = 1 };
+#else
+    enum { KINDS = 2 };
+#endif
+    for (int standard = 0; standard < KINDS; standard++) {
+        crt_runtime *a = runtime(0), *b = runtime(0);
+        crt_handle *h = crt_runtime_handle(b);
+        crt_join_handle *join;
+        intptr_t result = 0;
+        if (standard) be_stdio_thread(0, 0);
+        CHECK_EQ(crt_block_on(a, soft_run, &standard), 0);
+        crt__sock *s = (crt__sock *)lent_a;
+        CHECK_EQ(crt_handle_spawn_join(h, &join, inside_run, &(borrower){.s = lent_a}), 0);
+        CHECK_EQ(crt_runtime_turn(b, 0), 1);
+        true_ops = s->u.soft->ops;
+        crt__soft_ops closing = *true_ops;
+        closing.recv = closing_recv;
+        s->u.soft->ops = &closing;
+        if (standard) {
+            be_stdio_thread(0, 1);
+            CHECK(crt__sock_event(a, crt__sock_token(s), CRT__READABLE));
+        } else {
+            CHECK_EQ(crt_try_write(lent_b, "x", 1), 1);
+        }
+        crt_runtime_drop(&a);
+        CHECK(crt_runtime_turn(b, 0) >= 1);
+        CHECK(!lent_a && !lent_b);
+        CHECK_EQ(crt_join_blocking(&join, &result), 0);
+        CHECK_EQ(result, 1);   // what was there
+        if (standard) no_stdio_thread(0);
+        crt_handle_drop(&h);
+        crt_runtime_drop(&b);
+        test_all_freed();
+    }
+}
+#ifndef _WIN32
+// ---- another runtime's standard output is closed inside a flush ------------------------------
+
+static crt_runtime *lender_rt;
+static int inside;   // how far it has come
+static void close_inside_flush(void *word)
+{
+    crt__sock *s = (crt__sock *)lent_a;
+    if (inside == 0 && word == (void *)&s->ready) {   // it takes readiness back; something comes, though it is not the end
+        inside = 1;
+        CHECK(crt__sock_event(lender_rt, crt__sock_token(s), CRT__READABLE));
+    } else if (inside == 1 && word == (void *)&lender_rt->refs) {   // it gives its reference back, and goes on
+        inside = 2;
+        crt_close(&lent_a);
+    }
+}
+static crt_poll flush_run(void *frame, crt_cx *cx)
+{
+    borrower *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_flush(cx, self->s));
+    CRT_RETURN(self->r);
+    CRT_END;
+}
+static crt_poll stdout_run(void *frame, crt_cx *cx) { return (void)frame, crt_stdout(cx, &lent_a); }
+static void closed_inside_another_runtimes_flush(void)
+{
+    for (int after = 0; after < 2; after++) {   // closed inside, or after the poll, in which the flush went on to wait
+        crt_runtime *a = runtime(0), *b = runtime(0);
+        crt_handle *h = crt_runtime_handle(b);
+        crt_join_handle *join;
+        intptr_t result = 0;
+        be_stdio_thread(1, 1);
+        CHECK_EQ(crt_block_on(a, stdout_run, NULL), 0);
+        crt__sock *s = (crt__sock *)lent_a;
+        CHECK_EQ(crt_handle_spawn_join(h, &join, flush_run, &(borrower){.s = lent_a}), 0);
+        CHECK_EQ(crt_runtime_turn(b, 0), 1);
+        CHECK(crt__joined(join)->u.slot.op == &crt__op_flush);
+        lender_rt = a;
+        crt_runtime_drop(&a);   // which wakes it
+        s->ready &= ~(uint64_t)CRT__IO_SHUTDOWN;
+        inside = 2 * after;
+        hook_cas = close_inside_flush;
+        CHECK_EQ(crt_runtime_turn(b, 0), 1);
+        hook_cas = NULL;
+        crt_close(&lent_a);   // unless it was
+        CHECK(crt_runtime_turn(b, 0) >= 0);
+        CHECK_EQ(crt_join_blocking(&join, &result), 0);
+        CHECK_EQ(result, CRT_ECLOSED);
+        no_stdio_thread(1);
+        crt_handle_drop(&h);
+        crt_runtime_drop(&b);
+        test_all_freed();
+    }
+}
+#endif
+
 // ---- a connection is taken just while its runtime ends -------------------------------------
 
 static crt_poll hears_run(void *frame, crt_cx *cx)
@@ -546,6 +680,10 @@ int main(int argc, char **argv)
     TEST(who_waits_on_another_runtimes_socket_hears_of_its_end);
     TEST(closed_under_another_runtimes_waiters);
     TEST(closed_inside_another_runtimes_read);
+    TEST(closed_inside_a_read_without_a_descriptor);
+#ifndef _WIN32
+    TEST(closed_inside_another_runtimes_flush);
+#endif
     TEST(accepted_while_the_runtime_ends);
     TEST(a_worker_that_a_job_carries_is_counted_once);
     TEST(a_reader_begins_with_one_byte);
