@@ -187,7 +187,7 @@ static void a_listener_closed_inside_its_accept(void)
     for (int i = 0; i < 8; i++) crt_close(&s[i]);
     crt_handle_drop(&h);
     crt_runtime_drop(&a);
-    all_freed();
+    test_all_freed();
 }
 
 // ---- a runtime that lacks what the wait needs -------------------------------------
