@@ -12607,6 +12607,8 @@ static void crt__process_unlink(crt_process *p)
     if (p->next) p->next->prev = p->prev;
 }
 enum { CRT__CHILD_OPEN = 1, CRT__CHILD_CLOSED = 2 };   // what a record says of its child: closed ones may be swept
+// Release: who sees it sees the record's generation too (crt__process_look_again).
+static void crt__process_watched(crt__sock *s) { crt__atomic_store(&s->child, CRT__CHILD_OPEN, CRT__RELEASE); }
 static void crt__process_unwatch(crt__sock *s)
 {
     if (!s) return;
@@ -12705,10 +12707,8 @@ CRTDEF void crt_process_close(crt_process **at)
     p->closed = true;   // from here on it may be swept
     if (s) crt__atomic_store(&s->child, CRT__CHILD_CLOSED, CRT__RELAXED);   // who waited asks under the lock
     crt__unlock(&crt__children.lock);
-    if (s) {
-        crt__sock_lock(s);
-        crt__sock_wake_unlock(s, crt__sock_word(s), ~0u, CRT__WAIT_CLOSED);
-    }
+    // An event, so that who is on the way to wait, and has looked before, does not wait.
+    if (s) (void)crt__sock_event(rt, crt__sock_token(s), CRT__READ_CLOSED);
     crt__process_sweep();
     if (s) crt__sock_unref(s);
     if (crt__atomic_load(&rt->ended, CRT__SEQ_CST)) crt__process_end_all(rt);
@@ -12795,13 +12795,15 @@ static CRT__OUTLINE crt_poll crt__process_wait_signal(crt_cx *cx, crt_process *p
 }
 #endif
 // The same for who has waited: the child's end wakes too, and while that came here the child may have been
-// closed, and swept. Its record tells: what is not closed under the lock is still there.
+// closed, and swept. Its record tells: what is not closed under the lock is still there. The lock does not
+// keep the record, which may become another child's at any moment: then it is seen to be open first, and
+// the generation that it has got by then afterwards.
 static int crt__process_look_again(crt_slot *slot, crt__sock *s, crt_process *p, crt_exit_status *status)
 {
     crt__lock(&crt__children.lock);
-    bool closed = crt__wait_generation(slot) != crt__sock_generation(s) ||
-                  crt__atomic_load(&s->child, CRT__RELAXED) != CRT__CHILD_OPEN;
-    int r = closed ? CRT_ECLOSED : crt__process_look(p, status);
+    bool open = crt__atomic_load(&s->child, CRT__ACQUIRE) == CRT__CHILD_OPEN;
+    bool ours = open && crt__wait_generation(slot) == crt__sock_generation(s);
+    int r = ours && p ? crt__process_look(p, status) : CRT_ECLOSED;
     crt__unlock(&crt__children.lock);
     return r;
 }
@@ -12814,8 +12816,11 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
     if (p && !s) return crt__process_wait_signal(cx, p, status);
     if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
     if (waited && (r = crt__io_resume(cx)) != 0) return r;   // closed: p may be gone
-    if (!p) return waited ? (crt__io_end(s, slot), CRT_EINVAL) : CRT_EINVAL;
-    if (!waited && !crt__coop(cx)) return CRT_PENDING;
+    if (!p && !waited) return CRT_EINVAL;   // later it is NULL because it was closed
+    if (!waited && !crt__coop(cx)) {
+        crt__io_hold(cx, s, &crt__op_process, 0);   // it may be closed before the next poll
+        return CRT_PENDING;
+    }
     if (!waited) crt__process_close_stdin(p);
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
@@ -12875,7 +12880,7 @@ static intptr_t crt__start_run(crt__call *call)
     if (!e) {
         crt__process_link(c->p);
         e = crt__win_child_watch(c->rt, &c->p->child, &c->p->sock);
-        if (!e) crt__atomic_store(&c->p->sock->child, CRT__CHILD_OPEN, CRT__RELAXED);
+        if (!e) crt__process_watched(c->p->sock);
         for (int i = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
     }
     if (e) crt__start_clean(call);
@@ -13071,7 +13076,7 @@ static void crt__start_watch(crt__start *c)
     crt_process *p = c->p;
     crt__fd fd = crt__pidfd_open(p->pid);
     if (fd >= 0 && !crt__sock_new(c->rt, fd, 0, &p->sock)) {
-        crt__atomic_store(&p->sock->child, CRT__CHILD_OPEN, CRT__RELAXED);
+        crt__process_watched(p->sock);
     } else if (c->rt->config.drivers & CRT_DRIVER_SIGNAL) {
         crt__lock(&crt__signals.lock);
         (void)crt__signal_install(c->rt, SIGCHLD);
