@@ -269,6 +269,22 @@ static void shutdown_against_wait(void)
     ex_join(a), ex_join(b);
     EX_ASSERT(shut == 1 && !sock->waiters);
 }
+// Made by a thread outside while the runtime ends: whoever waits on it must hear of that.
+static void end_sockets(void *arg)
+{
+    (void)arg;
+    crt__atomic_store(&rt.ended, 1, SEQ_CST);
+    crt__sock_shutdown_all(&rt);
+}
+static void made_while_it_ends(void)
+{
+    crt__sock *s[2];
+    setup();
+    int a = ex_spawn(end_sockets, NULL);
+    for (int i = 0; i < 2; i++) EX_ASSERT(crt__sock_new(&rt, 4 + i, 0, &s[i]) == 0);
+    ex_join(a);
+    for (int i = 0; i < 2; i++) EX_ASSERT(s[i]->ready & CRT__IO_SHUTDOWN);
+}
 
 // --- accept without descriptors looks again after a pause: a timer beside the wait
 
@@ -345,6 +361,7 @@ static const model models[] = {
     {.name = "close under a waiting reader, with an event", .run = close_against_reader},
     {.name = "the last of two handles closes", .run = two_handles},
     {.name = "shutdown against a wait and an event", .run = shutdown_against_wait},
+    {.name = "sockets are made while the runtime ends", .run = made_while_it_ends},
     {.name = "accept out of descriptors: its pause against a close", .run = pause_against_close},
     {.name = "accept out of descriptors: its pause against an abort", .run = pause_against_abort},
 
@@ -364,6 +381,8 @@ static const model models[] = {
      .seed = {"crt__ready_reset", "load &s->ready", MODEL_VALUE, (uint64_t)UINT32_MAX << 32, NULL, 0}},
     {.name = "seed: handles are counted in two steps", .run = two_handles,
      .seed = {"crt__sock_unref", "sub &s->refs", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: who makes a socket does not look whether the runtime has ended", .run = made_while_it_ends,
+     .seed = {"crt__sock_watch", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},
     {.name = "seed: a pause is given up without the wheel's lock", .run = pause_against_abort,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &workers[0].wheel.lock, 1}},
 };
