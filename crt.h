@@ -12796,6 +12796,8 @@ static void crt__process_unlink(crt_process *p)
     if (p->next) p->next->prev = p->prev;
 }
 enum { CRT__CHILD_OPEN = 1, CRT__CHILD_CLOSED = 2 };   // what a record says of its child: closed ones may be swept
+// Release: who sees it sees the record's generation too (crt__process_look_again).
+static void crt__process_watched(crt__sock *s) { crt__atomic_store(&s->child, CRT__CHILD_OPEN, CRT__RELEASE); }
 #ifndef _WIN32
 // What a record without a pidfd is made of: nothing.
 static void crt__by_signal_close(crt__sock *s) { (void)s; }
@@ -12918,10 +12920,8 @@ CRTDEF void crt_process_close(crt_process **at)
     p->closed = true;   // from here on it may be swept
     if (s) crt__atomic_store(&s->child, CRT__CHILD_CLOSED, CRT__RELAXED);   // who waited asks under the lock
     crt__unlock(&crt__children.lock);
-    if (s) {
-        crt__sock_lock(s);
-        crt__sock_wake_unlock(s, crt__sock_word(s), ~0u, CRT__WAIT_CLOSED);
-    }
+    // An event, so that who is on the way to wait, and has looked before, does not wait.
+    if (s) (void)crt__sock_event(rt, crt__sock_token(s), CRT__READ_CLOSED);
     crt__process_sweep();
     if (s) crt__sock_unref(s);
     if (crt__atomic_load(&rt->ended, CRT__SEQ_CST)) crt__process_end_all(rt);
@@ -13106,7 +13106,7 @@ static intptr_t crt__start_run(crt__call *call)
     crt__win_start_free(&c->with);
     if (!e) {
         e = crt__win_child_watch(c->rt, &c->p->child, &c->p->sock);
-        if (!e) crt__atomic_store(&c->p->sock->child, CRT__CHILD_OPEN, CRT__RELEASE);
+        if (!e) crt__process_watched(c->p->sock);
         crt__process_link(c->p);
         for (int i = 0; i < 3 && !e; i++) e = crt__start_stream(c, i);
     }
@@ -13311,7 +13311,7 @@ static int crt__start_watch(crt__start *c)
             crt__unlock(&crt__signals.lock);
         }
     }
-    crt__atomic_store(&(*s)->child, CRT__CHILD_OPEN, CRT__RELEASE);
+    crt__process_watched(*s);
     return 0;
 }
 // What was not handed out: at once when the start has failed, so that nothing is open

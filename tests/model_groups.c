@@ -397,6 +397,43 @@ static void opener_is_aborted(void)
     hands_free();
 }
 
+// --- local set: the first spawn chooses the worker for all
+
+static crt_local_set local;
+static crt__inject inboxes[MODEL_WORKERS];
+static void spawns_local(void *arg)
+{
+    crt_cx cx;
+    intptr_t i = (intptr_t)arg;
+    member f = {.index = (int)i};
+    model_enter(&workers[1 + i], &cx);
+    EX_ASSERT(crt_local_set_spawn(&cx, &local, member_run, &f) == 0);
+}
+static void one_worker_for_all(void)
+{
+    crt_cx cx;
+    crt_poll r;
+    setup(3);
+    memset(&local, 0, sizeof local);
+    for (int i = 0; i < 3; i++) {
+        crt__inject_init(&inboxes[i]);
+        workers[i].inbox = &inboxes[i];
+    }
+    int a = ex_spawn(spawns_local, (void *)0), b = ex_spawn(spawns_local, (void *)1);
+    ex_join(a), ex_join(b);
+    crt__worker *w = local.crt__worker;
+    model_enter(w, &cx);
+    for (int i = 0; i < 2; i++) {
+        crt_task *t = crt__take_pinned(w);
+        EX_ASSERT(t && t->flags >> CRT__TASK_WORKER_SHIFT == w->index);
+        crt__run_task(w, &cx, t);
+    }
+    EX_ASSERT(ended == 2 && w->pinned_live == 0);
+    MODEL_AWAIT(hand[0], r, crt_local_set_join(&hand[0]->cx, &local));
+    EX_ASSERT(r == 0);
+    hands_free();
+}
+
 static const model models[] = {
     {.name = "join set: next against two ends", .run = next_against_two},
     {.name = "join set: a look while a task ends", .run = next_against_look},
@@ -414,6 +451,7 @@ static const model models[] = {
     {.name = "scope: a look while the last task ends", .run = scope_against_look},
     {.name = "scope: a failure cancels body and task", .run = scope_failure_cancels},
     {.name = "scope: the opener is aborted", .run = opener_is_aborted},
+    {.name = "local set: two workers spawn first", .run = one_worker_for_all},
 
     {.name = "seed: join set: a task leaves without the lock", .run = next_against_two,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, NULL, 2}},
@@ -433,5 +471,7 @@ static const model models[] = {
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, NULL, 2}},
     {.name = "seed: scope: the opener looks without the lock", .run = scope_drains,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, NULL, 1}},
+    {.name = "seed: local set: the worker is chosen in two steps", .run = one_worker_for_all,
+     .seed = {"crt__local_set_spawn", "cas &set->crt__worker", MODEL_SPLIT, 0, NULL, 0}},
 };
 MODEL_MAIN(models)

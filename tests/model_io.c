@@ -5,6 +5,10 @@
 // has got the record meanwhile.
 // The kernel is a counter of bytes. Whoever adds one reports an event afterwards, as epoll
 // does; events come from the one thread that is in the driver.
+#include <sys/socket.h>
+
+static int model_accept(void);
+#define accept4(fd, from, n, flags) model_accept()
 #include "model_platform.h"
 
 static crt__sock table[64];
@@ -13,6 +17,7 @@ static crt__sock *sock;
 static uint64_t token;
 static int got, unwinds, closed_calls, shut;
 static crt_join_handle *handle;
+static uint32_t refusals;   // atomic: how often the kernel has no descriptor to give
 
 static intptr_t kernel_recv(void *buf, size_t n)
 {
@@ -26,6 +31,12 @@ static intptr_t kernel_recv(void *buf, size_t n)
         }
         if (crt__atomic_cas(&bytes, &have, have - take, ACQ_REL, ACQUIRE)) return take;
     }
+}
+static int model_accept(void)
+{
+    uint32_t left = crt__atomic_load(&refusals, ACQUIRE);
+    if (left && crt__atomic_cas(&refusals, &left, left - 1, ACQ_REL, ACQUIRE)) return errno = EMFILE, -1;
+    return 9;
 }
 static void kernel_closed(crt__fd fd)
 {
@@ -258,6 +269,85 @@ static void shutdown_against_wait(void)
     ex_join(a), ex_join(b);
     EX_ASSERT(shut == 1 && !sock->waiters);
 }
+// Made by a thread outside while the runtime ends: whoever waits on it must hear of that.
+static void end_sockets(void *arg)
+{
+    (void)arg;
+    crt__atomic_store(&rt.ended, 1, SEQ_CST);
+    crt__sock_shutdown_all(&rt);
+}
+static void made_while_it_ends(void)
+{
+    crt__sock *s[2];
+    setup();
+    int a = ex_spawn(end_sockets, NULL);
+    for (int i = 0; i < 2; i++) EX_ASSERT(crt__sock_new(&rt, 4 + i, 0, &s[i]) == 0);
+    ex_join(a);
+    for (int i = 0; i < 2; i++) EX_ASSERT(s[i]->ready & CRT__IO_SHUTDOWN);
+}
+
+// --- accept without descriptors looks again after a pause: a timer beside the wait
+
+static crt_poll accept_run(void *frame, crt_cx *cx)
+{
+    crt_stream *made;
+    (void)frame;
+    crt_poll r = crt_accept(cx, (crt_listener *)sock, &made, NULL);
+    if (r == CRT_PENDING) return r;
+    EX_ASSERT(r == 0 || r == CRT_ECLOSED || r == CRT_UNWIND);
+    got += r == 0;
+    shut += r == CRT_ECLOSED;
+    unwinds += r == CRT_UNWIND;
+    crt_close(&made);
+    return r == CRT_UNWIND ? r : 0;
+}
+// The thread in the driver: time jumps to the next timer.
+static void time_passes(void *arg)
+{
+    (void)arg;
+    while (!crt__atomic_load(&workers[0].completed, RELAXED)) {
+        uint64_t next = crt__atomic_load(&workers[0].wheel.next, ACQUIRE);
+        if (next == UINT64_MAX) {
+            crt__cpu_relax();
+            continue;
+        }
+        if ((int64_t)next * 1000000 > model_now) model_now = (int64_t)next * 1000000;
+        crt__wheels_serve_all(&rt);
+    }
+}
+static void start_pause(bool join)
+{
+    setup();
+    refusals = 1;
+    crt_task *t = model_task(accept_run, NULL, 0, join);
+    if (join) handle = model_handle(t);
+    crt__list_push(&workers[0].fifo, t);
+    event(CRT__READABLE);
+    crt_cx cx;
+    bool from_lifo;
+    model_enter(&workers[0], &cx);
+    crt__run_task(&workers[0], &cx, crt__next_task(&workers[0], &from_lifo));
+    EX_ASSERT(!sock->waiters && !refusals);
+}
+static void pause_ends(int a, int b)
+{
+    model_run_until(&workers[0], 1);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(got + shut + unwinds == 1 && !workers[0].wheel.occupied[0]);
+    EX_ASSERT(closed_calls == got + (sock->refs == 0));
+}
+static void pause_against_close(void)
+{
+    start_pause(false);
+    int a = ex_spawn(time_passes, NULL), b = ex_spawn(close_it, NULL);
+    pause_ends(a, b);
+}
+static void pause_against_abort(void)
+{
+    start_pause(true);
+    int a = ex_spawn(time_passes, NULL), b = ex_spawn(abort_and_detach, NULL);
+    pause_ends(a, b);
+}
 
 static const model models[] = {
     {.name = "events against reads that fill the buffer", .run = full_reads, .spurious_cas = 1},
@@ -271,6 +361,9 @@ static const model models[] = {
     {.name = "close under a waiting reader, with an event", .run = close_against_reader},
     {.name = "the last of two handles closes", .run = two_handles},
     {.name = "shutdown against a wait and an event", .run = shutdown_against_wait},
+    {.name = "sockets are made while the runtime ends", .run = made_while_it_ends},
+    {.name = "accept out of descriptors: its pause against a close", .run = pause_against_close},
+    {.name = "accept out of descriptors: its pause against an abort", .run = pause_against_abort},
 
     {.name = "seed: clearing ignores newer events", .run = full_reads,
      .seed = {"crt__ready_clear", "cas &s->ready", MODEL_SPLIT, 0, NULL, 0}},
@@ -288,5 +381,9 @@ static const model models[] = {
      .seed = {"crt__ready_reset", "load &s->ready", MODEL_VALUE, (uint64_t)UINT32_MAX << 32, NULL, 0}},
     {.name = "seed: handles are counted in two steps", .run = two_handles,
      .seed = {"crt__sock_unref", "sub &s->refs", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: who makes a socket does not look whether the runtime has ended", .run = made_while_it_ends,
+     .seed = {"crt__sock_watch", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},
+    {.name = "seed: a pause is given up without the wheel's lock", .run = pause_against_abort,
+     .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &workers[0].wheel.lock, 1}},
 };
 MODEL_MAIN(models)

@@ -242,6 +242,38 @@ static void steal_each_other(void)
     all_taken(4);
 }
 
+// --- the LIFO slot: its owner fills it, displaces what is there, takes it out; another takes it in passing
+
+static void rescue_twice(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 2; i++) {
+        crt_task *t = crt__rescue_lifo(&workers[1], 0, 0);   // nobody's tick has moved
+        if (t) take(t);
+    }
+}
+static void lifo_drain(void)
+{
+    crt_task *t;
+    while ((t = crt__take_lifo(&workers[0])) || (t = crt__ring_pop(workers[0].ring))) take(t);
+}
+static void lifo_against_rescue(int displaced)
+{
+    crt_cx cx;
+    setup();
+    model_enter(&workers[0], &cx);
+    crt__tls.in_task = 1;
+    int a = ex_spawn(rescue_twice, NULL);
+    for (int i = 0; i <= displaced; i++) crt__submit_to_ring(&rt, &workers[0], make(i));
+    lifo_drain();
+    crt__submit_to_ring(&rt, &workers[0], make(displaced + 1));
+    ex_join(a);
+    lifo_drain();
+    all_taken(displaced + 2);
+}
+static void lifo_takes(void) { lifo_against_rescue(0); }
+static void lifo_displaces(void) { lifo_against_rescue(1); }
+
 static const model models[] = {
     {.name = "inject: two producers, one consumer", .run = two_producers, .spurious_cas = 1},
     {.name = "inject: a producer relinks behind the dummy", .run = through_the_dummy},
@@ -255,6 +287,8 @@ static const model models[] = {
     {.name = "ring: overflow under two thieves", .run = overflow_two_thieves},
     {.name = "ring: overflow keeps the oldest", .run = overflow_keeps_the_oldest},
     {.name = "ring: two owners steal from each other", .run = steal_each_other},
+    {.name = "lifo: taken by its owner and in passing", .run = lifo_takes},
+    {.name = "lifo: displaced while it is taken in passing", .run = lifo_displaces},
 
     {.name = "seed: tail is not exchanged but loaded and stored", .run = two_producers,
      .seed = {"crt__inject_link", "tail", MODEL_SPLIT, 0, NULL}},
@@ -270,5 +304,11 @@ static const model models[] = {
      .seed = {"crt__ring_steal", "from->head", MODEL_SPLIT, 0, NULL}},
     {.name = "seed: overflow does not claim the ring", .run = overflow,
      .seed = {"crt__ring_overflow", "head", MODEL_SPLIT, 0, NULL}},
+    {.name = "seed: the LIFO slot is emptied in two steps", .run = lifo_takes,
+     .seed = {"crt__rescue_lifo", "xchg &victim->lifo", MODEL_SPLIT, 0, NULL}},
+    {.name = "seed: what is displaced is taken in two steps", .run = lifo_displaces,
+     .seed = {"crt__submit_to_ring", "xchg &w->lifo", MODEL_SPLIT, 0, NULL}},
+    {.name = "seed: the LIFO slot is filled without an order", .run = lifo_takes,
+     .seed = {"crt__submit_to_ring", "store &w->lifo", MODEL_RELAX, 0, NULL}},
 };
 MODEL_MAIN(models)

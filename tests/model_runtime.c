@@ -143,6 +143,44 @@ static void two_shutdowns(void)
     EX_ASSERT(ends <= 1);
 }
 
+// --- another loop drives it turn by turn, and waits for its poll descriptor: the reactor's word
+
+static void turns_against_wake(void)
+{
+    wait_frame f = {0};
+    intptr_t result = 0;
+    begin(false, 1);
+    EX_ASSERT(crt__handle_spawn((crt_handle *)life, &join, wait_run, &f, sizeof f) == 0);
+    int a = ex_spawn(notify_it, NULL);
+    while (!crt_is_finished(join)) {
+        if (crt_runtime_next_deadline(life) != 0)
+            while (!crt__atomic_load(&reactor.signal, ACQUIRE)) crt__futex_wait(&reactor.signal, 0, -1);
+        EX_ASSERT(crt_runtime_turn(life, 0) >= 0);
+    }
+    EX_ASSERT(crt_join_blocking(&join, &result) == 0 && result == 7);
+    ex_join(a);
+    crt_runtime_drop(&life);
+}
+// Two threads would drive: one is refused, and no wake is lost for it.
+static void turn(void *arg)
+{
+    (void)arg;
+    int n = crt_runtime_turn((crt_runtime *)handle, 0);
+    EX_ASSERT(n >= 0 || n == CRT_EBUSY || n == CRT_ESHUTDOWN);
+    crt_handle_drop(&handle);
+}
+static void turn_against_drop(void)
+{
+    wait_frame f = {0};
+    begin(false, 1);
+    handle = crt_runtime_handle(life);
+    EX_ASSERT(crt__handle_spawn((crt_handle *)life, NULL, wait_run, &f, sizeof f) == 0);
+    int a = ex_spawn(turn, NULL);
+    crt_runtime_drop(&life);
+    ex_join(a);
+    EX_ASSERT(ends == 1);
+}
+
 // --- a wait of another runtime (the model's own) on a socket of one that ends
 // Close, event with drop, and the wait, which goes on or is given up: in every order, and the
 // record is there as long as somebody looks at it.
@@ -224,6 +262,8 @@ static const model models[] = {
     {.name = "a join handle is dropped with the runtime", .run = detach_against_drop},
     {.name = "a blocking job against drop", .run = job_against_drop},
     {.name = "two threads shut down", .run = two_shutdowns},
+    {.name = "turn by turn, a wake from outside", .run = turns_against_wake},
+    {.name = "a turn against drop", .run = turn_against_drop},
     {.name = "a wait from abroad against close, event and drop", .run = abroad_goes_on},
     {.name = "a wait from abroad is given up, against the same", .run = abroad_is_given_up},
 
@@ -235,6 +275,8 @@ static const model models[] = {
      .seed = {"crt__abort_all", "fence", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: the memory is freed by whoever counts last, in two steps", .run = two_shutdowns,
      .seed = {"crt__rt_unref", "&rt->refs", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: after a turn nobody says that nobody drives", .run = turns_against_wake,
+     .seed = {"crt_runtime_turn", "store &w->park", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: a wait from abroad takes no reference", .run = abroad_is_given_up,
      .seed = {"crt__io_abroad", "add &s->rt->refs", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: a wait from abroad gives its reference back too early", .run = abroad_returns_early,

@@ -349,6 +349,127 @@ static void joined_panic(void)
     EX_ASSERT(logged == 0);
 }
 
+// --- a dump, which holds an idle task for the moment of its look
+
+static crt_task *looked_at;
+static void dump_it(void *arg)
+{
+    char text[200];
+    (void)arg;
+    crt__dump_parked(&rt, looked_at, crt__atomic_load(&looked_at->state, ACQUIRE), text, sizeof text);
+    crt__task_unref(looked_at, 1);
+}
+static int dump_of(crt_task *t)
+{
+    looked_at = t;
+    crt__task_ref(t);
+    return ex_spawn(dump_it, NULL);
+}
+static void dump_against_wake(void)
+{
+    setup();
+    crt_task *t = model_task(wait_run, &(wait_frame){1}, sizeof(wait_frame), false);
+    wakers[0] = waker_for(t);
+    submit(t);
+    int a = dump_of(t), b = ex_spawn(wake, (void *)0);
+    worker((void *)1);
+    ex_join(a), ex_join(b);
+}
+static void two_dumps_against_wake(void)
+{
+    setup();
+    crt_task *t = model_task(wait_run, &(wait_frame){1}, sizeof(wait_frame), false);
+    wakers[0] = waker_for(t);
+    submit(t);
+    int a = dump_of(t), b = dump_of(t), c = ex_spawn(wake, (void *)0);
+    worker((void *)1);
+    ex_join(a), ex_join(b), ex_join(c);
+}
+static void dump_against_abort(void)
+{
+    setup();
+    crt_task *t = model_task(wait_run, &(wait_frame){1}, sizeof(wait_frame), true);
+    handle = model_handle(t);
+    submit(t);
+    int a = dump_of(t), b = ex_spawn(abort_it, NULL);
+    worker((void *)1);
+    ex_join(a), ex_join(b);
+    EX_ASSERT(unwinds == 1 && crt_join_blocking(&handle, NULL) == CRT_ECANCELED);
+}
+// It looks for a text while the task gets one.
+static void reads_text(void *t)
+{
+    const char *text = crt__ext_text_of(t, CRT__EXT_PANIC);
+    if (text) EX_ASSERT(strcmp(text, "why") == 0);
+    crt__task_unref(t, 1);
+}
+static crt_poll text_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    crt__ext_add_text(cx->task, CRT__EXT_PANIC, "why", 63);
+    return 0;
+}
+static void dump_against_text(void)
+{
+    setup();
+    crt_task *t = model_task(text_run, NULL, 0, false);
+    crt__task_ref(t);
+    submit(t);
+    int a = ex_spawn(reads_text, t);
+    worker((void *)1);
+    ex_join(a);
+}
+
+// --- memory of the caller's: who is told that it is free may use it for something else
+
+static CRT_TASK_STORAGE(wait_frame) storage;
+static void asks_for_storage(void *arg)
+{
+    (void)arg;
+    while (crt_task_storage_busy(&storage)) crt__cpu_relax();
+    EX_WRITE(message[0]) = 2;   // what the task was the last to write
+}
+static void storage_is_free(void)
+{
+    setup();
+    memset(&storage, 0, sizeof storage);
+    crt__spawn_how how = {.fn = writes_run, .size = sizeof(wait_frame), .storage = &storage, .storage_size = sizeof storage};
+    EX_ASSERT(crt__spawn_task(&rt, NULL, &how) == 0);
+    int a = ex_spawn(asks_for_storage, NULL);
+    worker((void *)1);
+    ex_join(a);
+    EX_ASSERT(message[0] == 2 && !rt.chunks);
+}
+
+// --- how many are alive: a task that spawned another before it ended is not counted without it
+
+enum { LARGE = 17000 };   // a block of its own
+static crt_poll spawns_run(void *frame, crt_cx *cx)
+{
+    crt__spawn_how how = {.fn = wait_run, .size = LARGE};
+    (void)frame;
+    EX_ASSERT(crt__spawn_task(&rt, cx->worker, &how) == 0);
+    return 0;
+}
+static void counts(void *arg)
+{
+    (void)arg;
+    uint64_t n = crt__alive(&rt);
+    EX_ASSERT(n == 1 || n == 2);
+}
+static void count_against_end(void)
+{
+    setup();
+    submit(model_task(spawns_run, NULL, 0, false));
+    workers[0].spawned = 1;
+    int a = ex_spawn(counts, NULL);
+    worker((void *)1);
+    ex_join(a);
+    EX_ASSERT(crt__alive(&rt) == 1);
+    worker((void *)2);   // the other wants no flags, its frame is zero
+    EX_ASSERT(crt__alive(&rt) == 0);
+}
+
 static const model models[] = {
     {.name = "two threads wake a task that is polled", .run = two_wakers},
     {.name = "wakes before, during and after the end", .run = wake_against_end},
@@ -364,6 +485,12 @@ static const model models[] = {
     {.name = "a task is aborted while it joins", .run = abort_the_joiner},
     {.name = "detach against a failure: reported exactly once", .run = detach_against_failure},
     {.name = "a panic that was joined is not reported", .run = joined_panic},
+    {.name = "a dump against a wake", .run = dump_against_wake},
+    {.name = "two dumps against a wake", .run = two_dumps_against_wake},
+    {.name = "a dump against an abort", .run = dump_against_abort},
+    {.name = "a dump looks for a text while the task gets it", .run = dump_against_text},
+    {.name = "the caller's memory is free", .run = storage_is_free},
+    {.name = "a look at how many are alive against an end", .run = count_against_end},
 
     {.name = "seed: a wake that is NOTIFIED already is relaxed", .run = two_wakers,
      .seed = {"crt__task_notify", NULL, MODEL_RELAX, 0, NULL}},
@@ -397,5 +524,13 @@ static const model models[] = {
      .seed = {"crt__word_unpark", NULL, MODEL_SKIP, 0, NULL}},
     {.name = "seed: detach does not clear JOIN", .run = detach_against_failure,
      .seed = {"crt_detach", NULL, MODEL_SKIP, 0, NULL}},
+    {.name = "seed: a dump lets go of a task in two steps", .run = dump_against_wake,
+     .seed = {"crt__dump_parked", "sub &t->state", MODEL_SPLIT, 0, NULL}},
+    {.name = "seed: a dump takes a task without a look", .run = dump_against_wake,
+     .seed = {"crt__dump_parked", "cas &t->state", MODEL_SPLIT, 0, NULL}},
+    {.name = "seed: memory is given back without an order", .run = storage_is_free,
+     .seed = {"crt__task_release", "store &home->carved", MODEL_RELAX, 0, NULL}},
+    {.name = "seed: an end is counted without an order", .run = count_against_end,
+     .seed = {"crt__run_task", "store &w->completed", MODEL_RELAX, 0, NULL}},
 };
 MODEL_MAIN(models)

@@ -1,0 +1,146 @@
+// model_shutdown.c - the end of a runtime whose time is up: tasks that do not end by themselves are ended by force.
+//
+// Promise: each of them ends exactly once, by itself or by force, wherever it is at that moment: idle, in a queue, on
+// its way into one, held by a dump, or polled by a thread that has given its worker away (crt_block_in_place); who
+// joins hears of it; nobody touches what is gone, and all memory is freed.
+// Whole runtimes, as in model_runtime.c. A task that is unwound and goes on waiting is what is left over.
+#include "model_platform.h"
+
+static crt_runtime *life;
+static crt_handle *handle;
+static crt_notify notify;
+static crt_join_handle *join;
+static uint32_t may_return;   // atomic: for what blocks in place
+static int terminated, unwinds;
+static FILE *null;
+
+static void terminates(void *data, const crt_task_meta *task)
+{
+    (void)data, (void)task;
+    terminated++;
+}
+static void begin(bool multi)
+{
+    crt_config c = {0};
+    model_runtime(1);   // for the log and the reactor; its runtime is not used
+    memset(&notify, 0, sizeof notify);
+    join = NULL;
+    may_return = 0;
+    terminated = unwinds = 0;
+    model_reactor = &reactor;
+    c.flavor = multi ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD;
+    c.worker_threads = 1;
+    c.max_blocking_threads = 2;
+    c.drivers = CRT_DRIVER_IO | CRT_DRIVER_TIME;
+    c.log.func = model_log;
+    c.on_task_terminate = terminates;
+    EX_ASSERT(crt_runtime_new(&c, &life) == 0);
+    handle = crt_runtime_handle(life);
+}
+// Told to unwind it goes on with its wait: it ends by a notification, or by force.
+static crt_poll stubborn_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    if (crt_take_unwind(cx)) unwinds++;
+    crt_poll r = crt_notified(cx, &notify);
+    return r == 0 ? 7 : r;
+}
+static void start(crt_fn fn, uint32_t flags)
+{
+    crt__spawn_how how = {.fn = fn, .join = &join, .flags = flags};
+    EX_ASSERT(crt__spawn_task(life, NULL, &how) == 0);
+}
+// The end: without any time. Whoever is still at it has the runtime's memory until it leaves.
+static void end(void)
+{
+    intptr_t result = 0;
+    (void)crt_runtime_shutdown(life, 0);
+    crt__atomic_store(&may_return, 1, RELEASE);
+    crt__futex_wake(&may_return, INT_MAX);
+    int e = crt_join_blocking(&join, &result);
+    EX_ASSERT(e == 0 ? result == 7 : e == CRT_ECANCELED);
+    EX_ASSERT(terminated == 1 && unwinds <= 1);
+    crt_runtime_drop(&life);
+}
+
+// --- a wake from outside
+
+static void notify_it(void *arg)
+{
+    (void)arg;
+    crt_notify_one(&notify);
+    crt_handle_drop(&handle);
+}
+static void wake_against_end(bool multi, uint32_t flags)
+{
+    begin(multi);
+    start(stubborn_run, flags);
+    int a = ex_spawn(notify_it, NULL);
+    end();
+    ex_join(a);
+}
+static void wake_current(void) { wake_against_end(false, 0); }
+static void wake_multi(void) { wake_against_end(true, 0); }
+static void wake_urgent(void) { wake_against_end(false, CRT__TASK_URGENT); }
+static void wake_pinned(void) { wake_against_end(true, CRT__TASK_PINNED); }   // to worker 0
+
+// --- a dump holds a task for the moment of its look
+
+static void dump_it(void *arg)
+{
+    (void)arg;
+    EX_ASSERT(crt_dump((crt_runtime *)handle, null) <= 1);
+    crt_handle_drop(&handle);
+}
+static void dump_against_end(void)
+{
+    begin(false);
+    if (!null) null = fopen("/dev/null", "w");
+    start(stubborn_run, 0);
+    int a = ex_spawn(dump_it, NULL);
+    end();
+    ex_join(a);
+}
+
+// --- a poll that gave its worker away
+
+static intptr_t block(void *arg)
+{
+    (void)arg;
+    while (!crt__atomic_load(&may_return, ACQUIRE)) crt__futex_wait(&may_return, 0, -1);
+    return 7;
+}
+static crt_poll in_place_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;   // before it has begun
+    return crt_block_in_place(cx, block, NULL);
+}
+static void in_place_against_end(void)
+{
+    begin(true);
+    crt_handle_drop(&handle);
+    start(in_place_run, 0);
+    end();
+}
+
+static const model models[] = {
+    {.name = "a wake from outside against the end, current thread", .run = wake_current, .timeouts = -1},
+    {.name = "a wake from outside against the end, one worker", .run = wake_multi, .timeouts = -1},
+    {.name = "a wake of an urgent task against the end", .run = wake_urgent, .timeouts = -1},
+    {.name = "a wake of a pinned task against the end", .run = wake_pinned, .timeouts = -1},
+    {.name = "a dump against the end", .run = dump_against_end, .timeouts = -1},
+    {.name = "a poll in place against the end", .run = in_place_against_end, .timeouts = -1},
+
+    {.name = "seed: who pushes does not look whether it is too late", .run = wake_current, .timeouts = -1,
+     .seed = {"crt__submit_remote", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},
+    {.name = "seed: who pushes to a pinned task's worker does not look", .run = wake_pinned, .timeouts = -1,
+     .seed = {"crt__submit_pinned", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},
+    {.name = "seed: a task is ended where it sits without a look", .run = wake_current, .timeouts = -1,
+     .seed = {"crt__end_leftovers", "cas &t->state", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: a dump does not look whether it is too late", .run = dump_against_end, .timeouts = -1,
+     .seed = {"crt__dump_parked", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},
+    {.name = "seed: no lock between a poll in place and the end", .run = in_place_against_end, .timeouts = -1,
+     .seed = {"crt__end_leftovers", "store &rt->ended", MODEL_SKIP, 0, NULL, 0}},
+};
+MODEL_MAIN(models)
