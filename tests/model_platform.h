@@ -174,6 +174,7 @@ MODEL_API void model_run_until(crt__worker *w, uint64_t count)
         else if (w->deferred.head) crt__release_deferred(w);
         else model_park(w);
     }
+    w->cx = NULL;
 }
 
 // A task that worker 0 (current thread) finds in its queue. `join` may be NULL.

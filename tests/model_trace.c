@@ -22,7 +22,7 @@ static crt_task *start(void)
     memset(flags, 0, sizeof flags);
     polls = 0;
     crt_task *t = model_task(wait_run, NULL, 0, false);
-    crt__trace_spawn(t);
+    crt__trace_spawn(t, NULL);
     EX_ASSERT(crt__ext_find(t, CRT__EXT_TRACE));
     crt__list_push(&workers[0].fifo, t);
     for (int i = 0; i < 2; i++) {
