@@ -758,6 +758,16 @@ static crt_poll failures_run(void *frame, crt_cx *cx)
 }
 static void what_cannot_be_started(crt_runtime *rt) { run(rt, failures_run); }
 
+// wine's CreateProcess says ERROR_INTERNAL_ERROR (its new process was gone before it had told that it is there) once in
+// some 10,000 times on a busy machine, whatever we do: then nothing was started, and the next attempt is as good.
+static bool failed_by_wine(crt_poll r)
+{
+#ifdef WINE
+    return r == -EIO;
+#else
+    return (void)r, false;
+#endif
+}
 // Out of memory, and out of descriptors, at each point in turn: an error, and nothing is
 // left; or a child, which then is whole.
 static crt_poll shortage_run(void *frame, crt_cx *cx)
@@ -772,7 +782,7 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
         fail_after(self->i);
         CRT_AWAIT(self->y = crt_process_spawn(cx, sh(self, "exit 6"), &self->p));
         fail_after(-1);
-        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
+        if (self->y && !failed_by_wine(self->y)) CHECK_EQ(self->y, CRT_ENOMEM);
         CHECK(!self->y == !!self->p);
     }
     CHECK(self->y == 0 && self->i > 1);
@@ -783,8 +793,8 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
         fail_after(self->i);
         CRT_AWAIT(self->y = crt_process_output(cx, sh(self, "echo hello"), &self->o));
         fail_after(-1);
-        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
-        else CHECK(said(self, "hello\n"));
+        if (self->y && !failed_by_wine(self->y)) CHECK_EQ(self->y, CRT_ENOMEM);
+        if (!self->y) CHECK(said(self, "hello\n"));
         fresh(self);
     }
     CHECK(self->y == 0 && self->i > 1);
