@@ -817,8 +817,8 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
     while (has_children()) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
     CRT_END;
 }
-// No memory for a record: nothing would tell of the child's end, so there is none when the spawn returns, though there is
-// no SIGCHLD either. `i`: how many allocations succeed before none does.
+// No memory for a record: nothing would tell of the child's end, so there is none when the spawn returns, though
+// there is no SIGCHLD either. `i`: how many allocations succeed before none does.
 static crt_poll unheard_run(void *frame, crt_cx *cx)
 {
     static crt__sock *all[512];
@@ -830,7 +830,7 @@ static crt_poll unheard_run(void *frame, crt_cx *cx)
         fail_from(self->i);
         CRT_AWAIT(self->y = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
         fail_from(-1);
-        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
+        if (self->y && !failed_by_wine(self->y)) CHECK_EQ(self->y, CRT_ENOMEM);
         CHECK(!self->y == !!self->p);
         if (self->y) CHECK(!has_children());
     }
