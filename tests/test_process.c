@@ -758,6 +758,16 @@ static crt_poll failures_run(void *frame, crt_cx *cx)
 }
 static void what_cannot_be_started(crt_runtime *rt) { run(rt, failures_run); }
 
+// wine's CreateProcess says ERROR_INTERNAL_ERROR (its new process was gone before it had told that it is there) once in
+// some 10,000 times on a busy machine, whatever we do: then nothing was started, and the next attempt is as good.
+static bool failed_by_wine(crt_poll r)
+{
+#ifdef WINE
+    return r == -EIO;
+#else
+    return (void)r, false;
+#endif
+}
 // Out of memory, and out of descriptors, at each point in turn: an error, and nothing is
 // left; or a child, which then is whole.
 static crt_poll shortage_run(void *frame, crt_cx *cx)
@@ -772,7 +782,7 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
         fail_after(self->i);
         CRT_AWAIT(self->y = crt_process_spawn(cx, sh(self, "exit 6"), &self->p));
         fail_after(-1);
-        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
+        if (self->y && !failed_by_wine(self->y)) CHECK_EQ(self->y, CRT_ENOMEM);
         CHECK(!self->y == !!self->p);
     }
     CHECK(self->y == 0 && self->i > 1);
@@ -783,8 +793,8 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
         fail_after(self->i);
         CRT_AWAIT(self->y = crt_process_output(cx, sh(self, "echo hello"), &self->o));
         fail_after(-1);
-        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
-        else CHECK(said(self, "hello\n"));
+        if (self->y && !failed_by_wine(self->y)) CHECK_EQ(self->y, CRT_ENOMEM);
+        if (!self->y) CHECK(said(self, "hello\n"));
         fresh(self);
     }
     CHECK(self->y == 0 && self->i > 1);
@@ -807,8 +817,8 @@ static crt_poll shortage_run(void *frame, crt_cx *cx)
     while (has_children()) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
     CRT_END;
 }
-// No memory for a record: nothing would tell of the child's end, so there is none when the spawn returns, though there is
-// no SIGCHLD either. `i`: how many allocations succeed before none does.
+// No memory for a record: nothing would tell of the child's end, so there is none when the spawn returns, though
+// there is no SIGCHLD either. `i`: how many allocations succeed before none does.
 static crt_poll unheard_run(void *frame, crt_cx *cx)
 {
     static crt__sock *all[512];
@@ -820,14 +830,15 @@ static crt_poll unheard_run(void *frame, crt_cx *cx)
         fail_from(self->i);
         CRT_AWAIT(self->y = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
         fail_from(-1);
-        if (self->y) CHECK_EQ(self->y, CRT_ENOMEM);
+        if (self->y && !failed_by_wine(self->y)) CHECK_EQ(self->y, CRT_ENOMEM);
         CHECK(!self->y == !!self->p);
         if (self->y) CHECK(!has_children());
     }
     CHECK(self->y == 0 && self->i > 2);
-    CHECK_EQ(crt_process_kill(self->p), 0);
+    if (!no_pidfd) CHECK_EQ(crt_process_kill(self->p), 0);
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(20), crt_process_wait(cx, self->p, &self->status)));
     CHECK_EQ(self->r, no_pidfd ? CRT_ENODRIVER : 0);
+    if (no_pidfd) CHECK_EQ(crt_process_kill(self->p), 0);   // only now: of one that has ended it would say that
     while (crt_process_try_wait(self->p, NULL) == 0) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
     crt_close(&self->p);
     while (self->fd) crt__sock_unalloc(cx->rt, all[--self->fd]);

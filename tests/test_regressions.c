@@ -496,7 +496,7 @@ static int inside;   // how far it has come
 static void close_inside_flush(void *word)
 {
     crt__sock *s = (crt__sock *)lent_a;
-    if (inside == 0 && word == (void *)&s->ready) {   // it takes readiness back; something comes, though it is not the end
+    if (inside == 0 && word == (void *)&s->ready) {   // it takes readiness back; something comes
         inside = 1;
         CHECK(crt__sock_event(lender_rt, crt__sock_token(s), CRT__READABLE));
     } else if (inside == 1 && word == (void *)&lender_rt->refs) {   // it gives its reference back, and goes on
