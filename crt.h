@@ -6255,7 +6255,8 @@ static void crt__worker_park(crt__worker *w)
         jobs_since = crt__clock();
     }
     if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
-    if (crt__has_local(w)) {   // the hook made work
+    if (crt__has_local(w)) {   // the hook made work; or a producer is between its two steps
+        crt__cpu_relax();
         if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
         return;
     }

@@ -45,18 +45,22 @@ static void kernel_closed(crt__fd fd)
     closed_calls++;
 }
 // As the end of a spawn does: linked, then watched.
-static void make(int i)
+static void link_one(int i)
 {
     crt_process *p = ex_calloc(1, sizeof *p);
     p->rt = &rt;
     crt__atomic_add(&rt.refs, 1, RELAXED);
     p->pid = FIRST_PID + i;
     crt__process_link(p);
+    child[i] = p;
+    made++;
+}
+static void watch_one(int i)
+{
+    crt_process *p = child[i];
     EX_ASSERT(crt__sock_new(&rt, 3 + i, 0, &p->sock) == 0);
     crt__process_watched(p->sock);
     token[i] = crt__sock_token(p->sock);
-    child[i] = p;
-    made++;
 }
 static void setup(int children)
 {
@@ -71,7 +75,7 @@ static void setup(int children)
     model_reactor = &reactor;
     made = told = heard_closed = unwinds = closed_calls = 0;
     handle = NULL;
-    for (int i = 0; i < children; i++) make(i);
+    for (int i = 0; i < children; i++) link_one(i), watch_one(i);
 }
 // Nothing is left of anybody.
 static void all_gone(void)
@@ -205,8 +209,9 @@ static void close_and_end_against_wait(void)
 // Closed and swept while its end wakes who waits; the record then belongs to another child.
 static void close_and_make(void *arg)
 {
+    link_one(1);   // whose start is under way
     closes(arg);
-    make(1);
+    watch_one(1);
 }
 static void record_of_another(void)
 {
@@ -297,7 +302,7 @@ static const model table_of_models[] = {
      .seed = {"crt__sock_event", "load &s->child", MODEL_VALUE, 0, NULL, 0}},
     {.name = "seed: who has waited takes the record for its child's", .run = record_of_another,
      .seed = {"crt__process_look_again", "load &s->child", MODEL_VALUE, CRT__CHILD_OPEN, NULL, 0}},
-    {.name = "seed: children are reaped without the lock", .run = two_ends_are_swept,
+    {.name = "seed: children are reaped without the lock", .run = end_against_close,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &crt__children.lock, 0}},
     {.name = "seed: a stream is taken in two steps", .run = two_close_stdin,
      .seed = {"crt__process_take", "xchg &p->io[i]", MODEL_SPLIT, 0, NULL, 0}},

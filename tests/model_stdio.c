@@ -235,8 +235,8 @@ static void two_read(void)
     MODEL_AWAIT(hand, r, crt_read(&hand->cx, stream[0], &c, 1));
     EX_ASSERT(r == 1);
     ex_join(a);
-    EX_ASSERT(got + 1 + (int)crt__stdios[0].count + (int)kernel == 2);
     finish(0);
+    EX_ASSERT(got + 1 + (int)crt__stdios[0].count + (int)kernel == 2);
 }
 
 static const model models[] = {
