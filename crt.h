@@ -4291,7 +4291,7 @@ CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int li
     cx->panics++;
     if (t->flags & CRT__TASK_PANICKED) return;   // the first message stays
     int n = snprintf(text, sizeof text, "%s:%d (%s): ", file, line, func);
-    if (n < 0 || (size_t)n >= sizeof text) n = 0;
+    if ((size_t)n >= sizeof text) n = 0;   // an error, too
     va_start(args, format);
     vsnprintf(text + n, sizeof text - (size_t)n, format, args);
     va_end(args);
@@ -7846,7 +7846,7 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
         crt__io_hold(cx, s, op, (uint64_t)n << 32);
         return CRT_PENDING;
     }
-    if (done == total && all) return crt__io_end(s, slot), (crt_poll)total;
+    if (done == total) return crt__io_end(s, slot), (crt_poll)total;   // `all`, then: others have done nothing yet
     return crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
 }
 // A transfer to or from one buffer. The common cases are seen to here, in few
@@ -11301,7 +11301,8 @@ static CRT__COLD bool crt__fs_settle(crt__fs *c, crt_task **woken)
     if (!c->turn) return false;
     c->turn = false;
     *woken = crt__turn_release(f);
-    if (!c->moved || f->kept) return false;
+    CRT_ASSERT(!f->kept || !c->moved);   // a read takes what is kept before it begins
+    if (!c->moved) return false;
     if (f->seekable) {
         (void)crt__os_seek(f, -(int64_t)c->moved, SEEK_CUR);
         return false;
@@ -12413,7 +12414,7 @@ static void crt__signal_wake(crt_runtime *rt)
     crt__lock(&crt__signals.lock);
     for (int sig = 1; sig < CRT__SIGNALS; sig++) {
         if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) continue;
-        if (!crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST)) continue;
+        (void)crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST);   // taken back here alone, under the lock
         crt__signals.count[sig]++;
 #ifdef SIGCHLD
         if (sig == SIGCHLD) child = true;
@@ -12481,7 +12482,7 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
         r = 0;
     }
     if (r != CRT_PENDING) {
-        if (slot->op && slot->state == CRT__WAIT_QUEUED) crt__signal_unlink(slot);
+        CRT_ASSERT(!slot->op || slot->state != CRT__WAIT_QUEUED);   // what counts up has woken all that wait for it
         slot->op = NULL;
     } else if (!slot->op || slot->state != CRT__WAIT_QUEUED) {
         crt__slot_park(cx, slot, &crt__op_signal, &crt__signals.raised[sig]);
