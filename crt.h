@@ -9970,7 +9970,8 @@ static CRT__COLD crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
 static CRT__COLD void crt__mock_step_on(crt__mock *m)
 {
     crt__mock_step *next = crt__mock_current(m);
-    bool wait = next && next->step.kind == CRT__MOCK_WAIT && !m->waits && !m->error;
+    bool wait = next && next->step.kind == CRT__MOCK_WAIT;
+    CRT_ASSERT(!wait || (!m->waits && !m->error));   // during a wait, and after an error, no step ends
     if (wait) {
         m->waits = true;
         crt__atomic_add(&m->refs, 1, CRT__RELAXED);
@@ -10800,7 +10801,7 @@ typedef struct crt__stdio {
     crt__stdio_wake wake;
     bool running, ended;      // the thread is there; in: end of input, to be told
     bool at_exit;
-    size_t wanted;            // in: bytes asked for
+    size_t wanted;            // in: bytes asked for; 0 while there is something to be told
     size_t head, count;       // a ring
     uint32_t drained;         // atomic futex word: grows when nothing is left to be written
     int64_t pid;              // whose thread it is: a child of fork has none
@@ -10816,9 +10817,14 @@ static void crt__stdio_tell(crt__stdio *io, uint32_t bits)
 {
     for (crt__stdio_end *e = io->ends; e; e = e->next) crt__sock_event(e->rt, e->token, bits);
 }
+// The thread is there, and of this process.
+static bool crt__stdio_runs(const crt__stdio *io)
+{
+    return io->running && io->pid == crt__process_number();
+}
 static bool crt__stdio_busy(const crt__stdio *io)
 {
-    return crt__stdio_fd(io) ? io->count > 0 : io->wanted > 0 && !io->count && !io->error && !io->ended;
+    return crt__stdio_fd(io) ? io->count > 0 : io->wanted > 0;
 }
 // One read or write. The bytes that it works on are nobody else's meanwhile.
 static void crt__stdio_transfer(crt__stdio *io)
@@ -10877,7 +10883,7 @@ static CRT__COLD void crt__stdio_at_exit(void)
         for (;;) {
             uint32_t seen = crt__atomic_load(&io->drained, CRT__ACQUIRE);
             crt__lock(&io->lock);
-            bool left = io->running && io->count && io->pid == crt__process_number();
+            bool left = io->count && crt__stdio_runs(io);
             crt__unlock(&io->lock);
             if (!left) break;
             crt__futex_wait(&io->drained, seen, -1);
@@ -10888,7 +10894,7 @@ static CRT__COLD void crt__stdio_at_exit(void)
 static CRT__COLD int crt__stdio_start(crt__stdio *io)
 {
     crt__thread thread;
-    if (io->running && io->pid == crt__process_number()) {
+    if (crt__stdio_runs(io)) {
         crt__stdio_wake_up(&io->wake);
         return 0;
     }
@@ -11027,7 +11033,7 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
             uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
             crt__stdio *io = ((crt__stdio_end *)s->u.soft)->io;
             crt__lock(&io->lock);
-            bool done = !crt__stdio_fd(io) || !io->count || !io->running;
+            bool done = !crt__stdio_fd(io) || !io->count || !crt__stdio_runs(io);   // the parent's to write
             crt_poll e = done && crt__stdio_fd(io) ? crt__stdio_error(io) : 0;
             crt__unlock(&io->lock);
             if (done || (seen & CRT__IO_SHUTDOWN)) {
