@@ -15667,8 +15667,8 @@ CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t)
         crt__group_unlink(&t->group);
         return t->result;
     }
+    CRT_ASSERT(t->phase != CRT__TIMEOUT_UNWOUND);   // of the first pass: the second has seen it
     if (t->phase == CRT__TIMEOUT_WAITING) t->phase = CRT__PHASE_POLL;
-    if (t->phase == CRT__TIMEOUT_UNWOUND) t->phase = CRT__PHASE_CANCEL;
     return CRT_PENDING;
 }
 
@@ -15756,7 +15756,7 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r)
     } else {
         if (r == CRT_PENDING) return;
         bool ends = r == CRT_UNWIND || s->mode <= CRT__SELECT_BIASED || (s->mode == CRT__TRY_JOIN && r < 0);
-        if (ends && s->phase == CRT__PHASE_POLL) {
+        if (ends) {   // the first one: from then on arms are cancelled
             s->winner = r == CRT_UNWIND || s->mode > CRT__SELECT_BIASED ? r : (crt_poll)s->current;
             s->phase = CRT__PHASE_CANCEL;
         }
@@ -15783,15 +15783,14 @@ CRTDEF void crt__select_turn(crt_cx *cx)
 CRTDEF crt_poll crt__select_end(crt_cx *cx)
 {
     crt__select *s = cx->select;
-    uint32_t active = 0, done = 0;
+    uint32_t active = 0;
     cx->select = s->outer;
     for (uint32_t i = 0; i < s->group.count; i++) {
         uint32_t state = crt__arm_at(s, i)->state;
         active += state == CRT__ARM_ACTIVE || state == CRT__ARM_CANCELLING;
-        done += state == CRT__ARM_DONE;
     }
     if (active) return CRT_PENDING;
-    if (s->phase == CRT__PHASE_POLL && s->mode <= CRT__SELECT_BIASED && !done) {
+    if (s->phase == CRT__PHASE_POLL && s->mode <= CRT__SELECT_BIASED) {   // none is done, then
         crt__say(cx->rt, CRT_LOG_ERROR, "crt_select: every arm is disabled");
         s->winner = CRT_EINVAL;
     }

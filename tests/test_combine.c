@@ -10,6 +10,7 @@
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
+#include "by_hand.h"
 
 #include <pthread.h>
 
@@ -796,6 +797,18 @@ typedef struct timed_more {
     crt_poll r;
     crt_instant begin;
 } timed_more;
+static crt_poll deaf(crt_cx *cx) { return (void)cx, CRT_PENDING; }
+// From outside, too: at its first poll, and later.
+BODY(a_deaf_expression_is_left)
+{
+    POLLS;
+    crt_timer t = {0};
+    for (int i = 0; i < 2; i++) {
+        if (i) CHECK_EQ(AT(s[0], crt_timeout(cx, &t, CRT_SEC(9), deaf(cx))), PENDING);
+        CHECK_EQ(CANCEL(s[0], crt_timeout(cx, &t, CRT_SEC(9), deaf(cx))), UNWIND);
+        CHECK(!cx->unwind && !s[0].op && !t.slot.op && !cx->task->groups);
+    }
+}
 static crt_poll timed_run(void *frame, crt_cx *cx)
 {
     timed *self = frame;
@@ -824,6 +837,10 @@ static crt_poll timed_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_timeout_at(cx, &self->t1, self->begin, crt_sleep(cx, CRT_SEC(5))));
     CHECK_EQ(self->r, CRT_ETIMEDOUT);   // a moment in the past
     CHECK_EQ(ELAPSED_MS, 100);
+    // an expression that takes no notice of its cancellation is left
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->t1, 0, deaf(cx)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK(!cx->unwind && ELAPSED_MS == 100);
     // the shorter of two wins, whichever is outside
     CRT_AWAIT(self->r = crt_timeout(cx, &self->t1, CRT_MS(10), crt_timeout(cx, &self->t2, CRT_MS(20), crt_notified(cx, &self->never))));
     CHECK_EQ(self->r, CRT_ETIMEDOUT);
@@ -1319,6 +1336,7 @@ int main(int argc, char **argv)
     TEST(order_conditions_and_indices);
     TEST_ON_EACH(arms_may_be_any_poll);
     TEST(timeouts_on_the_virtual_clock);
+    TEST_ON_EACH(a_deaf_expression_is_left);
     TEST_ON_EACH(a_busy_expression_does_not_hide_the_clock);
     TEST(a_timeout_without_the_time_driver_says_so);
     TEST_ON_EACH(combinators_work_in_the_cleanup);

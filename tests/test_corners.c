@@ -131,6 +131,7 @@ static void a_trap_in_the_cleanup_after_a_trap(void)
 // While the worker has been given away there is a cx, and no worker.
 typedef struct away {
     crt_frame co;
+    crt_local_set set;
     crt_timer timer;
     crt_join_handle *join;
     crt_cx *cx;
@@ -146,6 +147,7 @@ static intptr_t without_a_worker(void *arg)
     crt_timer_reset(self->cx, &self->timer, CRT_MS(3));
     CHECK_EQ(crt_timer_wait(self->cx, &self->timer), CRT_PENDING);
     CHECK_EQ(crt_spawn_ex(self->cx, &self->child), 0);
+    CHECK_EQ(crt_local_set_spawn(self->cx, &self->set, fails_run, &self->value), 0);
     return 9;
 }
 static crt_poll away_run(void *frame, crt_cx *cx)
@@ -159,6 +161,8 @@ static crt_poll away_run(void *frame, crt_cx *cx)
     if (crt_runtime_config(cx->rt)->flavor == CRT_MULTI_THREAD) {
         CHECK_EQ(crt_block_in_place(cx, without_a_worker, self), 9);
         CRT_AWAIT(self->r = crt_timer_wait(cx, &self->timer));
+        CHECK_EQ(self->r, 0);
+        CRT_AWAIT(self->r = crt_local_set_join(cx, &self->set));
         CHECK_EQ(self->r, 0);
     } else {
         self->child.local = true;
@@ -655,6 +659,13 @@ static crt_poll sleeper_run(void *frame, crt_cx *cx)
     CRT_FINALLY
     CRT_END;
 }
+static int until_free;   // atomic
+static intptr_t waits_until_free(void *unused)
+{
+    (void)unused;
+    while (!__atomic_load_n(&until_free, __ATOMIC_SEQ_CST)) test_pause_us(200);
+    return 0;
+}
 // A game's frame: what is ready runs, whatever its priority; what waits is named.
 static void a_turn_and_a_dump(void)
 {
@@ -669,12 +680,16 @@ static void a_turn_and_a_dump(void)
     CHECK_EQ(crt_runtime_turn(rt, 0), 3);
     CHECK_EQ(crt_runtime_turn(rt, 0), 0);
     crt_abort(join[1]);   // not run yet
+    until_free = 0;
+    CHECK_EQ(crt_handle_spawn_blocking(h, &join[3], waits_until_free, NULL), 0);   // no task
     char *text = test_dump(rt, &n);
     CHECK_EQ(n, 3);
     CHECK(strstr(text, "waits for select") != NULL);
     CHECK(strstr(text, "waits for a waker") != NULL);
     CHECK(strstr(text, "cancelling, ") != NULL);
     free(text);
+    __atomic_store_n(&until_free, 1, __ATOMIC_SEQ_CST);
+    CHECK_EQ(crt_join_blocking(&join[3], NULL), 0);
     for (int i = 0; i < 3; i++) crt_abort(join[i]);
     while (crt_runtime_turn(rt, CRT_MS(1)) > 0) {}
     for (int i = 0; i < 3; i++) {
@@ -759,6 +774,7 @@ BODY(a_budget_that_is_used_up)
     crt_file *f = NULL;
     crt_process *p = NULL;
     crt_exit_status status;
+    crt_delay *due = NULL;
 #ifdef _WIN32
     static const char *const argv[] = {"cmd", "/c", "exit 0", NULL};
 #else
@@ -775,7 +791,8 @@ BODY(a_budget_that_is_used_up)
     SPENT(s[0], crt_fs_exists(cx, "/"));
     SPENT(s[0], crt_process_spawn(cx, &child, &p));
     SPENT(s[0], crt_sleep(cx, CRT_MS(1)));
-    CHECK(!s[0].op && !st && !p);
+    SPENT(s[0], crt_delay_next(cx, &(crt_delay_queue){0}, &due));
+    CHECK(!s[0].op && !st && !p && !due);
     CHECK_EQ(AT(s[0], crt_resolve(cx, "127.0.0.1:80", &out, 1)), 1);   // the same slot, then
     CHECK_EQ(AT(s[0], crt_fd_writable(cx, pair[1])), 0);
     UNTIL_DONE(s[1], crt_fs_open(cx, "/dev/zero", NULL, &f));
