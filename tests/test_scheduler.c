@@ -1162,6 +1162,15 @@ static void a_seed_repeats_the_schedule_exactly(void)
     CHECK_EQ(differ, 5);   // and the seed matters
 }
 
+// Whatever the seed is, no worker's generator stands still at 0.
+static void a_seed_that_would_make_a_generator_stand_still(void)
+{
+    crt_runtime *rt = runtime(&(crt_config){.worker_threads = 2, .seed = 0 - 0x9E3779B97F4A7C15ull});
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_FOREVER), 0);
+    for (int i = 0; i < 2; i++) CHECK(rt->workers[i].rng != 0);
+    crt_runtime_drop(&rt);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -1193,5 +1202,6 @@ int main(int argc, char **argv)
     TEST_ON_EACH(an_idle_runtime_sleeps);
     TEST_ON_EACH(local_and_shared_tasks_do_not_starve_each_other);
     TEST(a_seed_repeats_the_schedule_exactly);
+    TEST(a_seed_that_would_make_a_generator_stand_still);
     return test_end();
 }

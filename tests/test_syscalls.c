@@ -1324,7 +1324,8 @@ static void one_case(const crt_config *c, const char *kind, int part, int call, 
 static bool t_is_various(int call)
 {
     return call == C_setsockopt || call == C_getsockopt || call == C_listen || call == C_connect || call == C_fstat ||
-           call == C_close || call == C_read || call == C_unlink || call == C_unlinkat || call == C_sigaction;
+           call == C_close || call == C_read || call == C_unlink || call == C_unlinkat || call == C_sigaction ||
+           call == C_pthread_create;
 }
 // Of what may be answered, each `some`-th error at each place: the rest is the same code.
 static void all_cases(int kind, long depth, int some)
