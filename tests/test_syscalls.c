@@ -123,6 +123,7 @@ enum { ONE_BYTE = -1, NOTHING = -2 };
     X(fstat, MUST(), MAY(EBADF, ENOMEM, EOVERFLOW))                                                                   \
     X(stat, MUST(), MAY(EOVERFLOW, PATH_ERRORS))                                                                      \
     X(lstat, MUST(), MAY(EOVERFLOW, PATH_ERRORS))                                                                     \
+    X(fstatat, MUST(EACCES, ENOENT, ENOMEM, ), MAY(EBADF)) /* then it is of some other kind */                        \
     X(fchmod, MUST(), MAY(EBADF, EIO, EPERM, EROFS))                                                                  \
     X(chmod, MUST(), MAY(EIO, EPERM, EROFS, PATH_ERRORS))                                                             \
     X(mkdir, MUST(), MAY(EDQUOT, EEXIST, EINVAL, EMLINK, ENOSPC, EPERM, EROFS, PATH_ERRORS))                          \
@@ -483,7 +484,16 @@ static int t_mkostemp(char *name, int flags) { return t_fails(C_mkostemp) ? -1 :
 static char *t_mkdtemp(char *name) { return t_fails(C_mkdtemp) ? NULL : mkdtemp(name); }
 static DIR *t_opendir(const char *path) { return t_fails(C_opendir) ? NULL : opendir(path); }
 static DIR *t_fdopendir(int fd) { return t_fails(C_fdopendir) ? NULL : fdopendir(fd); }
-static struct dirent *t_readdir(DIR *d) { return t_fails(C_readdir) ? NULL : readdir(d); }
+static struct dirent *t_readdir(DIR *d)
+{
+    struct dirent *e = t_fails(C_readdir) ? NULL : readdir(d);
+    if (e && old_kernel) e->d_type = DT_UNKNOWN;   // many file systems do not tell
+    return e;
+}
+static int t_fstatat(int dir, const char *path, struct stat *st, int flags)
+{
+    return t_fails(C_fstatat) ? -1 : fstatat(dir, path, st, flags);
+}
 static int t_closedir(DIR *d)
 {
     int e = t_fault(C_closedir), r = closedir(d);
@@ -546,7 +556,14 @@ static int t_sched_getaffinity(pid_t pid, size_t n, cpu_set_t *set)
 {
     return t_fails(C_sched_getaffinity) ? -1 : sched_getaffinity(pid, n, set);
 }
-static FILE *t_fopen(const char *path, const char *mode) { return t_fails(C_fopen) ? NULL : fopen(path, mode); }
+// The groups of an old kernel, and lines that no kernel writes.
+static FILE *t_fopen(const char *path, const char *mode)
+{
+    static char groups[] = "?\n9:name\n5:cpuset:/none\n4:cpu,cpuacct:/\n3:cpu:\n0::/nobody/has/this\n";
+    if (t_fails(C_fopen)) return NULL;
+    if (old_kernel && !strcmp(path, "/proc/self/cgroup")) return fmemopen(groups, sizeof groups - 1, "r");
+    return fopen(path, mode);
+}
 
 // Any name is 127.0.0.1.
 static long lists_live;
@@ -685,6 +702,7 @@ static long t_syscall(long number, ...)
 #define opendir(...) t_opendir(__VA_ARGS__)
 #define fdopendir(...) t_fdopendir(__VA_ARGS__)
 #define readdir(...) t_readdir(__VA_ARGS__)
+#define fstatat(...) t_fstatat(__VA_ARGS__)
 #define closedir(...) t_closedir(__VA_ARGS__)
 #define sendfile(...) t_sendfile(__VA_ARGS__)
 #define vfork() (t_fails(C_vfork) ? -1 : vfork())
@@ -1064,7 +1082,7 @@ static crt_poll directories(world *self, crt_cx *cx)
     TRY(crt_fs_create_dir(cx, in_place("d"), 0));
     TRY(crt_fs_remove_dir(cx, in_place("d")));
     TRY(crt_fs_create_dir_all(cx, in_place("a/b/c"), 0));
-    CHECK(!mkdir(in_place("a/b/e"), 0700) && !mkdir(in_place("a/x"), 0700));
+    CHECK(!mkdir(in_place("a/b/e"), 0700) && !mkdir(in_place("a/x"), 0700) && !(symlink)("x", in_place("a/link")));
     TRY(crt_fs_read_dir(cx, in_place("a/b"), &self->d));
     for (self->i = 0;; self->i++) {
         TRY(crt_dir_next(cx, self->d, &self->entry));
