@@ -637,6 +637,29 @@ static void elements_with_a_drop_only(void)
     CHECK(drops >= 2);
 }
 
+static void clone_elem(void *copy, void *user)
+{
+    (void)copy;
+    ++*(int *)user;
+}
+static void elements_with_a_clone_only(void)
+{
+    crt_broadcast_tx *tx;
+    crt_broadcast_rx *rx;
+    int clones = 0, value = 5, got = 0;
+    CHECK_EQ(crt_broadcast_new(sizeof value, 2, &tx), 0);
+    crt_broadcast_set_ops(tx, &(crt_elem_ops){.clone = clone_elem, .user = &clones});
+    CHECK_EQ(crt_broadcast_subscribe(tx, &rx), 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(crt_broadcast_send(tx, &value), 1);
+    CHECK_EQ(crt_broadcast_try_recv(rx, &got, NULL), CRT_ELAGGED);
+    for (int i = 0; i < 2; i++) CHECK_EQ(crt_broadcast_try_recv(rx, &got, NULL), 0);
+    CHECK_EQ(got, 5);
+    CHECK_EQ(crt_broadcast_try_recv(rx, &got, NULL), CRT_EEMPTY);
+    crt_broadcast_rx_drop(&rx);
+    crt_broadcast_tx_drop(&tx);
+    CHECK(clones <= 2);   // the last to receive has the value itself
+}
+
 // ---- sight, turns ----------------------------------------------------------
 
 typedef struct sleeper {
@@ -987,6 +1010,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(standard_error);
     TEST_ON_EACH(kinds_of_entries);
     TEST(elements_with_a_drop_only);
+    TEST(elements_with_a_clone_only);
     TEST(a_turn_and_a_dump);
     TEST(a_turn_that_takes_too_long);
     TEST(a_turn_with_priorities);

@@ -1905,6 +1905,14 @@ static int exit_of(pid_t child)
     int status;
     return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
+// While the thread of stdout has not got its lock.
+static pid_t fork_now(void)
+{
+    crt__lock(&crt__stdios[1].lock);
+    pid_t child = fork();
+    crt__unlock(&crt__stdios[1].lock);
+    return child;
+}
 enum { PARENTS = 3000, CHILDS = 5 };
 static void parent_main(int ready)
 {
@@ -1915,9 +1923,9 @@ static void parent_main(int ready)
     while (write(1, full, sizeof full) > 0) {}
     fcntl(1, F_SETFL, 0);
     if (!say('p', PARENTS)) _exit(2);   // and nothing of it is written yet
-    if (!(child = fork())) exit(say('-', 0) ? 4 : 2);
+    if (!(child = fork_now())) exit(say('-', 0) ? 4 : 2);
     if (exit_of(child) != 4) _exit(3);
-    if (!(child = fork())) exit(say('c', CHILDS) ? 4 : 2);
+    if (!(child = fork_now())) exit(say('c', CHILDS) ? 4 : 2);
     if (write(ready, "x", 1) != 1 || exit_of(child) != 4) _exit(3);
     exit(0);
 }
