@@ -5265,7 +5265,9 @@ CRT__UNUSED static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t 
 #ifndef CRT__BARE
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
 CRT__UNUSED static void crt__signal_set(int sig);   // it was raised; the platform then sees to the wake-up
-CRT__UNUSED static bool crt__signal_is_hooked(int sig);
+#ifdef _WIN32
+static bool crt__signal_is_hooked(int sig);
+#endif
 #endif
 // The event with this token comes next: its record is fetched meanwhile.
 static inline void crt__io_expect(crt_runtime *rt, uint64_t token);
@@ -5292,7 +5294,7 @@ typedef struct crt__soft_ops {
     // A short transfer means that the next would be told CRT_EAGAIN, and an error or
     // the end is told again when asked again: as many pieces at once as there are.
     bool pieces;
-    // NULL, or several pieces in one go, not to be peeked at.
+    // NULL, or several pieces in one go, not to be peeked at: the pipes of Windows.
     crt_poll (*several)(struct crt__sock *s, bool out, const struct crt_iovec *pieces, int count);
 } crt__soft_ops;
 typedef struct crt__soft {   // begins what such a stream is made of
@@ -5300,7 +5302,9 @@ typedef struct crt__soft {   // begins what such a stream is made of
 } crt__soft;
 #ifndef CRT_NO_NET
 static struct crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t ready);   // NULL: no memory
-CRT__UNUSED static crt__soft *crt__soft_of(struct crt__sock *s);
+#ifdef _WIN32   // its platform header asks
+static crt__soft *crt__soft_of(struct crt__sock *s);
+#endif
 static uint64_t crt__sock_token(struct crt__sock *s);
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 #endif
@@ -7310,7 +7314,9 @@ static void crt__sock_unalloc(crt_runtime *rt, crt__sock *s)
     rt->sock_free = s;
     crt__unlock(&rt->sock_lock);
 }
+#ifdef _WIN32
 static crt__soft *crt__soft_of(crt__sock *s) { return s->u.soft; }
+#endif
 static bool crt__sock_is_soft(crt__sock *s) { return crt__atomic_load(&s->ready, CRT__RELAXED) & CRT__IO_SOFT; }
 static void crt__sock_release(crt__sock *s)
 {
@@ -7733,10 +7739,12 @@ static crt_poll crt__soft_try(crt__sock *s, uint64_t seen, uint32_t how, void *b
     else if (n == done) count = 0;
     crt_poll k = 0, r = 0;
     bool more = true;
+#ifdef _WIN32   // only its pipes have that
     if (count > 1 && ops->several) {
         r = ops->several(s, (how & CRT__OUT) != 0, (const crt_iovec *)(const void *)some, count);
         count = 0;
     }
+#endif
     for (int i = 0; i < count && more; i++) {
         size_t len = some[i].iov_len;
         r = how & CRT__OUT ? ops->send(s, some[i].iov_base, len)
@@ -12362,7 +12370,9 @@ typedef struct crt__ext_signal {
 } crt__ext_signal;
 
 static void crt__signal_set(int sig) { crt__atomic_store(&crt__signals.raised[sig], 1, CRT__SEQ_CST); }
+#ifdef _WIN32
 static bool crt__signal_is_hooked(int sig) { return crt__atomic_load(&crt__signals.installed[sig], CRT__ACQUIRE) != 0; }
+#endif
 #ifndef _WIN32
 static void crt__signal_handler(int sig)
 {
