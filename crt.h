@@ -5266,7 +5266,7 @@ CRT__UNUSED static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t 
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
 CRT__UNUSED static void crt__signal_set(int sig);   // it was raised; the platform then sees to the wake-up
 #ifdef _WIN32
-static bool crt__signal_is_hooked(int sig);
+CRT__UNUSED static bool crt__signal_is_hooked(int sig);
 #endif
 #endif
 // The event with this token comes next: its record is fetched meanwhile.
@@ -5303,7 +5303,7 @@ typedef struct crt__soft {   // begins what such a stream is made of
 #ifndef CRT_NO_NET
 static struct crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t ready);   // NULL: no memory
 #ifdef _WIN32   // its platform header asks
-static crt__soft *crt__soft_of(struct crt__sock *s);
+CRT__UNUSED static crt__soft *crt__soft_of(struct crt__sock *s);
 #endif
 static uint64_t crt__sock_token(struct crt__sock *s);
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
