@@ -952,7 +952,9 @@ static crt_poll deaf(crt_cx *cx) { return (void)cx, CRT_PENDING; }
 typedef struct deaf_opener {
     crt_frame co;
     crt_scope scope;
+    crt_notify never;
     bool child, begun;
+    int polls;
     crt_poll r;
 } deaf_opener;
 static crt_poll deaf_body(deaf_opener *self, crt_cx *cx)
@@ -961,7 +963,8 @@ static crt_poll deaf_body(deaf_opener *self, crt_cx *cx)
         self->begun = true;
         CHECK_EQ(crt_scope_spawn(cx, &self->scope, work_run, &(work){.first = CRT_SEC(3600), .linger = true}), 0);
     }
-    return deaf(cx);
+    // Parks at first, and does not look afterwards.
+    return self->polls++ ? deaf(cx) : crt_notified(cx, &self->never);
 }
 static crt_poll deaf_opener_run(void *frame, crt_cx *cx)
 {
@@ -971,6 +974,7 @@ static crt_poll deaf_opener_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, deaf_body(self, cx)));
     CRT_FINALLY
         CHECK_EQ(crt_scope_len(&self->scope), 0);
+        CHECK(!self->never.q.head);
     CRT_END;
 }
 static void a_deaf_body_is_left(crt_runtime *rt)

@@ -583,7 +583,7 @@ static crt_poll gets_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, -ENOENT);
     fresh(self);
     // Taken away: the usual directories. A piece that is longer than any path is passed over.
-    self->env[0] = "PATH";
+    self->env[0] = "PATH\0/nowhere";
     self->desc.env = self->env;
     CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "echo found"), &self->o));
     CHECK(self->r == 0 && said(self, "found\n"));
