@@ -369,7 +369,7 @@ static crt_poll listener_options_run(void *frame, crt_cx *cx)
         CHECK(!self->a);
     }
 #ifdef __linux__   // what crt lets pass and the system does not
-    self->connect = (crt_connect_desc){.keepalive = {true, 40000, 0, 0}, .linger_on = true, .linger = 1, .local = "127.0.0.1:0"};
+    self->connect = (crt_connect_desc){.keepalive = {true, 40000, 0, 0}, .linger_on = true, .linger = 1, .local = "203.0.113.1:0"};
     CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &self->connect, &self->a));
     CHECK(self->r == -EINVAL && !self->a);
 #endif
