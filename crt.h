@@ -8425,7 +8425,7 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
 // edge-triggered reactor would not tell when it no longer does. So wait a little.
 static bool crt__accept_must_pause(int e)
 {
-    return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
+    return e == EMFILE || e == ENFILE || e == ENOBUFS;
 }
 static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__io_pause_cancel};
 
@@ -8504,7 +8504,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         }
         r = crt__accept_one(cx->rt, s, out, peer);
         if (r == CRT_EAGAIN) continue;
-        if (r < 0 && r != CRT_ENOMEM && crt__accept_must_pause((int)-r)) {
+        if (r < 0 && crt__accept_must_pause((int)-r)) {
             if ((r = crt__accept_pause(cx, s, (int)-r)) != 0) return r;
             continue;
         }
@@ -11366,7 +11366,7 @@ static CRT__COLD void crt__fs_clean(crt__call *call)
 }
 static CRT__COLD crt__fs *crt__fs_new(size_t bytes, intptr_t (*run)(crt__call *))
 {
-    return bytes > SIZE_MAX / 2 ? NULL : crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);
+    return crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);   // at most a quarter of SIZE_MAX
 }
 // The task is done with a call. It lets go of the file itself: the job may still be on
 // its way out, and a descriptor that is closed has to be closed.

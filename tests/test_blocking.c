@@ -1061,15 +1061,22 @@ static crt_poll off_opener_run(void *f, crt_cx *cx)
     CRT_RETURN(self->r);
     CRT_END;
 }
+static int off_polls;   // atomic
+static void counts_poll(void *unused, const crt_task_meta *m)
+{
+    (void)unused, (void)m;
+    ADD(off_polls, 1);
+}
 static void the_end_of_a_task_without_its_worker(void)
 {
     for (int kind = 0; kind < 4; kind++) {
         bool deaf = kind & 1, in_scope = kind & 2;
-        crt_runtime *rt = runtime(&(crt_config){.worker_threads = 1, LOGGED});
+        crt_runtime *rt = runtime(&(crt_config){.worker_threads = 1, LOGGED, .on_after_poll = counts_poll});
         crt_handle *h = crt_runtime_handle(rt);
         crt_join_handle *join;
         intptr_t result = -1;
         int n;
+        SET(off_polls, 0);
         SET(off_parked, 0), SET(off_inside, 0), SET(off_taken, 0), SET(off_go, 0);
         if (in_scope) {
             CHECK_EQ(crt_handle_spawn_join(h, &join, off_opener_run, &(off_opener){.deaf = deaf}), 0);
@@ -1089,6 +1096,7 @@ static void the_end_of_a_task_without_its_worker(void)
         if (!deaf || in_scope) CHECK_EQ(result, in_scope ? 5 : 7);
         crt_handle_drop(&h);
         CHECK_EQ(crt_runtime_shutdown(rt, CRT_SEC(5)), 0);
+        CHECK(SHARED(off_polls) >= 2 + deaf);   // its own too, which had no worker at the end
         crt_runtime_drop(&rt);
     }
 }

@@ -277,6 +277,22 @@ static void addresses_that_differ(void)
     CHECK_EQ(crt_addr_unix("/tmp/two", &b), 0);
     CHECK(!crt_addr_equal(&a, &b));
 }
+// The number of an interface that 32 bits do not hold is none.
+static void scopes_that_are_too_large(void)
+{
+    crt_addr a;
+    CHECK_EQ(crt_addr_parse("[fe80::1%4294967295]:80", &a), 0);
+    CHECK(crt_addr_parse("[fe80::1%4294967296]:80", &a) < 0);
+    CHECK(crt_addr_parse("[fe80::1%42949672960]:80", &a) < 0);
+}
+#ifdef CRT_PLATFORM_EPOLL_H
+// Longer than the kernel's numbers hold is without limit, not in the past.
+static void a_wait_of_centuries(void)
+{
+    uint32_t word = 1;
+    CHECK(!crt__futex_wait(&word, 0, INT64_MAX));   // there is nothing to wait for
+}
+#endif
 
 // ---- groups ----------------------------------------------------------------
 
@@ -454,7 +470,8 @@ static crt_poll mock_run(void *frame, crt_cx *cx)
     static const crt_mock_step one[] = {crt_mock_write(odd, sizeof odd - 1)},
                                two[] = {crt_mock_write(longer, sizeof longer), crt_mock_read("x", 1)},
                                three[] = {crt_mock_read_error(CRT_ECONNRESET), crt_mock_write("y", 1), crt_mock_read("z", 1)},
-                               four[] = {crt_mock_read("ab", 2), crt_mock_write_error(-EPIPE)};
+                               four[] = {crt_mock_read("ab", 2), crt_mock_write_error(-EPIPE)},
+                               five[] = {crt_mock_write_error(CRT_EPROTO), crt_mock_read("x", 1)};
     mock *self = frame;
     CRT_BEGIN(self, cx);
     memset(longer, 'l', sizeof longer);
@@ -498,6 +515,14 @@ static crt_poll mock_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_write(cx, self->s, "y", 1));
     CHECK_EQ(self->r, -EPIPE);
     CHECK_EQ(crt_mock_left(self->s), 0);
+    crt_close(&self->s);
+    // An error that the script asks for is none of its reader's.
+    test_log_clear();
+    CHECK_EQ(crt_mock_new(cx, NULL, five, 2, &self->s), 0);
+    CRT_AWAIT(self->r = crt_write(cx, self->s, "y", 1));
+    CHECK_EQ(self->r, CRT_EPROTO);
+    CRT_AWAIT(self->r = crt_read(cx, self->s, self->buf, 9));
+    CHECK(self->r == 1 && !test_log_length);
     CRT_FINALLY
         crt_close(&self->s);
     CRT_END;
@@ -823,6 +848,8 @@ BODY(a_budget_that_is_used_up)
     SPENT(s[1], crt_file_sync(cx, f));
     CHECK(!s[1].op);
     SPENT(s[1], crt_file_read(cx, f, &c, 1));   // this one stands in the file's line meanwhile
+    CHECK_EQ(CANCEL(s[1], crt_file_read(cx, f, &c, 1)), UNWIND);
+    SPENT(s[1], crt_file_read(cx, f, &c, 1));
     c = 'x';
     UNTIL_DONE(s[1], crt_file_read(cx, f, &c, 1));
     CHECK(got == 1 && c == 0);
@@ -1003,6 +1030,10 @@ int main(int argc, char **argv)
     TEST(descriptors_of_a_child_without_close_range);
 #endif
     TEST(addresses_that_differ);
+    TEST(scopes_that_are_too_large);
+#ifdef CRT_PLATFORM_EPOLL_H
+    TEST(a_wait_of_centuries);
+#endif
     TEST_ON_EACH_WITH(groups, .log.func = test_log);
     TEST(two_wait_for_one_task);
     TEST_ON_EACH(delay_queue);

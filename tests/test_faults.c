@@ -239,7 +239,7 @@ typedef struct extras {
     crt_oneshot_rx *rx;
     crt_stream *a, *b;
     crt_local_set set;
-    crt_join_set jobs;
+    crt_join_set jobs, naps;
     crt_join_map map;
     crt_delay_queue queue;
     crt_delay delay, *due;
@@ -283,12 +283,15 @@ static crt_poll extras_run(extras *self, crt_cx *cx)
     AWAIT(crt_local_set_join(cx, &self->set));
     // Groups, a delay, a value of the task.
     CALL(crt_join_set_spawn_blocking(cx, &self->jobs, job, &self->number));
-    CALL(crt_join_set_spawn(cx, &self->jobs, nap_run, &(nap){.r = 0}));
+    CALL(crt_join_set_spawn(cx, &self->naps, nap_run, &(nap){.r = 0}));
     for (self->i = 0; self->i < 2; self->i++) {
-        AWAIT(crt_join_set_next(cx, &self->jobs, &self->result));
+        AWAIT(crt_join_set_next(cx, self->i ? &self->naps : &self->jobs, &self->result));
         if (self->result < 0) CRT_RETURN(self->result);
-        CHECK(self->result == 42 || self->result == 3);
+        CHECK_EQ(self->result, self->i ? 3 : 42);
     }
+    do CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, 0, crt_signal_recv(cx, SIGUSR2)));
+    while (out_of_memory(self->r));
+    if (self->r != CRT_ETIMEDOUT) CRT_RETURN(self->r);
     for (self->i = 0; self->i < KEYS; self->i++) {
         CALL(crt_join_map_spawn(cx, &self->map, (uint64_t)self->i, nap_run, &(nap){.r = 0}));
     }
@@ -315,6 +318,7 @@ static crt_poll extras_run(extras *self, crt_cx *cx)
         CRT_AWAIT(crt_local_set_join(cx, &self->set));   // it lies in this frame
         if (self->data) CRT_FREE(self->data);
         crt_join_set_drop(&self->jobs);
+        crt_join_set_drop(&self->naps);
         crt_join_map_drop(&self->map);
         crt_delay_queue_drop(&self->queue);
         crt_cancel_token_drop(&self->child);
@@ -451,6 +455,11 @@ static crt_poll full_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->s, NULL));
     CHECK_EQ(self->r, CRT_ENOMEM);
     CHECK(self->s == NULL);
+    // Nor is there any for the pause that waits for descriptors.
+    fault_always(FAULT_ACCEPT, EMFILE);
+    CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->s, NULL));
+    fault_always(FAULT_ACCEPT, 0);
+    CHECK(self->r == CRT_ENOMEM && !self->s);
     __atomic_store_n(&alloc_fail_at, 0, __ATOMIC_SEQ_CST);
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(1), crt_accept(cx, self->l, &self->s, NULL)));
     CHECK_EQ(self->r, 0);

@@ -49,6 +49,7 @@ typedef struct io {
     crt_dir *d, *d2;
     crt_fs_dirent e;
     crt_fs_stat st;
+    crt_addr addr;
     crt_timer timer;
     CRT_SELECT(2) sel;
     crt_join_handle *join, *join2;
@@ -348,6 +349,12 @@ static crt_poll turn_run(void *frame, crt_cx *cx)
             CHECK(self->r == 0 && self->result == 8);
         }
     }
+    // All that is kept is enough for a read that asks for more.
+    CRT_AWAIT(give_up_a_read(&self->sub, cx, self->f));
+    CHECK_EQ(test_fifo_feed(self->fd, "12345678", 8), 8);
+    while (taken(self->f)) CRT_YIELD();
+    CRT_AWAIT(self->r = crt_file_read(cx, self->f, self->buf, 100));
+    CHECK(self->r == 8 && !memcmp(self->buf, "12345678", 8));
     // Part of what is kept, and more.
     CRT_AWAIT(give_up_a_read(&self->sub, cx, self->f));
     CHECK_EQ(test_fifo_feed(self->fd, "12345678", 8), 8);
@@ -408,6 +415,42 @@ static crt_poll nothing_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void a_read_given_up_that_got_nothing(crt_runtime *rt) { run_whole(rt, nothing_run); }
+// A wait for the turn, by hand: polled again, when its handle has been closed, and for another file.
+// What a poll starts after its first job is signalled at its end; here it has none.
+#define UNTIL_DONE(at) while ((at) == PENDING) (void)crt__pool_signal(cx->rt), test_pause_us(100)
+BODY(a_wait_for_the_turn)
+{
+    POLLS;
+    int fd[2], fds = test_fd_count();
+    char path[200], c = 0;
+    crt_file *f = NULL, *g = NULL;
+    CHECK_EQ(pipe(fd), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd[0]);
+    UNTIL_DONE(AT(s[0], crt_fs_open(cx, path, NULL, &f)));
+    UNTIL_DONE(AT(s[0], crt_fs_open(cx, "/dev/zero", NULL, &g)));
+    do {   // until it is given up inside read()
+        CHECK_EQ(AT(s[0], crt_file_read(cx, f, &c, 1)), PENDING);
+        (void)crt__pool_signal(cx->rt);
+        test_pause_us(5000);   // the pool's thread comes by then, as a rule
+        CHECK_EQ(CANCEL(s[0], crt_file_read(cx, f, &c, 1)), UNWIND);
+    } while (!taken(f));
+    for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[1], crt_file_read(cx, f, &c, 1)), PENDING);
+    CHECK_EQ(AT(s[1], crt_file_read(cx, NULL, &c, 1)), PENDING);
+    CHECK(waited_for(f));
+    c = 'x';
+    UNTIL_DONE(AT(s[1], crt_file_read(cx, g, &c, 1)));
+    CHECK(got == 1 && c == 0 && !waited_for(f));
+    CHECK_EQ(AT(s[1], crt_file_read(cx, f, &c, 1)), PENDING);
+    CHECK(waited_for(f));
+    CHECK_EQ(write(fd[1], "ab", 2), 2);   // the first is what the read that was given up leaves
+    UNTIL_DONE(AT(s[1], crt_file_read(cx, f, &c, 1)));
+    CHECK(got == 1 && c == 'a');
+    crt_close(&f);
+    crt_close(&g);
+    close(fd[0]);
+    close(fd[1]);
+    CHECK_EQ(test_fd_count(), fds);
+}
 #endif
 
 // A plain file: a read that is given up leaves the position, whenever that was.
@@ -504,6 +547,21 @@ BODY(given_up_when_it_has_ended)
     CHECK_EQ(CANCEL(s[0], crt_file_read(cx, f, &c, 1)), UNWIND);
     UNTIL_ENDED(s[0], crt_file_read(cx, f, &c, 1));
     CHECK(AT(s[0], crt_file_read(cx, f, &c, 1)) == 1 && c == 'a');
+    UNTIL_ENDED(s[0], crt_file_pread(cx, f, &c, 1, 0));
+    CHECK_EQ(CANCEL(s[0], crt_file_pread(cx, f, &c, 1, 0)), UNWIND);
+    UNTIL_ENDED(s[0], crt_file_read(cx, f, &c, 1));
+    CHECK(AT(s[0], crt_file_read(cx, f, &c, 1)) == 1 && c == 'b');
+    // Another operation in the slot of one that has ended: that one begins, as any does.
+    UNTIL_ENDED(s[0], crt_fs_open(cx, path, &(crt_fs_open_desc){.read = true, .write = true}, &g));
+    CHECK_EQ(AT(s[0], crt_fs_open(cx, path, &(crt_fs_open_desc){.read = true, .write = true}, &g)), 0);
+    UNTIL_ENDED(s[0], crt_file_sync(cx, f));
+    UNTIL_ENDED(s[0], crt_file_sync(cx, g));
+    UNTIL_ENDED(s[0], crt_file_pread(cx, g, &c, 1, 0));
+    UNTIL_ENDED(s[0], crt_file_pwrite(cx, g, "z", 1, 0));
+    CHECK_EQ(AT(s[0], crt_file_pwrite(cx, g, "z", 1, 0)), 1);
+    UNTIL_ENDED(s[0], crt_file_pread(cx, f, &c, 1, 0));
+    CHECK(AT(s[0], crt_file_pread(cx, f, &c, 1, 0)) == 1 && c == 'z');
+    crt_close(&g);
     crt_close(&f);
     unlink(path);
     UNTIL_ENDED(s[0], crt_fs_temp_file(cx, dir, &g, &name));
@@ -564,6 +622,7 @@ BODY(behind_a_job_that_holds)
     crt_dir *d = NULL;
     crt_fs_dirent e;
     crt_addr addr;
+    crt_stream *stream = NULL;
     UNTIL_ENDED(s[0], crt_fs_read_dir(cx, dir, &d));
     CHECK_EQ(AT(s[0], crt_fs_read_dir(cx, dir, &d)), 0);
     holding = 0;
@@ -573,7 +632,8 @@ BODY(behind_a_job_that_holds)
         CHECK_EQ(AT(s[0], crt_dir_next(cx, d, &e)), PENDING);
         CHECK_EQ(AT(s[1], crt_dir_next(cx, d, &e)), CRT_EBUSY);   // one at a time
         CHECK_EQ(AT(s[2], crt_fs_exists(cx, dir)), PENDING);
-        for (int i = 3; i < 6; i++) CHECK_EQ(AT(s[i], crt_resolve(cx, "localhost:80", &addr, 1)), PENDING);
+        for (int i = 3; i < 5; i++) CHECK_EQ(AT(s[i], crt_resolve(cx, "localhost:80", &addr, 1)), PENDING);
+        for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[5], crt_tcp_connect(cx, "localhost:80", &stream)), PENDING);
         if (closing) {
             crt__atomic_store(&cx->rt->closing, 1, CRT__RELEASE);
             crt__pool_drain(cx->rt);
@@ -584,7 +644,8 @@ BODY(behind_a_job_that_holds)
         int told = closing ? CRT_ESHUTDOWN : -EAGAIN;
         CHECK_EQ(AT(s[0], crt_dir_next(cx, d, &e)), told);
         CHECK_EQ(AT(s[2], crt_fs_exists(cx, dir)), told);
-        for (int i = 3; i < 6; i++) CHECK_EQ(AT(s[i], crt_resolve(cx, "localhost:80", &addr, 1)), told);
+        for (int i = 3; i < 5; i++) CHECK_EQ(AT(s[i], crt_resolve(cx, "localhost:80", &addr, 1)), told);
+        CHECK(AT(s[5], crt_tcp_connect(cx, "localhost:80", &stream)) == told && !stream);
         CHECK_EQ(cx->rt->lookups, 0);
     }
     CHECK_EQ(write(gate[1], "x", 1), 1);
@@ -995,11 +1056,11 @@ static void calls_with_an_offset_run_at_once(crt_runtime *rt) { run_whole(rt, st
 #ifdef _WIN32   // no links: there the last of the calls is not made
 #define NO_SIZE self->text
 #define A_LINK NULL
-enum { CALLS = 16 };
+enum { CALLS = 17 };
 #else
 #define NO_SIZE "/proc/self/status"
 #define A_LINK "/proc/self/exe"
-enum { CALLS = 17 };
+enum { CALLS = 18 };
 #endif
 // Out of memory at each point in turn: an error, and the file and the turn are as before.
 static crt_poll no_memory_run(void *frame, crt_cx *cx)
@@ -1034,6 +1095,7 @@ static crt_poll no_memory_run(void *frame, crt_cx *cx)
             : self->x == 13 ? crt_fs_temp_dir(cx, dir, (char **)&self->data)
             : self->x == 14 ? crt_dir_next(cx, self->d, &self->e)
             : self->x == 15 ? crt_file_sync(cx, self->f)
+            : self->x == 16 ? crt_resolve(cx, "localhost:80", &self->addr, 1)
                             : crt_fs_read_link(cx, A_LINK, (char **)&self->data));
         fail_after(-1);
         bool done = self->r >= 0 || (self->x == 8 && (self->r == -ENOTDIR || self->r == -ENOENT));
@@ -1078,6 +1140,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(one_at_a_time_and_nothing_is_lost);
 #ifdef __linux__
     TEST_ON_EACH(a_read_given_up_that_got_nothing);
+    TEST_ON_EACH_WITH(a_wait_for_the_turn, .thread_keep_alive = CRT_MS(20));
 #endif
     TEST(a_read_given_up_leaves_the_position);
     TEST_ON_EACH_WITH(given_up_when_it_has_ended, .thread_keep_alive = CRT_MS(20));   // several jobs in one poll: see crt__pool_pushed

@@ -328,7 +328,8 @@ static crt_poll tracker_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_task_tracker_wait(cx, self->t));
     CHECK_EQ(self->r, 0);
     // It may go before its tasks.
-    CHECK_EQ(crt_task_tracker_spawn(cx, self->t, work_run, &(work){.first = CRT_MS(5)}), 0);
+    self->r = crt_task_tracker_spawn(cx, self->t, work_run, &(work){.first = CRT_MS(5)});
+    CHECK_EQ(self->r, 0);
     crt_task_tracker_drop(&self->t);
     CHECK(!self->t);
     while (__atomic_load_n(&cleaned, __ATOMIC_SEQ_CST) != 11) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));

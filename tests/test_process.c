@@ -1067,12 +1067,20 @@ BODY(a_spawn_that_has_not_begun)
     int ended = 0;
     CHECK_EQ(crt_spawn_blocking(cx, &join, hold, NULL), 0);
     while (!__atomic_load_n(&holding, __ATOMIC_SEQ_CST)) test_pause_us(100);
-    for (int i = 0; i < 3; i++) CHECK(AT(s[0], crt_process_spawn(cx, sh(&t, "exit 3"), &t.p)) == PENDING && !t.p);
+    for (int i = 0; i < 3; i++) CHECK(AT(s[0], crt_process_spawn(cx, sh(&t, "exec sleep 1000"), &t.p)) == PENDING && !t.p);
     CHECK_EQ(write(gate[1], "x", 1), 1);
-    while (AT(s[0], crt_process_spawn(cx, sh(&t, "exit 3"), &t.p)) == PENDING) test_pause_us(100);
+    while (AT(s[0], crt_process_spawn(cx, sh(&t, "exec sleep 1000"), &t.p)) == PENDING) test_pause_us(100);
     CHECK(got == 0 && t.p);
+    CHECK_EQ(AT(s[1], crt_process_wait(cx, t.p, &t.status)), PENDING);
+    CHECK_EQ(crt_process_kill(t.p), 0);
+    while (AT(s[1], crt_process_wait(cx, NULL, &t.status)) == PENDING) {   // closed, perhaps, by now
+        if (!crt__driver_enter(cx->rt)) continue;
+        crt__driver_turn(cx->rt, 0);
+        crt__driver_leave(cx->rt);
+    }
+    CHECK(got == CRT_EINVAL && !s[1].op);
     while (!(ended = crt_process_try_wait(t.p, &t.status))) test_pause_us(100);
-    CHECK(ended == 1 && t.status.code == 3);
+    CHECK(ended == 1 && t.status.signal == SIGKILL);
     crt_close(&t.p);
     crt_detach(&join);
 }
