@@ -1008,7 +1008,40 @@ static crt_poll endless_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(20),
                                     crt_fs_read_file(cx, "/dev/zero", &self->data, &self->n)));
     CHECK(self->r == CRT_ETIMEDOUT && !self->data);
+    // So does a copy of a file with nothing in it, and a terabyte of that.
+    self->fd = open(in_dir(self->path, "sparse"), O_CREAT | O_WRONLY, 0600);
+    self->i = ftruncate(self->fd, (off_t)1 << 40);
+    close(self->fd);
+    if (self->i == 0) {
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(20), crt_fs_copy(cx, self->path, "/dev/null", NULL)));
+        CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    }
+    CHECK_EQ(unlink(self->path), 0);
     CRT_END;
+}
+// A removal that is given up stops between two entries, and can be made again.
+BODY(a_removal_that_is_given_up)
+{
+    enum { MUCH = 300 };
+    POLLS;
+    bool cut = false;
+    char path[200], entry[220];
+    in_dir(path, "much");
+    for (int i = 0; i < 50 && !cut; i++) {
+        if (mkdir(path, 0700)) CHECK_EQ(errno, EEXIST);
+        for (int k = 0; k < MUCH; k++) {
+            snprintf(entry, sizeof entry, "%.199s/%d", path, k);
+            CHECK_EQ(make_entry(entry, CRT_FS_FILE), 0);
+        }
+        CHECK_EQ(AT(s[0], crt_fs_remove_dir_all(cx, path)), PENDING);
+        while (entries_in(path) == MUCH) (void)crt__pool_signal(cx->rt);
+        CHECK_EQ(CANCEL(s[0], crt_fs_remove_dir_all(cx, path)), UNWIND);
+        while (crt__atomic_load(&cx->rt->pool.outstanding, CRT__ACQUIRE)) test_pause_us(100);
+        cut = entries_in(path) > 0;
+    }
+    CHECK(cut);
+    while (AT(s[0], crt_fs_remove_dir_all(cx, path)) == PENDING) (void)crt__pool_signal(cx->rt), test_pause_us(100);
+    CHECK(got == 0 && access(path, F_OK));
 }
 static void an_endless_read_stops(void)
 {
@@ -1152,6 +1185,7 @@ int main(int argc, char **argv)
     TEST(a_deep_tree);
 #ifndef _WIN32
     TEST(an_endless_read_stops);
+    TEST_ON_EACH(a_removal_that_is_given_up);
 #endif
     TEST_ON_EACH(calls_with_an_offset_run_at_once);
     TEST_ON_EACH(out_of_memory);
