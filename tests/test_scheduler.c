@@ -1164,11 +1164,11 @@ static void a_seed_repeats_the_schedule_exactly(void)
 
 // A hook that makes work as its worker is about to park: that runs at once, not when the next event comes.
 static crt_handle *park_handle;   // atomic
-static int park_ran;              // atomic
+static crt_notify park_done;
 static crt_poll park_task_run(void *frame, crt_cx *cx)
 {
     (void)frame, (void)cx;
-    __atomic_fetch_add(&park_ran, 1, __ATOMIC_SEQ_CST);
+    crt_notify_one(&park_done);   // nothing else will wake the worker
     return 0;
 }
 static void spawns_once(void *unused)
@@ -1184,12 +1184,11 @@ static void counts_unpark(void *unused)
     (void)unused;
     __atomic_fetch_add(&unparked, 1, __ATOMIC_SEQ_CST);
 }
-static crt_poll naps_run(void *frame, crt_cx *cx)
+static crt_poll until_parked_run(void *frame, crt_cx *cx)
 {
     crt_frame *self = frame;
     CRT_BEGIN(self, cx);
-    CRT_AWAIT(crt_sleep(cx, CRT_MS(20)));
-    CHECK_EQ(__atomic_load_n(&park_ran, __ATOMIC_SEQ_CST), 1);
+    CRT_AWAIT(crt_notified(cx, &park_done));
     CRT_END;
 }
 static void a_park_hook_that_makes_work(void)
@@ -1199,9 +1198,9 @@ static void a_park_hook_that_makes_work(void)
                                                 .on_thread_park = spawns_once, .on_thread_unpark = kind & 2 ? counts_unpark : NULL});
         crt_frame frame = {0};
         crt_handle *h = crt_runtime_handle(rt);
-        park_ran = unparked = 0;
+        unparked = 0;
         __atomic_store_n(&park_handle, h, __ATOMIC_SEQ_CST);
-        CHECK_EQ(crt_block_on(rt, naps_run, &frame), 0);
+        CHECK_EQ(crt_block_on(rt, until_parked_run, &frame), 0);
         if (kind & 2) CHECK(__atomic_load_n(&unparked, __ATOMIC_SEQ_CST) >= 1);
         crt_handle_drop(&h);
         crt_runtime_drop(&rt);
@@ -1210,12 +1209,16 @@ static void a_park_hook_that_makes_work(void)
 // Who comes from the LIFO slot goes on with the budget of who woke it; with a new one, if that is used up.
 static crt_notify lifo_go;
 static int lifo_budget;   // atomic
+typedef struct lifo_waits {
+    crt_frame co;
+    int polls;
+} lifo_waits;
 static crt_poll lifo_waits_run(void *frame, crt_cx *cx)
 {
-    crt_frame *self = frame;
+    lifo_waits *self = frame;
+    if (++self->polls == 2) __atomic_store_n(&lifo_budget, (int)cx->budget, __ATOMIC_SEQ_CST);
     CRT_BEGIN(self, cx);
     CRT_AWAIT(crt_notified(cx, &lifo_go));
-    __atomic_store_n(&lifo_budget, (int)cx->budget + 1, __ATOMIC_SEQ_CST);
     CRT_END;
 }
 static crt_poll lifo_wakes_run(void *frame, crt_cx *cx)
@@ -1232,7 +1235,7 @@ static crt_poll lifo_root_run(void *frame, crt_cx *cx)
     static crt_join_handle *h[2];
     crt_frame *self = frame;
     CRT_BEGIN(self, cx);
-    CHECK_EQ(crt_spawn_join(cx, &h[0], lifo_waits_run, &(crt_frame){0}), 0);
+    CHECK_EQ(crt_spawn_join(cx, &h[0], lifo_waits_run, &(lifo_waits){.polls = 0}), 0);
     CHECK_EQ(crt_spawn_join(cx, &h[1], lifo_wakes_run, &(crt_frame){0}), 0);
     CRT_AWAIT(crt_join(cx, &h[0], NULL));
     CRT_AWAIT(crt_join(cx, &h[1], NULL));
