@@ -659,6 +659,8 @@ static crt_poll order_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->w, 3);
     CRT_AWAIT(self->w = crt_select(cx, &self->one, crt_on(cx, 1, ready(cx, 0))));
     CHECK_EQ(self->w, CRT_EINVAL);
+    CRT_AWAIT(self->w = crt_select(cx, &self->one, crt_on(cx, -1, ready(cx, 0))));
+    CHECK_EQ(self->w, CRT_EINVAL);
     CRT_AWAIT(self->w = crt_select(cx, &self->one, crt_on(cx, 0, ready(cx, 0))));
     CHECK_EQ(self->w, 0);
     // two arms with one index, which would wait for ever; what they wait for is let go
@@ -808,6 +810,22 @@ BODY(a_deaf_expression_is_left)
         CHECK_EQ(CANCEL(s[0], crt_timeout(cx, &t, CRT_SEC(9), deaf(cx))), UNWIND);
         CHECK(!cx->unwind && !s[0].op && !t.slot.op && !cx->task->groups);
     }
+}
+// An arm that gives up by itself ends the select as a cancellation does; a poll whose worker was given away has a select too.
+BODY(arms_that_give_up_and_polls_without_a_worker)
+{
+    POLLS;
+    CRT_SELECT(2) sel = {0};
+    crt_notify never = {0};
+    crt__worker *keep = cx->worker;
+    CHECK_EQ(AT(s[0], crt_select(cx, &sel, crt_on(cx, 0, (crt_poll)CRT_UNWIND), crt_on(cx, 1, crt_notified(cx, &never)))), UNWIND);
+    CHECK(!never.q.head && !cx->task->groups);
+    cx->worker = NULL;
+    for (int i = 0; i < 20; i++) {
+        (void)AT(s[0], crt_select(cx, &sel, crt_on(cx, 0, ready(cx, 0)), crt_on(cx, 1, ready(cx, 0))));
+        CHECK(got == 0 || got == 1);
+    }
+    cx->worker = keep;
 }
 static crt_poll timed_run(void *frame, crt_cx *cx)
 {
@@ -1337,6 +1355,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(arms_may_be_any_poll);
     TEST(timeouts_on_the_virtual_clock);
     TEST_ON_EACH(a_deaf_expression_is_left);
+    TEST_ON_EACH(arms_that_give_up_and_polls_without_a_worker);
     TEST_ON_EACH(a_busy_expression_does_not_hide_the_clock);
     TEST(a_timeout_without_the_time_driver_says_so);
     TEST_ON_EACH(combinators_work_in_the_cleanup);

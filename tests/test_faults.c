@@ -455,7 +455,9 @@ static crt_poll full_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->s, NULL));
     CHECK_EQ(self->r, CRT_ENOMEM);
     CHECK(self->s == NULL);
-    // Nor is there any for the pause that waits for descriptors.
+    // Nor is there any for the pause that waits for descriptors, when there is a record.
+    crt_close(&self->held[0]);
+    crt_close(&self->held[1]);
     fault_always(FAULT_ACCEPT, EMFILE);
     CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->s, NULL));
     fault_always(FAULT_ACCEPT, 0);

@@ -264,6 +264,7 @@ static void a_short_buffer_is_cut(void)
     crt_task_metrics m;
     CHECK_EQ(crt_metrics_task(rt, 1, &m), -ENOTSUP);   // built without CRT_ENABLE_TRACE
     CHECK_EQ(crt_metrics_task(NULL, 1, &m), CRT_EINVAL);
+    CHECK_EQ(crt_metrics_task(rt, 1, NULL), CRT_EINVAL);
     crt_runtime_drop(&rt);
 }
 
