@@ -843,6 +843,13 @@ BODY(a_budget_that_is_used_up)
     CHECK(!s[0].op && !st && !p && !due);
     CHECK_EQ(AT(s[0], crt_resolve(cx, "127.0.0.1:80", &out, 1)), 1);   // the same slot, then
     CHECK_EQ(AT(s[0], crt_fd_writable(cx, pair[1])), 0);
+    CHECK_EQ(AT(s[3], crt_sleep(cx, CRT_MS(1))), PENDING);
+    while (crt__atomic_load(&s[3].state, CRT__ACQUIRE) != CRT__TIMER_FIRED) {
+        test_pause_us(500);
+        crt__drivers_poll(cx->worker);
+    }
+    SPENT(s[3], crt_sleep(cx, CRT_MS(1)));   // over, and told when there is a budget
+    CHECK_EQ(AT(s[3], crt_sleep(cx, CRT_MS(1))), 0);
     UNTIL_DONE(s[1], crt_fs_open(cx, "/dev/zero", NULL, &f));
     CHECK_EQ(got, 0);
     SPENT(s[1], crt_file_sync(cx, f));
