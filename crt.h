@@ -11366,7 +11366,7 @@ static CRT__COLD void crt__fs_clean(crt__call *call)
 }
 static CRT__COLD crt__fs *crt__fs_new(size_t bytes, intptr_t (*run)(crt__call *))
 {
-    return crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);   // at most a quarter of SIZE_MAX
+    return crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);   // who calls keeps the sum in range
 }
 // The task is done with a call. It lets go of the file itself: the job may still be on
 // its way out, and a descriptor that is closed has to be closed.
