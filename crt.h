@@ -4351,7 +4351,7 @@ CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int li
     cx->panics++;
     if (t->flags & CRT__TASK_PANICKED) return;   // the first message stays
     int n = snprintf(text, sizeof text, "%s:%d (%s): ", file, line, func);
-    if (n < 0 || (size_t)n >= sizeof text) n = 0;
+    if ((size_t)n >= sizeof text) n = 0;   // an error, too
     va_start(args, format);
     vsnprintf(text + n, sizeof text - (size_t)n, format, args);
     va_end(args);
@@ -5325,7 +5325,9 @@ CRT__UNUSED static void crt__io_event(crt_runtime *rt, uint64_t token, uint32_t 
 #ifndef CRT__BARE
 static void crt__signal_wake(crt_runtime *rt);   // for CRT__SIGNAL_TOKEN
 CRT__UNUSED static void crt__signal_set(int sig);   // it was raised; the platform then sees to the wake-up
+#ifdef _WIN32
 CRT__UNUSED static bool crt__signal_is_hooked(int sig);
+#endif
 #endif
 // The event with this token comes next: its record is fetched meanwhile.
 static inline void crt__io_expect(crt_runtime *rt, uint64_t token);
@@ -5357,7 +5359,7 @@ typedef struct crt__soft_ops {
     // A short transfer means that the next would be told CRT_EAGAIN, and an error or
     // the end is told again when asked again: as many pieces at once as there are.
     bool pieces;
-    // NULL, or several pieces in one go, not to be peeked at.
+    // NULL, or several pieces in one go, not to be peeked at: the pipes of Windows.
     crt_poll (*several)(struct crt__sock *s, bool out, const struct crt_iovec *pieces, int count);
 } crt__soft_ops;
 typedef struct crt__soft {   // begins what such a stream is made of
@@ -5365,7 +5367,9 @@ typedef struct crt__soft {   // begins what such a stream is made of
 } crt__soft;
 #ifndef CRT_NO_NET
 static struct crt__sock *crt__soft_attach(crt_runtime *rt, crt__soft *soft, uint32_t ready);   // NULL: no memory
+#ifdef _WIN32   // its platform header asks
 CRT__UNUSED static crt__soft *crt__soft_of(struct crt__sock *s);
+#endif
 static uint64_t crt__sock_token(struct crt__sock *s);
 static bool crt__sock_event(crt_runtime *rt, uint64_t token, uint32_t ready);
 #endif
@@ -7414,7 +7418,9 @@ static void crt__sock_unalloc(crt_runtime *rt, crt__sock *s)
     rt->sock_free = s;
     crt__unlock(&rt->sock_lock);
 }
+#ifdef _WIN32
 static crt__soft *crt__soft_of(crt__sock *s) { return s->u.soft; }
+#endif
 static bool crt__sock_is_soft(crt__sock *s) { return crt__atomic_load(&s->ready, CRT__RELAXED) & CRT__IO_SOFT; }
 static void crt__sock_release(crt__sock *s)
 {
@@ -7873,10 +7879,12 @@ static crt_poll crt__soft_try(crt__sock *s, uint64_t seen, uint32_t how, void *b
     else if (n == done) count = 0;
     crt_poll k = 0, r = 0;
     bool more = true;
+#ifdef _WIN32   // only its pipes have that
     if (count > 1 && ops->several) {
         r = ops->several(s, (how & CRT__OUT) != 0, (const crt_iovec *)(const void *)some, count);
         count = 0;
     }
+#endif
     for (int i = 0; i < count && more; i++) {
         size_t len = some[i].iov_len;
         r = how & CRT__OUT ? ops->send(s, some[i].iov_base, len)
@@ -7996,7 +8004,7 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
         crt__io_hold(cx, s, op, (uint64_t)n << 32);
         return CRT_PENDING;
     }
-    if (done == total && all) return crt__io_end(s, slot), (crt_poll)total;
+    if (done == total) return crt__io_end(s, slot), (crt_poll)total;   // `all`, then: others have done nothing yet
     if (CRT__UNLIKELY(slot->op && crt__sock_is_soft(s)))
         return crt__soft_go_on(cx, s, op, how, buf, n, total, done, all);
     return crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
@@ -8569,7 +8577,7 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
 // edge-triggered reactor would not tell when it no longer does. So wait a little.
 static bool crt__accept_must_pause(int e)
 {
-    return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
+    return e == EMFILE || e == ENFILE || e == ENOBUFS;
 }
 static const crt__op crt__op_accept_pause = {"accept (out of descriptors)", crt__io_pause_cancel};
 
@@ -8658,7 +8666,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         }
         r = crt__accept_one(cx->rt, s, out, peer);
         if (r == CRT_EAGAIN) continue;
-        if (r < 0 && r != CRT_ENOMEM && crt__accept_must_pause((int)-r)) {
+        if (r < 0 && crt__accept_must_pause((int)-r)) {
             if ((r = crt__accept_pause(cx, s, generation, (int)-r)) != 0) return r;
             continue;
         }
@@ -10136,7 +10144,8 @@ static CRT__COLD crt_poll crt__mock_clock_run(void *frame, crt_cx *cx)
 static CRT__COLD void crt__mock_step_on(crt__mock *m)
 {
     crt__mock_step *next = crt__mock_current(m);
-    bool wait = next && next->step.kind == CRT__MOCK_WAIT && !m->waits && !m->error;
+    bool wait = next && next->step.kind == CRT__MOCK_WAIT;
+    CRT_ASSERT(!wait || (!m->waits && !m->error));   // during a wait, and after an error, no step ends
     if (wait) {
         m->waits = true;
         crt__atomic_add(&m->refs, 1, CRT__RELAXED);
@@ -10966,7 +10975,7 @@ typedef struct crt__stdio {
     crt__stdio_wake wake;
     bool running, ended;      // the thread is there; in: end of input, to be told
     bool at_exit;
-    size_t wanted;            // in: bytes asked for
+    size_t wanted;            // in: bytes asked for; 0 while there is something to be told
     size_t head, count;       // a ring
     uint32_t drained;         // atomic futex word: grows when nothing is left to be written
     int64_t pid;              // whose thread it is: a child of fork has none
@@ -10982,9 +10991,14 @@ static void crt__stdio_tell(crt__stdio *io, uint32_t bits)
 {
     for (crt__stdio_end *e = io->ends; e; e = e->next) crt__sock_event(e->rt, e->token, bits);
 }
+// The thread is there, and of this process.
+static bool crt__stdio_runs(const crt__stdio *io)
+{
+    return io->running && io->pid == crt__process_number();
+}
 static bool crt__stdio_busy(const crt__stdio *io)
 {
-    return crt__stdio_fd(io) ? io->count > 0 : io->wanted > 0 && !io->count && !io->error && !io->ended;
+    return crt__stdio_fd(io) ? io->count > 0 : io->wanted > 0;
 }
 // One read or write. The bytes that it works on are nobody else's meanwhile.
 static void crt__stdio_transfer(crt__stdio *io)
@@ -11043,7 +11057,7 @@ static CRT__COLD void crt__stdio_at_exit(void)
         for (;;) {
             uint32_t seen = crt__atomic_load(&io->drained, CRT__ACQUIRE);
             crt__lock(&io->lock);
-            bool left = io->running && io->count && io->pid == crt__process_number();
+            bool left = io->count && crt__stdio_runs(io);
             crt__unlock(&io->lock);
             if (!left) break;
             crt__futex_wait(&io->drained, seen, -1);
@@ -11054,7 +11068,7 @@ static CRT__COLD void crt__stdio_at_exit(void)
 static CRT__COLD int crt__stdio_start(crt__stdio *io)
 {
     crt__thread thread;
-    if (io->running && io->pid == crt__process_number()) {
+    if (crt__stdio_runs(io)) {
         crt__stdio_wake_up(&io->wake);
         return 0;
     }
@@ -11206,7 +11220,7 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
         if (slot->op && ((uint32_t)crt__generation_of(seen) & CRT__GENERATION) != crt__wait_generation(slot))
             return crt__io_end(s, slot), CRT_ECLOSED;
         crt__lock(&io->lock);
-        bool done = !fd || !io->count || !io->running;
+        bool done = !fd || !io->count || !crt__stdio_runs(io);   // the parent's to write
         crt_poll e = done && fd ? crt__stdio_error(io) : 0;
         crt__unlock(&io->lock);
         if (done || (seen & CRT__IO_SHUTDOWN)) {
@@ -11480,7 +11494,8 @@ static CRT__COLD bool crt__fs_settle(crt__fs *c, crt_task **woken)
     if (!c->turn) return false;
     c->turn = false;
     *woken = crt__turn_release(f);
-    if (!c->moved || f->kept) return false;
+    CRT_ASSERT(!f->kept || !c->moved);   // a read takes what is kept before it begins
+    if (!c->moved) return false;
     if (f->seekable) {
         (void)crt__os_seek(f, -(int64_t)c->moved, SEEK_CUR);
         return false;
@@ -11530,7 +11545,7 @@ static CRT__COLD void crt__fs_clean(crt__call *call)
 }
 static CRT__COLD crt__fs *crt__fs_new(size_t bytes, intptr_t (*run)(crt__call *))
 {
-    return bytes > SIZE_MAX / 2 ? NULL : crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);
+    return crt__call_new(offsetof(crt__fs, bytes) + bytes, run, crt__fs_clean);   // who calls keeps the sum in range
 }
 // The task is done with a call. It lets go of the file itself: the job may still be on
 // its way out, and a descriptor that is closed has to be closed.
@@ -12544,7 +12559,9 @@ typedef struct crt__ext_signal {
 } crt__ext_signal;
 
 static void crt__signal_set(int sig) { crt__atomic_store(&crt__signals.raised[sig], 1, CRT__SEQ_CST); }
+#ifdef _WIN32
 static bool crt__signal_is_hooked(int sig) { return crt__atomic_load(&crt__signals.installed[sig], CRT__ACQUIRE) != 0; }
+#endif
 #ifndef _WIN32
 static void crt__signal_handler(int sig)
 {
@@ -12602,7 +12619,7 @@ static void crt__signal_wake(crt_runtime *rt)
     crt__lock(&crt__signals.lock);
     for (int sig = 1; sig < CRT__SIGNALS; sig++) {
         if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) continue;
-        if (!crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST)) continue;
+        (void)crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST);   // taken back here alone, under the lock
         crt__signals.count[sig]++;
 #ifdef SIGCHLD
         if (sig == SIGCHLD) child = true;
@@ -12670,7 +12687,7 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
         r = 0;
     }
     if (r != CRT_PENDING) {
-        if (slot->op && slot->state == CRT__WAIT_QUEUED) crt__signal_unlink(slot);
+        CRT_ASSERT(!slot->op || slot->state != CRT__WAIT_QUEUED);   // what counts up has woken all that wait for it
         slot->op = NULL;
     } else if (!slot->op || slot->state != CRT__WAIT_QUEUED) {
         crt__slot_park(cx, slot, &crt__op_signal, &crt__signals.raised[sig]);
@@ -15901,8 +15918,8 @@ CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t)
         crt__group_unlink(&t->group);
         return t->result;
     }
+    CRT_ASSERT(t->phase != CRT__TIMEOUT_UNWOUND);   // of the first pass: the second has seen it
     if (t->phase == CRT__TIMEOUT_WAITING) t->phase = CRT__PHASE_POLL;
-    if (t->phase == CRT__TIMEOUT_UNWOUND) t->phase = CRT__PHASE_CANCEL;
     return CRT_PENDING;
 }
 
@@ -15990,7 +16007,7 @@ CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r)
     } else {
         if (r == CRT_PENDING) return;
         bool ends = r == CRT_UNWIND || s->mode <= CRT__SELECT_BIASED || (s->mode == CRT__TRY_JOIN && r < 0);
-        if (ends && s->phase == CRT__PHASE_POLL) {
+        if (ends) {   // the first one: from then on arms are cancelled
             s->winner = r == CRT_UNWIND || s->mode > CRT__SELECT_BIASED ? r : (crt_poll)s->current;
             s->phase = CRT__PHASE_CANCEL;
         }
@@ -16017,15 +16034,14 @@ CRTDEF void crt__select_turn(crt_cx *cx)
 CRTDEF crt_poll crt__select_end(crt_cx *cx)
 {
     crt__select *s = cx->select;
-    uint32_t active = 0, done = 0;
+    uint32_t active = 0;
     cx->select = s->outer;
     for (uint32_t i = 0; i < s->group.count; i++) {
         uint32_t state = crt__arm_at(s, i)->state;
         active += state == CRT__ARM_ACTIVE || state == CRT__ARM_CANCELLING;
-        done += state == CRT__ARM_DONE;
     }
     if (active) return CRT_PENDING;
-    if (s->phase == CRT__PHASE_POLL && s->mode <= CRT__SELECT_BIASED && !done) {
+    if (s->phase == CRT__PHASE_POLL && s->mode <= CRT__SELECT_BIASED) {   // none is done, then
         crt__say(cx->rt, CRT_LOG_ERROR, "crt_select: every arm is disabled");
         s->winner = CRT_EINVAL;
     }

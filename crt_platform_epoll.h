@@ -161,7 +161,7 @@ static void crt__fd_close(crt__fd fd)
     close((int)fd);
     errno = e;
 }
-static bool crt__would_block(int e) { return e == EAGAIN || e == EWOULDBLOCK; }
+static bool crt__would_block(int e) { return e == EAGAIN; }   // which EWOULDBLOCK is on Linux
 static int crt__pipe(int fd[2], bool nonblocking)
 {
     return pipe2(fd, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0)) ? -errno : 0;

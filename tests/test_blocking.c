@@ -862,6 +862,27 @@ static void tell_what_the_system_said(const char *what)
     CHECK(test_log_has("ulimit -u"));
     CHECK(!test_log_has(crt_strerror(CRT_EAGAIN)));
 }
+typedef struct set_frame {
+    crt_frame co;
+    crt_join_set set;
+    crt_poll r;
+    int n;
+} set_frame;
+// A join set knows nothing of a job that was refused.
+static crt_poll no_job_for_a_set_run(void *f, crt_cx *cx)
+{
+    set_frame *self = f;
+    CRT_BEGIN(self, cx);
+    for (self->n = 0; self->n < 2; self->n++) {
+        CHECK_EQ(crt_join_set_spawn_blocking(cx, &self->set, plain_job, NULL), -EAGAIN);
+        CHECK_EQ(crt_join_set_len(&self->set), 0);
+        CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, NULL));
+        CHECK_EQ(self->r, CRT_EEMPTY);
+    }
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+    CRT_END;
+}
 static void without_any_thread_spawn_blocking_says_so(void)
 {
     crt_runtime *rt = runtime(&(crt_config){.flavor = CRT_CURRENT_THREAD, COUNTED, LOGGED});
@@ -878,6 +899,7 @@ static void without_any_thread_spawn_blocking_says_so(void)
     }
     tell_what_the_system_said("no thread for blocking work");
     CHECK_EQ(metrics(rt).num_blocking_threads, 0);
+    CHECK_EQ(crt_block_on(rt, no_job_for_a_set_run, &(set_frame){.n = 0}), 0);
     SET(create_fails, 0);   // later there are threads again
     CHECK_EQ(crt_handle_spawn_blocking(h, &join, plain_job, (void *)1), 0);
     CHECK_EQ(crt_join_blocking(&join, NULL), 0);
@@ -971,6 +993,102 @@ static void a_runtime_whose_workers_cannot_start_is_undone(void)
     }
 }
 
+// ---------------------------------------------------------------------------
+// the end of a task whose worker went on without it
+// ---------------------------------------------------------------------------
+
+static int off_parked, off_inside, off_taken, off_go;   // atomic
+static intptr_t until_told(void *unused)
+{
+    (void)unused;
+    SET(off_inside, 1);
+    while (!SHARED(off_go)) test_pause_us(200);
+    return 0;
+}
+typedef struct off_task {
+    bool deaf;   // parks first, and takes no notice of its cancellation
+    int polls;
+} off_task;
+static crt_poll off_run(void *f, crt_cx *cx)
+{
+    off_task *self = f;
+    if (self->deaf && self->polls++ == 0) {
+        SET(off_parked, 1);
+        return CRT_PENDING;
+    }
+    crt_block_in_place(cx, until_told, NULL);
+    return self->deaf ? CRT_PENDING : 7;
+}
+static crt_poll takes_over_run(void *f, crt_cx *cx)
+{
+    (void)f, (void)cx;
+    SET(off_taken, 1);
+    return 0;
+}
+typedef struct off_opener {
+    crt_frame co, body;
+    crt_scope scope;
+    bool deaf;
+    crt_poll r;
+} off_opener;
+static crt_poll off_body(off_opener *self, crt_cx *cx)
+{
+    CRT_BEGIN(&self->body, cx);
+    CHECK_EQ(crt_scope_spawn(cx, &self->scope, off_run, &(off_task){.deaf = self->deaf}), 0);
+    while (self->deaf && !SHARED(off_parked)) CRT_YIELD();
+    if (self->deaf) crt_scope_cancel(&self->scope);
+    CRT_RETURN(5);
+    CRT_END;
+}
+static crt_poll off_opener_run(void *f, crt_cx *cx)
+{
+    off_opener *self = f;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, off_body(self, cx)));
+    CHECK_EQ(crt_scope_len(&self->scope), 0);
+    CRT_RETURN(self->r);
+    CRT_END;
+}
+static int off_polls;   // atomic
+static void counts_poll(void *unused, const crt_task_meta *m)
+{
+    (void)unused, (void)m;
+    ADD(off_polls, 1);
+}
+static void the_end_of_a_task_without_its_worker(void)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        bool deaf = kind & 1, in_scope = kind & 2;
+        crt_runtime *rt = runtime(&(crt_config){.worker_threads = 1, LOGGED, .on_after_poll = counts_poll});
+        crt_handle *h = crt_runtime_handle(rt);
+        crt_join_handle *join;
+        intptr_t result = -1;
+        int n;
+        SET(off_polls, 0);
+        SET(off_parked, 0), SET(off_inside, 0), SET(off_taken, 0), SET(off_go, 0);
+        if (in_scope) {
+            CHECK_EQ(crt_handle_spawn_join(h, &join, off_opener_run, &(off_opener){.deaf = deaf}), 0);
+        } else {
+            CHECK_EQ(crt_handle_spawn_join(h, &join, off_run, &(off_task){.deaf = deaf}), 0);
+            if (deaf) WAIT_FOR(SHARED(off_parked));
+            if (deaf) crt_abort(join);
+        }
+        WAIT_FOR(SHARED(off_inside));
+        CHECK_EQ(crt_handle_spawn(h, takes_over_run, &(frame){.i = 0}), 0);
+        WAIT_FOR(SHARED(off_taken));
+        char *text = test_dump(rt, &n);
+        CHECK(n == 1 + in_scope && strstr(text, "running") != NULL);
+        free(text);
+        SET(off_go, 1);
+        CHECK_EQ(crt_join_blocking(&join, &result), deaf && !in_scope ? CRT_ECANCELED : 0);
+        if (!deaf || in_scope) CHECK_EQ(result, in_scope ? 5 : 7);
+        crt_handle_drop(&h);
+        CHECK_EQ(crt_runtime_shutdown(rt, CRT_SEC(5)), 0);
+        CHECK(SHARED(off_polls) >= 2 + deaf);   // its own too, which had no worker at the end
+        crt_runtime_drop(&rt);
+    }
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -998,6 +1116,7 @@ int main(int argc, char **argv)
     TEST(an_idle_pool_thread_is_nothing_left_behind);
     TEST(block_in_place_may_outlive_a_shutdown_with_deadline);
     TEST(shutdown_forever_waits_for_block_in_place);
+    TEST(the_end_of_a_task_without_its_worker);
     TEST(without_any_thread_spawn_blocking_says_so);
     TEST(with_one_thread_left_jobs_wait_for_it);
     TEST(a_job_that_relied_on_a_failed_start_is_not_forgotten);

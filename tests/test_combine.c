@@ -10,6 +10,7 @@
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
+#include "by_hand.h"
 
 #include <pthread.h>
 
@@ -658,6 +659,8 @@ static crt_poll order_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->w, 3);
     CRT_AWAIT(self->w = crt_select(cx, &self->one, crt_on(cx, 1, ready(cx, 0))));
     CHECK_EQ(self->w, CRT_EINVAL);
+    CRT_AWAIT(self->w = crt_select(cx, &self->one, crt_on(cx, -1, ready(cx, 0))));
+    CHECK_EQ(self->w, CRT_EINVAL);
     CRT_AWAIT(self->w = crt_select(cx, &self->one, crt_on(cx, 0, ready(cx, 0))));
     CHECK_EQ(self->w, 0);
     // two arms with one index, which would wait for ever; what they wait for is let go
@@ -796,6 +799,34 @@ typedef struct timed_more {
     crt_poll r;
     crt_instant begin;
 } timed_more;
+static crt_poll deaf(crt_cx *cx) { return (void)cx, CRT_PENDING; }
+// From outside, too: at its first poll, and later.
+BODY(a_deaf_expression_is_left)
+{
+    POLLS;
+    crt_timer t = {0};
+    for (int i = 0; i < 2; i++) {
+        if (i) CHECK_EQ(AT(s[0], crt_timeout(cx, &t, CRT_SEC(9), deaf(cx))), PENDING);
+        CHECK_EQ(CANCEL(s[0], crt_timeout(cx, &t, CRT_SEC(9), deaf(cx))), UNWIND);
+        CHECK(!cx->unwind && !s[0].op && !t.slot.op && !cx->task->groups);
+    }
+}
+// An arm that gives up by itself ends the select as a cancellation does; a poll whose worker was given away has a select too.
+BODY(arms_that_give_up_and_polls_without_a_worker)
+{
+    POLLS;
+    CRT_SELECT(2) sel = {0};
+    crt_notify never = {0};
+    crt__worker *keep = cx->worker;
+    CHECK_EQ(AT(s[0], crt_select(cx, &sel, crt_on(cx, 0, (crt_poll)CRT_UNWIND), crt_on(cx, 1, crt_notified(cx, &never)))), UNWIND);
+    CHECK(!never.q.head && !cx->task->groups);
+    cx->worker = NULL;
+    for (int i = 0; i < 20; i++) {
+        (void)AT(s[0], crt_select(cx, &sel, crt_on(cx, 0, ready(cx, 0)), crt_on(cx, 1, ready(cx, 0))));
+        CHECK(got == 0 || got == 1);
+    }
+    cx->worker = keep;
+}
 static crt_poll timed_run(void *frame, crt_cx *cx)
 {
     timed *self = frame;
@@ -824,6 +855,10 @@ static crt_poll timed_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_timeout_at(cx, &self->t1, self->begin, crt_sleep(cx, CRT_SEC(5))));
     CHECK_EQ(self->r, CRT_ETIMEDOUT);   // a moment in the past
     CHECK_EQ(ELAPSED_MS, 100);
+    // an expression that takes no notice of its cancellation is left
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->t1, 0, deaf(cx)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK(!cx->unwind && ELAPSED_MS == 100);
     // the shorter of two wins, whichever is outside
     CRT_AWAIT(self->r = crt_timeout(cx, &self->t1, CRT_MS(10), crt_timeout(cx, &self->t2, CRT_MS(20), crt_notified(cx, &self->never))));
     CHECK_EQ(self->r, CRT_ETIMEDOUT);
@@ -1319,6 +1354,8 @@ int main(int argc, char **argv)
     TEST(order_conditions_and_indices);
     TEST_ON_EACH(arms_may_be_any_poll);
     TEST(timeouts_on_the_virtual_clock);
+    TEST_ON_EACH(a_deaf_expression_is_left);
+    TEST_ON_EACH(arms_that_give_up_and_polls_without_a_worker);
     TEST_ON_EACH(a_busy_expression_does_not_hide_the_clock);
     TEST(a_timeout_without_the_time_driver_says_so);
     TEST_ON_EACH(combinators_work_in_the_cleanup);

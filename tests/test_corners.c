@@ -131,6 +131,7 @@ static void a_trap_in_the_cleanup_after_a_trap(void)
 // While the worker has been given away there is a cx, and no worker.
 typedef struct away {
     crt_frame co;
+    crt_local_set set;
     crt_timer timer;
     crt_join_handle *join;
     crt_cx *cx;
@@ -146,6 +147,7 @@ static intptr_t without_a_worker(void *arg)
     crt_timer_reset(self->cx, &self->timer, CRT_MS(3));
     CHECK_EQ(crt_timer_wait(self->cx, &self->timer), CRT_PENDING);
     CHECK_EQ(crt_spawn_ex(self->cx, &self->child), 0);
+    CHECK_EQ(crt_local_set_spawn(self->cx, &self->set, fails_run, &self->value), 0);
     return 9;
 }
 static crt_poll away_run(void *frame, crt_cx *cx)
@@ -159,6 +161,8 @@ static crt_poll away_run(void *frame, crt_cx *cx)
     if (crt_runtime_config(cx->rt)->flavor == CRT_MULTI_THREAD) {
         CHECK_EQ(crt_block_in_place(cx, without_a_worker, self), 9);
         CRT_AWAIT(self->r = crt_timer_wait(cx, &self->timer));
+        CHECK_EQ(self->r, 0);
+        CRT_AWAIT(self->r = crt_local_set_join(cx, &self->set));
         CHECK_EQ(self->r, 0);
     } else {
         self->child.local = true;
@@ -273,6 +277,22 @@ static void addresses_that_differ(void)
     CHECK_EQ(crt_addr_unix("/tmp/two", &b), 0);
     CHECK(!crt_addr_equal(&a, &b));
 }
+// The number of an interface that 32 bits do not hold is none.
+static void scopes_that_are_too_large(void)
+{
+    crt_addr a;
+    CHECK_EQ(crt_addr_parse("[fe80::1%4294967295]:80", &a), 0);
+    CHECK(crt_addr_parse("[fe80::1%4294967296]:80", &a) < 0);
+    CHECK(crt_addr_parse("[fe80::1%42949672960]:80", &a) < 0);
+}
+#ifdef CRT_PLATFORM_EPOLL_H
+// Longer than the kernel's numbers hold is without limit, not in the past.
+static void a_wait_of_centuries(void)
+{
+    uint32_t word = 1;
+    CHECK(!crt__futex_wait(&word, 0, INT64_MAX));   // there is nothing to wait for
+}
+#endif
 
 // ---- groups ----------------------------------------------------------------
 
@@ -450,7 +470,8 @@ static crt_poll mock_run(void *frame, crt_cx *cx)
     static const crt_mock_step one[] = {crt_mock_write(odd, sizeof odd - 1)},
                                two[] = {crt_mock_write(longer, sizeof longer), crt_mock_read("x", 1)},
                                three[] = {crt_mock_read_error(CRT_ECONNRESET), crt_mock_write("y", 1), crt_mock_read("z", 1)},
-                               four[] = {crt_mock_read("ab", 2), crt_mock_write_error(-EPIPE)};
+                               four[] = {crt_mock_read("ab", 2), crt_mock_write_error(-EPIPE)},
+                               five[] = {crt_mock_write_error(CRT_EPROTO), crt_mock_read("x", 1)};
     mock *self = frame;
     CRT_BEGIN(self, cx);
     memset(longer, 'l', sizeof longer);
@@ -494,6 +515,14 @@ static crt_poll mock_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_write(cx, self->s, "y", 1));
     CHECK_EQ(self->r, -EPIPE);
     CHECK_EQ(crt_mock_left(self->s), 0);
+    crt_close(&self->s);
+    // An error that the script asks for is none of its reader's.
+    test_log_clear();
+    CHECK_EQ(crt_mock_new(cx, NULL, five, 2, &self->s), 0);
+    CRT_AWAIT(self->r = crt_write(cx, self->s, "y", 1));
+    CHECK_EQ(self->r, CRT_EPROTO);
+    CRT_AWAIT(self->r = crt_read(cx, self->s, self->buf, 9));
+    CHECK(self->r == 1 && !test_log_length);
     CRT_FINALLY
         crt_close(&self->s);
     CRT_END;
@@ -633,6 +662,29 @@ static void elements_with_a_drop_only(void)
     CHECK(drops >= 2);
 }
 
+static void clone_elem(void *copy, void *user)
+{
+    (void)copy;
+    ++*(int *)user;
+}
+static void elements_with_a_clone_only(void)
+{
+    crt_broadcast_tx *tx;
+    crt_broadcast_rx *rx;
+    int clones = 0, value = 5, got = 0;
+    CHECK_EQ(crt_broadcast_new(sizeof value, 2, &tx), 0);
+    crt_broadcast_set_ops(tx, &(crt_elem_ops){.clone = clone_elem, .user = &clones});
+    CHECK_EQ(crt_broadcast_subscribe(tx, &rx), 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(crt_broadcast_send(tx, &value), 1);
+    CHECK_EQ(crt_broadcast_try_recv(rx, &got, NULL), CRT_ELAGGED);
+    for (int i = 0; i < 2; i++) CHECK_EQ(crt_broadcast_try_recv(rx, &got, NULL), 0);
+    CHECK_EQ(got, 5);
+    CHECK_EQ(crt_broadcast_try_recv(rx, &got, NULL), CRT_EEMPTY);
+    crt_broadcast_rx_drop(&rx);
+    crt_broadcast_tx_drop(&tx);
+    CHECK(clones <= 2);   // the last to receive has the value itself
+}
+
 // ---- sight, turns ----------------------------------------------------------
 
 typedef struct sleeper {
@@ -655,6 +707,13 @@ static crt_poll sleeper_run(void *frame, crt_cx *cx)
     CRT_FINALLY
     CRT_END;
 }
+static int until_free;   // atomic
+static intptr_t waits_until_free(void *unused)
+{
+    (void)unused;
+    while (!__atomic_load_n(&until_free, __ATOMIC_SEQ_CST)) test_pause_us(200);
+    return 0;
+}
 // A game's frame: what is ready runs, whatever its priority; what waits is named.
 static void a_turn_and_a_dump(void)
 {
@@ -669,12 +728,16 @@ static void a_turn_and_a_dump(void)
     CHECK_EQ(crt_runtime_turn(rt, 0), 3);
     CHECK_EQ(crt_runtime_turn(rt, 0), 0);
     crt_abort(join[1]);   // not run yet
+    until_free = 0;
+    CHECK_EQ(crt_handle_spawn_blocking(h, &join[3], waits_until_free, NULL), 0);   // no task
     char *text = test_dump(rt, &n);
     CHECK_EQ(n, 3);
     CHECK(strstr(text, "waits for select") != NULL);
     CHECK(strstr(text, "waits for a waker") != NULL);
     CHECK(strstr(text, "cancelling, ") != NULL);
     free(text);
+    __atomic_store_n(&until_free, 1, __ATOMIC_SEQ_CST);
+    CHECK_EQ(crt_join_blocking(&join[3], NULL), 0);
     for (int i = 0; i < 3; i++) crt_abort(join[i]);
     while (crt_runtime_turn(rt, CRT_MS(1)) > 0) {}
     for (int i = 0; i < 3; i++) {
@@ -759,6 +822,7 @@ BODY(a_budget_that_is_used_up)
     crt_file *f = NULL;
     crt_process *p = NULL;
     crt_exit_status status;
+    crt_delay *due = NULL;
 #ifdef _WIN32
     static const char *const argv[] = {"cmd", "/c", "exit 0", NULL};
 #else
@@ -775,14 +839,24 @@ BODY(a_budget_that_is_used_up)
     SPENT(s[0], crt_fs_exists(cx, "/"));
     SPENT(s[0], crt_process_spawn(cx, &child, &p));
     SPENT(s[0], crt_sleep(cx, CRT_MS(1)));
-    CHECK(!s[0].op && !st && !p);
+    SPENT(s[0], crt_delay_next(cx, &(crt_delay_queue){0}, &due));
+    CHECK(!s[0].op && !st && !p && !due);
     CHECK_EQ(AT(s[0], crt_resolve(cx, "127.0.0.1:80", &out, 1)), 1);   // the same slot, then
     CHECK_EQ(AT(s[0], crt_fd_writable(cx, pair[1])), 0);
+    CHECK_EQ(AT(s[3], crt_sleep(cx, CRT_MS(1))), PENDING);
+    while (crt__atomic_load(&s[3].state, CRT__ACQUIRE) != CRT__TIMER_FIRED) {
+        test_pause_us(500);
+        crt__drivers_poll(cx->worker);
+    }
+    SPENT(s[3], crt_sleep(cx, CRT_MS(1)));   // over, and told when there is a budget
+    CHECK_EQ(AT(s[3], crt_sleep(cx, CRT_MS(1))), 0);
     UNTIL_DONE(s[1], crt_fs_open(cx, "/dev/zero", NULL, &f));
     CHECK_EQ(got, 0);
     SPENT(s[1], crt_file_sync(cx, f));   // holds the file; another call in its place lets it go again
     CHECK(s[1].op && ((crt_file *)s[1].object)->refs == 2);
     SPENT(s[1], crt_file_read(cx, f, &c, 1));   // this one stands in the file's line meanwhile
+    CHECK_EQ(CANCEL(s[1], crt_file_read(cx, f, &c, 1)), UNWIND);
+    SPENT(s[1], crt_file_read(cx, f, &c, 1));
     c = 'x';
     UNTIL_DONE(s[1], crt_file_read(cx, f, &c, 1));
     CHECK(got == 1 && c == 0);
@@ -1013,6 +1087,10 @@ int main(int argc, char **argv)
     TEST(descriptors_of_a_child_without_close_range);
 #endif
     TEST(addresses_that_differ);
+    TEST(scopes_that_are_too_large);
+#ifdef CRT_PLATFORM_EPOLL_H
+    TEST(a_wait_of_centuries);
+#endif
     TEST_ON_EACH_WITH(groups, .log.func = test_log);
     TEST(two_wait_for_one_task);
     TEST_ON_EACH(delay_queue);
@@ -1020,6 +1098,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(standard_error);
     TEST_ON_EACH(kinds_of_entries);
     TEST(elements_with_a_drop_only);
+    TEST(elements_with_a_clone_only);
     TEST(a_turn_and_a_dump);
     TEST(a_turn_that_takes_too_long);
     TEST(a_turn_with_priorities);

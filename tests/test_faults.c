@@ -228,7 +228,8 @@ static crt_poll nap_run(void *frame, crt_cx *cx)
     CRT_RETURN(3);
     CRT_END;
 }
-// The rest: a job, a file, a token, a oneshot, a descriptor, a local set, many tasks.
+static const crt_task_local extras_key = {"extras"};
+// The rest: a job, a file, a token, a oneshot, a descriptor, a local set, groups, a delay, many tasks.
 typedef struct extras {
     crt_frame co;
     crt_join_handle *join;
@@ -238,6 +239,11 @@ typedef struct extras {
     crt_oneshot_rx *rx;
     crt_stream *a, *b;
     crt_local_set set;
+    crt_join_set jobs, naps;
+    crt_join_map map;
+    crt_delay_queue queue;
+    crt_delay delay, *due;
+    uint64_t key;
     CRT_SELECT(2) sel;
     crt_timer timer;
     intptr_t result;
@@ -247,6 +253,7 @@ typedef struct extras {
     int number, i;
     char c;
 } extras;
+enum { KEYS = 9 };   // one more than the first table of a map takes
 static crt_poll extras_run(extras *self, crt_cx *cx)
 {
     CRT_BEGIN(self, cx);
@@ -274,6 +281,30 @@ static crt_poll extras_run(extras *self, crt_cx *cx)
     AWAIT(crt_read(cx, self->a, &self->c, 1));
     CALL(crt_local_set_spawn(cx, &self->set, nap_run, &(nap){.r = 0}));
     AWAIT(crt_local_set_join(cx, &self->set));
+    // Groups, a delay, a value of the task.
+    CALL(crt_join_set_spawn_blocking(cx, &self->jobs, job, &self->number));
+    CALL(crt_join_set_spawn(cx, &self->naps, nap_run, &(nap){.r = 0}));
+    for (self->i = 0; self->i < 2; self->i++) {
+        AWAIT(crt_join_set_next(cx, self->i ? &self->naps : &self->jobs, &self->result));
+        if (self->result < 0) CRT_RETURN(self->result);
+        CHECK_EQ(self->result, self->i ? 3 : 42);
+    }
+    do CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, 0, crt_signal_recv(cx, SIGUSR2)));
+    while (out_of_memory(self->r));
+    if (self->r != CRT_ETIMEDOUT) CRT_RETURN(self->r);
+    for (self->i = 0; self->i < KEYS; self->i++) {
+        CALL(crt_join_map_spawn(cx, &self->map, (uint64_t)self->i, nap_run, &(nap){.r = 0}));
+    }
+    for (self->i = 0; self->i < KEYS; self->i++) {
+        AWAIT(crt_join_map_next(cx, &self->map, &self->key, &self->result));
+        if (self->result < 0) CRT_RETURN(self->result);
+        CHECK(self->key < KEYS && self->result == 3);
+    }
+    CALL(crt_delay_insert(cx, &self->queue, &self->delay, CRT_US(50)));
+    AWAIT(crt_delay_next(cx, &self->queue, &self->due));
+    CHECK(self->due == &self->delay);
+    CALL(crt_task_local_set(cx, &extras_key, self, NULL));
+    CHECK(crt_task_local_get(cx, &extras_key) == self);
     for (self->i = 0; self->i < 80; self->i++) {   // more than a chunk holds
         CALL(crt_spawn_join(cx, &self->many[self->i], nap_run, &(nap){.r = 0}));
     }
@@ -286,6 +317,10 @@ static crt_poll extras_run(extras *self, crt_cx *cx)
     CRT_FINALLY
         CRT_AWAIT(crt_local_set_join(cx, &self->set));   // it lies in this frame
         if (self->data) CRT_FREE(self->data);
+        crt_join_set_drop(&self->jobs);
+        crt_join_set_drop(&self->naps);
+        crt_join_map_drop(&self->map);
+        crt_delay_queue_drop(&self->queue);
         crt_cancel_token_drop(&self->child);
         crt_cancel_token_drop(&self->token);
         crt_oneshot_tx_drop(&self->tx);
@@ -420,6 +455,13 @@ static crt_poll full_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->s, NULL));
     CHECK_EQ(self->r, CRT_ENOMEM);
     CHECK(self->s == NULL);
+    // Nor is there any for the pause that waits for descriptors, when there is a record.
+    crt_close(&self->held[0]);
+    crt_close(&self->held[1]);
+    fault_always(FAULT_ACCEPT, EMFILE);
+    CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->s, NULL));
+    fault_always(FAULT_ACCEPT, 0);
+    CHECK(self->r == CRT_ENOMEM && !self->s);
     __atomic_store_n(&alloc_fail_at, 0, __ATOMIC_SEQ_CST);
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(1), crt_accept(cx, self->l, &self->s, NULL)));
     CHECK_EQ(self->r, 0);

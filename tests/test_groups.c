@@ -328,7 +328,8 @@ static crt_poll tracker_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_task_tracker_wait(cx, self->t));
     CHECK_EQ(self->r, 0);
     // It may go before its tasks.
-    CHECK_EQ(crt_task_tracker_spawn(cx, self->t, work_run, &(work){.first = CRT_MS(5)}), 0);
+    self->r = crt_task_tracker_spawn(cx, self->t, work_run, &(work){.first = CRT_MS(5)});
+    CHECK_EQ(self->r, 0);
     crt_task_tracker_drop(&self->t);
     CHECK(!self->t);
     while (__atomic_load_n(&cleaned, __ATOMIC_SEQ_CST) != 11) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
@@ -946,6 +947,120 @@ BODY(waits_of_a_tracker)
     crt_task_tracker_drop(&t);
 }
 
+// --- what takes no notice of a cancellation; failures; where there is nothing to spawn on
+
+static crt_poll deaf(crt_cx *cx) { return (void)cx, CRT_PENDING; }
+typedef struct deaf_opener {
+    crt_frame co;
+    crt_scope scope;
+    crt_notify never;
+    bool child, begun;
+    int polls;
+    crt_poll r;
+} deaf_opener;
+static crt_poll deaf_body(deaf_opener *self, crt_cx *cx)
+{
+    if (self->child && !self->begun) {
+        self->begun = true;
+        CHECK_EQ(crt_scope_spawn(cx, &self->scope, work_run, &(work){.first = CRT_SEC(3600), .linger = true}), 0);
+    }
+    // Parks at first, and does not look afterwards.
+    return self->polls++ ? deaf(cx) : crt_notified(cx, &self->never);
+}
+static crt_poll deaf_opener_run(void *frame, crt_cx *cx)
+{
+    deaf_opener *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_scope_cancel(&self->scope);   // outside of the block: nothing
+    CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, deaf_body(self, cx)));
+    CRT_FINALLY
+        CHECK_EQ(crt_scope_len(&self->scope), 0);
+        CHECK(!self->never.q.head);
+    CRT_END;
+}
+static void a_deaf_body_is_left(crt_runtime *rt)
+{
+    for (int child = 0; child < 2; child++) {
+        crt_join_handle *join;
+        crt_handle *h = crt_runtime_handle(rt);
+        reset();
+        CHECK_EQ(crt_handle_spawn_join(h, &join, deaf_opener_run, &(deaf_opener){.child = child}), 0);
+        CHECK_EQ(crt_block_on(rt, work_run, &(work){.first = CRT_MS(20)}), 0);
+        crt_abort(join);
+        for (int i = 0; i < 5000 && !crt_is_finished(join); i++) CHECK_EQ(crt_block_on(rt, work_run, &(work){.first = CRT_MS(1)}), 0);
+        int ended = cleaned;
+        CHECK_EQ(crt_join_blocking(&join, NULL), CRT_ECANCELED);
+        CHECK_EQ(ended - begun, 0);   // the child, too, after its cleanup
+        crt_handle_drop(&h);
+    }
+}
+typedef struct two_fail {
+    crt_frame co;
+    crt_scope scope;
+    crt_poll r;
+} two_fail;
+static crt_poll two_fail_body(two_fail *self, crt_cx *cx)
+{
+    CHECK_EQ(crt_scope_spawn(cx, &self->scope, work_run, &(work){.result = -ENOENT}), 0);
+    return crt_scope_spawn(cx, &self->scope, work_run, &(work){.first = CRT_MS(5), .result = -EIO});
+}
+static crt_poll two_fail_run(void *frame, crt_cx *cx)
+{
+    two_fail *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, two_fail_body(self, cx)));
+    CHECK_EQ(self->r, -ENOENT);   // the first
+    CRT_END;
+}
+static void the_first_of_two_failures(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, two_fail_run, &(two_fail){0}), 0); }
+static bool was_aborted(crt__crew *c)
+{
+    return (crt__atomic_load(&crt__member_task(c->live)->state, CRT__ACQUIRE) & CRT__CANCELLED) != 0;
+}
+BODY(a_shutdown_that_is_cancelled_at_once)
+{
+    POLLS;
+    crt_join_set set = {0};
+    crt_join_map map = {0};
+    CHECK_EQ(crt_join_set_spawn(cx, &set, work_run, &(work){.first = CRT_SEC(3600)}), 0);
+    CHECK_EQ(crt_join_map_spawn(cx, &map, 7, work_run, &(work){.first = CRT_SEC(3600)}), 0);
+    CHECK_EQ(CANCEL(s[0], crt_join_set_shutdown(cx, &set)), UNWIND);
+    CHECK_EQ(CANCEL(s[0], crt_join_map_shutdown(cx, &map)), UNWIND);
+    CHECK(crt_join_set_len(&set) == 1 && crt_join_map_contains(&map, 7));
+    CHECK(!was_aborted(set.crt__tasks) && !was_aborted(map.crt__set.crt__tasks));   // nobody was told to end
+    crt_join_set_drop(&set);
+    crt_join_map_drop(&map);
+}
+// From a task of one runtime into another; into none.
+typedef struct elsewhere {
+    crt_frame co;
+    crt_handle *other;
+    crt_join_set set;
+    crt_poll r;
+    intptr_t result;
+} elsewhere;
+static crt_poll elsewhere_run(void *frame, crt_cx *cx)
+{
+    elsewhere *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_join_set_spawn_on(NULL, &self->set, work_run, &(work){.result = 5}), CRT_EINVAL);
+    CHECK_EQ(crt_join_set_spawn_on(self->other, &self->set, work_run, &(work){.result = 5}), 0);
+    CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, &self->result));
+    CHECK(self->r == 0 && self->result == 5);
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+    CRT_END;
+}
+static void a_set_with_tasks_elsewhere(crt_runtime *rt)
+{
+    crt_runtime *other;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 1}, &other), 0);
+    crt_handle *h = crt_runtime_handle(other);
+    CHECK_EQ(crt_block_on(rt, elsewhere_run, &(elsewhere){.other = h}), 0);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&other);
+}
+
 // --- task locals, local sets: more
 
 typedef struct seer {
@@ -1188,6 +1303,10 @@ int main(int argc, char **argv)
     EACH(replacing_running_and_done);
     EACH(half_a_shutdown_of_a_map);
     EACH(waits_of_a_tracker);
+    EACH(a_deaf_body_is_left);
+    EACH(the_first_of_two_failures);
+    EACH(a_shutdown_that_is_cancelled_at_once);
+    EACH(a_set_with_tasks_elsewhere);
     EACH(locals_are_there_in_the_cleanup);
     EACH(a_local_set_stays_on_its_thread);
     EACH(locks_in_cleanups);

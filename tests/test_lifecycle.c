@@ -537,6 +537,31 @@ static void shutdown_at_any_moment(void)
     }
 }
 
+// What stands in a queue when nothing runs any more is ended by force.
+static crt_poll never_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    CHECK(!"it runs");
+    return 0;
+}
+static void what_nobody_has_taken_is_ended(void)
+{
+    crt_runtime *rt;
+    crt_join_handle *join[3];
+    int frame = 0;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .log.func = test_log}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    for (int i = 0; i < 3; i++) CHECK_EQ(crt_handle_spawn_join(h, &join[i], never_run, &frame), 0);
+    CHECK_EQ(crt__end_leftovers(rt), 3);
+    for (int i = 0; i < 3; i++) {
+        CHECK(crt_is_finished(join[i]));
+        CHECK_EQ(crt_join_blocking(&join[i], NULL), CRT_ECANCELED);
+        crt_detach(&join[i]);
+    }
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -546,6 +571,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH_WITH(every_life, .log.func = test_log);
     TEST_ON_EACH_WITH(every_job, .log.func = test_log, .max_blocking_threads = 1);
     TEST(shutdown_at_any_moment);
+    TEST(what_nobody_has_taken_is_ended);
     tell_actor(DO_QUIT, NULL);
     pthread_join(actor.thread, NULL);
     fprintf(stderr, "%ld lives\n", lived);

@@ -680,7 +680,33 @@ static void a_short_buffer_is_cut(void)
     crt_task_metrics m;
     CHECK_EQ(crt_metrics_task(rt, 1, &m), -ENOTSUP);   // built without CRT_ENABLE_TRACE
     CHECK_EQ(crt_metrics_task(NULL, 1, &m), CRT_EINVAL);
+    CHECK_EQ(crt_metrics_task(rt, 1, NULL), CRT_EINVAL);
     crt_runtime_drop(&rt);
+}
+
+static bool no_buckets;
+static void *no_buckets_alloc(size_t n, void *user) { return no_buckets && n == *(size_t *)user ? NULL : malloc(n); }
+static void plain_free(void *p, void *user) { (void)user, free(p); }
+static void what_cannot_be_written_or_counted(void)
+{
+    crt_runtime *rt = measured(CRT_CURRENT_THREAD, CRT_HISTOGRAM_LOG, 0, 0), *other;
+    crt_poll_bucket bucket;
+    size_t size = crt__poll_buckets_bytes(rt);
+    CHECK_EQ(crt_metrics_poll_bucket(rt, 0, -1, &bucket), CRT_EINVAL);
+#ifdef __linux__
+    FILE *full = fopen("/dev/full", "w");
+    if (full) {
+        setvbuf(full, NULL, _IONBF, 0);
+        CHECK_EQ(crt_metrics_prometheus(rt, full), -EIO);
+        fclose(full);
+    }
+#endif
+    crt_runtime_drop(&rt);
+    no_buckets = true;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .poll_histogram = CRT_HISTOGRAM_LOG,
+                                           .allocator = {no_buckets_alloc, plain_free, &size}}, &other), CRT_ENOMEM);
+    CHECK(!other);
+    no_buckets = false;
 }
 
 int main(int argc, char **argv)
@@ -701,5 +727,6 @@ int main(int argc, char **argv)
                       .schedule_histogram = CRT_HISTOGRAM_LOG);
     TEST(the_text_is_prometheus);
     TEST(a_short_buffer_is_cut);
+    TEST(what_cannot_be_written_or_counted);
     return test_end();
 }

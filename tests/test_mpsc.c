@@ -815,6 +815,17 @@ static void racing_ends(void)
 
 // Every allocation fails in turn; the call says CRT_ENOMEM, the element stays with the
 // caller, order and permits are kept.
+BODY(more_permits_than_can_be_counted)
+{
+    POLLS;
+    crt_slot s = {0};
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    CHECK_EQ(crt_mpsc_new(sizeof(int), 0, &tx, &rx), 0);
+    if (sizeof(size_t) > 4) CHECK_EQ(AT(s, crt_mpsc_reserve_many(cx, tx, (size_t)UINT32_MAX + (size_t)1)), CRT_EINVAL);
+    crt_mpsc_tx_drop(&tx);
+    crt_mpsc_rx_drop(&rx);
+}
 BODY(no_memory_loses_nothing)
 {
     POLLS;
@@ -907,6 +918,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(blocking_forms_are_refused_inside_a_task);
     TEST(plain_threads_wait_on_both_sides);
     TEST(racing_ends);
+    TEST_ON_EACH(more_permits_than_can_be_counted);
     TEST_ON_EACH(no_memory_loses_nothing);
     TEST_ON_EACH(no_memory_after_the_grant_passes_the_room_on);
     return test_end();

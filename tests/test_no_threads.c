@@ -1,5 +1,10 @@
 // CRT_NO_THREADS on a system that has threads: sockets, timers, pipes, signals and children
 // on the one thread there is; what needs another says so.
+#include <stddef.h>
+#include <stdlib.h>
+static void *t_malloc(size_t n);
+#define CRT_MALLOC(n) t_malloc(n)
+#define CRT_FREE(p) free(p)
 #define CRT_NO_THREADS
 #define CRT_IMPLEMENTATION
 #include "crt.h"
@@ -118,6 +123,43 @@ static crt_poll others_run(void *arg, crt_cx *cx)
     CHECK(test_log_has("needs a thread"));
     CRT_END;
 }
+// A bounded channel has all its memory from the start; a wait that only another could end is taken back.
+static int mallocs_left = -1;
+static void *t_malloc(size_t n)
+{
+    if (mallocs_left >= 0 && mallocs_left-- == 0) return NULL;
+    return malloc(n);
+}
+static void channels(void)
+{
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    int e, tries = 0, value = 0;
+    size_t bounds[] = {0, 1, 3, 100, 1000};
+    for (int i = 0; i < 5; i++) {
+        do {
+            mallocs_left = i == 3 ? tries++ : -1;
+            e = crt_mpsc_new(sizeof value, bounds[i], &tx, &rx);
+            mallocs_left = -1;
+            if (e) CHECK(e == CRT_ENOMEM && !tx && !rx);
+        } while (e);
+        if (bounds[i]) mallocs_left = 0;   // from here on it needs none
+        for (size_t round = 0; round < 3; round++) {
+            size_t n = bounds[i] ? bounds[i] : 500;
+            for (size_t k = 0; k < n; k++) CHECK_EQ(crt_mpsc_try_send(tx, &(int){(int)k}), 0);
+            if (bounds[i]) CHECK_EQ(crt_mpsc_try_send(tx, &value), CRT_EFULL);
+            for (size_t k = 0; k < n; k++) CHECK(crt_mpsc_try_recv(rx, &value) == 0 && value == (int)k);
+            CHECK_EQ(crt_mpsc_try_recv(rx, &value), CRT_EEMPTY);
+        }
+        mallocs_left = -1;
+        CHECK_EQ(crt_mpsc_blocking_recv(rx, &value), CRT_ENOCONTEXT);
+        CHECK_EQ(crt_mpsc_try_send(tx, &(int){7}), 0);   // nobody waits
+        CHECK(crt_mpsc_blocking_recv(rx, &value) == 0 && value == 7);
+        crt_mpsc_tx_drop(&tx);
+        crt_mpsc_rx_drop(&rx);
+    }
+    CHECK(tries > 2);
+}
 static void run(crt_fn fn)
 {
     crt_runtime *rt;
@@ -152,5 +194,6 @@ int main(int argc, char **argv)
     TEST(signals);
     TEST(what_needs_a_thread_says_so);
     TEST(no_workers);
+    TEST(channels);
     return test_end();
 }

@@ -49,6 +49,22 @@ BODY(set_from_outside)
     CHECK_EQ(CANCEL(s[0], crt_once_cell_init(cx, &c, ready(cx, &times, 6))), UNWIND);
     CHECK_EQ(CANCEL(s[0], crt_once_cell_wait(cx, &c)), UNWIND);
 }
+// An expression that takes no notice of the cancellation is left, and the next tries.
+static crt_poll deaf(crt_cx *cx) { return (void)cx, CRT_PENDING; }
+BODY(a_deaf_maker_is_left)
+{
+    POLLS;
+    crt_once_cell c = {0};
+    int times = 0;
+    for (int i = 0; i < 2; i++) {   // at its first poll, and later
+        if (i) CHECK_EQ(AT(s[0], crt_once_cell_init(cx, &c, deaf(cx))), PENDING);
+        if (i) CHECK_EQ(AT(s[1], crt_once_cell_init(cx, &c, ready(cx, &times, 0))), PENDING);
+        CHECK_EQ(CANCEL(s[0], crt_once_cell_init(cx, &c, deaf(cx))), UNWIND);
+        CHECK(!cx->unwind && !s[0].op && !crt_once_cell_is_set(&c));
+    }
+    CHECK_EQ(AT(s[1], crt_once_cell_init(cx, &c, ready(cx, &times, 0))), 0);
+    CHECK(crt_once_cell_is_set(&c) && times == 1);
+}
 BODY(a_second_one_waits_for_the_first)
 {
     POLLS;
@@ -248,6 +264,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(not_set_before_it_is);
     TEST_ON_EACH(set_from_outside);
     TEST_ON_EACH(a_second_one_waits_for_the_first);
+    TEST_ON_EACH(a_deaf_maker_is_left);
     TEST_ON_EACH(an_error_goes_to_who_tried_and_the_next_tries);
     TEST_ON_EACH(a_maker_that_is_gone_hands_over);
     TEST_ON_EACH(made_by_the_first_for_all);

@@ -16,6 +16,7 @@ static int slow_kill(pid_t pid, int sig);
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
+#include "by_hand.h"
 #undef kill
 #ifndef _WIN32
 // Whoever waits may hear of the end before crt goes on.
@@ -652,6 +653,23 @@ static crt_poll gets_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "echo found"), &self->o));
     CHECK_EQ(self->r, -ENOENT);
     fresh(self);
+    // Taken away: the usual directories. A piece that is longer than any path is passed over.
+    self->env[0] = "PATH\0/nowhere";
+    self->desc.env = self->env;
+    CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "echo found"), &self->o));
+    CHECK(self->r == 0 && said(self, "found\n"));
+    fresh(self);
+    self->data = calloc(1, 6000);
+    memset(self->data, 'x', 5000);
+    memcpy(self->data, "PATH=/", 6);
+    strcat(self->data, ":/bin:/usr/bin");
+    self->env[0] = self->data;
+    self->desc.env = self->env;
+    CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "echo found"), &self->o));
+    CHECK(self->r == 0 && said(self, "found\n"));
+    free(self->data);
+    fresh(self);
+    self->env[0] = "PATH=/nowhere";
     self->desc.program = "/bin/sh";
     self->desc.env = self->env;
     self->desc.dir = "/usr";
@@ -911,6 +929,10 @@ static crt_poll output_run(void *frame, crt_cx *cx)
     CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "echo 1; exit 2"), &self->o));
     CHECK(self->r == 0 && !self->o.out && self->o.status.code == 2);
     fresh(self);
+    self->desc.out.kind = CRT_STDIO_NULL;   // the one stream that there is
+    CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "echo 1; echo 2 >&2"), &self->o));
+    CHECK(self->r == 0 && !self->o.out && self->o.err_n == 2 && !memcmp(self->o.err, "2\n", 2));
+    fresh(self);
     // Given up: killed and reaped by then.
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(20),
                                     crt_process_output(cx, sh(self, "echo begun; exec sleep 1000"), &self->o)));
@@ -1147,6 +1169,81 @@ static void without_a_driver(void)
     CHECK(test_log_has("crt_process_spawn needs CRT_DRIVER_IO"));
     crt_runtime_drop(&rt);
 }
+// Polled while it stands in the line of the pool.
+static int gate[2], holding;   // atomic
+static intptr_t hold(void *arg)
+{
+    char c;
+    (void)arg;
+    __atomic_store_n(&holding, 1, __ATOMIC_SEQ_CST);
+    return read(gate[0], &c, 1);
+}
+BODY(a_spawn_that_has_not_begun)
+{
+    POLLS;
+    static task t;
+    crt_join_handle *join;
+    int ended = 0;
+    CHECK_EQ(crt_spawn_blocking(cx, &join, hold, NULL), 0);
+    while (!__atomic_load_n(&holding, __ATOMIC_SEQ_CST)) test_pause_us(100);
+    for (int i = 0; i < 3; i++) CHECK(AT(s[0], crt_process_spawn(cx, sh(&t, "exec sleep 1000"), &t.p)) == PENDING && !t.p);
+    CHECK_EQ(write(gate[1], "x", 1), 1);
+    while (AT(s[0], crt_process_spawn(cx, sh(&t, "exec sleep 1000"), &t.p)) == PENDING) test_pause_us(100);
+    CHECK(got == 0 && t.p);
+    CHECK_EQ(AT(s[1], crt_process_wait(cx, t.p, &t.status)), PENDING);
+    CHECK_EQ(crt_process_kill(t.p), 0);
+    while (AT(s[1], crt_process_wait(cx, NULL, &t.status)) == PENDING) {   // closed, perhaps, by now
+        if (!crt__driver_enter(cx->rt)) continue;
+        crt__driver_turn(cx->rt, 0);
+        crt__driver_leave(cx->rt);
+    }
+    CHECK(got == CRT_EINVAL && !s[1].op);
+    while (!(ended = crt_process_try_wait(t.p, &t.status))) test_pause_us(100);
+    CHECK(ended == 1 && t.status.signal == SIGKILL);
+    crt_close(&t.p);
+    crt_detach(&join);
+}
+static void a_spawn_in_line(void)
+{
+    crt_runtime *rt;
+    crt_config c = {.flavor = CRT_CURRENT_THREAD, .max_blocking_threads = 1, .thread_keep_alive = CRT_MS(20)};
+    if (pipe(gate)) CHECK(!"pipe");
+    CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+    a_spawn_that_has_not_begun(rt);
+    crt_runtime_drop(&rt);
+    close(gate[0]);
+    close(gate[1]);
+}
+#ifndef _WIN32
+// Without pidfds and without the driver for signals a child can be started and asked about, not waited for.
+static crt_poll unwatched_run(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
+    CHECK_EQ(self->r, CRT_ENODRIVER);
+    CHECK_EQ(crt_process_kill(self->p), 0);
+    while (!(self->i = crt_process_try_wait(self->p, &self->status))) CRT_YIELD();
+    CHECK(self->i == 1 && self->status.signal == SIGKILL);
+    CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
+    CHECK_EQ(self->r, 0);
+    crt_close(&self->p);
+    CRT_END;
+}
+static void without_the_driver_for_signals(void)
+{
+    crt_runtime *rt;
+    crt_config config = {.flavor = CRT_CURRENT_THREAD, .drivers = CRT_DRIVER_IO | CRT_DRIVER_TIME, .log = {.func = test_log}};
+    int lacking = no_pidfd;
+    no_pidfd = 1;
+    CHECK_EQ(crt_runtime_new(&config, &rt), 0);
+    run(rt, unwatched_run);
+    crt_runtime_drop(&rt);
+    no_pidfd = lacking;
+}
+#endif
 #ifdef KQUEUE_SHIM_SYS_EVENT_H
 // An event of a record that is gone, whose child's number another child has: it starts no timer, which would tell the
 // wrong record.
@@ -1257,6 +1354,10 @@ int main(int argc, char **argv)
     TEST_ON_EACH(what_cannot_be_started);
     TEST_ON_EACH(shortages);
     TEST(without_a_driver);
+    TEST(a_spawn_in_line);
+#ifndef _WIN32
+    TEST(without_the_driver_for_signals);
+#endif
 #ifdef KQUEUE_SHIM_SYS_EVENT_H
     TEST_ON_EACH(a_late_event_of_another_child);
 #endif

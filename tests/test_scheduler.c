@@ -1162,6 +1162,103 @@ static void a_seed_repeats_the_schedule_exactly(void)
     CHECK_EQ(differ, 5);   // and the seed matters
 }
 
+// A hook that makes work as its worker is about to park: that runs at once, not when the next event comes.
+static crt_handle *park_handle;   // atomic
+static crt_notify park_done;
+static crt_poll park_task_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    crt_notify_one(&park_done);   // nothing else will wake the worker
+    return 0;
+}
+static void spawns_once(void *unused)
+{
+    int frame = 0;
+    (void)unused;
+    crt_handle *h = __atomic_exchange_n(&park_handle, NULL, __ATOMIC_SEQ_CST);
+    if (h) CHECK_EQ(crt_handle_spawn(h, park_task_run, &frame), 0);
+}
+static int unparked;   // atomic
+static void counts_unpark(void *unused)
+{
+    (void)unused;
+    __atomic_fetch_add(&unparked, 1, __ATOMIC_SEQ_CST);
+}
+static crt_poll until_parked_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_notified(cx, &park_done));
+    CRT_END;
+}
+static void a_park_hook_that_makes_work(void)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        crt_runtime *rt = runtime(&(crt_config){.flavor = kind & 1 ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = 1,
+                                                .on_thread_park = spawns_once, .on_thread_unpark = kind & 2 ? counts_unpark : NULL});
+        crt_frame frame = {0};
+        crt_handle *h = crt_runtime_handle(rt);
+        unparked = 0;
+        __atomic_store_n(&park_handle, h, __ATOMIC_SEQ_CST);
+        CHECK_EQ(crt_block_on(rt, until_parked_run, &frame), 0);
+        if (kind & 2) CHECK(__atomic_load_n(&unparked, __ATOMIC_SEQ_CST) >= 1);
+        crt_handle_drop(&h);
+        crt_runtime_drop(&rt);
+    }
+}
+// Who comes from the LIFO slot goes on with the budget of who woke it; with a new one, if that is used up.
+static crt_notify lifo_go;
+static int lifo_budget;   // atomic
+typedef struct lifo_waits {
+    crt_frame co;
+    int polls;
+} lifo_waits;
+static crt_poll lifo_waits_run(void *frame, crt_cx *cx)
+{
+    lifo_waits *self = frame;
+    if (++self->polls == 2) __atomic_store_n(&lifo_budget, (int)cx->budget, __ATOMIC_SEQ_CST);
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_notified(cx, &lifo_go));
+    CRT_END;
+}
+static crt_poll lifo_wakes_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_YIELD();   // the other waits by now
+    cx->budget = 0;
+    crt_notify_one(&lifo_go);
+    CRT_END;
+}
+static crt_poll lifo_root_run(void *frame, crt_cx *cx)
+{
+    static crt_join_handle *h[2];
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &h[0], lifo_waits_run, &(lifo_waits){.polls = 0}), 0);
+    CHECK_EQ(crt_spawn_join(cx, &h[1], lifo_wakes_run, &(crt_frame){0}), 0);
+    CRT_AWAIT(crt_join(cx, &h[0], NULL));
+    CRT_AWAIT(crt_join(cx, &h[1], NULL));
+    CRT_END;
+}
+static void the_lifo_slot_after_a_budget(void)
+{
+    crt_runtime *rt = workers(1);
+    crt_frame frame = {0};
+    memset(&lifo_go, 0, sizeof lifo_go);
+    CHECK_EQ(crt_block_on(rt, lifo_root_run, &frame), 0);
+    CHECK(__atomic_load_n(&lifo_budget, __ATOMIC_SEQ_CST) > 100);
+    crt_runtime_drop(&rt);
+}
+// Whatever the seed is, no worker's generator stands still at 0.
+static void a_seed_that_would_make_a_generator_stand_still(void)
+{
+    crt_runtime *rt = runtime(&(crt_config){.worker_threads = 2, .seed = 0 - 0x9E3779B97F4A7C15ull});
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_FOREVER), 0);
+    for (int i = 0; i < 2; i++) CHECK(rt->workers[i].rng != 0);
+    crt_runtime_drop(&rt);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -1193,5 +1290,8 @@ int main(int argc, char **argv)
     TEST_ON_EACH(an_idle_runtime_sleeps);
     TEST_ON_EACH(local_and_shared_tasks_do_not_starve_each_other);
     TEST(a_seed_repeats_the_schedule_exactly);
+    TEST(a_seed_that_would_make_a_generator_stand_still);
+    TEST(a_park_hook_that_makes_work);
+    TEST(the_lifo_slot_after_a_budget);
     return test_end();
 }

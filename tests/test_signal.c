@@ -3,6 +3,7 @@
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
+#include "by_hand.h"
 
 #define SHARED(x) __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
 #define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_SEQ_CST)
@@ -28,6 +29,31 @@ static void raise_signal(int sig) { CHECK_EQ(raise(sig), 0); }
 #define TEST_WINCH SIGWINCH
 static void raise_signal(int sig) { CHECK_EQ(kill(getpid(), sig), 0); }
 #endif
+
+// Two waits of one task for one signal share what the task has seen: the first that looks has it, the other waits on.
+static bool was_woken(const crt_slot *slot)
+{
+    crt__lock(&crt__signals.lock);
+    bool is = slot->state != CRT__WAIT_QUEUED;
+    crt__unlock(&crt__signals.lock);
+    return is;
+}
+BODY(two_waits_of_one_task)
+{
+    static const crt_task_local key = {"not a signal"};
+    POLLS;
+    CHECK_EQ(crt_task_local_set(cx, &key, &got, NULL), 0);
+    CHECK_EQ(AT(s[2], crt_signal_recv(cx, SIGUSR2)), PENDING);
+    for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[i], crt_signal_recv(cx, SIGUSR1)), PENDING);
+    for (int i = 0; i < 2; i++) {
+        raise_signal(SIGUSR1);
+        WAIT_FOR((crt__signal_wake(cx->rt), was_woken(&s[1])));
+        CHECK_EQ(AT(s[i], crt_signal_recv(cx, SIGUSR1)), 0);
+        if (i == 0) CHECK_EQ(AT(s[1], crt_signal_recv(cx, SIGUSR1)), PENDING);
+    }
+    CHECK_EQ(CANCEL(s[2], crt_signal_recv(cx, SIGUSR2)), UNWIND);
+    CHECK(crt_task_local_get(cx, &key) == &got);
+}
 
 typedef struct frame {
     crt_frame co;
@@ -429,5 +455,6 @@ int main(int argc, char **argv)
     TEST_ON_EACH(two_runtimes_both_see_a_signal);
     TEST(cancelled_listeners_and_ended_runtimes_leave_nothing);
     TEST_ON_EACH(a_burst_of_signals_does_no_harm);
+    TEST_ON_EACH(two_waits_of_one_task);
     return test_end();
 }

@@ -59,7 +59,7 @@ static char dir[120];   // the directory of this run
 
 // What test_getaddrinfo says: "many" has the addresses in fake_list; "slow" comes only
 // when it is let go; anything else does not exist.
-static crt_addr fake_list[16];
+static crt_addr fake_list[20];
 static int fake_count;
 static int slow_now, slow_most, slow_begun, slow_release;   // atomic
 static struct addrinfo *fake_answer(const crt_addr *a)
@@ -276,6 +276,16 @@ static crt_poll stream_options_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_stream_set_quickack(self->a, true), -ENOPROTOOPT);
     CHECK_EQ(crt_stream_get_quickack(self->a), -ENOPROTOOPT);
 #endif
+#ifdef __linux__   // what the system refuses
+    CHECK_EQ(crt_stream_set_keepalive_ex(self->a, &(crt_keepalive){true, 40000, 5, 5}), -EINVAL);
+    CHECK_EQ(crt_stream_set_keepalive_ex(self->a, &(crt_keepalive){true, 5, 40000, 5}), -EINVAL);
+    CHECK_EQ(crt_pipe(cx, &self->c, &self->d), 0);
+    CHECK_EQ(crt_stream_set_linger(self->c, 1), -ENOTSOCK);
+    CHECK_EQ(crt_stream_get_linger(self->c, &self->value), -ENOTSOCK);
+    CHECK_EQ(self->value, -1);
+    crt_close(&self->c);
+    crt_close(&self->d);
+#endif
     // Linger 0: the peer is told by a reset; the error can be taken, once.
     CHECK_EQ(crt_stream_take_error(self->b), 0);
     CHECK_EQ(crt_stream_set_linger(self->a, 0), 0);
@@ -358,6 +368,11 @@ static crt_poll listener_options_run(void *frame, crt_cx *cx)
         CHECK_EQ(self->r, CRT_EINVAL);
         CHECK(!self->a);
     }
+#ifdef __linux__   // what crt lets pass and the system does not
+    self->connect = (crt_connect_desc){.keepalive = {true, 40000, 0, 0}, .linger_on = true, .linger = 1, .local = "203.0.113.1:0"};
+    CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &self->connect, &self->a));
+    CHECK(self->r == -EINVAL && !self->a);
+#endif
     // Bound to the other family; to an address that is not ours; to a port that is taken.
     CRT_AWAIT(self->r = crt_tcp_connect_ex(cx, self->text, &((crt_connect_desc){.local = "[::1]:0"}), &self->a));
     CHECK_EQ(self->r, -EAFNOSUPPORT);
@@ -976,6 +991,7 @@ static void threadless(void)
 }
 static crt_poll defaults_run(void *frame, crt_cx *cx)
 {
+    static crt_addr found[20];
     root *self = frame;
     CRT_BEGIN(self, cx);
     self->value = crt_runtime_config(cx->rt)->max_lookups;
@@ -987,6 +1003,18 @@ static crt_poll defaults_run(void *frame, crt_cx *cx)
     fake_count = 16;
     CRT_AWAIT(self->r = crt_resolve(cx, "many:5", self->list, 3));
     CHECK_EQ(self->r, 3);
+    // More than there is room for; some that are of no use, or all of them.
+    for (self->i = 16; self->i < 20; self->i++) crt_addr_parse("127.0.0.1:9", &fake_list[self->i]);
+    fake_count = 20;
+    CRT_AWAIT(self->r = crt_resolve(cx, "many:5", found, 20));
+    CHECK_EQ(self->r, 16);
+    memset(&fake_list[0], 0, sizeof fake_list[0]);
+    fake_list[0].len = fake_list[1].len;
+    for (fake_count = 2; fake_count; fake_count--) {
+        CRT_AWAIT(self->r = crt_resolve(cx, "many:5", found, 20));
+        CHECK_EQ(self->r, fake_count == 2 ? 1 : CRT_ENOTFOUND);
+    }
+    fake_count = 16;
     for (self->i = 0; self->i < 5; self->i++) {
         static const char *const bad[] = {"many", "many:", ":80", "many:65536", "[many]:80"};
         CRT_AWAIT(self->r = crt_resolve(cx, bad[self->i], self->list, 4));
@@ -1463,6 +1491,7 @@ static crt_poll multicast_run(void *frame, crt_cx *cx)
         CHECK_EQ(crt_udp_leave(self->u, &self->addr, (uint32_t)self->value), -EADDRNOTAVAIL);
         CHECK_EQ(crt_udp_join(self->u, NULL, 0), CRT_EINVAL);
         CHECK_EQ(crt_udp_set_multicast_interface(self->u, UINT32_MAX), CRT_EINVAL);
+        CHECK(crt_udp_set_multicast_interface(self->u, INT_MAX) < 0);   // there is none of that number
         crt_close(&self->u);
         crt_close(&self->v);
     }

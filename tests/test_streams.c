@@ -1,10 +1,15 @@
 // Streams in memory, buffered readers and writers, copies, frames, mocks, deadlines.
 // Allocations are counted: whatever is cancelled, no buffer is left.
+#include <stdbool.h>
 #include <stdlib.h>
 static int live_blocks, fail_after = -1;   // atomic
+static bool fail_for_good;
 static void *test_malloc(size_t n)
 {
-    if (fail_after >= 0 && fail_after-- == 0) return NULL;
+    if (fail_after >= 0 && fail_after-- == 0) {
+        if (fail_for_good) fail_after = 0;
+        return NULL;
+    }
     void *p = malloc(n);
     if (p) __atomic_fetch_add(&live_blocks, 1, __ATOMIC_RELAXED);
     return p;
@@ -19,10 +24,18 @@ static void test_free(void *p)
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
+#include "by_hand.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/wait.h>
+#if defined(__SANITIZE_THREAD__)
+#define TEST_NO_THREAD_AFTER_FORK
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TEST_NO_THREAD_AFTER_FORK
+#endif
+#endif
 
 typedef struct st {
     crt_frame co;
@@ -103,6 +116,16 @@ static crt_poll duplex_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_try_write(self->a, "abcdef", 6), 3);   // around the ring
     CHECK_EQ(crt_try_read(self->b, self->buf + 3, 100), 8);
     CHECK(same(self->buf, "01234567abc", 11));
+    // A look at less than was asked for leaves what is there to be read; nothing is left to be flushed.
+    CHECK_EQ(crt_try_write(self->b, "abc", 3), 3);
+    for (self->i = 0; self->i < 2; self->i++) {
+        CRT_AWAIT(self->r = crt_peek(cx, self->a, self->buf, 10));
+        CHECK(same(self->buf, "abc", self->r));
+    }
+    CRT_AWAIT(self->r = crt_flush(cx, self->b));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 10));
+    CHECK(same(self->buf, "abc", self->r));
     // Backpressure: a write of more than there is room for goes on as the peer reads.
     for (self->i = 0; self->i < 1000; self->i++) self->buf2[self->i] = (char)self->i;
     CRT_AWAIT(self->r = crt_join_all(cx, &self->sel,
@@ -270,6 +293,52 @@ static crt_poll no_memory_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void duplex_without_memory(void) { run(no_memory_run); }
+
+// Records come in a table of 64 at first; the next needs memory. What opens something needs a record.
+enum { RECORDS = 64 };
+static crt_stream *opened[RECORDS];
+static crt_poll no_record_run(void *frame, crt_cx *cx)
+{
+    static const crt_mock_step script[] = {crt_mock_read("x", 1)};
+    st *self = frame;
+    int fd[2], fds;
+    (void)self;
+    for (int i = 0; i < RECORDS - 2; i += 2) CHECK_EQ(crt_duplex(cx, 4, &opened[i], &opened[i + 1]), 0);
+    CHECK_EQ(crt_mock_new(cx, "m", NULL, 0, &opened[RECORDS - 2]), 0);
+    fail_after = 1;   // one end has a record
+    CHECK_EQ(crt_duplex(cx, 4, &self->a, &self->b), CRT_ENOMEM);
+    CHECK(fail_after == -1 && !self->a && !self->b);
+    CHECK_EQ(crt_mock_new(cx, "m", NULL, 0, &opened[RECORDS - 1]), 0);
+    CHECK(cx->rt->sock_count == RECORDS && !cx->rt->sock_free);
+    int blocks = live_blocks;
+    fail_for_good = true;
+    for (int i = 0; i < 2; i++) {
+        fail_after = 1 - i;
+        CHECK_EQ(crt_duplex(cx, 4, &self->a, &self->b), CRT_ENOMEM);
+        fail_after = 1 - i;
+        CHECK_EQ(crt_mock_new(cx, "m", script, 1, &self->a), CRT_ENOMEM);
+        fail_after = 1 - i;
+        CHECK_EQ(crt_stderr(cx, &self->a), CRT_ENOMEM);
+    }
+    if (cx->rt->reactor) {
+        CHECK_EQ(test_pipe(fd), 0);
+        fds = test_fd_count();
+        fail_after = 0;
+        CHECK_EQ(crt_stream_from_fd(cx, fd[0], CRT_FD_OWN, &self->a), CRT_ENOMEM);
+        CHECK_EQ(test_fd_count(), fds);   // it is still the caller's
+        close(fd[0]);
+        close(fd[1]);
+    }
+    fail_after = -1;
+    fail_for_good = false;
+    CHECK(!self->a && !self->b && live_blocks == blocks);
+    fail_after = 1;   // the first end has none, the second has one of a new table
+    CHECK_EQ(crt_duplex(cx, 4, &self->a, &self->b), CRT_ENOMEM);
+    CHECK(fail_after == -1 && !self->a && !self->b);
+    for (int i = 0; i < RECORDS; i++) crt_close(&opened[i]);
+    return 0;
+}
+static void without_a_record(crt_runtime *rt) { run_on(rt, no_record_run); }
 
 // Echo through a task, on every flavour; between two runtimes; from a plain thread.
 typedef struct echo {
@@ -495,6 +564,8 @@ static crt_poll reader_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     CHECK_EQ(crt_duplex(cx, 4096, &self->a, &self->b), 0);
     CRT_AWAIT(self->r = crt_reader_fill(cx, &self->in, 1));   // not initialised
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_reader_read_exact(cx, &self->in, self->buf, 1));
     CHECK_EQ(self->r, CRT_EINVAL);
     CHECK(!crt_reader_data(&self->in) && !crt_reader_buffered(&self->in));
     crt_reader_init(&self->in, self->a, NULL, 0);
@@ -754,6 +825,23 @@ static crt_poll to_end_run(void *frame, crt_cx *cx)
         crt_close(&self->c);
         CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
     }
+    // To bytes that the caller had; after the caller took what was read.
+    for (self->i = 0; self->i < 2; self->i++) {
+        CHECK_EQ(crt_duplex(cx, 100, &self->c, &self->d), 0);
+        CHECK_EQ(crt_try_write(self->d, "tail", 4), 4);
+        crt_close(&self->d);
+        self->n = self->i ? 0 : 5000;
+        if (self->i == 0) self->bytes.data = memset(test_malloc(self->n), 'x', self->n);
+        self->bytes.n = self->n;
+        CRT_AWAIT(self->r = crt_read_to_end(cx, self->c, &self->bytes, 10000));
+        CHECK_EQ(self->r, (crt_poll)self->n + 4);
+        CHECK(!strcmp((char *)self->bytes.data + self->n, "tail"));
+        if (self->n) CHECK_EQ(((char *)self->bytes.data)[self->n - 1], 'x');
+        test_free(self->bytes.data);
+        self->bytes.data = NULL;
+        crt_close(&self->c);
+    }
+    self->bytes = (crt_bytes){0};
     // Given up, and taken up again; appends; an empty stream.
     put(self, "part ");
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(5), crt_read_to_end(cx, self->a, &self->bytes, 100)));
@@ -1303,6 +1391,17 @@ static crt_poll wrong_run(void *frame, crt_cx *cx)
         crt_on(cx, 1, (crt_close(&self->a), 0))));
     CHECK_EQ(self->x, CRT_ECLOSED);
     CHECK(!test_log_has("mock w"));   // a wait is nothing unmet
+    // A wait at the end is one before the end; a clock that cannot be started.
+    CHECK_EQ(crt_mock_new(cx, "w", &(crt_mock_step)crt_mock_wait(CRT_MS(7)), 1, &self->a), 0);
+    self->t0 = crt_now(cx);
+    CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 4));
+    CHECK(self->r == 0 && crt_now(cx) - self->t0 == CRT_MS(7));
+    crt_close(&self->a);
+    crt__atomic_store(&cx->rt->closing, 1, CRT__RELEASE);
+    self->k = crt_mock_new(cx, "w", &(crt_mock_step)crt_mock_wait(CRT_MS(7)), 1, &self->a);
+    crt__atomic_store(&cx->rt->closing, 0, CRT__RELEASE);
+    CHECK(self->k == 0 && crt_try_read(self->a, self->buf, 1) == CRT_ESHUTDOWN);
+    crt_close(&self->a);
     // An empty script is a peer that has gone; bad steps.
     CHECK_EQ(crt_mock_new(cx, "none", NULL, 0, &self->a), 0);
     CHECK(crt_try_read(self->a, self->buf, 1) == 0 && crt_try_write(self->a, "x", 1) == -EPIPE);
@@ -1333,10 +1432,10 @@ static void mock_tells_what_went_wrong(void) { run(wrong_run); }
 // A wait needs a timer: without one the stream says so.
 static crt_poll no_timer_run(void *frame, crt_cx *cx)
 {
-    static const crt_mock_step script[] = {crt_mock_read("x", 1), crt_mock_wait(CRT_MS(5)), crt_mock_read("y", 1)};
+    static const crt_mock_step script[] = {crt_mock_read("x", 1), crt_mock_wait(CRT_MS(5)), crt_mock_wait(CRT_MS(5)), crt_mock_read("y", 1)};
     st *self = frame;
     CRT_BEGIN(self, cx);
-    CHECK_EQ(crt_mock_new(cx, "m", script, 3, &self->a), 0);
+    CHECK_EQ(crt_mock_new(cx, "m", script, 4, &self->a), 0);
     CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 9));
     CHECK_EQ(self->r, 1);
     CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 9));
@@ -1346,6 +1445,28 @@ static crt_poll no_timer_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void mock_without_timers(crt_runtime *rt) { run_on(rt, no_timer_run); }
+
+// One slot, two readers: the wait for the one is over, and the call for the other begins as any does.
+BODY(a_slot_of_another_reader)
+{
+    POLLS;
+    crt_stream *pair[2][2];
+    crt_reader in[2];
+    char buf[8];
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(crt_duplex(cx, 8, &pair[i][0], &pair[i][1]), 0);
+        crt_reader_init(&in[i], pair[i][0], NULL, 0);
+    }
+    CHECK_EQ(AT(s[0], crt_reader_read_exact(cx, &in[0], buf, 4)), PENDING);
+    CHECK_EQ(crt_try_write(pair[1][1], "xyz", 3), 3);
+    CHECK(AT(s[0], crt_reader_read_exact(cx, &in[1], buf, 3)) == 3 && !memcmp(buf, "xyz", 3));
+    CHECK_EQ(crt_try_write(pair[0][1], "abcd", 4), 4);
+    CHECK(AT(s[0], crt_reader_read_exact(cx, &in[0], buf, 4)) == 4 && !memcmp(buf, "abcd", 4));
+    for (int i = 0; i < 2; i++) {
+        crt_reader_drop(&in[i]);
+        for (int k = 0; k < 2; k++) crt_close(&pair[i][k]);
+    }
+}
 
 // --- standard streams: descriptors 0 and 1 are replaced for the length of a test
 
@@ -1465,6 +1586,13 @@ static crt_poll stdin_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, -EBADF);
     CRT_AWAIT(self->r = crt_shutdown(cx, self->a));
     CHECK_EQ(self->r, -EBADF);
+    // A handle through which no more is to be read; the others go on.
+    CHECK_EQ(crt_stdin(cx, &self->c), 0);
+    CRT_AWAIT(self->r = crt_shutdown_read(cx, self->c));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_read(cx, self->c, self->buf, 1));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_try_read(self->a, self->buf, 100), CRT_EAGAIN);
     self->b = crt_stream_clone(self->a);
     CHECK(feed("look"));
     CRT_AWAIT(self->r = crt_peek(cx, self->a, self->buf, 4));
@@ -1540,6 +1668,22 @@ static void input_that_does_not_come_holds_nothing_up(void)
         swap_out(&s);
     }
 }
+
+#ifndef _WIN32
+// poll() says that there is something, and another process has it: that is no error, and is waited for again.
+static void input_that_another_has_taken(void)
+{
+    swapped s = swap_pipe(0);
+    crt__stdio *io = &crt__stdios[0];
+    bool ended = io->ended;   // what a test before has left
+    CHECK_EQ(fcntl(0, F_SETFL, O_NONBLOCK), 0);
+    io->wanted = 5;
+    crt__stdio_transfer(io);
+    CHECK(io->wanted == 5 && !io->error && io->ended == ended && !io->count);
+    io->wanted = 0;
+    swap_out(&s);
+}
+#endif
 
 enum { OUTPUT = 100000 };
 static size_t slow_has;   // atomic
@@ -1731,6 +1875,87 @@ static void output_is_written_before_the_process_ends(void)
     CHECK_EQ(waitpid(child, &status, 0), child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
+// A child of fork has none of what its parent has still to write: it writes its own, it has nothing to flush, and its
+// end waits for nothing else.
+static crt_poll say_run(void *frame, crt_cx *cx)
+{
+    st *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_stdout(cx, &self->a), 0);
+    if (self->n) CRT_AWAIT(self->r = crt_write_all(cx, self->a, self->buf, self->n));
+    else CRT_AWAIT(self->r = crt_flush(cx, self->a));
+    CRT_RETURN(self->r);
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+// On a runtime of its own; no bytes: flushes. True: that ended well.
+static bool say(char c, size_t n)
+{
+    static st frame;
+    crt_runtime *rt;
+    memset(&frame, 0, sizeof frame);
+    memset(frame.buf, c, n);
+    frame.n = n;
+    if (crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt)) return false;
+    crt_poll r = crt_block_on(rt, say_run, &frame);
+    crt_runtime_drop(&rt);
+    return r == (crt_poll)n;
+}
+static int exit_of(pid_t child)
+{
+    int status;
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+// While the thread of stdout has not got its lock.
+static pid_t fork_now(void)
+{
+    crt__lock(&crt__stdios[1].lock);
+    pid_t child = fork();
+    crt__unlock(&crt__stdios[1].lock);
+    return child;
+}
+enum { PARENTS = 3000, CHILDS = 5 };
+static void parent_main(int ready)
+{
+    char full[4096];
+    pid_t child;
+    memset(full, 'f', sizeof full);
+    fcntl(1, F_SETFL, O_NONBLOCK);
+    while (write(1, full, sizeof full) > 0) {}
+    fcntl(1, F_SETFL, 0);
+    if (!say('p', PARENTS)) _exit(2);   // and nothing of it is written yet
+    if (!(child = fork_now())) exit(say('-', 0) ? 4 : 2);
+    if (exit_of(child) != 4) _exit(3);
+    if (!(child = fork_now())) exit(say('c', CHILDS) ? 4 : 2);
+    if (write(ready, "x", 1) != 1 || exit_of(child) != 4) _exit(3);
+    exit(0);
+}
+static void output_of_a_child_of_fork(void)
+{
+    int p[2], ready[2];
+    char buf[1000];
+    size_t seen[256] = {0};
+    CHECK_EQ(pipe(p), 0);
+    CHECK_EQ(pipe(ready), 0);
+    pid_t child = fork();
+    if (!child) {
+        dup2(p[1], 1);
+        close(p[0]);
+        close(p[1]);
+        parent_main(ready[1]);
+    }
+    close(p[1]);
+    close(ready[1]);
+    CHECK_EQ(read(ready[0], buf, 1), 1);
+    for (ssize_t n; (n = read(p[0], buf, sizeof buf)) > 0;)
+        for (ssize_t i = 0; i < n; i++) seen[(unsigned char)buf[i]]++;
+    CHECK_EQ(exit_of(child), 0);
+    CHECK_EQ(seen['p'], PARENTS);
+    CHECK_EQ(seen['c'], CHILDS);
+    close(p[0]);
+    close(ready[0]);
+}
 #endif
 
 // --- deadlines: the pattern that the manual gives
@@ -1818,11 +2043,15 @@ int main(int argc, char **argv)
     test_init(argc, argv);
 #ifndef _WIN32
     TEST(output_is_written_before_the_process_ends);   // forks: no thread may be there yet
+#ifndef TEST_NO_THREAD_AFTER_FORK
+    TEST(output_of_a_child_of_fork);
+#endif
 #endif
     TEST(duplex_carries_bytes_with_backpressure);
     TEST(duplex_ends_as_sockets_do);
     TEST(duplex_records_are_used_again);
     TEST(duplex_without_memory);
+    TEST_ON_EACH_WITH(without_a_record, .log.func = test_log);
     TEST_ON_EACH_WITH(duplex_echo, .drivers = CRT_DRIVER_NONE, .log.func = test_log);
     TEST_ON_EACH_WITH(duplex_echo_between_two_runtimes, .log.func = test_log);
     TEST_ON_EACH(duplex_from_a_plain_thread);
@@ -1843,9 +2072,13 @@ int main(int argc, char **argv)
     TEST(mock_follows_its_script);
     TEST(mock_tells_what_went_wrong);
     TEST_ON_EACH_WITH(mock_without_timers, .drivers = CRT_DRIVER_NONE, .log.func = test_log);
+    TEST_ON_EACH(a_slot_of_another_reader);
     TEST_ON_EACH(standard_input);
     TEST(standard_input_from_a_file);
     TEST(input_that_does_not_come_holds_nothing_up);
+#ifndef _WIN32
+    TEST(input_that_another_has_taken);
+#endif
     TEST_ON_EACH(standard_output);
     TEST(standard_output_that_nobody_reads);
     TEST(standard_output_into_a_full_pipe);

@@ -99,7 +99,7 @@ enum { ONE_BYTE = -1, NOTHING = -2 };
     X(write, MUST(EINTR, ONE_BYTE, ),                                                                                 \
       MAY(NOTHING, EBADF, EDESTADDRREQ, EDQUOT, EFBIG, EINVAL, EIO, ENOSPC, EPERM, EPIPE))                            \
     X(wake, MUST(EINTR, EAGAIN, ), MAY()) /* an eventfd: it is full, perhaps */                                       \
-    X(wake_pipe, MUST(EINTR, ), MAY())    /* full: then somebody is awake */                                          \
+    X(wake_pipe, MUST(EINTR, EAGAIN, ), MAY())    /* full: then somebody is awake */                                  \
     X(report, MUST(EINTR, ), MAY())       /* four bytes into a pipe: all of them or none */                           \
     X(pread, MUST(EINTR, ONE_BYTE, ), MAY(EBADF, EINVAL, EIO, EISDIR, ENXIO, EOVERFLOW, ESPIPE))                      \
     X(pwrite, MUST(EINTR, ONE_BYTE, ), MAY(NOTHING, EBADF, EDQUOT, EFBIG, EINVAL, EIO, ENOSPC, EPERM, ESPIPE))        \
@@ -123,6 +123,7 @@ enum { ONE_BYTE = -1, NOTHING = -2 };
     X(fstat, MUST(), MAY(EBADF, ENOMEM, EOVERFLOW))                                                                   \
     X(stat, MUST(), MAY(EOVERFLOW, PATH_ERRORS))                                                                      \
     X(lstat, MUST(), MAY(EOVERFLOW, PATH_ERRORS))                                                                     \
+    X(fstatat, MUST(EACCES, ENOENT, ENOMEM, ), MAY(EBADF)) /* then it is of some other kind */                        \
     X(fchmod, MUST(), MAY(EBADF, EIO, EPERM, EROFS))                                                                  \
     X(chmod, MUST(), MAY(EIO, EPERM, EROFS, PATH_ERRORS))                                                             \
     X(mkdir, MUST(), MAY(EDQUOT, EEXIST, EINVAL, EMLINK, ENOSPC, EPERM, EROFS, PATH_ERRORS))                          \
@@ -407,6 +408,7 @@ static ssize_t t_write(int fd, const void *buf, size_t n)
 {
     int call = n == 8 ? C_wake : n == 1 ? C_wake_pipe : n == 4 ? C_report : C_write, e = t_transfer(call, n);
     if (e == NOTHING) return 0;
+    if (call == C_wake_pipe && e == EAGAIN) (void)!write(fd, buf, n);   // by another, perhaps
     return e > 0 ? (errno = e, -1) : write(fd, buf, e == ONE_BYTE ? 1 : n);
 }
 static ssize_t t_pread(int fd, void *buf, size_t n, off_t at)
@@ -429,7 +431,7 @@ static int t_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
         __atomic_store_n(&watched[fd].epoll, add ? epoll + 1 : 0, __ATOMIC_RELEASE);
         if (add) __atomic_store_n(&watched[fd].data, event->data.u64, __ATOMIC_RELEASE);
     }
-    return t_fails(C_epoll_ctl) ? -1 : epoll_ctl(epoll, op, fd, event);
+    return add && t_fails(C_epoll_ctl) ? -1 : epoll_ctl(epoll, op, fd, event);   // what is there can be taken out
 }
 static int t_epoll_wait(int epoll, struct epoll_event *events, int n, int ms)
 {
@@ -483,7 +485,16 @@ static int t_mkostemp(char *name, int flags) { return t_fails(C_mkostemp) ? -1 :
 static char *t_mkdtemp(char *name) { return t_fails(C_mkdtemp) ? NULL : mkdtemp(name); }
 static DIR *t_opendir(const char *path) { return t_fails(C_opendir) ? NULL : opendir(path); }
 static DIR *t_fdopendir(int fd) { return t_fails(C_fdopendir) ? NULL : fdopendir(fd); }
-static struct dirent *t_readdir(DIR *d) { return t_fails(C_readdir) ? NULL : readdir(d); }
+static struct dirent *t_readdir(DIR *d)
+{
+    struct dirent *e = t_fails(C_readdir) ? NULL : readdir(d);
+    if (e && old_kernel) e->d_type = DT_UNKNOWN;   // many file systems do not tell
+    return e;
+}
+static int t_fstatat(int dir, const char *path, struct stat *st, int flags)
+{
+    return t_fails(C_fstatat) ? -1 : fstatat(dir, path, st, flags);
+}
 static int t_closedir(DIR *d)
 {
     int e = t_fault(C_closedir), r = closedir(d);
@@ -491,6 +502,7 @@ static int t_closedir(DIR *d)
 }
 static ssize_t t_sendfile(int to, int from, off_t *at, size_t n)
 {
+    if (old_kernel) return errno = EINVAL, -1;   // into sockets alone, before 2.6.33
     return t_fails_or_eintr(C_sendfile) ? -1 : sendfile(to, from, at, n);
 }
 static int t_execve(const char *path, char *const *argv, char *const *env)
@@ -546,7 +558,14 @@ static int t_sched_getaffinity(pid_t pid, size_t n, cpu_set_t *set)
 {
     return t_fails(C_sched_getaffinity) ? -1 : sched_getaffinity(pid, n, set);
 }
-static FILE *t_fopen(const char *path, const char *mode) { return t_fails(C_fopen) ? NULL : fopen(path, mode); }
+// The groups of an old kernel, and lines that no kernel writes.
+static FILE *t_fopen(const char *path, const char *mode)
+{
+    static char groups[] = "?\n9:name\n5:cpuset:/none\n4:cpu,cpuacct:/\n3:cpu:\n0::/nobody/has/this\n";
+    if (t_fails(C_fopen)) return NULL;
+    if (old_kernel && !strcmp(path, "/proc/self/cgroup")) return fmemopen(groups, sizeof groups - 1, "r");
+    return fopen(path, mode);
+}
 
 // Any name is 127.0.0.1.
 static long lists_live;
@@ -685,6 +704,7 @@ static long t_syscall(long number, ...)
 #define opendir(...) t_opendir(__VA_ARGS__)
 #define fdopendir(...) t_fdopendir(__VA_ARGS__)
 #define readdir(...) t_readdir(__VA_ARGS__)
+#define fstatat(...) t_fstatat(__VA_ARGS__)
 #define closedir(...) t_closedir(__VA_ARGS__)
 #define sendfile(...) t_sendfile(__VA_ARGS__)
 #define vfork() (t_fails(C_vfork) ? -1 : vfork())
@@ -1064,7 +1084,7 @@ static crt_poll directories(world *self, crt_cx *cx)
     TRY(crt_fs_create_dir(cx, in_place("d"), 0));
     TRY(crt_fs_remove_dir(cx, in_place("d")));
     TRY(crt_fs_create_dir_all(cx, in_place("a/b/c"), 0));
-    CHECK(!mkdir(in_place("a/b/e"), 0700) && !mkdir(in_place("a/x"), 0700));
+    CHECK(!mkdir(in_place("a/b/e"), 0700) && !mkdir(in_place("a/x"), 0700) && !(symlink)("x", in_place("a/link")));
     TRY(crt_fs_read_dir(cx, in_place("a/b"), &self->d));
     for (self->i = 0;; self->i++) {
         TRY(crt_dir_next(cx, self->d, &self->entry));
@@ -1134,13 +1154,13 @@ static crt_poll processes(world *self, crt_cx *cx)
 }
 static crt_poll children(world *self, crt_cx *cx)
 {
-    static const crt_process_fd fds[] = {{2, 7, 0}};
+    static const crt_process_fd fds[] = {{2, 7, 0}, {2, 8, 0}};
     CRT_BEGIN(self, cx);
     self->args[0] = "/bin/sleep";
     self->args[1] = "1000";
     self->desc = (crt_process_desc){.argv = self->args, .kill_on_drop = true, .new_session = true, .dir = "/", .set_gid = true,
         .gid = getgid(), .set_uid = true, .uid = getuid(), .in = {.kind = CRT_STDIO_NULL}, .out = {.kind = CRT_STDIO_NULL},
-        .err = {.kind = CRT_STDIO_STREAM, .stream = &self->a}, .fds = fds, .fd_count = 1};
+        .err = {.kind = CRT_STDIO_STREAM, .stream = &self->a}, .fds = fds, .fd_count = 2};
     CALL(crt_pipe(cx, &self->b, &self->a));
     TRY(crt_process_spawn(cx, &self->desc, &self->p));
     CHECK(!self->a);
@@ -1324,7 +1344,8 @@ static void one_case(const crt_config *c, const char *kind, int part, int call, 
 static bool t_is_various(int call)
 {
     return call == C_setsockopt || call == C_getsockopt || call == C_listen || call == C_connect || call == C_fstat ||
-           call == C_close || call == C_read || call == C_unlink || call == C_unlinkat || call == C_sigaction;
+           call == C_close || call == C_read || call == C_unlink || call == C_unlinkat || call == C_sigaction ||
+           call == C_pthread_create || call == C_socket || call == C_epoll_ctl || call == C_write;
 }
 // Of what may be answered, each `some`-th error at each place: the rest is the same code.
 static void all_cases(int kind, long depth, int some)

@@ -14,7 +14,12 @@ static crt_poll seven_run(void *frame, crt_cx *cx)
 
 // ---- fork
 
-CRT__UNUSED static int in_the_child(crt_runtime *rt, bool multi)
+static crt_poll parks_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    return crt_take_unwind(cx) ? CRT_UNWIND : CRT_PENDING;
+}
+CRT__UNUSED static int in_the_child(crt_runtime *rt, bool multi, crt_join_handle *parked)
 {
     int frame = 0, wrong = 0;
     alarm(test_patience(20));
@@ -23,6 +28,7 @@ CRT__UNUSED static int in_the_child(crt_runtime *rt, bool multi)
     wrong |= !test_log_has("crt_block_on after fork()") << 1;
     wrong |= (crt_runtime_turn(rt, 0) != (multi ? CRT_EINVAL : CRT_ENOCONTEXT)) << 2;
     wrong |= (crt_runtime_shutdown(rt, CRT_FOREVER) != CRT_ENOCONTEXT) << 3;
+    wrong |= (crt_join_blocking(&parked, NULL) != CRT_ENOCONTEXT || !parked) << 5;
     crt_runtime_drop(&rt);
     wrong |= (rt != NULL) << 4;
     return wrong;
@@ -34,15 +40,21 @@ static void a_child_of_a_running_program_is_told(void)
         crt_runtime *rt;
         crt_config c = {.flavor = kind ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = kind ? 2 : 0, .log.func = test_log};
         int frame = 0, status = -1;
+        crt_join_handle *parked;
         CHECK_EQ(crt_runtime_new(&c, &rt), 0);
         CHECK_EQ(crt_block_on(rt, seven_run, &frame), 7);
+        crt_handle *h = crt_runtime_handle(rt);
+        CHECK_EQ(crt_handle_spawn_join(h, &parked, parks_run, &frame), 0);
+        crt_handle_drop(&h);
         pid_t child = fork();
-        if (child == 0) _exit(in_the_child(rt, kind));
+        if (child == 0) _exit(in_the_child(rt, kind, parked));
         CHECK(child > 0);
         CHECK_EQ(waitpid(child, &status, 0), child);
         CHECK(WIFEXITED(status));
         CHECK_EQ(WEXITSTATUS(status), 0);
         CHECK_EQ(crt_block_on(rt, seven_run, &frame), 7);   // the parent goes on
+        crt_abort(parked);
+        crt_detach(&parked);
         crt_runtime_drop(&rt);
     }
 #endif

@@ -456,7 +456,7 @@ static struct { uint64_t align[2]; char bytes[64]; } too_small;
 typedef struct in_storage {
     crt_frame co;
     crt_join_handle *h, *h2;
-    crt_waker *w;
+    crt_waker *w, twin;
     intptr_t result;
     crt_poll r;
     uint64_t bytes;
@@ -509,7 +509,11 @@ static crt_poll in_storage_run(void *frame, crt_cx *cx)
     CHECK(crt_task_storage_busy(&storage));
     crt_wake_by_ref(&kept);
     CHECK(crt_task_storage_busy(&storage));
+    kept.vtable->clone(kept.data);   // a second one, as a library makes it
+    self->twin = kept;
     crt_waker_drop(&kept);
+    CHECK(crt_task_storage_busy(&storage));
+    crt_wake(&self->twin);
     while (crt_task_storage_busy(&storage)) CRT_YIELD();
     {
         crt_runtime_metrics m;

@@ -167,11 +167,59 @@ static void looking_disturbs_nobody(void)
     crt_runtime_drop(&rt);
 }
 
+// Without memory for its record a task runs all the same, untraced.
+static void *no_record(size_t n, void *unused) { return (void)unused, n == sizeof(crt__ext_trace) ? NULL : malloc(n); }
+static void frees(void *p, void *unused) { (void)unused, free(p); }
+static int job_may_end;   // atomic
+static intptr_t waiting_job(void *unused)
+{
+    (void)unused;
+    while (!__atomic_load_n(&job_may_end, __ATOMIC_SEQ_CST)) {}
+    return 0;
+}
+static void a_task_without_a_record(void)
+{
+    static crt_notify gate[2];
+    crt_task_metrics m;
+    crt_join_handle *join, *job;
+    int n;
+    for (int kept = 0; kept < 2; kept++) {
+        crt_runtime *rt = NULL;
+        crt_config c = {.flavor = CRT_CURRENT_THREAD};
+        if (!kept) c.allocator = (crt_allocator){no_record, frees, NULL};
+        memset(gate, 0, sizeof gate);
+        CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+        crt_handle *h = crt_runtime_handle(rt);
+        job_may_end = 0;
+        CHECK_EQ(crt_handle_spawn_blocking(h, &job, waiting_job, NULL), 0);
+        CHECK_EQ(crt_handle_spawn_join(h, &join, traced_run, &(traced){.gate = gate}), 0);
+        CHECK_EQ(crt_runtime_turn(rt, 0), 1);
+        crt_notify_one(&gate[0]);   // from outside
+        while (crt_runtime_turn(rt, CRT_MS(30)) > 0) {}
+        CHECK_EQ(crt_metrics_task(rt, crt_join_id(join), &m), kept ? 0 : CRT_ENOMEM);
+        if (kept) CHECK(m.wakes >= 2 && m.self_wakes == 1);
+        CHECK_EQ(crt_metrics_task(rt, crt_join_id(job), &m), -ENOENT);   // no task
+        CHECK_EQ(crt_metrics_task(NULL, crt_join_id(join), &m), CRT_EINVAL);
+        char *text = test_dump(rt, &n);
+        CHECK_EQ(n, 1);
+        CHECK(!strstr(text, "polls ") == !kept);
+        free(text);
+        crt_notify_one(&gate[1]);
+        while (!crt_is_finished(join)) crt_runtime_turn(rt, CRT_MS(5));
+        CHECK_EQ(crt_join_blocking(&join, NULL), 0);
+        __atomic_store_n(&job_may_end, 1, __ATOMIC_SEQ_CST);
+        CHECK_EQ(crt_join_blocking(&job, NULL), 0);
+        crt_handle_drop(&h);
+        crt_runtime_drop(&rt);
+    }
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
     TEST_ON_EACH(a_task_is_traced);
     TEST(a_yield_is_scheduled_time);
     TEST(looking_disturbs_nobody);
+    TEST(a_task_without_a_record);
     return test_end();
 }
