@@ -44,7 +44,10 @@ static void changed(void)
     crt__atomic_add(&change, 1, ACQ_REL);
     crt__futex_wake(&change, INT_MAX);
 }
-static bool can_go_on(int fd) { return fd == WAKE_READ ? crt__atomic_load(&wakes, ACQUIRE) != 0 : fd == 1 || crt__atomic_load(&kernel, ACQUIRE) != 0; }
+static bool can_go_on(int fd)
+{
+    return fd == 1 || crt__atomic_load(fd == WAKE_READ ? &wakes : &kernel, ACQUIRE) != 0;
+}
 static int model_poll(struct pollfd *p, unsigned long n)
 {
     for (;;) {

@@ -433,7 +433,8 @@ static void storage_is_free(void)
 {
     setup();
     memset(&storage, 0, sizeof storage);
-    crt__spawn_how how = {.fn = writes_run, .size = sizeof(wait_frame), .storage = &storage, .storage_size = sizeof storage};
+    crt__spawn_how how = {.fn = writes_run, .size = sizeof(wait_frame), .storage = &storage};
+    how.storage_size = sizeof storage;
     EX_ASSERT(crt__spawn_task(&rt, NULL, &how) == 0);
     int a = ex_spawn(asks_for_storage, NULL);
     worker((void *)1);
