@@ -151,7 +151,7 @@ static void turns_against_wake(void)
     wait_frame f = {0};
     intptr_t result = 0;
     begin(false, 1);
-    EX_ASSERT(crt__handle_spawn((crt_handle *)life, &join, wait_run, &f, sizeof f) == 0);
+    EX_ASSERT(crt__handle_spawn((crt_handle *)life, &join, wait_run, &f, sizeof f, NULL) == 0);
     int a = ex_spawn(notify_it, NULL);
     while (!crt_is_finished(join)) {
         if (crt_runtime_next_deadline(life) != 0)
@@ -176,7 +176,7 @@ static void turn_against_drop(void)
     wait_frame f = {0};
     begin(false, 1);
     handle = crt_runtime_handle(life);
-    EX_ASSERT(crt__handle_spawn((crt_handle *)life, NULL, wait_run, &f, sizeof f) == 0);
+    EX_ASSERT(crt__handle_spawn((crt_handle *)life, NULL, wait_run, &f, sizeof f, NULL) == 0);
     int a = ex_spawn(turn, NULL);
     crt_runtime_drop(&life);
     ex_join(a);
