@@ -689,9 +689,9 @@ static void *no_buckets_alloc(size_t n, void *user) { return no_buckets && n == 
 static void plain_free(void *p, void *user) { (void)user, free(p); }
 static void what_cannot_be_written_or_counted(void)
 {
-    crt_runtime *rt = measured(CRT_CURRENT_THREAD, CRT_HISTOGRAM_LOG, 0, 0), *other;
-    crt_poll_bucket bucket;
-    size_t size = crt__poll_buckets_bytes(rt);
+    crt_runtime *rt = measured((crt_config){.flavor = CRT_CURRENT_THREAD, .poll_histogram = CRT_HISTOGRAM_LOG}), *other;
+    crt_histogram_bucket bucket;
+    size_t size = crt__tally_bytes(rt, 0);
     CHECK_EQ(crt_metrics_poll_bucket(rt, 0, -1, &bucket), CRT_EINVAL);
 #ifdef __linux__
     FILE *full = fopen("/dev/full", "w");

@@ -1206,50 +1206,6 @@ static void a_park_hook_that_makes_work(void)
         crt_runtime_drop(&rt);
     }
 }
-// Who comes from the LIFO slot goes on with the budget of who woke it; with a new one, if that is used up.
-static crt_notify lifo_go;
-static int lifo_budget;   // atomic
-typedef struct lifo_waits {
-    crt_frame co;
-    int polls;
-} lifo_waits;
-static crt_poll lifo_waits_run(void *frame, crt_cx *cx)
-{
-    lifo_waits *self = frame;
-    if (++self->polls == 2) __atomic_store_n(&lifo_budget, (int)cx->budget, __ATOMIC_SEQ_CST);
-    CRT_BEGIN(self, cx);
-    CRT_AWAIT(crt_notified(cx, &lifo_go));
-    CRT_END;
-}
-static crt_poll lifo_wakes_run(void *frame, crt_cx *cx)
-{
-    crt_frame *self = frame;
-    CRT_BEGIN(self, cx);
-    CRT_YIELD();   // the other waits by now
-    cx->budget = 0;
-    crt_notify_one(&lifo_go);
-    CRT_END;
-}
-static crt_poll lifo_root_run(void *frame, crt_cx *cx)
-{
-    static crt_join_handle *h[2];
-    crt_frame *self = frame;
-    CRT_BEGIN(self, cx);
-    CHECK_EQ(crt_spawn_join(cx, &h[0], lifo_waits_run, &(lifo_waits){.polls = 0}), 0);
-    CHECK_EQ(crt_spawn_join(cx, &h[1], lifo_wakes_run, &(crt_frame){0}), 0);
-    CRT_AWAIT(crt_join(cx, &h[0], NULL));
-    CRT_AWAIT(crt_join(cx, &h[1], NULL));
-    CRT_END;
-}
-static void the_lifo_slot_after_a_budget(void)
-{
-    crt_runtime *rt = workers(1);
-    crt_frame frame = {0};
-    memset(&lifo_go, 0, sizeof lifo_go);
-    CHECK_EQ(crt_block_on(rt, lifo_root_run, &frame), 0);
-    CHECK(__atomic_load_n(&lifo_budget, __ATOMIC_SEQ_CST) > 100);
-    crt_runtime_drop(&rt);
-}
 // Whatever the seed is, no worker's generator stands still at 0.
 static void a_seed_that_would_make_a_generator_stand_still(void)
 {
@@ -1292,6 +1248,5 @@ int main(int argc, char **argv)
     TEST(a_seed_repeats_the_schedule_exactly);
     TEST(a_seed_that_would_make_a_generator_stand_still);
     TEST(a_park_hook_that_makes_work);
-    TEST(the_lifo_slot_after_a_budget);
     return test_end();
 }
