@@ -21,7 +21,9 @@ static crt_task *start(void)
     rt.watches_polls = 1;
     memset(flags, 0, sizeof flags);
     polls = 0;
-    crt_task *t = model_task(wait_run, NULL, 0, false);
+    // Where its frame would be is its record: since when it can run.
+    crt_task *t = model_task(wait_run, &(crt__record){0}, sizeof(crt__record), false);
+    t->flags |= CRT__TASK_TIMED;
     crt__trace_spawn(t, NULL);
     EX_ASSERT(crt__ext_find(t, CRT__EXT_TRACE));
     crt__list_push(&workers[0].fifo, t);

@@ -40,7 +40,8 @@ static crt_poll looks_run(void *frame, crt_cx *cx)
 {
     looks *self = frame;
     CRT_BEGIN(self, cx);
-    CHECK_EQ(crt_spawn_join(cx, &self->h, traced_run, &(traced){.gate = self->gate}), 0); self->line = __LINE__;
+    self->line = __LINE__ + 1;
+    CHECK_EQ(crt_spawn_join(cx, &self->h, traced_run, &(traced){.gate = self->gate}), 0);
     self->id = crt_join_id(self->h);
     do CRT_AWAIT(crt_sleep(cx, CRT_MS(5)));
     while (crt_metrics_task(cx->rt, self->id, &self->m) == 0 && self->m.polls < 1);
