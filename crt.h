@@ -84,7 +84,7 @@
 //       CRT_NO_THREADS          leave out threads and what needs them: see BARE METAL.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
-//     In every file alike:
+//     In every file alike, or the files do not link:
 //       CRT_STATIC              all functions static: one translation unit only.
 //       CRT_USE_COUNTER         await states from __COUNTER__ instead of __LINE__.
 //     No option changes the layout of a public struct.
@@ -107,6 +107,26 @@
 //     (-ENOTSUP); .bat and .cmd are refused (-ENOEXEC); to kill is to terminate. Unix
 //     sockets: streams with a path only; crt_stream_pair is a pair over the loopback.
 //     Of a file's mode there is only whether it may be written to.
+//
+// BARE METAL
+//     CRT_NO_THREADS leaves the current-thread flavour, which crt_config.flavor must name,
+//     and no blocking pool: what needs a thread gives -ENOTSUP. Where there is no operating
+//     system either, there are no sockets, files, processes and signals: timers, >>api sync,
+//     >>api channels and everything else are there, crt_spawn_in needs no heap, and a handler
+//     of an interrupt may call what needs no cx and does not wait (crt_notify_one,
+//     crt_mpsc_try_send, crt_wake). CRT_PLATFORM_HEADER is yours, with these functions, all
+//     static (examples/cortex_m/platform.h has them for a Cortex-M, in 80 lines):
+//       uint32_t crt__interrupts_off(void)    gives what they were before: calls nest
+//       void crt__interrupts_on(uint32_t were)     as they were
+//       bool crt__in_interrupt(void)          does a handler run?
+//       int64_t crt__clock(void)              ns, never backwards; not called by handlers
+//       int crt__futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns)
+//                                             sleeps while *word == expected, at most so
+//                                             long (< 0: no limit), and may return early.
+//                                             0; nonzero: time is up. It looks with
+//                                             interrupts off, so that none is missed
+//       void crt__futex_wake(uint32_t *word, int n)     called in handlers: end that sleep
+//       void crt__log_line(const char *level, const char *line)     prints
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
@@ -145,7 +165,8 @@
 //     two compiler checks that find most of it; use them on your own files:
 //         clang -Wconditional-uninitialized    gcc -Wjump-misses-init
 //   * Whatever takes cx and may wait needs CRT_AWAIT (or an arm of a select). A bare
-//     crt_sleep(cx, d) does not wait: it parks, and the next await goes on with it.
+//     crt_sleep(cx, d) does not wait: it parks, and the next await goes on with it (gcc and
+//     clang warn of a result that is not used).
 //   * The awaited expression is evaluated again at every poll. So it is a poll
 //     function, never a spawn, and its operands stay the same until it is done.
 //   * Leave with CRT_RETURN. A plain `return` skips CRT_FINALLY and leaves the frame
@@ -292,6 +313,12 @@
 #define CRTDEF extern
 #endif
 #endif
+// A poll that waits. Called without CRT_AWAIT it only begins to: the compiler warns.
+#if defined(__GNUC__) || defined(__clang__)
+#define CRTDEF_POLL CRTDEF __attribute__((warn_unused_result)) crt_poll
+#else
+#define CRTDEF_POLL CRTDEF crt_poll
+#endif
 
 // A case label inside CRT_AWAIT is reached by falling into it: say so.
 #if defined(__cplusplus) && __cplusplus >= 201703L
@@ -390,13 +417,14 @@ typedef struct crt_udp crt_udp;
 typedef crt_poll (*crt_fn)(void *frame, crt_cx *cx);
 
 // Durations and instants are signed 64-bit nanoseconds. An instant counts from
-// a point that differs between runtimes; only differences mean something.
+// a point that differs between runtimes; only differences mean something. Fractions
+// count: CRT_SEC(0.5).
 typedef int64_t crt_duration;
 typedef int64_t crt_instant;
 #define CRT_NS(n) ((crt_duration)(n))
-#define CRT_US(n) ((crt_duration)(n) * 1000)
-#define CRT_MS(n) ((crt_duration)(n) * 1000000)
-#define CRT_SEC(n) ((crt_duration)(n) * 1000000000)
+#define CRT_US(n) ((crt_duration)((n) * INT64_C(1000)))
+#define CRT_MS(n) ((crt_duration)((n) * INT64_C(1000000)))
+#define CRT_SEC(n) ((crt_duration)((n) * INT64_C(1000000000)))
 #define CRT_FOREVER ((crt_duration)INT64_MAX)
 
 // The place of an await, for panics and crt_dump.
@@ -618,6 +646,18 @@ enum {
     crt__done:                                                                             \
     return crt__finish(crt__f)
 
+// Every file with a coroutine asks for this one, by a name with the version and the way
+// states are counted in it: files that do not go together do not link.
+#ifdef CRT_USE_COUNTER
+#define CRT__STATES counter
+#else
+#define CRT__STATES line
+#endif
+#define CRT__LINKED__(name, major, minor, patch, states) name##_##major##_##minor##_##patch##_##states
+#define CRT__LINKED_(...) CRT__LINKED__(__VA_ARGS__)
+#define crt__done_or_trap                                                                  \
+    CRT__LINKED_(crt__trap, CRT_VERSION_MAJOR, CRT_VERSION_MINOR, CRT_VERSION_PATCH, CRT__STATES)
+
 // Used by the macros above.
 static inline void crt__leave(crt_frame *f, crt_poll result)
 {
@@ -742,8 +782,14 @@ typedef struct crt_config {
     // With one of these each task takes 16 bytes more, for crt_task_meta.spawned_at.
     void (*on_task_spawn)(void *hook_data, const crt_task_meta *task);
     void (*on_task_terminate)(void *hook_data, const crt_task_meta *task);
-    void (*on_before_poll)(void *hook_data, const crt_task_meta *task);
-    void (*on_after_poll)(void *hook_data, const crt_task_meta *task);
+    union {   // each by two names
+        void (*on_task_before_poll)(void *hook_data, const crt_task_meta *task);
+        void (*on_before_poll)(void *hook_data, const crt_task_meta *task);
+    };
+    union {
+        void (*on_task_after_poll)(void *hook_data, const crt_task_meta *task);
+        void (*on_after_poll)(void *hook_data, const crt_task_meta *task);
+    };
     int poll_histogram;               // CRT_HISTOGRAM_OFF; how long polls take, see
                                       // crt_metrics_poll_bucket: two looks at the clock a poll
     int poll_histogram_buckets;       // 10, log: 27; 2 to 64, the last without upper end
@@ -827,15 +873,25 @@ CRTDEF int crt_args(char ***argv);
 // >>api tasks     spawn, join, abort, yield, blocking
 // ---------------------------------------------------------------------------
 
-// What each macro that spawns hands on: the frame, its size, and the place for hooks.
-#define CRT__FRAME(...) (__VA_ARGS__), sizeof *(__VA_ARGS__), CRT__SPAWN_SITE
+// What each macro that spawns hands on: the frame, its size, and the place for hooks. A
+// void pointer says no size (and gcc takes 1 for it without a word): NULL is then a frame
+// for a coroutine that has no variables, anything else is refused.
+#define CRT__NO_SIZE SIZE_MAX
+#ifdef __cplusplus   // sizeof does not take void there
+#define CRT__SIZE_OF(...) sizeof *(__VA_ARGS__)
+#else
+#define CRT__SIZE_OF(...)                                                                  \
+    _Generic((__VA_ARGS__), void *: CRT__NO_SIZE, const void *: CRT__NO_SIZE, default: sizeof *(__VA_ARGS__))
+#endif
+#define CRT__FRAME(...) (__VA_ARGS__), CRT__SIZE_OF(__VA_ARGS__), CRT__SPAWN_SITE
 #define CRT__SPAWN_SITE __FILE__ ":" CRT__TEXT(__LINE__)
 #define CRT__TEXT(x) CRT__TEXT_(x)
 #define CRT__TEXT_(x) #x
 
 // Starts a task: fn over a copy of *frame, in one allocation. Detached: its
 // result is dropped, but a panic or an error goes to the log. 0, CRT_ENOMEM,
-// CRT_ESHUTDOWN. From a task, or a hook that has a cx. Mirrors tokio::spawn.
+// CRT_ESHUTDOWN, CRT_EINVAL (no fn; a frame without a type: pass `self`, not the void
+// pointer). From a task, or a hook that has a cx. Mirrors tokio::spawn.
 //     crt_spawn(cx, conn_run, &(conn){ .peer = s });
 #define crt_spawn(cx, fn, ...)                                                             \
     crt__spawn((cx), NULL, (fn), CRT__FRAME(__VA_ARGS__))
@@ -871,11 +927,12 @@ enum { CRT__TASK_HEADER = 192 };
     crt__spawn_in((cx), (storage), sizeof *(storage), (join), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF bool crt_task_storage_busy(const void *storage);
 
-// Everything at once. Mirrors task::Builder.
+// Everything at once. Mirrors task::Builder. Results as of crt_spawn, and CRT_EINVAL for a
+// frame without its size.
 typedef struct crt_task_desc {
     crt_fn fn;
     const void *frame;        // copied; NULL: a zeroed frame of `size` bytes
-    size_t size;              // of the frame
+    size_t size;              // of the frame; 0 without a frame: that of a crt_frame
     const char *name;         // copied (at most 63 bytes); NULL: none
     crt_join_handle **join;   // NULL: detached
     void *storage;            // NULL: from the runtime
@@ -906,7 +963,7 @@ CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
 // CRT_EPANIC the handle stays for crt_join_panic_message until crt_detach. A handle
 // must not be detached while somebody waits through it.
 // Cancel-safe: the handle is kept. Mirrors JoinHandle.
-CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result);
+CRTDEF_POLL crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result);
 // The same from a plain thread. CRT_ENESTED inside a task; CRT_ENOCONTEXT in a child of
 // fork() whose parent runs the task: the handle is kept.
 CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result);
@@ -939,7 +996,7 @@ CRTDEF const char *crt_task_name(const crt_cx *cx);   // NULL: none
 CRTDEF uint32_t crt_coop_budget(const crt_cx *cx);
 // Takes one unit in a loop that does no operation of its own: 0, or CRT_PENDING
 // once the budget is used up. Mirrors coop::consume_budget.
-CRTDEF crt_poll crt_consume_budget(crt_cx *cx);
+CRTDEF_POLL crt_consume_budget(crt_cx *cx);
 // Evaluates a poll without a budget. Mirrors coop::unconstrained.
 #define crt_unconstrained(cx, ...)                                                         \
     crt__constrain((cx), (crt__unconstrain(cx), (crt_poll)(__VA_ARGS__)))
@@ -969,8 +1026,8 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
 // all the same, timers are late by as much at most, and none is early.
 CRTDEF crt_instant crt_now(const crt_cx *cx);
 // Waits d ns, at least; at once if d <= 0. 0. Mirrors time::sleep.
-CRTDEF crt_poll crt_sleep(crt_cx *cx, crt_duration d);
-CRTDEF crt_poll crt_sleep_until(crt_cx *cx, crt_instant t);
+CRTDEF_POLL crt_sleep(crt_cx *cx, crt_duration d);
+CRTDEF_POLL crt_sleep_until(crt_cx *cx, crt_instant t);
 
 // A timer that can be set again: crt_timer_reset(cx, &t, d), then await
 // crt_timer_wait(cx, &t). Also what crt_timeout keeps its state in. All-zero is
@@ -986,7 +1043,7 @@ typedef struct crt_timer {
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d);
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at);
 CRTDEF void crt_timer_stop(crt_timer *t);   // as if never set; not while it is awaited
-CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t);   // 0; CRT_EINVAL if not set
+CRTDEF_POLL crt_timer_wait(crt_cx *cx, crt_timer *t);   // 0; CRT_EINVAL if not set
 CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t);
 
 // crt_timeout(cx, &self->timer, CRT_SEC(5), expr): the result of expr, or
@@ -1007,7 +1064,7 @@ CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t);
 CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute);
 CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t);
 CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r);
-CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t);
+CRTDEF_POLL crt__timeout_end(crt_cx *cx, crt_timer *t);
 
 // What an interval does when ticks were missed: BURST all of them at once, DELAY
 // the next a whole period from now, SKIP to the next multiple of the period.
@@ -1021,7 +1078,7 @@ typedef struct crt_interval {
 // The first tick comes at once. Mirrors time::interval.
 CRTDEF void crt_interval_init(crt_interval *i, crt_duration period, crt_missed behavior);
 // 0 at each tick; CRT_EINVAL if the period is not positive.
-CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i);
+CRTDEF_POLL crt_interval_tick(crt_cx *cx, crt_interval *i);
 CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i);   // next: one period from now
 
 // Things that become due one after the other, each carrying its place in it: no
@@ -1054,7 +1111,7 @@ CRTDEF int crt_delay_reset(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_dur
 CRTDEF int crt_delay_reset_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at);
 // Waits for the next to become due and takes it out. 0, or CRT_EEMPTY if the queue is
 // empty. Cancel-safe.
-CRTDEF crt_poll crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d);
+CRTDEF_POLL crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d);
 CRTDEF crt_delay *crt_delay_peek(crt_delay_queue *q);   // one of those due first; NULL: empty
 CRTDEF size_t crt_delay_len(crt_delay_queue *q);
 CRTDEF void crt_delay_queue_clear(crt_delay_queue *q);  // takes all out
@@ -1128,7 +1185,7 @@ enum { CRT__SELECT = 0, CRT__SELECT_BIASED = 1, CRT__JOIN_ALL = 2, CRT__TRY_JOIN
      crt__select_end(cx))
 CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t n, int mode);
 CRTDEF void crt__select_turn(crt_cx *cx);
-CRTDEF crt_poll crt__select_end(crt_cx *cx);
+CRTDEF_POLL crt__select_end(crt_cx *cx);
 CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition);
 CRTDEF void crt__arm_leave(crt_cx *cx, crt_poll r);
 
@@ -1179,7 +1236,7 @@ CRTDEF bool crt__scope_open(crt_scope *s);
 CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_joined(crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_watch(crt_cx *cx, crt_scope *s);
-CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s);
+CRTDEF_POLL crt__scope_drain(crt_cx *cx, crt_scope *s);
 CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size, const char *site);
 
 // --- join set: tasks whose results are taken in the order in which they end. Owned by
@@ -1200,15 +1257,15 @@ typedef struct crt_join_set {
 CRTDEF int crt_join_set_spawn_blocking(crt_cx *cx, crt_join_set *set, intptr_t (*f)(void *), void *arg);
 // The next task to end: 0 and *result (the task's own result or error), CRT_ECANCELED,
 // CRT_EPANIC; CRT_EEMPTY if there is no task. `id` and `result` may be NULL. Cancel-safe: nothing is taken.
-CRTDEF crt_poll crt_join_set_next(crt_cx *cx, crt_join_set *set, intptr_t *result);
-CRTDEF crt_poll crt_join_set_next_with_id(crt_cx *cx, crt_join_set *set, uint64_t *id, intptr_t *result);
+CRTDEF_POLL crt_join_set_next(crt_cx *cx, crt_join_set *set, intptr_t *result);
+CRTDEF_POLL crt_join_set_next_with_id(crt_cx *cx, crt_join_set *set, uint64_t *id, intptr_t *result);
 CRTDEF int crt_join_set_try_next(crt_join_set *set, uint64_t *id, intptr_t *result);   // also CRT_EAGAIN
 // Of the task that CRT_EPANIC was last told of; valid until the next that is told.
 CRTDEF const char *crt_join_set_panic_message(const crt_join_set *set);
 CRTDEF size_t crt_join_set_len(const crt_join_set *set);     // ended but not taken ones included
 CRTDEF void crt_join_set_abort_all(crt_join_set *set);       // they stay, to be taken
 CRTDEF void crt_join_set_detach_all(crt_join_set *set);      // they run on alone; the set is empty
-CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set);   // aborts all, waits for all. 0
+CRTDEF_POLL crt_join_set_shutdown(crt_cx *cx, crt_join_set *set);   // aborts all, waits for all. 0
 CRTDEF void crt_join_set_drop(crt_join_set *set);            // aborts all, does not wait; ready again
 CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
                                const void *frame, size_t size, const char *site);
@@ -1224,7 +1281,7 @@ typedef struct crt_join_map {
 #define crt_join_map_spawn(cx, map, key, fn, ...)                                          \
     crt__join_map_spawn((cx), (map), (key), (fn), CRT__FRAME(__VA_ARGS__))
 // As crt_join_set_next, with the key.
-CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result);
+CRTDEF_POLL crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, intptr_t *result);
 CRTDEF int crt_join_map_try_next(crt_join_map *map, uint64_t *key, intptr_t *result);   // also CRT_EAGAIN
 CRTDEF const char *crt_join_map_panic_message(const crt_join_map *map);
 CRTDEF bool crt_join_map_abort(crt_join_map *map, uint64_t key);   // false: no such task
@@ -1233,7 +1290,7 @@ CRTDEF size_t crt_join_map_len(const crt_join_map *map);
 CRTDEF void crt_join_map_abort_all(crt_join_map *map);
 // Aborts those for which the callback says true. Mirrors abort_matching.
 CRTDEF void crt_join_map_abort_matching(crt_join_map *map, bool (*matches)(uint64_t key, void *user), void *user);
-CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map);
+CRTDEF_POLL crt_join_map_shutdown(crt_cx *cx, crt_join_map *map);
 CRTDEF void crt_join_map_detach_all(crt_join_map *map);
 CRTDEF void crt_join_map_drop(crt_join_map *map);
 CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_fn fn, const void *frame, size_t size,
@@ -1258,7 +1315,7 @@ CRTDEF bool crt_task_tracker_close(crt_task_tracker *t);
 CRTDEF bool crt_task_tracker_reopen(crt_task_tracker *t);
 CRTDEF bool crt_task_tracker_is_closed(crt_task_tracker *t);
 CRTDEF size_t crt_task_tracker_len(crt_task_tracker *t);
-CRTDEF crt_poll crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t);   // 0: closed and empty. Cancel-safe.
+CRTDEF_POLL crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t);   // 0: closed and empty. Cancel-safe.
 CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
                               const void *frame, size_t size, const char *site);
 
@@ -1275,7 +1332,7 @@ typedef struct crt_local_set {
     crt__local_set_spawn((cx), (set), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_local_set_spawn_join(cx, set, join, fn, ...)                                   \
     crt__local_set_spawn((cx), (set), (join), (fn), CRT__FRAME(__VA_ARGS__))
-CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set);   // 0 when every task has ended. Cancel-safe.
+CRTDEF_POLL crt_local_set_join(crt_cx *cx, crt_local_set *set);   // 0 when every task has ended. Cancel-safe.
 CRTDEF void crt_local_set_abort_all(crt_local_set *set);
 CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join,
                                 crt_fn fn, const void *frame, size_t size, const char *site);
@@ -1325,7 +1382,7 @@ typedef struct crt_notify {
 } crt_notify;
 // Waits for a notification, or takes the stored one. 0. Cancel-safe, but the place
 // in the queue is lost: a notification that was granted already is passed on.
-CRTDEF crt_poll crt_notified(crt_cx *cx, crt_notify *n);
+CRTDEF_POLL crt_notified(crt_cx *cx, crt_notify *n);
 CRTDEF void crt_notify_one(crt_notify *n);       // the longest waiting, or store a permit
 CRTDEF void crt_notify_last(crt_notify *n);      // the newest, or store a permit
 CRTDEF void crt_notify_waiters(crt_notify *n);   // those waiting now; stores nothing
@@ -1333,7 +1390,7 @@ CRTDEF void crt_notify_waiters(crt_notify *n);   // those waiting now; stores no
 // condition, then wait: a notify_waiters that came in between ends the wait at once.
 // Mirrors Notified::enable.
 CRTDEF uint32_t crt_notify_snapshot(crt_notify *n);
-CRTDEF crt_poll crt_notified_since(crt_cx *cx, crt_notify *n, uint32_t snapshot);
+CRTDEF_POLL crt_notified_since(crt_cx *cx, crt_notify *n, uint32_t snapshot);
 CRTDEF int crt_notified_blocking(crt_notify *n);
 
 // Permits that are taken and given back, with a queue; inside the next two.
@@ -1353,9 +1410,11 @@ typedef struct crt_semaphore {
 CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits);   // at most CRT_MAX_PERMITS
 // Takes n permits (0: at once). 0; CRT_ECLOSED; CRT_EINVAL if n is over 2^32 - 1 or CRT_MAX_PERMITS.
 // Cancel-safe: what it had collected goes on to the next, its place is lost.
-CRTDEF crt_poll crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n);
+CRTDEF_POLL crt_semaphore_acquire(crt_cx *cx, crt_semaphore *s, size_t n);
 CRTDEF int crt_semaphore_try_acquire(crt_semaphore *s, size_t n);   // 0, CRT_EAGAIN, CRT_ECLOSED
 CRTDEF int crt_semaphore_blocking_acquire(crt_semaphore *s, size_t n);
+#define crt_semaphore_acquire_many crt_semaphore_acquire           // by Tokio's names
+#define crt_semaphore_try_acquire_many crt_semaphore_try_acquire
 // Gives n permits back, or adds them. At most CRT_MAX_PERMITS in all (asserted).
 CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n);
 // Takes up to n free permits away for good: how many. Mirrors forget_permits.
@@ -1370,7 +1429,7 @@ CRTDEF size_t crt_semaphore_available(const crt_semaphore *s);
 typedef struct crt_mutex {
     crt__waitq q;
 } crt_mutex;
-CRTDEF crt_poll crt_mutex_lock(crt_cx *cx, crt_mutex *m);   // 0. Cancel-safe; the place is lost.
+CRTDEF_POLL crt_mutex_lock(crt_cx *cx, crt_mutex *m);       // 0. Cancel-safe; the place is lost.
 CRTDEF int crt_mutex_try_lock(crt_mutex *m);                // 0, CRT_EBUSY
 CRTDEF int crt_mutex_blocking_lock(crt_mutex *m);           // 0, CRT_ENESTED
 CRTDEF void crt_mutex_unlock(crt_mutex *m);                 // any task, any thread
@@ -1380,8 +1439,8 @@ CRTDEF void crt_mutex_unlock(crt_mutex *m);                 // any task, any thr
 typedef struct crt_rwlock {
     crt__permits p;
 } crt_rwlock;
-CRTDEF crt_poll crt_rwlock_read(crt_cx *cx, crt_rwlock *l);    // 0. Cancel-safe; the place is lost.
-CRTDEF crt_poll crt_rwlock_write(crt_cx *cx, crt_rwlock *l);   // 0. Cancel-safe; the place is lost.
+CRTDEF_POLL crt_rwlock_read(crt_cx *cx, crt_rwlock *l);        // 0. Cancel-safe; the place is lost.
+CRTDEF_POLL crt_rwlock_write(crt_cx *cx, crt_rwlock *l);       // 0. Cancel-safe; the place is lost.
 CRTDEF int crt_rwlock_try_read(crt_rwlock *l);                 // 0, CRT_EBUSY
 CRTDEF int crt_rwlock_try_write(crt_rwlock *l);
 CRTDEF int crt_rwlock_blocking_read(crt_rwlock *l);            // 0, CRT_ENESTED
@@ -1400,7 +1459,7 @@ typedef struct crt_barrier {
 CRTDEF void crt_barrier_init(crt_barrier *b, size_t n);   // 0 counts as 1
 // 1 for exactly one of them, the leader (the last to come), 0 for the rest.
 // Who is cancelled while it waits is not counted (in Tokio it is).
-CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b);
+CRTDEF_POLL crt_barrier_wait(crt_cx *cx, crt_barrier *b);
 
 // Something that is made once, by whoever comes first; the others wait. The value
 // is yours: any variable that the expression fills in. All-zero is ready.
@@ -1417,7 +1476,7 @@ typedef struct crt_once_cell {
 #define crt_once_cell_init(cx, c, ...)                                                     \
     (crt__once_enter((cx), (c)) ? crt__once_leave((cx), (c), (crt_poll)(__VA_ARGS__))      \
                                 : (cx)->scratch)
-CRTDEF crt_poll crt_once_cell_wait(crt_cx *cx, crt_once_cell *c);   // 0 once it is set. Cancel-safe.
+CRTDEF_POLL crt_once_cell_wait(crt_cx *cx, crt_once_cell *c);   // 0 once it is set. Cancel-safe.
 CRTDEF bool crt_once_cell_is_set(const crt_once_cell *c);
 CRTDEF bool crt__once_enter(crt_cx *cx, crt_once_cell *c);
 CRTDEF crt_poll crt__once_leave(crt_cx *cx, crt_once_cell *c, crt_poll r);
@@ -1431,7 +1490,7 @@ CRTDEF crt_cancel_token *crt_cancel_token_child(crt_cancel_token *t);       // N
 CRTDEF void crt_cancel_token_drop(crt_cancel_token **t);                    // does not cancel
 CRTDEF void crt_cancel_token_cancel(crt_cancel_token *t);                   // any thread
 CRTDEF bool crt_cancel_token_is_cancelled(const crt_cancel_token *t);
-CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t);             // 0. Cancel-safe.
+CRTDEF_POLL crt_cancelled(crt_cx *cx, crt_cancel_token *t);                 // 0. Cancel-safe.
 // For CRT_FINALLY: cancels the token and drops it. To disarm, crt_cancel_token_drop
 // it before. Mirrors DropGuard.
 CRTDEF void crt_cancel_token_drop_guard(crt_cancel_token **t);
@@ -1471,14 +1530,14 @@ CRTDEF int crt_oneshot_new(size_t elem_size, crt_oneshot_tx **tx, crt_oneshot_rx
 CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem);
 // 0 and the value, or CRT_ECLOSED if the sender went without sending, or the
 // receiver was closed before; *rx is then NULL. Cancel-safe: the receiver is kept.
-CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem);
+CRTDEF_POLL crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem);
 CRTDEF int crt_oneshot_try_recv(crt_oneshot_rx **rx, void *elem);        // also CRT_EEMPTY; *rx is then kept
 CRTDEF int crt_oneshot_blocking_recv(crt_oneshot_rx **rx, void *elem);   // also CRT_ENESTED
 // No value any more, but one that was sent already can be received.
 CRTDEF void crt_oneshot_rx_close(crt_oneshot_rx *rx);
 // For the sender: waits until the receiver is gone or closed. 0. Cancel-safe.
 // CRT_EBUSY if another task waits for it already.
-CRTDEF crt_poll crt_oneshot_closed(crt_cx *cx, crt_oneshot_tx *tx);
+CRTDEF_POLL crt_oneshot_closed(crt_cx *cx, crt_oneshot_tx *tx);
 CRTDEF bool crt_oneshot_is_closed(const crt_oneshot_tx *tx);
 CRTDEF void crt_oneshot_tx_drop(crt_oneshot_tx **tx);
 CRTDEF void crt_oneshot_rx_drop(crt_oneshot_rx **rx);
@@ -1494,26 +1553,26 @@ CRTDEF int crt_mpsc_new(size_t elem_size, size_t capacity, crt_mpsc_tx **tx, crt
 // Waits for room, in order of arrival, and sends. 0, CRT_ECLOSED when the receiver
 // is gone or closed, CRT_ENOMEM. Cancelled: the element is not sent. With a limit in
 // time: crt_timeout(cx, &t, d, crt_mpsc_send(...)). Mirrors Sender::send.
-CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem);
+CRTDEF_POLL crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem);
 CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem);   // 0, CRT_EFULL, CRT_ECLOSED, CRT_ENOMEM
 // Waits for room and keeps it for crt_mpsc_send_reserved, or gives it back with
 // crt_mpsc_unreserve. 0, CRT_ECLOSED. Cancel-safe (the place in the queue is lost).
 // A permit taken before the receiver closed still works. Mirrors Sender::reserve.
-CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx);
+CRTDEF_POLL crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx);
 CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx);   // 0, CRT_EFULL, CRT_ECLOSED
 // n permits at once, each to be used or given back; CRT_EINVAL if n is more than the
 // capacity (or 2^32 - 1). Mirrors reserve_many.
-CRTDEF crt_poll crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n);
+CRTDEF_POLL crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n);
 CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n);
 CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem);   // 0; CRT_ENOMEM: the permit is gone
 CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx);
 // The next element: 0, or CRT_ECLOSED once it is closed (every tx dropped, or
 // crt_mpsc_rx_close) and drained. Cancel-safe.
-CRTDEF crt_poll crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem);
+CRTDEF_POLL crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem);
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem);   // 0, CRT_EEMPTY, CRT_ECLOSED
 // Waits for one, then takes what is there, at most max. How many; CRT_ECLOSED.
 // Cancel-safe.
-CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max);
+CRTDEF_POLL crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max);
 // From plain threads. CRT_ENESTED inside a task.
 CRTDEF int crt_mpsc_blocking_send(crt_mpsc_tx *tx, const void *elem);
 CRTDEF int crt_mpsc_blocking_recv(crt_mpsc_rx *rx, void *elem);
@@ -1521,9 +1580,10 @@ CRTDEF int crt_mpsc_blocking_recv_many(crt_mpsc_rx *rx, void *elems, size_t max)
 CRTDEF crt_mpsc_tx *crt_mpsc_tx_clone(crt_mpsc_tx *tx);
 CRTDEF void crt_mpsc_tx_drop(crt_mpsc_tx **tx);
 CRTDEF void crt_mpsc_rx_close(crt_mpsc_rx *rx);   // no more sends; what is there stays
+#define crt_mpsc_close crt_mpsc_rx_close
 CRTDEF void crt_mpsc_rx_drop(crt_mpsc_rx **rx);
 // For the sender: waits until the receiver is gone or closed. 0. Cancel-safe.
-CRTDEF crt_poll crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx);
+CRTDEF_POLL crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx);
 CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx);
 CRTDEF bool crt_mpsc_rx_is_closed(const crt_mpsc_rx *rx);   // or every tx is gone; there may still be elements
 // Elements that wait to be received; room that a sender could take at once
@@ -1566,11 +1626,11 @@ CRTDEF int crt_broadcast_resubscribe(const crt_broadcast_rx *of, crt_broadcast_r
 CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem);   // receivers, or CRT_ECLOSED: none
 // 0; CRT_ELAGGED and *lagged = how many were lost, the next call gives the oldest
 // kept; CRT_ECLOSED once every tx is gone and all was seen. Cancel-safe.
-CRTDEF crt_poll crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem, uint64_t *lagged);
+CRTDEF_POLL crt_broadcast_recv(crt_cx *cx, crt_broadcast_rx *rx, void *elem, uint64_t *lagged);
 CRTDEF int crt_broadcast_try_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged);   // also CRT_EEMPTY
 CRTDEF int crt_broadcast_blocking_recv(crt_broadcast_rx *rx, void *elem, uint64_t *lagged);
 // For the sender: waits until no receiver is left. 0. Cancel-safe.
-CRTDEF crt_poll crt_broadcast_closed(crt_cx *cx, crt_broadcast_tx *tx);
+CRTDEF_POLL crt_broadcast_closed(crt_cx *cx, crt_broadcast_tx *tx);
 CRTDEF size_t crt_broadcast_receiver_count(const crt_broadcast_tx *tx);
 CRTDEF size_t crt_broadcast_sender_count(const crt_broadcast_tx *tx);
 CRTDEF size_t crt_broadcast_len(const crt_broadcast_tx *tx);      // values that some receiver has yet to see
@@ -1602,11 +1662,11 @@ CRTDEF void crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, v
 CRTDEF bool crt_watch_send_if_modified(crt_watch_tx *tx, bool (*modify)(void *elem, void *user), void *user);
 // Waits for a value newer than the last that was marked seen, and marks it: 0, or
 // CRT_ECLOSED once every tx is gone. Cancel-safe.
-CRTDEF crt_poll crt_watch_changed(crt_cx *cx, crt_watch_rx *rx);
+CRTDEF_POLL crt_watch_changed(crt_cx *cx, crt_watch_rx *rx);
 // Waits until the value fulfils the condition (also the present one), copies it out
 // and marks it seen. 0, CRT_ECLOSED. The condition is called under the lock.
-CRTDEF crt_poll crt_watch_wait_for(crt_cx *cx, crt_watch_rx *rx, bool (*condition)(const void *elem, void *user),
-                                   void *user, void *elem);
+CRTDEF_POLL crt_watch_wait_for(crt_cx *cx, crt_watch_rx *rx, bool (*condition)(const void *elem, void *user),
+                               void *user, void *elem);
 // After changed(), get_update: else a value that came in between is told once more.
 CRTDEF void crt_watch_get(crt_watch_rx *rx, void *elem);          // the latest; does not mark it seen
 CRTDEF void crt_watch_get_update(crt_watch_rx *rx, void *elem);   // the same, and marks it. borrow_and_update
@@ -1614,7 +1674,7 @@ CRTDEF void crt_watch_tx_get(crt_watch_tx *tx, void *elem);
 CRTDEF bool crt_watch_has_changed(const crt_watch_rx *rx);
 CRTDEF void crt_watch_mark_changed(crt_watch_rx *rx);
 CRTDEF void crt_watch_mark_unchanged(crt_watch_rx *rx);
-CRTDEF crt_poll crt_watch_closed(crt_cx *cx, crt_watch_tx *tx);   // waits until no receiver is left. 0
+CRTDEF_POLL crt_watch_closed(crt_cx *cx, crt_watch_tx *tx);   // waits until no receiver is left. 0
 CRTDEF size_t crt_watch_receiver_count(const crt_watch_tx *tx);
 CRTDEF size_t crt_watch_sender_count(const crt_watch_tx *tx);
 CRTDEF bool crt_watch_rx_is_closed(const crt_watch_rx *rx);       // every tx is gone
@@ -1701,7 +1761,7 @@ CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_de
 //         }
 //     conn_run's CRT_FINALLY has crt_close(&self->s); crt_semaphore_release(&limit, 1);
 //     and the acceptor's gives back the permit that it holds, if it holds one.
-CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **s, crt_addr *peer);
+CRTDEF_POLL crt_accept(crt_cx *cx, crt_listener *l, crt_stream **s, crt_addr *peer);
 // At once: 0 and *s, CRT_EAGAIN, -errno (out of descriptors too). Any thread.
 CRTDEF int crt_try_accept(crt_listener *l, crt_stream **s, crt_addr *peer);
 
@@ -1725,12 +1785,12 @@ typedef struct crt_connect_desc {
 // 8305; without CRT_DRIVER_TIME one after the other). 0 and *s, or -errno (of the
 // attempt that failed last), CRT_EINVAL, CRT_ENOTFOUND, CRT_ENOMEM. Cancelled:
 // nothing is left open. Mirrors TcpStream::connect, TcpSocket.
-CRTDEF crt_poll crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **s);
+CRTDEF_POLL crt_tcp_connect(crt_cx *cx, const char *addr, crt_stream **s);
 // `desc` may be NULL; it is read at the first poll. Also -EAFNOSUPPORT if `local` is
 // of another family than every address; CRT_ENODRIVER for attempt_timeout without
 // CRT_DRIVER_TIME.
-CRTDEF crt_poll crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_connect_desc *desc,
-                                   crt_stream **s);
+CRTDEF_POLL crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_connect_desc *desc,
+                               crt_stream **s);
 // A Unix socket; a path that begins with '@' is an abstract name (Linux). 0, or
 // CRT_EINVAL (too long, empty), -errno. The file is left behind on close; a file that
 // is there already is -EADDRINUSE, unless desc->unlink_stale finds nobody behind it.
@@ -1738,7 +1798,7 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
                                 crt_listener **l);
 // 0 and *s, or as above, -ENOENT, -ECONNREFUSED. A full backlog: waits, looking again
 // each 2 ms (without CRT_DRIVER_TIME: CRT_EAGAIN). Cancelled: nothing is left open.
-CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **s);
+CRTDEF_POLL crt_unix_connect(crt_cx *cx, const char *path, crt_stream **s);
 // Who connected, listened or made the pair at the other end, as it was then.
 typedef struct crt_peer_cred {
     int64_t pid;   // -1: the system does not tell
@@ -1751,7 +1811,7 @@ CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred);
 // crt_config.max_lookups run at a time, so that a dead name server cannot hold all
 // threads of the pool; others wait their turn. Cancel-safe: a lookup that waits
 // leaves the queue, one that runs ends unheard. Mirrors lookup_host.
-CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, size_t max);
+CRTDEF_POLL crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, size_t max);
 // Two connected streams (a Unix socket pair). 0 or -errno.
 CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b);
 // A pipe: what is written to tx is read from rx. 0 or -errno. Mirrors unix::pipe.
@@ -1783,16 +1843,16 @@ CRTDEF intptr_t crt_udp_into_fd(crt_udp **u);
 
 // Up to n bytes into buf: how many, 0 at the end of the stream (or n == 0), or
 // -errno. Cancel-safe. Mirrors AsyncReadExt::read.
-CRTDEF crt_poll crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n);
+CRTDEF_POLL crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n);
 // Exactly n: n, or CRT_EEOF, -errno. Not cancel-safe: bytes read so far are lost.
-CRTDEF crt_poll crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n);
+CRTDEF_POLL crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n);
 // As crt_read, and the bytes stay to be read; sockets only (else -ENOTSOCK).
 // Cancel-safe. Mirrors TcpStream::peek.
-CRTDEF crt_poll crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n);
+CRTDEF_POLL crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n);
 // Up to n bytes from buf: how many, or -errno. Cancel-safe.
-CRTDEF crt_poll crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
+CRTDEF_POLL crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
 // All n: n, or -errno. Not cancel-safe: part may have been written.
-CRTDEF crt_poll crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
+CRTDEF_POLL crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
 // Several buffers in one call, in order. At most 1024 of them, 4 GiB - 1 in all, and
 // no base NULL unless its len is 0 (CRT_EINVAL). The array must stay as it is until
 // the call has ended. Results as for crt_read and crt_write (no byte asked: 0), of
@@ -1801,12 +1861,12 @@ typedef struct crt_iovec {
     void *base;
     size_t len;
 } crt_iovec;
-CRTDEF crt_poll crt_readv(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
-CRTDEF crt_poll crt_writev(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
-CRTDEF crt_poll crt_writev_all(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
+CRTDEF_POLL crt_readv(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
+CRTDEF_POLL crt_writev(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
+CRTDEF_POLL crt_writev_all(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count);
 // Waits until a crt_try_ call is worth while: 0 or an error. Cancel-safe.
-CRTDEF crt_poll crt_readable(crt_cx *cx, crt_stream *s);
-CRTDEF crt_poll crt_writable(crt_cx *cx, crt_stream *s);
+CRTDEF_POLL crt_readable(crt_cx *cx, crt_stream *s);
+CRTDEF_POLL crt_writable(crt_cx *cx, crt_stream *s);
 // At once: bytes, 0 at the end of the stream, CRT_EAGAIN, -errno. Any thread.
 CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n);
 CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n);
@@ -1887,12 +1947,12 @@ CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);   /
 CRTDEF int crt_udp_disconnect(crt_udp *u);                                   // frees it again
 // A full Unix receiver: waits (if it was named by `to`, by looking again each 2 ms,
 // since the system does not tell; without CRT_DRIVER_TIME, or memory, then CRT_EAGAIN).
-CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to);
-CRTDEF crt_poll crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
-CRTDEF crt_poll crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n);
-CRTDEF crt_poll crt_udp_recv(crt_cx *cx, crt_udp *u, void *buf, size_t n);
+CRTDEF_POLL crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to);
+CRTDEF_POLL crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
+CRTDEF_POLL crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n);
+CRTDEF_POLL crt_udp_recv(crt_cx *cx, crt_udp *u, void *buf, size_t n);
 // As recv_from, and the datagram stays. `from` may be NULL.
-CRTDEF crt_poll crt_udp_peek_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
+CRTDEF_POLL crt_udp_peek_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
 
 // One datagram in a batch; all-zero but for buf and size is ready.
 typedef struct crt_udp_msg {
@@ -1908,12 +1968,12 @@ enum { CRT_UDP_TRUNCATED = 1 };
 // there is room for), at most count and at most 64, in one system call where there is
 // one for that. How many, from the first on; an error only if it is that of the first.
 // count 0: 0. Mirror recvmmsg and sendmmsg.
-CRTDEF crt_poll crt_udp_recv_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count);
-CRTDEF crt_poll crt_udp_send_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count);
+CRTDEF_POLL crt_udp_recv_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count);
+CRTDEF_POLL crt_udp_send_many(crt_cx *cx, crt_udp *u, crt_udp_msg *msgs, size_t count);
 // Wait until a try is worth while: 0 or an error. The tries, at once: bytes (messages),
 // CRT_EAGAIN, -errno; any thread. `to` NULL: the fixed peer; `from` may be NULL.
-CRTDEF crt_poll crt_udp_readable(crt_cx *cx, crt_udp *u);
-CRTDEF crt_poll crt_udp_writable(crt_cx *cx, crt_udp *u);
+CRTDEF_POLL crt_udp_readable(crt_cx *cx, crt_udp *u);
+CRTDEF_POLL crt_udp_writable(crt_cx *cx, crt_udp *u);
 CRTDEF crt_poll crt_udp_try_send_to(crt_udp *u, const void *buf, size_t n, const crt_addr *to);
 CRTDEF crt_poll crt_udp_try_recv_from(crt_udp *u, void *buf, size_t n, crt_addr *from);
 CRTDEF crt_poll crt_udp_try_recv_many(crt_udp *u, crt_udp_msg *msgs, size_t count);
@@ -1947,14 +2007,14 @@ CRTDEF void crt_udp_close(crt_udp **u);
 // Waits until any descriptor is readable or writable, without taking it over: it
 // is registered for the duration of the wait. 0 or -errno (a plain file: -EPERM).
 // The descriptor must stay open meanwhile. Cancel-safe. In place of AsyncFd.
-CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd);
-CRTDEF crt_poll crt_fd_writable(crt_cx *cx, intptr_t fd);
+CRTDEF_POLL crt_fd_readable(crt_cx *cx, intptr_t fd);
+CRTDEF_POLL crt_fd_writable(crt_cx *cx, intptr_t fd);
 // The same for any of several reasons: which of them hold (a hang-up or an error is
 // reported whether asked for or not). CRT_FD_PRIORITY: urgent data, and what POLLPRI
 // means for the descriptor (a changed file of sysfs, say); -EOPNOTSUPP on FreeBSD and
 // NetBSD, whose kqueue does not tell of it.
 enum { CRT_FD_READ = 1, CRT_FD_WRITE = 2, CRT_FD_PRIORITY = 4, CRT_FD_ERROR = 8, CRT_FD_HANGUP = 16 };
-CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons);
+CRTDEF_POLL crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons);
 
 // ---------------------------------------------------------------------------
 // >>api streams   in memory, scripted, standard, buffered, copying, frames
@@ -2039,7 +2099,7 @@ CRTDEF int crt_stdout(crt_cx *cx, crt_stream **s);
 CRTDEF int crt_stderr(crt_cx *cx, crt_stream **s);
 // Waits until everything written to stdout or stderr has been given to the system: 0
 // or -errno. Other streams have nothing to flush: 0. Cancel-safe. Mirrors flush.
-CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *s);
+CRTDEF_POLL crt_flush(crt_cx *cx, crt_stream *s);
 
 // A buffered reader.
 typedef struct crt_reader {
@@ -2067,22 +2127,22 @@ CRTDEF void crt_reader_consume(crt_reader *r, size_t n);
 //
 // Reads until at least `min` bytes are buffered: how many are. 0 at the end of the
 // stream, CRT_EEOF if it comes with fewer; CRT_EMSGSIZE if they do not fit.
-CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min);
+CRTDEF_POLL crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min);
 // As crt_read and crt_read_exact, from the buffer first.
-CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n);
-CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size_t n);
+CRTDEF_POLL crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n);
+CRTDEF_POLL crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size_t n);
 // The bytes up to and with the next `delimiter`, at most max of them (0: what the
 // buffer holds): how many, and *data points to them, inside the buffer, until the next
 // call. Without the delimiter: the last bytes before the end; then 0.
 // CRT_EMSGSIZE if there is none in max bytes: nothing is lost. To go on, call
 // crt_reader_skip_until, or again with a larger max.
-CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, size_t max, void **data);
+CRTDEF_POLL crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, size_t max, void **data);
 // The next line without its end ("\n" or "\r\n", for which max counts too): its length,
 // and *line points to it, with a zero after it. The last line needs no end.
 // CRT_ECLOSED at the end of the stream. CRT_EMSGSIZE as above.
-CRTDEF crt_poll crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char **line);
+CRTDEF_POLL crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char **line);
 // Drops everything up to and with the next `delimiter`: 0, or CRT_ECLOSED at the end.
-CRTDEF crt_poll crt_reader_skip_until(crt_cx *cx, crt_reader *r, int delimiter);
+CRTDEF_POLL crt_reader_skip_until(crt_cx *cx, crt_reader *r, int delimiter);
 
 // A buffered writer. Nothing is written before the buffer is full or flushed.
 typedef struct crt_writer {
@@ -2099,11 +2159,11 @@ CRTDEF size_t crt_writer_buffered(const crt_writer *w);
 // n, once all of it is written or buffered; large pieces pass by the buffer. -errno,
 // CRT_ENOMEM, CRT_EINVAL. Not cancel-safe: part of it may have been taken. What was
 // buffered is kept, in order, whatever happens.
-CRTDEF crt_poll crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data, size_t n);
+CRTDEF_POLL crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data, size_t n);
 // Writes what is buffered: 0, or -errno; then the rest stays buffered. Cancel-safe.
-CRTDEF crt_poll crt_writer_flush(crt_cx *cx, crt_writer *w);
+CRTDEF_POLL crt_writer_flush(crt_cx *cx, crt_writer *w);
 // Flushes, then crt_shutdown. 0 or -errno. Cancel-safe.
-CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w);
+CRTDEF_POLL crt_writer_shutdown(crt_cx *cx, crt_writer *w);
 
 // Bytes from CRT_MALLOC. There is one more byte than n, a zero, unless data is NULL.
 typedef struct crt_bytes {
@@ -2115,7 +2175,7 @@ CRTDEF void crt_bytes_drop(crt_bytes *b);
 // CRT_ENOMEM; CRT_EMSGSIZE if there is more: b then has limit + 1 bytes and the rest is
 // in the stream. Cancel-safe: b has what was read; call it again to go on. Mirrors
 // AsyncReadExt::read_to_end.
-CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t limit);
+CRTDEF_POLL crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t limit);
 
 // One direction of a copy.
 typedef struct crt__pump {
@@ -2134,7 +2194,7 @@ typedef struct crt_copier {
 // Copies everything from one stream to another until the end of the first: how many
 // bytes, or -errno, CRT_ENOMEM. Nothing is closed. Not cancel-safe: up to a buffer of
 // bytes that were read is lost; no memory is. Mirrors io::copy.
-CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to);
+CRTDEF_POLL crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to);
 // What crt_copy_bidirectional works with.
 typedef struct crt_copier_pair {
     size_t buffer;              // of each direction; 0: as for crt_copy
@@ -2150,7 +2210,7 @@ typedef struct crt_copier_pair {
 // and the rest goes on. 0 once both have ended; -errno of the first that fails,
 // CRT_ENOMEM, CRT_ETIMEDOUT (idle). Nothing is closed. Not cancel-safe, as crt_copy.
 // Mirrors io::copy_bidirectional.
-CRTDEF crt_poll crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_stream *a, crt_stream *b);
+CRTDEF_POLL crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_stream *a, crt_stream *b);
 
 // Frames with their length in front. All-zero: four bytes, big-endian, then so many
 // bytes. Mirrors LengthDelimitedCodec, whose parameters these are.
@@ -2171,11 +2231,11 @@ enum { CRT_FRAMED_KEEP = -1 };
 // negative, or ends the frame inside its head. CRT_EINVAL: `f` makes no sense. After
 // these, and after -errno, the head is still buffered. Memory grows with the bytes that
 // have come, not with what the field promises. Cancel-safe.
-CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, void **frame);
+CRTDEF_POLL crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, void **frame);
 // Buffers a frame of n bytes: length_field_offset zeros, the field (n - adjustment), the
 // data. n; CRT_EMSGSIZE; CRT_EINVAL if the field cannot hold the length; as
 // crt_writer_write_all otherwise. Send it with crt_writer_flush. Not cancel-safe.
-CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f, const void *data, size_t n);
+CRTDEF_POLL crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f, const void *data, size_t n);
 
 // ---------------------------------------------------------------------------
 // >>api fs        files and directories
@@ -2206,7 +2266,7 @@ typedef struct crt_fs_open_desc {
 // Cancelled: a descriptor that it gets all the same is closed. Opening and reading a
 // FIFO or a terminal hold a pool thread up for as long as the other end likes, and the
 // end of the runtime too. Mirrors File::open.
-CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f);
+CRTDEF_POLL crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f);
 
 // Calls at the position of the file (read, read_exact, write, write_all, seek) are one
 // at a time: while a task waits for one, another gets CRT_EBUSY. One that follows a
@@ -2216,26 +2276,26 @@ CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc
 
 // Up to n bytes (at most 2 MiB a call): how many, 0 at the end. Cancel-safe: the
 // position is as before, or the bytes are kept for the next read.
-CRTDEF crt_poll crt_file_read(crt_cx *cx, crt_file *f, void *buf, size_t n);
+CRTDEF_POLL crt_file_read(crt_cx *cx, crt_file *f, void *buf, size_t n);
 // Exactly n: n, or CRT_EEOF. Not cancel-safe: the position may have moved.
-CRTDEF crt_poll crt_file_read_exact(crt_cx *cx, crt_file *f, void *buf, size_t n);
+CRTDEF_POLL crt_file_read_exact(crt_cx *cx, crt_file *f, void *buf, size_t n);
 // Up to n bytes (at most 2 MiB): how many. All n: n. Cancelled: part may be written.
-CRTDEF crt_poll crt_file_write(crt_cx *cx, crt_file *f, const void *buf, size_t n);
-CRTDEF crt_poll crt_file_write_all(crt_cx *cx, crt_file *f, const void *buf, size_t n);
+CRTDEF_POLL crt_file_write(crt_cx *cx, crt_file *f, const void *buf, size_t n);
+CRTDEF_POLL crt_file_write_all(crt_cx *cx, crt_file *f, const void *buf, size_t n);
 // At an offset; the position stays. CRT_EINVAL for offset < 0. Mirror FileExt.
-CRTDEF crt_poll crt_file_pread(crt_cx *cx, crt_file *f, void *buf, size_t n, int64_t offset);
-CRTDEF crt_poll crt_file_pread_exact(crt_cx *cx, crt_file *f, void *buf, size_t n, int64_t offset);
-CRTDEF crt_poll crt_file_pwrite(crt_cx *cx, crt_file *f, const void *buf, size_t n, int64_t offset);
-CRTDEF crt_poll crt_file_pwrite_all(crt_cx *cx, crt_file *f, const void *buf, size_t n, int64_t offset);
+CRTDEF_POLL crt_file_pread(crt_cx *cx, crt_file *f, void *buf, size_t n, int64_t offset);
+CRTDEF_POLL crt_file_pread_exact(crt_cx *cx, crt_file *f, void *buf, size_t n, int64_t offset);
+CRTDEF_POLL crt_file_pwrite(crt_cx *cx, crt_file *f, const void *buf, size_t n, int64_t offset);
+CRTDEF_POLL crt_file_pwrite_all(crt_cx *cx, crt_file *f, const void *buf, size_t n, int64_t offset);
 enum { CRT_SEEK_SET = 0, CRT_SEEK_CUR = 1, CRT_SEEK_END = 2 };
 // Moves the position. 0 and *position (which may be NULL), or -errno.
-CRTDEF crt_poll crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whence, int64_t *position);
+CRTDEF_POLL crt_file_seek(crt_cx *cx, crt_file *f, int64_t offset, int whence, int64_t *position);
 // To the disk: data and metadata, or the data and what is needed to find it.
-CRTDEF crt_poll crt_file_sync(crt_cx *cx, crt_file *f);
-CRTDEF crt_poll crt_file_sync_data(crt_cx *cx, crt_file *f);
+CRTDEF_POLL crt_file_sync(crt_cx *cx, crt_file *f);
+CRTDEF_POLL crt_file_sync_data(crt_cx *cx, crt_file *f);
 // Cuts or grows (with zeros) to `length` bytes.
-CRTDEF crt_poll crt_file_set_len(crt_cx *cx, crt_file *f, int64_t length);
-CRTDEF crt_poll crt_file_set_mode(crt_cx *cx, crt_file *f, uint32_t mode);
+CRTDEF_POLL crt_file_set_len(crt_cx *cx, crt_file *f, int64_t length);
+CRTDEF_POLL crt_file_set_mode(crt_cx *cx, crt_file *f, uint32_t mode);
 CRTDEF intptr_t crt_file_fd(const crt_file *f);   // stays the file's
 // What crt_close(&f) calls. Does not wait: crt_file_sync first, if it has to last.
 CRTDEF void crt_file_close(crt_file **f);
@@ -2253,39 +2313,39 @@ typedef struct crt_fs_stat {
     uint32_t mode;        // permissions: 07777
     uint32_t uid, gid;
 } crt_fs_stat;
-CRTDEF crt_poll crt_file_metadata(crt_cx *cx, crt_file *f, crt_fs_stat *st);
-CRTDEF crt_poll crt_fs_metadata(crt_cx *cx, const char *path, crt_fs_stat *st);   // follows links
-CRTDEF crt_poll crt_fs_lstat(crt_cx *cx, const char *path, crt_fs_stat *st);      // does not
+CRTDEF_POLL crt_file_metadata(crt_cx *cx, crt_file *f, crt_fs_stat *st);
+CRTDEF_POLL crt_fs_metadata(crt_cx *cx, const char *path, crt_fs_stat *st);   // follows links
+CRTDEF_POLL crt_fs_lstat(crt_cx *cx, const char *path, crt_fs_stat *st);      // does not
 // 1, 0, or -errno if that cannot be told (a directory that may not be searched).
-CRTDEF crt_poll crt_fs_exists(crt_cx *cx, const char *path);
+CRTDEF_POLL crt_fs_exists(crt_cx *cx, const char *path);
 
 // 0 or -errno each. mode 0: 0777, less the umask. _all: what is missing above it too;
 // 0 if it is there already.
-CRTDEF crt_poll crt_fs_create_dir(crt_cx *cx, const char *path, uint32_t mode);
-CRTDEF crt_poll crt_fs_create_dir_all(crt_cx *cx, const char *path, uint32_t mode);
-CRTDEF crt_poll crt_fs_remove_file(crt_cx *cx, const char *path);
-CRTDEF crt_poll crt_fs_remove_dir(crt_cx *cx, const char *path);   // an empty one
+CRTDEF_POLL crt_fs_create_dir(crt_cx *cx, const char *path, uint32_t mode);
+CRTDEF_POLL crt_fs_create_dir_all(crt_cx *cx, const char *path, uint32_t mode);
+CRTDEF_POLL crt_fs_remove_file(crt_cx *cx, const char *path);
+CRTDEF_POLL crt_fs_remove_dir(crt_cx *cx, const char *path);   // an empty one
 // A directory and all below it; never follows a symbolic link (one at `path` is itself
 // removed). Takes a descriptor for each level. Stops at the first error, and when it is
 // cancelled: part is left. Mirrors remove_dir_all.
-CRTDEF crt_poll crt_fs_remove_dir_all(crt_cx *cx, const char *path);
-CRTDEF crt_poll crt_fs_rename(crt_cx *cx, const char *from, const char *to);   // replaces `to`
+CRTDEF_POLL crt_fs_remove_dir_all(crt_cx *cx, const char *path);
+CRTDEF_POLL crt_fs_rename(crt_cx *cx, const char *from, const char *to);   // replaces `to`
 // Copies what a plain file holds and its permissions; *bytes (may be NULL) says how
 // much. `to` is created or replaced. CRT_EINVAL if `from` is not a plain file, or the
 // same file as `to`. Stops when it is cancelled: part is left. Mirrors fs::copy.
-CRTDEF crt_poll crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64_t *bytes);
-CRTDEF crt_poll crt_fs_hard_link(crt_cx *cx, const char *from, const char *to);
-CRTDEF crt_poll crt_fs_symlink(crt_cx *cx, const char *target, const char *path);
-CRTDEF crt_poll crt_fs_set_mode(crt_cx *cx, const char *path, uint32_t mode);
+CRTDEF_POLL crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64_t *bytes);
+CRTDEF_POLL crt_fs_hard_link(crt_cx *cx, const char *from, const char *to);
+CRTDEF_POLL crt_fs_symlink(crt_cx *cx, const char *target, const char *path);
+CRTDEF_POLL crt_fs_set_mode(crt_cx *cx, const char *path, uint32_t mode);
 // Texts that come from CRT_MALLOC: crt_free them. The target of a link; the absolute
 // path without links, "." and "..".
-CRTDEF crt_poll crt_fs_read_link(crt_cx *cx, const char *path, char **target);
-CRTDEF crt_poll crt_fs_canonicalize(crt_cx *cx, const char *path, char **real);
+CRTDEF_POLL crt_fs_read_link(crt_cx *cx, const char *path, char **target);
+CRTDEF_POLL crt_fs_canonicalize(crt_cx *cx, const char *path, char **real);
 // A new file of mode 0600, open for reading and writing, in dir (NULL: $TMPDIR or
 // /tmp). *path (crt_free it) is its name; path NULL: it has none and vanishes when it
 // is closed. A new directory of mode 0700. Cancelled: removed again.
-CRTDEF crt_poll crt_fs_temp_file(crt_cx *cx, const char *dir, crt_file **f, char **path);
-CRTDEF crt_poll crt_fs_temp_dir(crt_cx *cx, const char *dir, char **path);
+CRTDEF_POLL crt_fs_temp_file(crt_cx *cx, const char *dir, crt_file **f, char **path);
+CRTDEF_POLL crt_fs_temp_dir(crt_cx *cx, const char *dir, char **path);
 
 // What is in a directory, 32 entries a hop, in no order, without "." and "..".
 typedef struct crt_fs_dirent {
@@ -2294,19 +2354,19 @@ typedef struct crt_fs_dirent {
     uint32_t kind;      // CRT_FS_*, of a link itself
     uint32_t reserved;
 } crt_fs_dirent;
-CRTDEF crt_poll crt_fs_read_dir(crt_cx *cx, const char *path, crt_dir **d);
+CRTDEF_POLL crt_fs_read_dir(crt_cx *cx, const char *path, crt_dir **d);
 // 1 and *e, 0 at the end, or -errno. One task at a time (CRT_EBUSY). Cancel-safe: no
 // entry is lost. Mirrors ReadDir::next_entry.
-CRTDEF crt_poll crt_dir_next(crt_cx *cx, crt_dir *d, crt_fs_dirent *e);
+CRTDEF_POLL crt_dir_next(crt_cx *cx, crt_dir *d, crt_fs_dirent *e);
 CRTDEF void crt_dir_close(crt_dir **d);   // what crt_close(&d) calls
 
 // A whole file. *data has one byte more than *n, a zero; crt_free it. Stops when it is
 // cancelled. _max: -EFBIG if the file has more than `most` bytes. Mirrors fs::read.
-CRTDEF crt_poll crt_fs_read_file(crt_cx *cx, const char *path, void **data, size_t *n);
-CRTDEF crt_poll crt_fs_read_file_max(crt_cx *cx, const char *path, size_t most, void **data, size_t *n);
+CRTDEF_POLL crt_fs_read_file(crt_cx *cx, const char *path, void **data, size_t *n);
+CRTDEF_POLL crt_fs_read_file_max(crt_cx *cx, const char *path, size_t most, void **data, size_t *n);
 // Creates or replaces a file (mode 0666 less the umask) with a copy of the data. 0,
 // or -errno, CRT_ENOMEM. Cancelled: the write may go on. Mirrors fs::write.
-CRTDEF crt_poll crt_fs_write_file(crt_cx *cx, const char *path, const void *data, size_t n);
+CRTDEF_POLL crt_fs_write_file(crt_cx *cx, const char *path, const void *data, size_t n);
 
 // Gives back what crt handed out as memory. Accepts NULL. Any thread.
 CRTDEF void crt_free(void *memory);
@@ -2367,7 +2427,7 @@ typedef struct crt_process_desc {
 // millisecond or so, from a cold disk for as long as that takes. 0 and *p; what execve,
 // chdir and the like say, as -errno (no such program: -ENOENT; a script without "#!":
 // -ENOEXEC); CRT_EINVAL, CRT_ENOMEM. Cancelled: no child, or one that was killed. Mirrors Command::spawn.
-CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p);
+CRTDEF_POLL crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p);
 
 // How a child ended: exited with `code`, or by `signal`.
 typedef struct crt_exit_status {
@@ -2382,7 +2442,7 @@ CRTDEF bool crt_exit_ok(const crt_exit_status *status);   // exited with 0
 // it lives, and its runtime has ended: CRT_ESHUTDOWN. By a pidfd; where the kernel has none
 // (before 5.3), by SIGCHLD, which needs CRT_DRIVER_SIGNAL (CRT_ENODRIVER), of the waiter's
 // runtime or the child's. Cancel-safe. Mirrors Child::wait.
-CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status);
+CRTDEF_POLL crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status);
 // At once: 1 and *status if it has ended, 0 if not, -ECHILD. Any thread.
 CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status);
 // SIGKILL; any signal; one for its whole process group (CRT_EINVAL unless it was given a
@@ -2430,7 +2490,7 @@ typedef struct crt_output {
 // status; out and err of desc are pipes unless they say otherwise. -EFBIG: more than the
 // limit; the child is killed, the bytes up to there are kept. As crt_process_spawn
 // otherwise. Cancelled: the child is killed. Mirrors Command::output.
-CRTDEF crt_poll crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt_output *o);
+CRTDEF_POLL crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt_output *o);
 CRTDEF void crt_output_free(crt_output *o);
 
 // ---------------------------------------------------------------------------
@@ -2444,8 +2504,8 @@ CRTDEF void crt_output_free(crt_output *o);
 // Windows: SIGINT, SIGBREAK, SIGTERM, from the console or by raise().
 // Cancel-safe. crt's threads have signals blocked: from inside a task send one by
 // kill(getpid(), sig), not by raise(). Mirrors signal::unix.
-CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig);
-CRTDEF crt_poll crt_ctrl_c(crt_cx *cx);   // SIGINT
+CRTDEF_POLL crt_signal_recv(crt_cx *cx, int sig);
+CRTDEF_POLL crt_ctrl_c(crt_cx *cx);   // SIGINT
 
 // ---------------------------------------------------------------------------
 // >>api sight     metrics, dump
@@ -7015,11 +7075,25 @@ static CRT__COLD void crt__spawn_noted(crt_runtime *rt, crt_task *t, const char 
     crt__record_of(t)->spawned_at = site;
     if (rt->config.on_task_spawn) crt__hook(t, rt->config.on_task_spawn, -1);
 }
+static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how *how);
+// No function, or no size that can be: see CRT__FRAME.
+static CRT__COLD int crt__spawn_odd(crt_runtime *rt, crt__worker *w, const crt__spawn_how *how)
+{
+    if (!how->fn || how->size != CRT__NO_SIZE) return CRT_EINVAL;
+    if (how->frame) {
+        crt__say(rt, CRT_LOG_ERROR,
+                 "the frame of a new task came without its size: by a void pointer, or crt_task_desc.size is 0");
+        return CRT_EINVAL;
+    }
+    crt__spawn_how bare = *how;
+    bare.size = sizeof(crt_frame);
+    return crt__spawn_task(rt, w, &bare);
+}
 static int crt__spawn_task(crt_runtime *rt, crt__worker *w, const crt__spawn_how *how)
 {
     crt_task *t;
     if (how->join) *how->join = NULL;
-    if (CRT__UNLIKELY(!how->fn || how->size > UINT32_MAX / 2)) return CRT_EINVAL;
+    if (CRT__UNLIKELY(!how->fn || how->size > UINT32_MAX / 2)) return crt__spawn_odd(rt, w, how);
     if (w) {
         if (CRT__UNLIKELY(crt__atomic_load(&rt->closing, CRT__RELAXED))) return CRT_ESHUTDOWN;
     } else if (!crt__gate(rt)) {
@@ -7114,6 +7188,7 @@ CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *d, const char *site)
 {
     if (!d) return CRT_EINVAL;
     crt__spawn_how how = {.fn = d->fn, .frame = d->frame, .size = d->size, .join = d->join, .name = d->name};
+    if (!d->size) how.size = CRT__NO_SIZE;
     crt_runtime *rt = d->handle ? (crt_runtime *)d->handle : cx->rt;
     crt__worker *w = crt__tls.worker;
     how.storage = d->storage;

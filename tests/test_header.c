@@ -62,6 +62,24 @@ static void every_section_is_in_the_contents(void)
         CHECK(at && at < end);
     }
 }
+// "see BARE METAL": a part of the manual that begins so.
+static void what_is_referred_to_is_there(void)
+{
+    CHECK(load("crt.h"));
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, "see ")); p++) {
+        char head[40] = "\n// ";
+        size_t k = strspn(p + 4, "ABCDEFGHIJKLMNOPQRSTUVWXYZ ");
+        while (k && p[3 + k] == ' ') k--;
+        if (k < 4 || k > 30 || p[4 + k] == '_') continue;   // a name of the code
+        memcpy(head + 4, p + 4, k);
+        head[4 + k] = 0;
+        if (!strstr(text, head)) fprintf(stderr, "there is no %s\n", head + 4);
+        CHECK(strstr(text, head) != NULL);
+        n++;
+    }
+    CHECK(n >= 1);
+}
 static void headers_are_ascii(void)
 {
     static const char *const files[] = {"crt.h", "crt_platform_epoll.h", "crt_platform_kqueue.h"};
@@ -89,6 +107,7 @@ int main(int argc, char **argv)
     test_init(argc, argv);
     TEST(every_tag_in_the_contents_is_a_section);
     TEST(every_section_is_in_the_contents);
+    TEST(what_is_referred_to_is_there);
     TEST(headers_are_ascii);
     TEST(no_line_is_longer_than_120_columns);
     return test_end();

@@ -179,7 +179,7 @@ BODY(a_large_request_collects_and_is_not_overtaken)
     POLLS;
     crt_semaphore q;
     crt_semaphore_init(&q, 2);
-    CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, 5)), PENDING);
+    CHECK_EQ(AT(s[0], crt_semaphore_acquire_many(cx, &q, 5)), PENDING);
     CHECK_EQ(crt_semaphore_available(&q), 0);   // the two are its own already
     CHECK_EQ(crt_semaphore_try_acquire(&q, 1), CRT_EAGAIN);
     CHECK_EQ(AT(s[1], crt_semaphore_acquire(cx, &q, 1)), PENDING);

@@ -369,7 +369,7 @@ BODY(the_last_permit_wakes_a_closed_receiver)
         } else if (how == QUEUED_FAILS || how == QUEUED_CANCELLED) {
             CHECK_EQ(AT(w, crt_mpsc_reserve_many(cx, tx, 2)), PENDING);   // has one of two
         }
-        crt_mpsc_rx_close(rx);
+        crt_mpsc_close(rx);
         CHECK_EQ(AT(r, crt_mpsc_recv(cx, rx, &v)), PENDING);
         if (how == GRANTED_CANCELLED) CHECK_EQ(CANCEL(w, crt_mpsc_reserve(cx, tx)), UNWIND);
         if (how == GRANTED_USED) CHECK_EQ(AT(w, crt_mpsc_reserve(cx, tx)), 0);

@@ -694,6 +694,62 @@ static crt_poll spawns_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->result, 0);
     CRT_END;
 }
+// The parameter of a coroutine is a void pointer, which does not say how much to copy.
+typedef struct untyped {
+    crt_frame co;
+    crt_join_handle *h;
+    crt_scope scope;
+    crt_join_set set;
+    intptr_t result;
+    crt_poll r;
+} untyped;
+static crt_poll no_variables_run(void *frame, crt_cx *cx)
+{
+    CRT_BEGIN(frame, cx);
+    CRT_YIELD();
+    CRT_RETURN(7);
+    CRT_END;
+}
+static crt_poll spawns_untyped(untyped *self, void *frame, crt_cx *cx)
+{
+    const void *same = frame;
+    crt_handle *h = crt_runtime_handle(cx->rt);
+    self->h = (crt_join_handle *)self;
+    CHECK_EQ(crt_spawn(cx, job_run, frame), CRT_EINVAL);
+    CHECK_EQ(crt_spawn_join(cx, &self->h, job_run, same), CRT_EINVAL);
+    CHECK(!self->h);
+    CHECK_EQ(crt_handle_spawn(h, job_run, frame), CRT_EINVAL);
+    CHECK_EQ(crt_scope_spawn(cx, &self->scope, job_run, frame), CRT_EINVAL);
+    CHECK_EQ(crt_join_set_spawn(cx, &self->set, job_run, frame), CRT_EINVAL);
+    CHECK_EQ(crt_join_set_len(&self->set), 0);
+    CHECK_EQ(crt_spawn_ex(cx, &(crt_task_desc){.fn = job_run, .frame = frame}), CRT_EINVAL);
+    CHECK_EQ(count_in_log("without its size"), 6);
+    crt_join_set_drop(&self->set);
+    crt_handle_drop(&h);
+    return 0;
+}
+static crt_poll untyped_run(void *frame, crt_cx *cx)
+{
+    untyped *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope, spawns_untyped(self, frame, cx)));
+    CHECK_EQ(self->r, 0);
+    // No frame at all is one without variables.
+    CHECK_EQ(crt_spawn_join(cx, &self->h, no_variables_run, NULL), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->h, &self->result));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(self->result, 7);
+    CHECK_EQ(crt_spawn_ex(cx, &(crt_task_desc){.fn = no_variables_run, .join = &self->h}), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->h, &self->result));
+    CHECK_EQ(self->result, 7);
+    CRT_END;
+}
+static void a_frame_needs_its_size(crt_runtime *rt)
+{
+    untyped u = {.r = 0};
+    test_log_clear();
+    CHECK_EQ(crt_block_on(rt, untyped_run, &u), 0);
+}
 static void spawn_takes_any_frame_expression(crt_runtime *rt)
 {
     spawns s = {.result = 0};
@@ -1199,7 +1255,7 @@ static void hooks_see_every_task(void)
         hooks h = {.bad = 0};
         hooked root = {.i = 0};
         crt_config c = {.flavor = !workers[i], .worker_threads = workers[i], .log.func = test_log, .hook_data = &h,
-                        .on_task_spawn = on_spawn, .on_task_terminate = on_end, .on_before_poll = on_before, .on_after_poll = on_after};
+                        .on_task_spawn = on_spawn, .on_task_terminate = on_end, .on_task_before_poll = on_before, .on_task_after_poll = on_after};
         memset(&gate, 0, sizeof gate);
         CHECK_EQ(crt_runtime_new(&c, &rt), 0);
         CHECK_EQ(crt_block_on(rt, hooked_run, &root), 0);
@@ -1440,6 +1496,7 @@ int main(int argc, char **argv)
     TEST(a_failed_spawn_changes_nothing);
     TEST(misuse_is_reported);
     TEST_ON_EACH(spawn_takes_any_frame_expression);
+    TEST_ON_EACH_WITH(a_frame_needs_its_size, .log.func = test_log);
     TEST_ON_EACH(ids_are_unique_and_never_zero);
     TEST_ON_EACH(names_are_copied);
     TEST(failures_nobody_joins_are_logged_once);

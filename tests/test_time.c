@@ -129,6 +129,21 @@ static void nothing_to_wait_for_is_ready_at_once(crt_runtime *rt)
     CHECK_EQ(crt_block_on(rt, zero_run, &p), 0);
 }
 
+// A fraction is not cut off, and a constant of whole numbers stays one.
+static void durations_may_be_fractions(void)
+{
+    static const crt_duration constant = CRT_SEC(0.25);
+    enum { WHOLE = CRT_MS(3) / 1000000 };
+    size_t n = 3;
+    CHECK_EQ(constant, 250000000);
+    CHECK_EQ(CRT_SEC(1.5f), 1500000000);
+    CHECK_EQ(CRT_MS(0.5), 500000);
+    CHECK_EQ(CRT_US(-1.5), -1500);
+    CHECK_EQ(WHOLE, 3);
+    CHECK_EQ(CRT_SEC(n) - CRT_MS((int)n * -2), 3006000000);
+    CHECK_EQ(CRT_SEC(86400 * 365 * 100LL), 3153600000000000000);
+}
+
 // --- virtual clock: exact
 
 static crt_poll exact_run(void *frame, crt_cx *cx)
@@ -1042,6 +1057,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(sleep_is_never_early);
     TEST_ON_EACH(many_sleepers_all_wake_and_none_early);
     TEST_ON_EACH(nothing_to_wait_for_is_ready_at_once);
+    TEST(durations_may_be_fractions);
     TEST(the_virtual_clock_jumps_to_each_deadline);
     TEST(timers_wake_in_the_order_of_their_deadlines);
     TEST(timers_for_the_same_tick_wake_in_the_order_they_were_set);

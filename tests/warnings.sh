@@ -245,6 +245,44 @@ for cc in gcc clang g++ clang++; do
     accepts "two awaits on one line with CRT_USE_COUNTER" $cc -std=$std $both -DCRT_USE_COUNTER -I"$top" -c "$tmp/twice.$suffix" -o "$tmp/x.o"
 done
 
+# ---- a forgotten await
+
+for cc in gcc clang g++ clang++; do
+    have $cc >/dev/null || continue
+    case $cc in *++) std=c++17; suffix=cc ;; *) std=c11; suffix=c ;; esac
+    for wait in "crt_sleep(cx, CRT_MS(1))" "crt_consume_budget(cx)" "crt_read(cx, 0, 0, 0)" "crt_mutex_lock(cx, 0)" \
+                "crt_timeout(cx, (crt_timer *)0, CRT_MS(1), crt_sleep(cx, 1))" \
+                "crt_join_all(cx, &self->sel, crt_on(cx, 0, crt_sleep(cx, 1)))"; do
+        cat >"$tmp/bare.$suffix" <<END
+#include "crt.h"
+typedef struct f { crt_frame co; CRT_SELECT(1) sel; } f;
+crt_poll f_run(void *frame, crt_cx *cx);
+crt_poll f_run(void *frame, crt_cx *cx)
+{
+    f *self = (f *)frame;
+    CRT_BEGIN(self, cx);
+    AWAIT($wait);
+    CRT_END;
+}
+END
+        accepts "awaited $wait" $cc -std=$std $both "-DAWAIT=CRT_AWAIT" -I"$top" -c "$tmp/bare.$suffix" -o "$tmp/x.o"
+        rejects "forgotten $wait" "unused-result" $cc -std=$std -Werror=unused-result "-DAWAIT(x)=x" -I"$top" -c "$tmp/bare.$suffix" -o "$tmp/x.o"
+    done
+done
+
+# ---- files that do not go together
+
+for cc in gcc clang; do
+    [ -f "$tmp/impl.$cc-O0.o" ] || continue
+    accepts "a user's file that counts" $cc -std=c11 -DCRT_USE_COUNTER -I"$top" -c "$tmp/user.c" -o "$tmp/counter.o"
+    rejects "states counted in two ways" crt__trap $cc "$tmp/counter.o" "$tmp/impl.$cc-O0.o" -o "$tmp/x" -pthread
+    mkdir -p "$tmp/newer"
+    sed 's/^#define CRT_VERSION_MINOR .*/#define CRT_VERSION_MINOR 99/' "$top/crt.h" >"$tmp/newer/crt.h"
+    accepts "a user's file of another version" $cc -std=c11 -I"$tmp/newer" -c "$tmp/user.c" -o "$tmp/newer.o"
+    rejects "two versions" crt__trap_0_99 $cc "$tmp/newer.o" "$tmp/impl.$cc-O0.o" -o "$tmp/x" -pthread
+done
+: >"$tmp/log"
+
 # ---- names
 
 for cc in gcc clang; do
