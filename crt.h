@@ -84,6 +84,8 @@
 //       CRT_NO_THREADS          leave out threads and what needs them: see BARE METAL.
 //       CRT_PLATFORM_HEADER "mine.h"   another reactor in place of crt_platform_*.h.
 //       CRT_ATOMICS_HEADER "mine.h"    other atomics; tests explore interleavings so.
+//     Before any include of it:
+//       CRT_ALLOW_BARE_POLLS    no warning where a wait is called without CRT_AWAIT.
 //     In every file alike, or the files do not link:
 //       CRT_STATIC              all functions static: one translation unit only.
 //       CRT_USE_COUNTER         await states from __COUNTER__ instead of __LINE__.
@@ -166,7 +168,7 @@
 //         clang -Wconditional-uninitialized    gcc -Wjump-misses-init
 //   * Whatever takes cx and may wait needs CRT_AWAIT (or an arm of a select). A bare
 //     crt_sleep(cx, d) does not wait: it parks, and the next await goes on with it (gcc and
-//     clang warn of a result that is not used).
+//     clang warn, unless CRT_ALLOW_BARE_POLLS is defined).
 //   * The awaited expression is evaluated again at every poll. So it is a poll
 //     function, never a spawn, and its operands stay the same until it is done.
 //   * Leave with CRT_RETURN. A plain `return` skips CRT_FINALLY and leaves the frame
@@ -314,7 +316,7 @@
 #endif
 #endif
 // A poll that waits. Called without CRT_AWAIT it only begins to: the compiler warns.
-#if defined(__GNUC__) || defined(__clang__)
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(CRT_ALLOW_BARE_POLLS)
 #define CRTDEF_POLL CRTDEF __attribute__((warn_unused_result)) crt_poll
 #else
 #define CRTDEF_POLL CRTDEF crt_poll

@@ -14,6 +14,7 @@
 // Tokio: aborted_future_1 and 2 (mutex), notified_*_drop (notify), concurrent_cancel,
 // poll_and_cancel, cancel_acquire_releases_permits (semaphore), write_shared_drop and
 // write_read_shared_drop_pending (rwlock), get_or_init_panic (once cell).
+#define CRT_ALLOW_BARE_POLLS
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"

@@ -10,6 +10,7 @@
 // Of Tokio's: receiver_recv_is_cooperative, receiver_changed_is_cooperative(_ok),
 // receiver_wait_for_is_cooperative(_ok), sender_closed_is_cooperative, coop_budget_udp_send_recv
 // (its count, for channels) -> a_hot_channel_lets_its_neighbour_run.
+#define CRT_ALLOW_BARE_POLLS
 #include "channels.h"
 
 // --- the waits

@@ -3,6 +3,7 @@
 // the result tells nothing there (void, bool, a count), or a branch would be paid for by every use.
 // The other pointers lead to zeros, which is what most structs begin with; what is opaque is not made of zeros,
 // so where these crash a call too, NULL for all of its pointers has to crash as well to count.
+#define CRT_ALLOW_BARE_POLLS
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
