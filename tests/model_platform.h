@@ -83,6 +83,9 @@ MODEL_API void model_runtime(uint32_t count)
     memset(&rt, 0, sizeof rt);
     memset(workers, 0, sizeof workers[0] * count);
     memset(&reactor, 0, sizeof reactor);
+    // What is static too: an execution may have been given up anywhere, with a lock held.
+    memset(&crt__signals, 0, sizeof crt__signals);
+    memset(&crt__children, 0, sizeof crt__children);
     logged = 0;
     model_now = 0;
     model_start_fails = model_start_may_fail = false;
@@ -382,7 +385,7 @@ static bool model_check(const ex_model *m, double seconds)
         config.weak_memory = p->weak_memory;
         config.preemption_bound = model_bound(p);
         // A seed is looked for by count, so that a slow machine finds it too.
-        config.max_seconds = m->expect_failure ? 20 : seconds * p->share;
+        config.max_seconds = m->expect_failure ? 20 : seconds > 0.1 ? seconds * p->share : 0.1 * p->share;   // 0 is no limit
         config.max_executions = m->expect_failure ? 50000 : 0;
         config.timeouts = m->timeouts ? m->timeouts : config.timeouts;
         config.spurious_wakes = m->spurious_wakes;

@@ -1,7 +1,8 @@
 // model_shutdown.c - the end of a runtime whose time is up: tasks that do not end by themselves are ended by force.
 //
 // Promise: each of them ends exactly once, by itself or by force, wherever it is at that moment: idle, in a queue, on
-// its way into one, or held by a dump; who joins hears of it; nobody touches what is gone, and all memory is freed.
+// its way into one, held by a dump, or polled by a thread that has given its worker away (crt_block_in_place); who
+// joins hears of it; nobody touches what is gone, and all memory is freed.
 // Whole runtimes, as in model_runtime.c. A task that is unwound and goes on waiting is what is left over.
 #include "model_platform.h"
 
@@ -9,6 +10,7 @@ static crt_runtime *life;
 static crt_handle *handle;
 static crt_notify notify;
 static crt_join_handle *join;
+static uint32_t may_return;   // atomic: for what blocks in place
 static int terminated, unwinds;
 static FILE *null;
 
@@ -23,6 +25,7 @@ static void begin(bool multi)
     model_runtime(1);   // for the log and the reactor; its runtime is not used
     memset(&notify, 0, sizeof notify);
     join = NULL;
+    may_return = 0;
     terminated = unwinds = 0;
     model_reactor = &reactor;
     c.flavor = multi ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD;
@@ -33,6 +36,7 @@ static void begin(bool multi)
     c.log.func = model_log;
     c.on_task_terminate = terminates;
     EX_ASSERT(crt_runtime_new(&c, &life) == 0);
+    life->pool.spin_most = 0;   // where no time passes, a wait for a job would seem short, and be spun through
     handle = crt_runtime_handle(life);
 }
 // Told to unwind it goes on with its wait: it ends by a notification, or by force.
@@ -53,6 +57,8 @@ static void end(void)
 {
     intptr_t result = 0;
     (void)crt_runtime_shutdown(life, 0);
+    crt__atomic_store(&may_return, 1, RELEASE);
+    crt__futex_wake(&may_return, INT_MAX);
     int e = crt_join_blocking(&join, &result);
     EX_ASSERT(e == 0 ? result == 7 : e == CRT_ECANCELED);
     EX_ASSERT(terminated == 1 && unwinds <= 1);
@@ -98,12 +104,35 @@ static void dump_against_end(void)
     ex_join(a);
 }
 
+// --- a poll that gave its worker away
+
+static intptr_t block(void *arg)
+{
+    (void)arg;
+    while (!crt__atomic_load(&may_return, ACQUIRE)) crt__futex_wait(&may_return, 0, -1);
+    return 7;
+}
+static crt_poll in_place_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;   // before it has begun
+    return crt_block_in_place(cx, block, NULL);
+}
+static void in_place_against_end(void)
+{
+    begin(true);
+    crt_handle_drop(&handle);
+    start(in_place_run, 0);
+    end();
+}
+
 static const model models[] = {
     {.name = "a wake from outside against the end, current thread", .run = wake_current, .timeouts = -1},
     {.name = "a wake from outside against the end, one worker", .run = wake_multi, .timeouts = -1},
     {.name = "a wake of an urgent task against the end", .run = wake_urgent, .timeouts = -1},
     {.name = "a wake of a pinned task against the end", .run = wake_pinned, .timeouts = -1},
     {.name = "a dump against the end", .run = dump_against_end, .timeouts = -1},
+    {.name = "a poll in place against the end", .run = in_place_against_end, .timeouts = -1},
 
     {.name = "seed: who pushes does not look whether it is too late", .run = wake_current, .timeouts = -1,
      .seed = {"crt__submit_remote", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},

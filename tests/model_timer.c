@@ -221,6 +221,41 @@ static void two_timers_against_wait(void)
     drive(2);
     ex_join(a), ex_join(b);
 }
+
+// --- time that is paused stands still while a job of the pool is under way, and runs on when it has ended
+
+static crt_runtime *life;
+static intptr_t job(void *arg)
+{
+    (void)arg;
+    crt__atomic_store(&flag, 1, RELEASE);
+    return 0;
+}
+typedef struct paused_frame {
+    bool begun, alone;
+} paused_frame;
+static crt_poll paused_run(void *frame, crt_cx *cx)
+{
+    paused_frame *self = frame;
+    if (!self->begun) EX_ASSERT(crt_spawn_blocking(cx, NULL, job, NULL) == 0);
+    self->begun = true;
+    crt_poll r = crt_sleep(cx, CRT_MS(1));
+    if (r == 0) EX_ASSERT(crt__atomic_load(&flag, ACQUIRE) && crt_now(cx) == CRT_MS(1));
+    return r;
+}
+static void paused_against_job(void)
+{
+    crt_config c = {.flavor = CRT_CURRENT_THREAD, .max_blocking_threads = 1, .start_paused = true, .seed = 1};
+    setup(1);   // for the log and the reactor; its runtime is not used
+    model_reactor = &reactor;
+    c.drivers = CRT_DRIVER_IO | CRT_DRIVER_TIME;
+    c.log.func = model_log;
+    EX_ASSERT(crt_runtime_new(&c, &life) == 0);
+    life->pool.spin_most = 0;   // where no time passes, a wait for a job would seem short, and be spun through
+    EX_ASSERT(crt_block_on(life, paused_run, &(paused_frame){0}) == 0);
+    crt_runtime_drop(&life);
+}
+
 static const model models[] = {
     {.name = "fire against poll", .run = fire_against_poll},
     {.name = "fire against a poll for another reason", .run = fire_against_stray_wake},
@@ -230,6 +265,7 @@ static const model models[] = {
     {.name = "a timer comes while the driver waits for ever", .run = timer_against_endless_wait, .timeouts = -1},
     {.name = "a timer comes while the driver waits for a later one", .run = timer_against_long_wait, .timeouts = -1},
     {.name = "two workers insert timers while the driver waits", .run = two_timers_against_wait, .timeouts = -1},
+    {.name = "paused time against a job", .run = paused_against_job, .timeouts = -1},
 
     {.name = "seed: the owner goes on without taking the lock", .run = fire_against_stray_wake,
      .seed = {"crt__lock", NULL, MODEL_SKIP, 0, &workers[0].wheel.lock, 1}},
@@ -243,5 +279,9 @@ static const model models[] = {
      .seed = {"crt__driver_wait", "store &rt->driver_until", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: the wheel does not say what comes next", .run = two_timers_against_wait, .timeouts = -1,
      .seed = {"crt__wheel_insert", "store &w->next", MODEL_SKIP, 0, NULL, 0}},
+    {.name = "seed: paused time does not wait for jobs", .run = paused_against_job, .timeouts = -1,
+     .seed = {"crt__virtual_idle", "load &rt->pool.outstanding", MODEL_VALUE, 0, NULL, 0}},
+    {.name = "seed: the last job does not wake who waits for it", .run = paused_against_job, .timeouts = -1,
+     .seed = {"crt__job_ended", "load &rt->clock_paused", MODEL_VALUE, 0, NULL, 0}},
 };
 MODEL_MAIN(models)

@@ -399,6 +399,8 @@ static crt_poll mixed_run(void *frame, crt_cx *cx)
     crt_abort(self->h);
     CRT_AWAIT(crt_join(cx, &self->h, NULL));
     self->tasks += 2;   // and this one
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
     CRT_END;
 }
 static void every_wait_is_counted(crt_runtime *rt)
