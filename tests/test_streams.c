@@ -1675,9 +1675,11 @@ static void input_that_another_has_taken(void)
 {
     swapped s = swap_pipe(0);
     crt__stdio *io = &crt__stdios[0];
-    bool ended = io->ended;   // what a test before has left
     CHECK_EQ(fcntl(0, F_SETFL, O_NONBLOCK), 0);
+    crt__lock(&io->lock);   // the thread that a test before had may have just gone
+    bool ended = io->ended;   // what it has left
     io->wanted = 5;
+    crt__unlock(&io->lock);
     crt__stdio_transfer(io);
     CHECK(io->wanted == 5 && !io->error && io->ended == ended && !io->count);
     io->wanted = 0;
