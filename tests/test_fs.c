@@ -942,7 +942,7 @@ static crt_poll dirs_run(void *frame, crt_cx *cx)
     crt_close(&self->d);
     // Names that only begin as those of the directory and of the one above do.
     for (int i = 0; i < 3; i++) {
-        static const char *const names[] = {".a", "..a", "..."};
+        static const char *const names[] = {".a", "..a", "..._"};   // no dot at the end: Windows cuts it off
         snprintf(self->path2, sizeof self->path2, "%.99s/dir/%s", dir, names[i]);
         CHECK_EQ(make_entry(self->path2, i == 1 ? CRT_FS_DIR : CRT_FS_FILE), 0);
     }
