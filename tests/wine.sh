@@ -98,7 +98,7 @@ for name in $names; do
     # Into a file: what wine begins in the background keeps a pipe open.
     args=; [ "$name" != echo_throughput ] || args="20 10 2"
     [ "$name" != game_loop ] || args="--headless --frames 300"
-    timeout -k 2 "${TEST_TIMEOUT:-90}" "$WINE" "$B/$name.exe" $args >"$B/$name.out" 2>&1 </dev/null; code=$?
+    timeout -k 2 "${TEST_TIMEOUT:-300}" "$WINE" "$B/$name.exe" $args >"$B/$name.out" 2>&1 </dev/null; code=$?
     out=$(tr -d '\r' <"$B/$name.out")
     case "$file $code" in
     "examples/$name.c 0") out="1 passed, 0 failed" ;;
@@ -135,7 +135,7 @@ web=http://127.0.0.1
 get() { curl -s --max-time 20 "$@"; }
 serve() {   # program, arguments: begins it, waits until it listens (curl's 7: refused)
     said=$B/said
-    timeout -k 2 "${TEST_TIMEOUT:-90}" "$WINE" "$@" >"$said" 2>&1 </dev/null &
+    timeout -k 2 "${TEST_TIMEOUT:-300}" "$WINE" "$@" >"$said" 2>&1 </dev/null &
     server=$!
     tries=100
     until curl -s --max-time 1 "telnet://127.0.0.1:$port" </dev/null >/dev/null 2>&1; [ $? -ne 7 ]; do
