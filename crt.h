@@ -2549,7 +2549,6 @@ typedef struct crt_histogram_bucket {
     crt_duration from, to;
     uint64_t count;
 } crt_histogram_bucket;
-typedef crt_histogram_bucket crt_poll_bucket;   // as it was called first
 CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out);
 // The same of crt_config.schedule_histogram: how long tasks that one worker polled had
 // waited for it, from when they could run: the wake, the spawn, or the end of a poll in which

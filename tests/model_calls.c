@@ -57,22 +57,6 @@ static crt_poll call_task(void *frame, crt_cx *cx)
     else outcome = (int)r;
     return r == CRT_UNWIND ? r : 0;
 }
-static void pool_ends(void)
-{
-    uint32_t n;
-    while ((n = crt__atomic_load(&rt.pool.alive, ACQUIRE)) != 0) crt__futex_wait(&rt.pool.alive, n, -1);
-}
-// The tasks of jobs live in chunks of the runtime; each is free, once.
-static void finish(void)
-{
-    pool_ends();
-    EX_ASSERT(rt.pool.outstanding == 0 && crt__inject_length(&rt.pool.queue) == 0);
-    for (crt__chunk *c = rt.chunks, *next; c; c = next) {
-        for (uint32_t i = 0; i < c->carved; i++) EX_ASSERT(crt__chunk_task(c, i)->state == 0);
-        next = c->next;
-        ex_free(c);
-    }
-}
 static void start_call(crt_join_handle **join)
 {
     int frame = 0;
@@ -83,7 +67,7 @@ static void call_against_wait(void)
 {
     start_call(NULL);
     model_run_until(&workers[0], 1);
-    finish();
+    model_pool_finish();
     EX_ASSERT(outcome == 7 && cleaned == 1);
 }
 static void aborts(void *arg)
@@ -98,7 +82,7 @@ static void call_against_abort(void)
     int a = ex_spawn(aborts, NULL);
     model_run_until(&workers[0], 1);
     ex_join(a);
-    finish();
+    model_pool_finish();
     // Aborted before its first poll, it has started nothing.
     EX_ASSERT(outcome == 7 ? cleaned == 1 && !unwinds : unwinds == 1 && cleaned <= 1);
 }
@@ -117,7 +101,7 @@ static void call_against_stray_wake(void)
     int a = ex_spawn(stray_wake, t);
     model_run_until(&workers[0], 1);
     ex_join(a);
-    finish();
+    model_pool_finish();
     EX_ASSERT(outcome == 7 && cleaned == 1);
 }
 static void no_thread_for_a_call(void)
@@ -125,7 +109,7 @@ static void no_thread_for_a_call(void)
     start_call(NULL);
     model_start_fails = true;
     model_run_until(&workers[0], 1);
-    finish();
+    model_pool_finish();
     EX_ASSERT(outcome < 0 && cleaned == 1);
 }
 

@@ -53,22 +53,6 @@ static void setup(int threads)
     file = NULL;
     handle[0] = handle[1] = NULL;
 }
-static void pool_ends(void)
-{
-    uint32_t n;
-    while ((n = crt__atomic_load(&rt.pool.alive, ACQUIRE)) != 0) crt__futex_wait(&rt.pool.alive, n, -1);
-}
-// The tasks of jobs live in chunks of the runtime; each is free, once.
-static void finish(void)
-{
-    pool_ends();
-    EX_ASSERT(rt.pool.outstanding == 0 && crt__inject_length(&rt.pool.queue) == 0);
-    for (crt__chunk *c = rt.chunks, *next; c; c = next) {
-        for (uint32_t i = 0; i < c->carved; i++) EX_ASSERT(crt__chunk_task(c, i)->state == 0);
-        next = c->next;
-        ex_free(c);
-    }
-}
 static void abort_first(void *arg)
 {
     (void)arg;
@@ -116,7 +100,7 @@ static void start_read(int times, crt_join_handle **join)
 static void close_file(void)
 {
     crt_file_close(&file);
-    finish();
+    model_pool_finish();
     EX_ASSERT(closed_calls == 1);
 }
 // One read is given up at any moment of its life, then somebody else reads.
@@ -190,7 +174,7 @@ static crt_poll resolve_run(void *frame, crt_cx *cx)
 }
 static void lookups_end(int n)
 {
-    finish();
+    model_pool_finish();
     EX_ASSERT(done + unwinds == n && most_inside <= 1);
     EX_ASSERT(rt.lookups == 0 && !rt.lookup_first && !rt.lookup_last);
 }

@@ -180,6 +180,23 @@ MODEL_API void model_run_until(crt__worker *w, uint64_t count)
     w->cx = NULL;
 }
 
+// The threads of the pool have ended.
+MODEL_API void model_pool_ends(void)
+{
+    uint32_t n;
+    while ((n = crt__atomic_load(&rt.pool.alive, ACQUIRE)) != 0) crt__futex_wait(&rt.pool.alive, n, -1);
+}
+// The tasks of jobs live in chunks of the runtime; each is free, once.
+MODEL_API void model_pool_finish(void)
+{
+    model_pool_ends();
+    EX_ASSERT(rt.pool.outstanding == 0 && crt__inject_length(&rt.pool.queue) == 0);
+    for (crt__chunk *c = rt.chunks, *next; c; c = next) {
+        for (uint32_t i = 0; i < c->carved; i++) EX_ASSERT(crt__chunk_task(c, i)->state == 0);
+        next = c->next;
+        ex_free(c);
+    }
+}
 // A task that worker 0 (current thread) finds in its queue. `join` may be NULL.
 MODEL_API crt_task *model_start(crt_fn fn, const void *frame, size_t size, crt_join_handle **join)
 {
