@@ -181,7 +181,8 @@
 //     task is cancelled before its first poll.
 //   * Do not block: no sleep(), no file that may stall, no long loop. Files have
 //     crt_fs_; give other such work to crt_spawn_blocking, or break loops up with
-//     CRT_AWAIT(crt_consume_budget(cx)).
+//     CRT_AWAIT(crt_consume_budget(cx)). A loop that awaits something lets others run,
+//     also if that fails at once, each time.
 //   * A mutex of the system must be unlocked before the next await; crt_mutex may
 //     be held over it.
 //   * In crt_select each arm gets a variable of its own: losers write CRT_UNWIND.
@@ -4326,10 +4327,12 @@ CRTDEF bool crt_take_unwind(crt_cx *cx)
     cx->unwind = 0;
     return was;
 }
-// The result of an operation that cannot begin; a cancellation comes first.
+// The result of an operation that cannot begin; a cancellation comes first. It takes of
+// the budget as one that ends well does: a loop that goes on whatever it is told yields.
 static CRT__COLD crt_poll crt__refuse(crt_cx *cx, crt_poll why)
 {
-    return crt_take_unwind(cx) ? CRT_UNWIND : why;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    return crt__coop(cx) ? why : CRT_PENDING;
 }
 
 // --- a word in which one task may wait
@@ -4467,10 +4470,10 @@ CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
     crt_slot *slot = cx->slot;
     crt_task *t = join ? crt__joined(*join) : NULL;
     if (!crt__leaf(cx, &crt__op_join, t)) return CRT_UNWIND;
-    if (!t) return CRT_EINVAL;
+    if (!t) return crt__refuse(cx, CRT_EINVAL);
     uintptr_t word = crt__word_park(cx, &crt__op_join, t, &t->join);
     if (!word) return CRT_PENDING;
-    if (word != CRT__JOIN_DONE) return CRT_EBUSY;   // somebody else waits for it
+    if (word != CRT__JOIN_DONE) return crt__refuse(cx, CRT_EBUSY);   // somebody else waits for it
     if (!crt__coop(cx)) return CRT_PENDING;
     slot->op = NULL;
     return crt__join_take(join, result);
@@ -5020,7 +5023,7 @@ static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute, crt_instant 
     if (!crt__has_time(cx->rt)) {
         crt__say(cx->rt, CRT_LOG_ERROR,
                  "a timer needs CRT_DRIVER_TIME in crt_config.drivers; this runtime has none");
-        return CRT_ENODRIVER;
+        return crt__refuse(cx, CRT_ENODRIVER);
     }
     if (!crt__coop(cx)) return CRT_PENDING;
     if (!absolute && when <= 0) return 0;
@@ -7872,7 +7875,7 @@ static bool crt__io_pause_ended(crt_slot *slot, const crt__op *op)
 static CRT__COLD crt_poll crt__no_driver(crt_cx *cx, const char *what)
 {
     crt__say(cx->rt, CRT_LOG_ERROR, "%s needs CRT_DRIVER_IO in crt_config.drivers; this runtime has none", what);
-    return CRT_ENODRIVER;
+    return crt__refuse(cx, CRT_ENODRIVER);
 }
 // What is only read, for an argument that may also be written to.
 static inline void *crt__unconst(const void *p) { return (void *)(uintptr_t)p; }
@@ -8062,18 +8065,19 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
     crt_poll r;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (CRT__UNLIKELY(!s || (n && !buf))) return crt__slot_cancel(slot), CRT_EINVAL;
+    if (CRT__UNLIKELY(!s || (n && !buf))) return crt__slot_cancel(slot), crt__refuse(cx, CRT_EINVAL);
     size_t done = 0;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
         done = (size_t)(slot->value & UINT32_MAX);
         n = (size_t)(slot->value >> 32);
     } else if (CRT__UNLIKELY(n > CRT__MOST_BYTES)) {
-        return CRT_EINVAL;
+        return crt__refuse(cx, CRT_EINVAL);
     }
     size_t total = n;
     if (CRT__UNLIKELY(how & CRT__PIECES)) {
-        if ((total = crt__pieces_total(buf, n)) == SIZE_MAX) return crt__io_end(s, slot), CRT_EINVAL;
+        if ((total = crt__pieces_total(buf, n)) == SIZE_MAX)
+            return crt__io_end(s, slot), crt__refuse(cx, CRT_EINVAL);
     }
     if (!total) all = true;   // nothing asked for is had at once
     if (!slot->op && !crt__coop(cx)) {
@@ -8175,7 +8179,7 @@ static crt_poll crt__io_ready(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
     crt_poll r;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (!s) return CRT_EINVAL;
+    if (!s) return crt__refuse(cx, CRT_EINVAL);
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else if (!crt__coop(cx)) {
@@ -8628,7 +8632,8 @@ CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_de
     crt_addr a;
     if (!l) return crt__refuse(cx, CRT_EINVAL);
     *l = NULL;
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    crt_poll r = crt_consume_budget(cx);
+    if (r) return r;
     if (!desc) desc = &crt__listen_defaults;
     crt__options o = crt__listen_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_listen");
@@ -8640,7 +8645,8 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
 {
     if (!l) return crt__refuse(cx, CRT_EINVAL);
     *l = NULL;
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    crt_poll r = crt_consume_budget(cx);
+    if (r) return r;
     if (!desc) desc = &crt__listen_defaults;
     crt__options o = crt__listen_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
@@ -8726,7 +8732,7 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         return CRT_PENDING;
     s = crt__sock_of(slot, &crt__op_accept, s);
     if (!crt__leaf(cx, &crt__op_accept, s)) return CRT_UNWIND;
-    if (!s) return CRT_EINVAL;
+    if (!s) return crt__refuse(cx, CRT_EINVAL);
     if (CRT__UNLIKELY(!cx->rt->reactor)) return crt__no_driver(cx, "crt_accept");   // the listener is another's
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
@@ -8902,7 +8908,7 @@ CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, si
     if (!crt__leaf(cx, &crt__op_resolve, cx->slot->op == &crt__op_resolve ? cx->slot->object : NULL))
         return CRT_UNWIND;
     if (!cx->slot->op) {
-        if (max && !out) return CRT_EINVAL;
+        if (max && !out) return crt__refuse(cx, CRT_EINVAL);
         if (!crt__coop(cx)) return CRT_PENDING;
         if (!crt_addr_parse(host_port, &a)) {
             if (max) *out = a;
@@ -9371,7 +9377,8 @@ CRTDEF intptr_t crt_udp_into_fd(crt_udp **u) { return crt__give_back((crt__sock 
 
 static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
 {
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    crt_poll r = crt_consume_budget(cx);
+    if (r) return r;
     if (!s) return CRT_EINVAL;
     if (crt__sock_is_soft((crt__sock *)s)) return ((crt__sock *)s)->u.soft->ops->shutdown((crt__sock *)s, how);
     if (((crt__sock *)s)->flags & CRT__SOCK_FILE) return 0;
@@ -9580,7 +9587,7 @@ CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
     crt_poll r;
     int now;
     if (!crt__leaf(cx, &crt__op_fd, s)) return CRT_UNWIND;
-    if (reasons & ~31) return slot->op ? (crt__slot_cancel(slot), CRT_EINVAL) : CRT_EINVAL;
+    if (reasons & ~31) return crt__slot_cancel(slot), crt__refuse(cx, CRT_EINVAL);
     if (s) {
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else {
@@ -9651,7 +9658,8 @@ CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc
     crt_addr a;
     if (!u) return crt__refuse(cx, CRT_EINVAL);
     *u = NULL;
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    crt_poll r = crt_consume_budget(cx);
+    if (r) return r;
     if (!desc) desc = &crt__udp_defaults;
     crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_udp_bind");
@@ -9668,7 +9676,8 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
 {
     if (!u) return crt__refuse(cx, CRT_EINVAL);
     *u = NULL;
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    crt_poll r = crt_consume_budget(cx);
+    if (r) return r;
     if (!desc) desc = &crt__udp_defaults;
     crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_dgram_bind");
@@ -9686,7 +9695,7 @@ CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u
     crt_addr a;
     *u = NULL;
     if (crt_take_unwind(cx)) return CRT_UNWIND;
-    if (crt_addr_unix(path, &a)) return CRT_EINVAL;
+    if (crt_addr_unix(path, &a)) return crt__refuse(cx, CRT_EINVAL);
     crt_poll r = crt_unix_dgram_bind(cx, NULL, NULL, u);
     if (r == 0) r = crt_udp_connect(cx, *u, &a);
     if (r != 0) crt_udp_close(u);
@@ -9814,7 +9823,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
     if (slot->op == &crt__op_udp_pause && !cx->unwind && !crt__io_pause_ended(slot, op)) return CRT_PENDING;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (!s || !buf) return crt__slot_cancel(slot), CRT_EINVAL;
+    if (!s || !buf) return crt__slot_cancel(slot), crt__refuse(cx, CRT_EINVAL);
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
         n = (size_t)slot->value;   // that of the first poll, as for streams
@@ -9913,7 +9922,8 @@ static CRT__COLD int crt__udp_peer(crt_udp *u, crt_addr *a, socklen_t size)
 }
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
 {
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    crt_poll r = crt_consume_budget(cx);
+    if (r) return r;
     if (!u || !to) return CRT_EINVAL;
     crt_addr a = *to;
     return crt__udp_peer(u, &a, (socklen_t)a.len);
@@ -10487,7 +10497,7 @@ CRTDEF void crt_reader_consume(crt_reader *r, size_t n)
 static crt_poll crt__reader_enter(crt_cx *cx, crt_reader *r, size_t n)
 {
     if (crt__cut_short(cx)) return CRT_UNWIND;
-    if (!r->stream || !r->capacity) return CRT_EINVAL;
+    if (!r->stream || !r->capacity) return crt__refuse(cx, CRT_EINVAL);
     if (crt__goes_on(cx, &crt__op_read, r->stream)) return 0;
     r->want = n;
     r->done = r->scanned = 0;
@@ -10533,7 +10543,7 @@ static int crt__reader_room(crt_reader *r, size_t need)
 static crt_poll crt__reader_more(crt_cx *cx, crt_reader *r, size_t need)
 {
     int e = crt__reader_room(r, need);
-    if (e) return e;
+    if (e) return crt__refuse(cx, e);
     crt_poll k = crt_read(cx, r->stream, r->data + r->filled, crt__min(r->capacity - r->filled, (size_t)INT_MAX));
     if (k > 0) r->filled += (size_t)k;
     return k;
@@ -10602,7 +10612,7 @@ static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_
         unsigned char *hit = look > r->scanned ? memchr(from + r->scanned, delimiter, look - r->scanned) : NULL;
         if (hit) return hit - from + 1;
         r->scanned = look;
-        if (buffered >= max) return CRT_EMSGSIZE;
+        if (buffered >= max) return crt__refuse(cx, CRT_EMSGSIZE);
         k = crt__reader_more(cx, r, max);
         if (k == 0) return (crt_poll)buffered;
         if (k < 0) return k;
@@ -10668,11 +10678,11 @@ CRTDEF size_t crt_writer_buffered(const crt_writer *w) { return w->filled - w->p
 static crt_poll crt__writer_enter(crt_cx *cx, crt_writer *w, size_t n)
 {
     if (crt__cut_short(cx)) return CRT_UNWIND;
-    if (!w->stream || !w->capacity) return CRT_EINVAL;
+    if (!w->stream || !w->capacity) return crt__refuse(cx, CRT_EINVAL);
     if (crt__goes_on(cx, &crt__op_write, w->stream)) return 0;
     w->want = n;
     w->done = 0;
-    if (!w->data && !(w->data = CRT_MALLOC(w->capacity))) return CRT_ENOMEM;
+    if (!w->data && !(w->data = CRT_MALLOC(w->capacity))) return crt__refuse(cx, CRT_ENOMEM);
     return 0;
 }
 // Writes what is buffered: 0, or as crt_write.
@@ -10757,7 +10767,7 @@ CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t 
     if (crt__cut_short(cx)) return CRT_UNWIND;
     while (b->n < most) {
         int e = crt__bytes_grow(b, most);
-        if (e) return e;
+        if (e) return crt__refuse(cx, e);
         size_t room = crt__min(b->capacity, most) - b->n;
         crt_poll k = crt_read(cx, s, (char *)b->data + b->n, crt__min(room, (size_t)INT_MAX));
         if (k == 0) return (crt_poll)b->n;
@@ -10765,7 +10775,7 @@ CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t 
         b->n += (size_t)k;
         ((char *)b->data)[b->n] = 0;
     }
-    return CRT_EMSGSIZE;
+    return crt__refuse(cx, CRT_EMSGSIZE);
 }
 
 // --- copies: the buffers hang in a slot of the struct, which is listed in the task
@@ -10841,9 +10851,9 @@ CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream
         return CRT_UNWIND;
     }
     if (!c->group.pprev) {
-        if (!from || !to) return CRT_EINVAL;
+        if (!from || !to) return crt__refuse(cx, CRT_EINVAL);
         int e = crt__copy_begin(cx, &c->group, &c->memory, 1, 1, c->buffer);
-        if (e) return e;
+        if (e) return crt__refuse(cx, e);
         memset(&c->pump, 0, sizeof c->pump);
     }
     crt_poll r = crt__pump_run(cx, &c->pump, &c->memory, from, to);
@@ -10895,9 +10905,9 @@ CRTDEF crt_poll crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_strea
         return CRT_UNWIND;
     }
     if (!c->group.pprev) {
-        if (!a || !b) return CRT_EINVAL;
+        if (!a || !b) return crt__refuse(cx, CRT_EINVAL);
         int e = crt__copy_begin(cx, &c->group, c->slots, 5, 2, c->buffer);
-        if (e) return e;
+        if (e) return crt__refuse(cx, e);
         memset(c->pump, 0, sizeof c->pump);
         c->pump[0].moved = 1;   // the time begins now
     }
@@ -10957,12 +10967,13 @@ CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, 
     crt__framing x;
     *frame = NULL;
     crt_poll k = crt__reader_enter(cx, r, 0);
-    if (!k) k = crt__framing_of(f, &x);
+    int e = k ? 0 : crt__framing_of(f, &x);
+    if (e) return crt__refuse(cx, e);
     while (!k) {
         size_t buffered = r->filled - r->pos, need = x.head;
         if (buffered >= x.head) {
             crt_poll n = crt__framing_length(&x, r->data + r->pos);
-            if (n < 0) return n;
+            if (n < 0) return crt__refuse(cx, n);
             need = x.skip + (size_t)n;
             if (buffered >= need) {
                 *frame = r->data + r->pos + x.skip;
@@ -10983,11 +10994,12 @@ CRTDEF crt_poll crt_framed_write(crt_cx *cx, crt_writer *w, const crt_framed *f,
     unsigned char head[64 + 8] = {0};
     int e = crt__framing_of(f, &x);
     crt_poll k = crt__writer_enter(cx, w, (e ? 0 : x.head) + crt__min(n, SIZE_MAX / 2));
-    if (k || e) return k ? k : e;
+    if (k || e) return k ? k : crt__refuse(cx, e);
     n = w->want - x.head;   // that of the first poll
-    if (n > x.max) return CRT_EMSGSIZE;
+    if (n > x.max) return crt__refuse(cx, CRT_EMSGSIZE);
     int64_t said = (int64_t)n - x.adjust;
-    if (said < 0 || (x.length < 8 && (uint64_t)said >> 8 * x.length) || (n && !data)) return CRT_EINVAL;
+    if (said < 0 || (x.length < 8 && (uint64_t)said >> 8 * x.length) || (n && !data))
+        return crt__refuse(cx, CRT_EINVAL);
     for (uint32_t i = 0; i < x.length; i++)
         head[x.offset + (x.little ? i : x.length - 1 - i)] = (unsigned char)((uint64_t)said >> 8 * i);
     if (w->done < x.head) k = crt__writer_put(cx, w, head, 0, x.head);
@@ -11278,7 +11290,7 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
     const uint32_t bits = CRT__READABLE | CRT__IO_SHUTDOWN;
     crt_poll r;
     if (!crt__leaf(cx, &crt__op_flush, s)) return CRT_UNWIND;
-    if (!s) return CRT_EINVAL;
+    if (!s) return crt__refuse(cx, CRT_EINVAL);
     uint64_t fd = slot->value;
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
@@ -11556,7 +11568,7 @@ static crt_poll crt__turn_enter(crt_cx *cx, crt_file **f, size_t *n, bool starte
         slot->op = NULL;
         return 0;
     }
-    if (!*f || !valid) return CRT_EINVAL;
+    if (!*f || !valid) return crt__refuse(cx, CRT_EINVAL);
     if (!crt__coop(cx)) return crt__turn_park(cx, *f, *n);
     crt__file_ref(*f);
     return 0;
@@ -11653,7 +11665,7 @@ static crt_poll crt__fs_call(crt_cx *cx, intptr_t (*run)(crt__call *), const cha
         *out = (crt__fs *)crt__call_result(cx);
         return *out ? (*out)->call.result : CRT_PENDING;
     }
-    if (!a || !b || (n && !data)) return CRT_EINVAL;
+    if (!a || !b || (n && !data)) return crt__refuse(cx, CRT_EINVAL);
     if (!crt__coop(cx)) return CRT_PENDING;
     size_t an = strlen(a) + 1, bn = strlen(b) + 1;
     if (n > SIZE_MAX / 4) return CRT_ENOMEM;
@@ -11692,7 +11704,7 @@ static crt_poll crt__file_call(crt_cx *cx, intptr_t (*run)(crt__call *), crt_fil
         *out = (crt__fs *)crt__call_result(cx);
         return *out ? (*out)->call.result : CRT_PENDING;
     }
-    if (!held && !f) return CRT_EINVAL;
+    if (!held && !f) return crt__refuse(cx, CRT_EINVAL);
     f = held ? slot->object : crt__file_ref(f);
     if (!held && !crt__coop(cx)) {
         crt__slot_park(cx, slot, &crt__op_held, f);
@@ -12609,7 +12621,7 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
 {
     (void)sig;
     crt__say(cx->rt, CRT_LOG_ERROR, "crt_signal_recv: there are no signals here");
-    return CRT_ENODRIVER;
+    return crt__refuse(cx, CRT_ENODRIVER);
 }
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, 0); }
 #else
@@ -12748,10 +12760,10 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
     crt_slot *slot = cx->slot;
     crt_poll r = CRT_PENDING;
     if (!crt__leaf(cx, &crt__op_signal, &crt__signals.raised[crt__signal_allowed(sig) ? sig : 0])) return CRT_UNWIND;
-    if (!crt__signal_allowed(sig)) return CRT_EINVAL;
+    if (!crt__signal_allowed(sig)) return crt__refuse(cx, CRT_EINVAL);
     if (!rt->reactor || !(rt->config.drivers & CRT_DRIVER_SIGNAL)) {
         crt__say(rt, CRT_LOG_ERROR, "crt_signal_recv needs CRT_DRIVER_SIGNAL and CRT_DRIVER_IO in crt_config.drivers");
-        return CRT_ENODRIVER;
+        return crt__refuse(cx, CRT_ENODRIVER);
     }
     crt__lock(&crt__signals.lock);
     int e = crt__signal_install(rt, sig);
@@ -13129,7 +13141,7 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
         p = (crt_process *)(uintptr_t)slot->value;
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else {
-        if (!p) return CRT_EINVAL;
+        if (!p) return crt__refuse(cx, CRT_EINVAL);
         crt__process_close_stdin(p);
         if ((r = crt__process_listen(cx, s)) != 0) {
             int now = crt_process_try_wait(p, status);
@@ -14488,7 +14500,7 @@ CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t)
     if (!crt__leaf(cx, &crt__op_token, t)) return CRT_UNWIND;
     uint32_t state = slot->op ? crt__atomic_load(&slot->state, CRT__ACQUIRE) : 0;
     if (state == CRT__SLOT_QUEUED) return CRT_PENDING;
-    if (!t) return CRT_EINVAL;
+    if (!t) return crt__refuse(cx, CRT_EINVAL);
     bool held = slot->op != NULL;   // with a reference: granted, or without a budget before
     if (!crt__coop(cx)) {
         if (!held) crt__slot_park(cx, slot, &crt__op_token, crt_cancel_token_clone(t));
@@ -14648,10 +14660,10 @@ CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
 {
     crt__oneshot *o = rx ? (crt__oneshot *)*rx : NULL;
     if (!crt__leaf(cx, &crt__op_oneshot, o)) return CRT_UNWIND;
-    if (!o) return CRT_EINVAL;
+    if (!o) return crt__refuse(cx, CRT_EINVAL);
     uintptr_t word = crt__word_park(cx, &crt__op_oneshot, o, &o->word);
     if (!word) return CRT_PENDING;
-    if (word > CRT__ONESHOT_RX_GONE) return CRT_EBUSY;   // two tasks share the receiver
+    if (word > CRT__ONESHOT_RX_GONE) return crt__refuse(cx, CRT_EBUSY);   // two tasks share the receiver
     if (!crt__coop(cx)) return CRT_PENDING;
     cx->slot->op = NULL;
     return crt__oneshot_take(rx, elem, word);
@@ -14676,12 +14688,12 @@ CRTDEF crt_poll crt_oneshot_closed(crt_cx *cx, crt_oneshot_tx *tx)
 {
     crt__oneshot *o = (crt__oneshot *)tx;
     if (!crt__leaf(cx, &crt__op_oneshot_closed, o)) return CRT_UNWIND;
-    if (!o) return CRT_EINVAL;
+    if (!o) return crt__refuse(cx, CRT_EINVAL);
     bool waited = cx->slot->op != NULL;
     uintptr_t word = crt__word_park(cx, &crt__op_oneshot_closed, o, &o->closing);
     if (!word && !waited) crt__atomic_add(&o->refs, 1, CRT__RELAXED);
     if (!word) return CRT_PENDING;
-    if (word != CRT__ONESHOT_RX_GONE) return CRT_EBUSY;
+    if (word != CRT__ONESHOT_RX_GONE) return crt__refuse(cx, CRT_EBUSY);
     if (!crt__coop(cx)) return CRT_PENDING;
     crt__slot_cancel(cx->slot);
     return 0;
@@ -16629,7 +16641,7 @@ CRTDEF crt_poll crt_join_map_next(crt_cx *cx, crt_join_map *map, uint64_t *key, 
     // A task that was forgotten may be all that is left: the map is empty then.
     if (r == CRT_PENDING && !map->crt__len) {
         crt__slot_cancel(cx->slot);
-        return CRT_EEMPTY;
+        return crt__refuse(cx, CRT_EEMPTY);
     }
     return r == 0 ? crt__map_tell(map, m, key, result) : r;
 }

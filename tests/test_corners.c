@@ -868,6 +868,26 @@ BODY(a_budget_that_is_used_up)
     CHECK(ended == 1 && status.code == 0);
     CHECK_EQ(AT(s[2], crt_process_wait(cx, p, &status)), 0);
     crt_close(&p);
+    // What cannot begin, or is over, ends a turn like any other: see test_null for what is called with NULL.
+    crt_join_set set = {0};
+    crt_interval beat;
+    crt_timer unset = {0};
+    crt_listener *l = NULL;
+    crt_udp *u = NULL;
+    crt_interval_init(&beat, 0, CRT_BURST);
+    SPENT(s[4], crt_interval_tick(cx, &beat));
+    SPENT(s[4], crt_timer_wait(cx, &unset));
+    SPENT(s[4], crt_join_set_next(cx, &set, NULL));
+    SPENT(s[4], crt_tcp_listen(cx, "nowhere", NULL, &l));
+    SPENT(s[4], crt_udp_bind(cx, "nowhere", &u));
+    SPENT(s[4], crt_signal_recv(cx, -1));
+    CHECK_EQ(AT(s[4], crt_interval_tick(cx, &beat)), CRT_EINVAL);
+    CHECK_EQ(AT(s[4], crt_timer_wait(cx, &unset)), CRT_EINVAL);
+    CHECK_EQ(AT(s[4], crt_join_set_next(cx, &set, NULL)), CRT_EEMPTY);
+    CHECK_EQ(AT(s[4], crt_tcp_listen(cx, "nowhere", NULL, &l)), CRT_EINVAL);
+    CHECK_EQ(AT(s[4], crt_udp_bind(cx, "nowhere", &u)), CRT_EINVAL);
+    CHECK_EQ(AT(s[4], crt_signal_recv(cx, -1)), CRT_EINVAL);
+    CHECK(!s[4].op && !l && !u);
     close(pair[0]);
     close(pair[1]);
     (void)fds;

@@ -3,6 +3,8 @@
 // the result tells nothing there (void, bool, a count), or a branch would be paid for by every use.
 // The other pointers lead to zeros, which is what most structs begin with; what is opaque is not made of zeros,
 // so where these crash a call too, NULL for all of its pointers has to crash as well to count.
+// And a wait that cannot begin takes of the task's budget as any other: a loop around it that goes on whatever it
+// is told lets others run.
 #define CRT_ALLOW_BARE_POLLS
 #define CRT_IMPLEMENTATION
 #include "crt.h"
@@ -445,10 +447,19 @@ static crt_poll unit_run(void *frame, crt_cx *cx)
 #define FUNCTION(name, count, crashes, ...) \
     static void call_##name(crt_cx *cx, void **p) { (void)cx, (void)p, (void)name(__VA_ARGS__); }
 CALLS(FUNCTION)
-#define ROW(name, count, crashes, ...) {#name, count, crashes, call_##name},
+// A wait: it gives a crt_poll, and is handed cx first.
+#define WAITS(name, count, crashes, ...) \
+    static bool waits_##name(crt_cx *cx, void **p) \
+    { \
+        (void)cx, (void)p; \
+        return _Generic((name(__VA_ARGS__)), crt_poll : !strncmp(#__VA_ARGS__, "cx", 2), default : false); \
+    }
+CALLS(WAITS)
+#define ROW(name, count, crashes, ...) {#name, count, crashes, waits_##name, call_##name},
 static const struct {
     const char *name;
     int count, crashes;
+    bool (*waits)(crt_cx *, void **);
     void (*call)(crt_cx *, void **);
 } calls[] = {CALLS(ROW)};
 
@@ -495,9 +506,37 @@ static void null_for_each_pointer(void)
         CHECK_EQ(found, calls[i].crashes);
     }
 }
+static int loops, stuck;   // waits that were tried, and those that used no budget up
+static crt_poll loops_run(void *frame, crt_cx *cx)
+{
+    void *p[POINTERS] = {NULL};
+    for (int *which = frame; *which < (int)(sizeof calls / sizeof *calls); ++*which) {
+        const char *name = calls[*which].name;
+        if (calls[*which].crashes || !calls[*which].waits(cx, p) || !strcmp(name, "crt_block_in_place")) continue;
+        loops++;
+        for (int i = 0; i < 200 && !cx->deferred; i++) calls[*which].call(cx, p);
+        if (cx->deferred) return ++*which, CRT_PENDING;
+        fprintf(stderr, "%s\n", name);
+        stuck++;
+    }
+    return 0;
+}
+static void no_refusal_holds_the_thread(void)
+{
+    int which = 0;
+    crt_config c = {.flavor = CRT_CURRENT_THREAD, .log.func = test_log};
+    crt_runtime *rt;
+    if (sizeof(crt_poll) == sizeof(int)) return;   // a wait is not told from other functions there
+    CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+    CHECK_EQ(crt_block_on(rt, loops_run, &which), 0);
+    CHECK_EQ(stuck, 0);
+    CHECK(loops > 90);
+    crt_runtime_drop(&rt);
+}
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
     TEST(null_for_each_pointer);
+    TEST(no_refusal_holds_the_thread);
     return test_end();
 }
