@@ -614,10 +614,11 @@ enum {
 #define CRT_YIELD() CRT_AWAIT(crt_yield_now(crt__cx))
 
 // Ends the coroutine with a value, through CRT_FINALLY. Inside CRT_FINALLY it
-// ends the cleanup; a cancellation or panic on its way out keeps its place.
+// ends the cleanup; a cancellation or panic on its way out keeps its place. The
+// value of a wait has to be awaited first: CRT_PENDING is a panic.
 #define CRT_RETURN(...)                                                                    \
     do {                                                                                   \
-        crt__leave(crt__f, (crt_poll)(__VA_ARGS__));                                       \
+        crt__leave(crt__f, crt__result(crt__cx, (crt_poll)(__VA_ARGS__), &crt__begin, __LINE__)); \
         goto crt__again;                                                                   \
     } while (0)
 
@@ -667,6 +668,11 @@ static inline void crt__leave(crt_frame *f, crt_poll result)
     bool cleaning = (f->flags & CRT__FRAME_IN_FINALLY) != 0;
     if (!(cleaning && f->result == CRT_UNWIND)) f->result = result;
     f->resume = cleaning ? CRT__STATE_DONE : CRT__STATE_FINALLY;
+}
+CRTDEF crt_poll crt__no_result(crt_cx *cx, const crt_site *begin, int line);
+static inline crt_poll crt__result(crt_cx *cx, crt_poll r, const crt_site *begin, int line)
+{
+    return CRT__LIKELY(r != CRT_PENDING) ? r : crt__no_result(cx, begin, line);
 }
 // An await was cut short. False: inside CRT_FINALLY, which goes on.
 static inline bool crt__unwound(crt_frame *f)
@@ -3886,7 +3892,6 @@ enum {
     CRT__TASK_BACKGROUND = 512, // priority < 0
     CRT__TASK_THREAD = 2048,    // a plain thread that waits, see >>sync
     CRT__TASK_NO_SITE = 1024,   // shutdown: it was queued, not parked
-    CRT__TASK_ADOPTED = 4096,   // shutdown: to be ended by force
     CRT__TASK_IN_SCOPE = 8192,  // its group lies in the memory of another task
     CRT__TASK_LATE = 16384,     // ends after the leftovers of a shutdown: that memory is gone
     CRT__TASK_TIMED = 32768,    // its crt__record says since when it could run
@@ -4424,6 +4429,15 @@ CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int li
     crt__say(cx->rt, CRT_LOG_DEBUG, "task " CRT__ID " panicked: %s", (crt__id)t->id, text);
 }
 
+// As the value of a coroutine it would say "wait", with nothing to wake the task.
+CRTDEF crt_poll crt__no_result(crt_cx *cx, const crt_site *begin, int line)
+{
+    crt__say(cx->rt, CRT_LOG_ERROR, "%s (%s:%d): CRT_RETURN(CRT_PENDING). Await the call, then return its result",
+             begin->func, begin->file, line);
+    crt__panic_at(cx, begin->file, begin->func, line, "CRT_RETURN(CRT_PENDING)");
+    crt__slot_cancel(cx->slot);   // the cleanup may wait there for something else
+    return CRT_UNWIND;
+}
 // True: the coroutine is over. False: run the switch again, at CRT_FINALLY.
 CRTDEF bool crt__done_or_trap(crt_frame *f, crt_cx *cx, const crt_site *begin)
 {
@@ -7646,9 +7660,9 @@ static void crt__sock_retire(crt__sock *s, bool keep)
     crt__sock_wake_unlock(s, crt__sock_word(s), ~0u, CRT__WAIT_CLOSED);
     crt__sock_release(s);
 }
-static void crt__sock_unref(crt__sock *s)
+static inline void crt__sock_unref(crt__sock *s)
 {
-    if (crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) == 1) crt__sock_retire(s, false);
+    if (CRT__UNLIKELY(crt__atomic_sub(&s->refs, 1, CRT__ACQ_REL) == 1)) crt__sock_retire(s, false);
 }
 // A reference for who has none, if there is still a handle: what has no references stays without, so this one is
 // never given to a record that is free, or about to be. It may be another's by now: see crt__io_hold_open.
@@ -7824,7 +7838,11 @@ static crt_poll crt__io_resume(crt_cx *cx)
     crt__io_end(s, slot);
     return CRT_ECLOSED;
 }
-// A handle of the call's own, while it goes on. False: closed; the operation has ended.
+// A handle of the call's own, while it goes on after a wait: closed by another thread between
+// the look at its generation and the system call, the number of the descriptor would be
+// somebody else's; what a stream without one is made of would be freed. Without a wait there
+// is no such handle: who closes under a call that may be about to begin closes too early.
+// False: closed; the operation has ended.
 static bool crt__io_hold_open(crt_cx *cx, crt__sock *s)
 {
     crt_slot *slot = cx->slot;
@@ -8045,16 +8063,6 @@ static crt_poll crt__io_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint3
         }
     }
 }
-// The same of a stream without a descriptor, after a wait: closed by another thread while
-// the call is inside it, what it is made of would be freed. A socket's record stays.
-static CRT__COLD crt_poll crt__soft_go_on(crt_cx *cx, crt__sock *s, const crt__op *op, uint32_t how, void *buf,
-                                          size_t n, size_t total, size_t done, bool all)
-{
-    if (!crt__io_hold_open(cx, s)) return CRT_ECLOSED;
-    crt_poll r = crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
-    crt__sock_unref(s);
-    return r;
-}
 // Reads or writes when ready: up to n bytes, or (all) exactly n. Both n and the
 // progress are kept in the slot: in `n = crt_write_all(cx, s, buf, n)`, the idiom
 // of an echo, the second poll is handed CRT_PENDING for n.
@@ -8085,9 +8093,11 @@ static CRT__OUTLINE crt_poll crt__io_transfer(crt_cx *cx, crt__sock *s, const cr
         return CRT_PENDING;
     }
     if (done == total) return crt__io_end(s, slot), (crt_poll)total;   // `all`, then: others have done nothing yet
-    if (CRT__UNLIKELY(slot->op && crt__sock_is_soft(s)))
-        return crt__soft_go_on(cx, s, op, how, buf, n, total, done, all);
-    return crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
+    bool held = slot->op != NULL;
+    if (held && !crt__io_hold_open(cx, s)) return CRT_ECLOSED;
+    r = crt__io_go_on(cx, s, op, how, buf, n, total, done, all, CRT_EAGAIN);
+    if (held) crt__sock_unref(s);
+    return r;
 }
 // A transfer to or from one buffer. The common cases are seen to here, in few
 // instructions, everything else by the general function above: a plain socket that is
@@ -8103,11 +8113,14 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     uint64_t seen;
     size_t done = 0, asked;
     intptr_t k;
+    crt_poll r;
+    bool held = false;   // see crt__io_hold_open
     if (CRT__UNLIKELY(!s || !buf || !n || n > CRT__MOST_BYTES)) goto general;
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
     if (slot->op) {
         if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
         if (CRT__UNLIKELY(crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__WAIT_WOKEN)) goto general;
+        if (CRT__UNLIKELY(!(held = crt__sock_ref_live(s)))) goto general;
     }
     seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
     if (slot->op) {
@@ -8117,8 +8130,8 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     } else if (!(seen & (bits | CRT__IO_SOFT))) {
         cx->budget--;   // which parking gives back
         slot->value = (uint64_t)n << 32;
-        crt_poll parked = crt__io_park(cx, s, op, bits);
-        return parked ? parked : crt__io_go_on(cx, s, op, how, buf, n, n, 0, all, CRT_EAGAIN);
+        r = crt__io_park(cx, s, op, bits);
+        return r ? r : crt__io_go_on(cx, s, op, how, buf, n, n, 0, all, CRT_EAGAIN);
     }
     if (CRT__UNLIKELY((seen & (bit | CRT__IO_SHUTDOWN | CRT__IO_SOFT | CRT__IO_LOCKED)) != bit)) goto general;
     if (CRT__UNLIKELY(s->flags & (CRT__SOCK_FILE | CRT__SOCK_WHOLE))) goto general;
@@ -8133,10 +8146,14 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
             if (how & CRT__OUT) crt__ready_clear(s, seen, bit);
             else crt__ready_spend(s, seen);
         }
-        return all ? (crt_poll)n : k;
+        r = all ? (crt_poll)n : k;
+    } else {
+        r = crt__io_go_on(cx, s, op, how, buf, n, n, done, all, crt__io_settle(s, how, seen, k, asked));
     }
-    return crt__io_go_on(cx, s, op, how, buf, n, n, done, all, crt__io_settle(s, how, seen, k, asked));
+    if (held) crt__sock_unref(s);
+    return r;
 general:
+    if (held) crt__sock_unref(s);
     return crt__io_transfer(cx, s, op, how, buf, n, all);
 }
 CRTDEF crt_poll crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n)
@@ -8721,6 +8738,26 @@ static int crt__accept_one(crt_runtime *rt, crt__sock *s, crt_stream **out, crt_
         return CRT_EAGAIN;
     }
 }
+static crt_poll crt__accept_go_on(crt_cx *cx, crt__sock *s, crt_stream **out, crt_addr *peer)
+{
+    crt_slot *slot = cx->slot;
+    uint32_t generation = slot->op ? crt__wait_generation(slot) : crt__sock_generation(s);
+    for (;;) {
+        crt_poll r;
+        if (!(crt__ready_now(s) & CRT__FOR_READ)) {
+            if ((r = crt__io_park(cx, s, &crt__op_accept, CRT__FOR_READ)) != 0) return r;
+            continue;
+        }
+        r = crt__accept_one(cx->rt, s, out, peer);
+        if (r == CRT_EAGAIN) continue;
+        if (r < 0 && crt__accept_must_pause((int)-r)) {
+            if ((r = crt__accept_pause(cx, s, generation, (int)-r)) != 0) return r;
+            continue;
+        }
+        crt__io_end(s, slot);
+        return r;
+    }
+}
 CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_addr *peer)
 {
     crt__sock *s = (crt__sock *)l;
@@ -8740,21 +8777,11 @@ CRTDEF crt_poll crt_accept(crt_cx *cx, crt_listener *l, crt_stream **out, crt_ad
         crt__io_hold(cx, s, &crt__op_accept, 0);
         return CRT_PENDING;
     }
-    uint32_t generation = slot->op ? crt__wait_generation(slot) : crt__sock_generation(s);
-    for (;;) {
-        if (!(crt__ready_now(s) & CRT__FOR_READ)) {
-            if ((r = crt__io_park(cx, s, &crt__op_accept, CRT__FOR_READ)) != 0) return r;
-            continue;
-        }
-        r = crt__accept_one(cx->rt, s, out, peer);
-        if (r == CRT_EAGAIN) continue;
-        if (r < 0 && crt__accept_must_pause((int)-r)) {
-            if ((r = crt__accept_pause(cx, s, generation, (int)-r)) != 0) return r;
-            continue;
-        }
-        crt__io_end(s, slot);
-        return r;
-    }
+    bool held = slot->op != NULL;
+    if (held && !crt__io_hold_open(cx, s)) return CRT_ECLOSED;
+    r = crt__accept_go_on(cx, s, out, peer);
+    if (held) crt__sock_unref(s);
+    return r;
 }
 CRTDEF int crt_try_accept(crt_listener *l, crt_stream **out, crt_addr *peer)
 {
@@ -9814,24 +9841,12 @@ static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, uint32_t gene
     if (!r) r = crt__io_pause(cx, s, &crt__op_udp_pause, now, CRT_MS(2), n);
     return r == 0 || r == CRT_PENDING ? r : (crt__io_end(s, cx->slot), CRT_EAGAIN);
 }
-static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
+static crt_poll crt__udp_go_on(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
     const crt__op *op = how & CRT__OUT ? &crt__op_udp_send : &crt__op_udp_recv;
     uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
     crt_slot *slot = cx->slot;
     crt_poll r;
-    if (slot->op == &crt__op_udp_pause && !cx->unwind && !crt__io_pause_ended(slot, op)) return CRT_PENDING;
-    s = crt__sock_of(slot, op, s);
-    if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (!s || !buf) return crt__slot_cancel(slot), crt__refuse(cx, CRT_EINVAL);
-    if (slot->op) {
-        if ((r = crt__io_resume(cx)) != 0) return r;
-        n = (size_t)slot->value;   // that of the first poll, as for streams
-    } else if (!crt__coop(cx)) {
-        crt__io_hold(cx, s, op, n);
-        return CRT_PENDING;
-    }
-    if (!n && (how & CRT__PIECES)) return crt__io_end(s, slot), 0;
     bool named = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
                  (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL);
     uint32_t generation = slot->op ? crt__wait_generation(slot) : crt__sock_generation(s);
@@ -9851,6 +9866,29 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
         crt__io_end(s, slot);
         return r;
     }
+}
+static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
+{
+    const crt__op *op = how & CRT__OUT ? &crt__op_udp_send : &crt__op_udp_recv;
+    crt_slot *slot = cx->slot;
+    crt_poll r;
+    if (slot->op == &crt__op_udp_pause && !cx->unwind && !crt__io_pause_ended(slot, op)) return CRT_PENDING;
+    s = crt__sock_of(slot, op, s);
+    if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
+    if (!s || !buf) return crt__slot_cancel(slot), crt__refuse(cx, CRT_EINVAL);
+    if (slot->op) {
+        if ((r = crt__io_resume(cx)) != 0) return r;
+        n = (size_t)slot->value;   // that of the first poll, as for streams
+    } else if (!crt__coop(cx)) {
+        crt__io_hold(cx, s, op, n);
+        return CRT_PENDING;
+    }
+    if (!n && (how & CRT__PIECES)) return crt__io_end(s, slot), 0;
+    bool held = slot->op != NULL;
+    if (held && !crt__io_hold_open(cx, s)) return CRT_ECLOSED;
+    r = crt__udp_go_on(cx, s, how, buf, n, a);
+    if (held) crt__sock_unref(s);
+    return r;
 }
 CRTDEF crt_poll crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to)
 {
@@ -16048,6 +16086,10 @@ CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t
 CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition)
 {
     crt__select *s = cx->select;
+    if (CRT__UNLIKELY(!s)) {
+        crt__say(cx->rt, CRT_LOG_ERROR, "crt_on(cx, %d, ...) stands outside crt_select: it does nothing", i);
+        return false;
+    }
     if (i < 0 || (uint32_t)i >= s->group.count) {
         if (s->phase == CRT__PHASE_POLL) {
             crt__say(cx->rt, CRT_LOG_ERROR, "crt_on(cx, %d, ...) in a CRT_SELECT(%u)", i, (unsigned)s->group.count);
@@ -17731,46 +17773,47 @@ static void crt__name_leftover(crt_runtime *rt, crt_task *t)
     crt__say(rt, CRT_LOG_WARN, "shutdown: task " CRT__ID "%s%s did not end in time; it was %s",
              (crt__id)t->id, space, name ? name : "", place);
 }
-static void crt__adopt(crt_task *t)
+// To the list of those that are to be ended by force.
+static void crt__adopt(crt__list *adopted, crt_task *t)
 {
     crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
-    t->flags |= CRT__TASK_ADOPTED | CRT__TASK_NO_SITE;
+    t->flags |= CRT__TASK_NO_SITE;
+    crt__list_push(adopted, t);
 }
-static void crt__adopt_queue(crt__inject *q)
+static void crt__adopt_queue(crt__list *adopted, crt__inject *q)
 {
     while (crt__inject_length(q)) {
         crt_task *t = crt__inject_pop(q);
-        if (t) crt__adopt(t);
+        if (t) crt__adopt(adopted, t);
         else crt__cpu_relax();
     }
 }
-static void crt__adopt_list(crt__list *l)
+static void crt__adopt_list(crt__list *adopted, crt__list *l)
 {
-    for (crt_task *t; (t = crt__list_pop(l));) crt__adopt(t);
+    for (crt_task *t; (t = crt__list_pop(l));) crt__adopt(adopted, t);
 }
-static void crt__adopt_of_worker(crt__worker *w)
+static void crt__adopt_of_worker(crt__list *adopted, crt__worker *w)
 {
-    crt__adopt_list(&w->fifo);
-    crt__adopt_list(&w->deferred);
+    crt__adopt_list(adopted, &w->fifo);
+    crt__adopt_list(adopted, &w->deferred);
     if (!w->ring || !w->inbox) return;   // current thread, or never built
-    crt__adopt_queue(w->inbox);
-    if (w->lifo) crt__adopt(w->lifo);
+    crt__adopt_queue(adopted, w->inbox);
+    if (w->lifo) crt__adopt(adopted, w->lifo);
     w->lifo = NULL;
-    for (crt_task *t; (t = crt__ring_pop(w->ring));) crt__adopt(t);
+    for (crt_task *t; (t = crt__ring_pop(w->ring));) crt__adopt(adopted, t);
 }
-static void crt__adopt_shared(crt_runtime *rt)
+static void crt__adopt_shared(crt__list *adopted, crt_runtime *rt)
 {
-    crt__adopt_queue(&rt->inject);
-    crt__adopt_queue(&rt->urgent);
-    crt__adopt_queue(&rt->background);
+    crt__adopt_queue(adopted, &rt->inject);
+    crt__adopt_queue(adopted, &rt->urgent);
+    crt__adopt_queue(adopted, &rt->background);
 }
 // None is freed before all have ended: a group may lie in the frame of one of them.
-static int crt__end_adopted(crt_runtime *rt)
+static int crt__end_adopted(crt_runtime *rt, crt__list *adopted)
 {
     int n = 0;
     crt__list ended = {NULL, NULL};
-    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
-        if (!(t->flags & CRT__TASK_ADOPTED) || (crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE)) continue;
+    for (crt_task *t; (t = crt__list_pop(adopted));) {
         crt__name_leftover(rt, t);
         crt__task_ref(t);
         crt__end_task(t, CRT_UNWIND);
@@ -17790,6 +17833,7 @@ static int crt__end_adopted(crt_runtime *rt)
 static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
+    crt__list adopted = {NULL, NULL};
     crt__lock(&rt->walk_lock);
     crt__atomic_store(&rt->ended, 1, CRT__SEQ_CST);
     crt__atomic_fence(CRT__SEQ_CST);
@@ -17799,14 +17843,14 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
         left += (s & CRT__OFF) && !(s & CRT__COMPLETE);
         while (crt__sits_idle(s)) {
             if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
-            t->flags |= CRT__TASK_ADOPTED;
+            crt__list_push(&adopted, t);
             break;
         }
     }
-    for (uint32_t i = 0; i < rt->worker_count; i++) crt__adopt_of_worker(&rt->workers[i]);
-    crt__adopt_shared(rt);
+    for (uint32_t i = 0; i < rt->worker_count; i++) crt__adopt_of_worker(&adopted, &rt->workers[i]);
+    crt__adopt_shared(&adopted, rt);
     crt__unlock(&rt->walk_lock);
-    return left + crt__end_adopted(rt);
+    return left + crt__end_adopted(rt, &adopted);
 }
 // A task was pushed after the leftovers were adopted.
 static CRT__COLD void crt__end_all_in(crt_runtime *rt, crt__inject *q)

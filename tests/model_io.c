@@ -23,6 +23,7 @@ static intptr_t kernel_recv(void *buf, size_t n)
 {
     (void)buf;
     uint32_t have = crt__atomic_load(&bytes, ACQUIRE);
+    EX_ASSERT(!closed_calls);   // the descriptor's number may be somebody else's by now
     for (;;) {
         uint32_t take = have < n ? have : (uint32_t)n;
         if (!take) {
@@ -381,6 +382,8 @@ static const model models[] = {
      .seed = {"crt__ready_reset", "load &s->ready", MODEL_VALUE, (uint64_t)UINT32_MAX << 32, NULL, 0}},
     {.name = "seed: handles are counted in two steps", .run = two_handles,
      .seed = {"crt__sock_unref", "sub &s->refs", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: who goes on after a wait takes a handle in two steps", .run = close_against_reader,
+     .seed = {"crt__sock_ref_live", "cas &s->refs", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: who makes a socket does not look whether the runtime has ended", .run = made_while_it_ends,
      .seed = {"crt__sock_watch", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},
     {.name = "seed: a pause is given up without the wheel's lock", .run = pause_against_abort,

@@ -773,6 +773,59 @@ static crt_poll script_run(void *frame, crt_cx *cx)
 }
 static void no_clock(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, script_run, &(script){.st = NULL}), 0); }
 
+// ---- macros ----------------------------------------------------------------
+
+typedef struct hasty {
+    crt_frame co;
+    CRT_SELECT(2) sel;
+    crt_join_handle *join;
+    crt_poll r;
+    bool cleaned;
+} hasty;
+// The value of a call that was not awaited: "wait", with nothing that would wake it.
+static crt_poll hasty_run(void *frame, crt_cx *cx)
+{
+    hasty *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_RETURN(crt_sleep(cx, CRT_SEC(3600)));
+    CRT_FINALLY
+        self->cleaned = true;
+        CRT_AWAIT(crt_sleep(cx, CRT_US(1)));
+    CRT_END;
+}
+static crt_poll with_arms_run(void *frame, crt_cx *cx)
+{
+    static hasty child;
+    hasty *self = frame;
+    child = (hasty){.cleaned = false};
+    CRT_BEGIN(self, cx);
+    crt_on(cx, 0, crt_sleep(cx, CRT_SEC(1)));   // of nothing
+    CHECK(test_log_has("crt_on(cx, 0, ...) stands outside"));
+    CRT_AWAIT(crt_select(cx, &self->sel,
+        crt_on(cx, 0, hasty_run(&child, cx)),
+        crt_on(cx, 1, crt_sleep(cx, CRT_SEC(60)))));
+    CRT_END;
+}
+static crt_poll macros_run(void *frame, crt_cx *cx)
+{
+    static hasty alone;
+    hasty *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, hasty_run, &alone), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, CRT_EPANIC);
+    CHECK(strstr(crt_join_panic_message(self->join), "hasty_run): CRT_RETURN(CRT_PENDING)"));
+    CHECK(test_log_has("Await the call"));
+    crt_detach(&self->join);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, with_arms_run, self), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, CRT_EPANIC);
+    CRT_FINALLY
+        crt_detach(&self->join);
+    CRT_END;
+}
+static void macros(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, macros_run, &(hasty){.r = 0}), 0); }
+
 // ---- main ------------------------------------------------------------------
 
 static int ends_with;
@@ -836,6 +889,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(stepping);
     TEST_ON_EACH_WITH(no_driver, .drivers = CRT_DRIVER_NONE, .log.func = test_log);
     TEST_ON_EACH_WITH(no_clock, .drivers = CRT_DRIVER_IO, .log.func = test_log);
+    TEST_ON_EACH_WITH(macros, .log.func = test_log);
     TEST(a_program);
     return test_end();
 }
