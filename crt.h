@@ -1921,9 +1921,10 @@ CRTDEF int crt_listener_set_backlog(crt_listener *l, int backlog);   // from 1
 CRTDEF int crt_listener_get_v6only(const crt_listener *l);
 CRTDEF int crt_listener_take_error(crt_listener *l);
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a);
-// What crt_close(&x) calls: sets the pointer to NULL, accepts a pointer to NULL. A
-// task that waits on what is closed gets CRT_ECLOSED. The runtime's memory stays
-// until its last stream is closed.
+// What crt_close(&x) calls: sets the pointer to NULL, accepts a pointer to NULL. From
+// any thread. A task that waits on what is closed gets CRT_ECLOSED; a call that has not
+// begun to wait needs the handle until it returns. The runtime's memory stays until its
+// last stream is closed.
 CRTDEF void crt_stream_close(crt_stream **s);
 CRTDEF void crt_listener_close(crt_listener **l);
 
