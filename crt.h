@@ -7667,7 +7667,7 @@ static inline void crt__sock_unref(crt__sock *s)
 }
 // A reference for who has none, if there is still a handle: what has no references stays without, so this one is
 // never given to a record that is free, or about to be. It may be another's by now: see crt__io_hold_open.
-static bool crt__sock_ref_live(crt__sock *s)
+static inline bool crt__sock_ref_live(crt__sock *s)
 {
     uint32_t n = crt__atomic_load(&s->refs, CRT__RELAXED);
     while (n)   // acquire: what was attached before this reference, and whose generation that is
@@ -8115,17 +8115,17 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     size_t done = 0, asked;
     intptr_t k;
     crt_poll r;
-    bool held = false;   // see crt__io_hold_open
+    bool held;   // after a wait, which is what slot->op tells until the end: see crt__io_hold_open
     if (CRT__UNLIKELY(!s || !buf || !n || n > CRT__MOST_BYTES)) goto general;
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
     if (slot->op) {
         if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
         if (CRT__UNLIKELY(crt__atomic_load(&slot->state, CRT__ACQUIRE) != CRT__WAIT_WOKEN)) goto general;
-        if (CRT__UNLIKELY(!(held = crt__sock_ref_live(s)))) goto general;
+        if (CRT__UNLIKELY(!crt__sock_ref_live(s))) goto general;
     }
     seen = how & CRT__OUT ? crt__atomic_load(&s->ready, CRT__ACQUIRE) : crt__ready_now(s);
     if (slot->op) {
-        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(crt__generation_of(seen) & CRT__GENERATION))) goto general;
+        if (CRT__UNLIKELY(slot->extra >> 8 != (uint32_t)(crt__generation_of(seen) & CRT__GENERATION))) goto let_go;
         n = (size_t)(slot->value >> 32);   // as it was asked for at first
         if (all) done = (size_t)(slot->value & UINT32_MAX);
     } else if (!(seen & (bits | CRT__IO_SOFT))) {
@@ -8134,13 +8134,14 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
         r = crt__io_park(cx, s, op, bits);
         return r ? r : crt__io_go_on(cx, s, op, how, buf, n, n, 0, all, CRT_EAGAIN);
     }
-    if (CRT__UNLIKELY((seen & (bit | CRT__IO_SHUTDOWN | CRT__IO_SOFT | CRT__IO_LOCKED)) != bit)) goto general;
-    if (CRT__UNLIKELY(s->flags & (CRT__SOCK_FILE | CRT__SOCK_WHOLE))) goto general;
+    if (CRT__UNLIKELY((seen & (bit | CRT__IO_SHUTDOWN | CRT__IO_SOFT | CRT__IO_LOCKED)) != bit)) goto let_go;
+    if (CRT__UNLIKELY(s->flags & (CRT__SOCK_FILE | CRT__SOCK_WHOLE))) goto let_go;
     cx->budget--;
     slot->state = 0;
     asked = n - done;
     if (how & CRT__OUT) k = crt__sock_send(s->fd, (char *)buf + done, asked);
     else k = crt__sock_recv(s->fd, (char *)buf + done, asked);
+    held = slot->op != NULL;
     if (CRT__LIKELY(all ? k == (intptr_t)asked : k > 0)) {
         slot->op = NULL;
         if ((size_t)k < asked) {
@@ -8153,8 +8154,9 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     }
     if (held) crt__sock_unref(s);
     return r;
+let_go:
+    if (slot->op) crt__sock_unref(s);
 general:
-    if (held) crt__sock_unref(s);
     return crt__io_transfer(cx, s, op, how, buf, n, all);
 }
 CRTDEF crt_poll crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n)
