@@ -17,12 +17,21 @@ if ! clang -fsanitize=fuzzer "$B/probe.c" -o "$B/probe" 2>/dev/null; then
     echo "0 passed, 0 failed"
     exit 0
 fi
+# Built by as many at once as there are processors; they run one by one.
+cores=$(nproc 2>/dev/null || echo 2); begun=0
+for t in $targets; do
+    rm -f "$B/fuzz_$t"
+    clang -std=c11 -D_GNU_SOURCE -DLIBFUZZER -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -Itests \
+        "tests/fuzz_$t.c" -o "$B/fuzz_$t" -pthread &
+    begun=$((begun + 1))
+    [ $((begun % cores)) -ne 0 ] || wait
+done
+wait
 for t in $targets; do
     corpus=tests/corpus/$t; work=$B/corpus_$t; length=512
     case $t in http|redis) length=4096;; addr) length=160;; esac
     mkdir -p "$corpus" "$work"
-    clang -std=c11 -D_GNU_SOURCE -DLIBFUZZER -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -Itests \
-        "tests/fuzz_$t.c" -o "$B/fuzz_$t" -pthread || { failed=$((failed + 1)); continue; }
+    [ -x "$B/fuzz_$t" ] || { echo "FAILED $t: does not compile"; failed=$((failed + 1)); continue; }
     timeout $((secs + 120)) "$B/fuzz_$t" -max_total_time="$secs" ${SEED:+-seed=$SEED} -max_len=$length -timeout=20 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$B/$t-" "$work" "$corpus" >"$B/$t.log" 2>&1
     code=$?
