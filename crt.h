@@ -3893,6 +3893,7 @@ enum {
     CRT__TASK_BACKGROUND = 512, // priority < 0
     CRT__TASK_THREAD = 2048,    // a plain thread that waits, see >>sync
     CRT__TASK_NO_SITE = 1024,   // shutdown: it was queued, not parked
+    CRT__TASK_ADOPTED = 4096,   // shutdown: to be ended by force
     CRT__TASK_IN_SCOPE = 8192,  // its group lies in the memory of another task
     CRT__TASK_LATE = 16384,     // ends after the leftovers of a shutdown: that memory is gone
     CRT__TASK_TIMED = 32768,    // its crt__record says since when it could run
@@ -17776,47 +17777,46 @@ static void crt__name_leftover(crt_runtime *rt, crt_task *t)
     crt__say(rt, CRT_LOG_WARN, "shutdown: task " CRT__ID "%s%s did not end in time; it was %s",
              (crt__id)t->id, space, name ? name : "", place);
 }
-// To the list of those that are to be ended by force.
-static void crt__adopt(crt__list *adopted, crt_task *t)
+static void crt__adopt(crt_task *t)
 {
     crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
-    t->flags |= CRT__TASK_NO_SITE;
-    crt__list_push(adopted, t);
+    t->flags |= CRT__TASK_ADOPTED | CRT__TASK_NO_SITE;
 }
-static void crt__adopt_queue(crt__list *adopted, crt__inject *q)
+static void crt__adopt_queue(crt__inject *q)
 {
     while (crt__inject_length(q)) {
         crt_task *t = crt__inject_pop(q);
-        if (t) crt__adopt(adopted, t);
+        if (t) crt__adopt(t);
         else crt__cpu_relax();
     }
 }
-static void crt__adopt_list(crt__list *adopted, crt__list *l)
+static void crt__adopt_list(crt__list *l)
 {
-    for (crt_task *t; (t = crt__list_pop(l));) crt__adopt(adopted, t);
+    for (crt_task *t; (t = crt__list_pop(l));) crt__adopt(t);
 }
-static void crt__adopt_of_worker(crt__list *adopted, crt__worker *w)
+static void crt__adopt_of_worker(crt__worker *w)
 {
-    crt__adopt_list(adopted, &w->fifo);
-    crt__adopt_list(adopted, &w->deferred);
+    crt__adopt_list(&w->fifo);
+    crt__adopt_list(&w->deferred);
     if (!w->ring || !w->inbox) return;   // current thread, or never built
-    crt__adopt_queue(adopted, w->inbox);
-    if (w->lifo) crt__adopt(adopted, w->lifo);
+    crt__adopt_queue(w->inbox);
+    if (w->lifo) crt__adopt(w->lifo);
     w->lifo = NULL;
-    for (crt_task *t; (t = crt__ring_pop(w->ring));) crt__adopt(adopted, t);
+    for (crt_task *t; (t = crt__ring_pop(w->ring));) crt__adopt(t);
 }
-static void crt__adopt_shared(crt__list *adopted, crt_runtime *rt)
+static void crt__adopt_shared(crt_runtime *rt)
 {
-    crt__adopt_queue(adopted, &rt->inject);
-    crt__adopt_queue(adopted, &rt->urgent);
-    crt__adopt_queue(adopted, &rt->background);
+    crt__adopt_queue(&rt->inject);
+    crt__adopt_queue(&rt->urgent);
+    crt__adopt_queue(&rt->background);
 }
 // None is freed before all have ended: a group may lie in the frame of one of them.
-static int crt__end_adopted(crt_runtime *rt, crt__list *adopted)
+static int crt__end_adopted(crt_runtime *rt)
 {
     int n = 0;
     crt__list ended = {NULL, NULL};
-    for (crt_task *t; (t = crt__list_pop(adopted));) {
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        if (!(t->flags & CRT__TASK_ADOPTED) || (crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE)) continue;
         crt__name_leftover(rt, t);
         crt__task_ref(t);
         crt__end_task(t, CRT_UNWIND);
@@ -17836,7 +17836,6 @@ static int crt__end_adopted(crt_runtime *rt, crt__list *adopted)
 static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
-    crt__list adopted = {NULL, NULL};
     crt__lock(&rt->walk_lock);
     crt__atomic_store(&rt->ended, 1, CRT__SEQ_CST);
     crt__atomic_fence(CRT__SEQ_CST);
@@ -17846,14 +17845,14 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
         left += (s & CRT__OFF) && !(s & CRT__COMPLETE);
         while (crt__sits_idle(s)) {
             if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
-            crt__list_push(&adopted, t);
+            t->flags |= CRT__TASK_ADOPTED;
             break;
         }
     }
-    for (uint32_t i = 0; i < rt->worker_count; i++) crt__adopt_of_worker(&adopted, &rt->workers[i]);
-    crt__adopt_shared(&adopted, rt);
+    for (uint32_t i = 0; i < rt->worker_count; i++) crt__adopt_of_worker(&rt->workers[i]);
+    crt__adopt_shared(rt);
     crt__unlock(&rt->walk_lock);
-    return left + crt__end_adopted(rt, &adopted);
+    return left + crt__end_adopted(rt);
 }
 // A task was pushed after the leftovers were adopted.
 static CRT__COLD void crt__end_all_in(crt_runtime *rt, crt__inject *q)
