@@ -971,6 +971,7 @@ CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
 // CRT_ECANCELED, CRT_EPANIC; *join is then NULL, unless the join panicked: after
 // CRT_EPANIC the handle stays for crt_join_panic_message until crt_detach. A handle
 // must not be detached while somebody waits through it.
+// CRT_EBUSY: another task waits; CRT_EINVAL: no handle, or the task's own.
 // Cancel-safe: the handle is kept. Mirrors JoinHandle.
 CRTDEF_POLL crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result);
 // The same from a plain thread. CRT_ENESTED inside a task; CRT_ENOCONTEXT in a child of
@@ -1573,10 +1574,11 @@ CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx);   // 0, CRT_EFULL, CRT_ECLOSED
 // capacity (or 2^32 - 1). Mirrors reserve_many.
 CRTDEF_POLL crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n);
 CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n);
-CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem);   // 0; CRT_ENOMEM: the permit is gone
+// 0; CRT_ENOMEM: the permit is gone; CRT_EINVAL: there was none.
+CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem);
 CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx);
 // The next element: 0, or CRT_ECLOSED once it is closed (every tx dropped, or
-// crt_mpsc_rx_close) and drained. Cancel-safe.
+// crt_mpsc_rx_close) and drained. CRT_EBUSY: another task waits there. Cancel-safe.
 CRTDEF_POLL crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem);
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem);   // 0, CRT_EEMPTY, CRT_ECLOSED
 // Waits for one, then takes what is there, at most max. How many; CRT_ECLOSED.
@@ -4486,7 +4488,7 @@ CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
     crt_slot *slot = cx->slot;
     crt_task *t = join ? crt__joined(*join) : NULL;
     if (!crt__leaf(cx, &crt__op_join, t)) return CRT_UNWIND;
-    if (!t) return crt__refuse(cx, CRT_EINVAL);
+    if (!t || t == cx->task) return crt__refuse(cx, CRT_EINVAL);   // it would wait for its own end
     uintptr_t word = crt__word_park(cx, &crt__op_join, t, &t->join);
     if (!word) return CRT_PENDING;
     if (word != CRT__JOIN_DONE) return crt__refuse(cx, CRT_EBUSY);   // somebody else waits for it
@@ -5183,7 +5185,7 @@ static bool crt__delay_link(crt_delay_queue *q, crt_delay *d, crt_instant at, cr
         return false;
     }
     if (tick > w->elapsed && tick < before) w->elapsed = tick;
-    if (crt__wheel_insert(w, t) || crt__wheel_insert_ahead(w, t, at - now)) return w->next < before;
+    if (crt__wheel_insert(w, t) || crt__wheel_insert_ahead(w, t, at > now ? at - now : 0)) return w->next < before;
     crt__delay_fire(t);
     return true;
 }
@@ -15109,7 +15111,7 @@ CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem)
     crt__mpsc *c = (crt__mpsc *)tx;
     if (!c) return CRT_EINVAL;
     crt__mpsc_enter(c);
-    CRT_ASSERT(c->reserved);   // nothing was reserved
+    if (!c->reserved) return crt__mpsc_leave(c), CRT_EINVAL;
     return crt__mpsc_send_locked(c, elem, true);
 }
 CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
@@ -15197,6 +15199,8 @@ static int crt__mpsc_nothing(crt_cx *cx, crt__mpsc *c, crt_slot *slot)
         r = CRT_ECLOSED;
     } else if (!slot) {
         r = CRT_EEMPTY;
+    } else if (CRT__UNLIKELY(c->receiver && c->receiver != slot)) {
+        r = CRT_EBUSY;   // two tasks share the receiver
     } else if (crt__atomic_cas(&c->tail, &word, word | CRT__MPSC_PARKED, CRT__ACQ_REL, CRT__RELAXED)) {
         crt__coop_return(cx);
         crt__slot_park(cx, slot, &crt__op_recv, c);

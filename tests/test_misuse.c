@@ -576,6 +576,27 @@ static void tasks(crt_runtime *rt)
     CHECK(!other);
     crt_runtime_drop(NULL);
 }
+// Waits that would never end, and a permit that was not got.
+BODY(for_ever)
+{
+    POLLS;
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    crt_join_handle *own = (crt_join_handle *)(void *)cx->task;
+    int n = 7;
+    REFUSED(CRT_EINVAL, crt_join(cx, &own, NULL));
+    CHECK_EQ(crt_mpsc_new(sizeof n, 1, &tx, &rx), 0);
+    CHECK_EQ(crt_mpsc_send_reserved(tx, &n), CRT_EINVAL);
+    CHECK_EQ(crt_mpsc_capacity(tx), 1);
+    CHECK_EQ(AT(s[0], crt_mpsc_recv(cx, rx, &n)), CRT_PENDING);
+    REFUSED(CRT_EBUSY, crt_mpsc_recv(cx, rx, &n));
+    CHECK_EQ(AT(s[0], crt_mpsc_recv(cx, rx, &n)), CRT_PENDING);
+    CHECK_EQ(crt_mpsc_try_send(tx, &n), 0);
+    CHECK_EQ(AT(s[0], crt_mpsc_recv(cx, rx, &n)), 0);
+    CHECK(!s[0].op && !s[1].op);
+    crt_mpsc_tx_drop(&tx);
+    crt_mpsc_rx_drop(&rx);
+}
 BODY(groups)
 {
     POLLS;
@@ -883,6 +904,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(processes);
     TEST_ON_EACH(ended_processes);
     TEST_ON_EACH_WITH(tasks, .log.func = test_log);
+    TEST_ON_EACH(for_ever);
     TEST_ON_EACH(groups);
     TEST_ON_EACH(sight);
     TEST_ON_EACH(no_place);
