@@ -10587,7 +10587,7 @@ static int crt__reader_room(crt_reader *r, size_t need)
 static crt_poll crt__reader_more(crt_cx *cx, crt_reader *r, size_t need)
 {
     int e = crt__reader_room(r, need);
-    if (e) return crt__refuse(cx, e);
+    if (e) return e;   // not later: a read_exact would begin anew
     crt_poll k = crt_read(cx, r->stream, r->data + r->filled, crt__min(r->capacity - r->filled, (size_t)INT_MAX));
     if (k > 0) r->filled += (size_t)k;
     return k;
