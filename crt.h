@@ -9410,9 +9410,8 @@ CRTDEF intptr_t crt_udp_into_fd(crt_udp **u) { return crt__give_back((crt__sock 
 
 static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
 {
-    crt_poll r = crt_consume_budget(cx);
-    if (r) return r;
-    if (!s) return CRT_EINVAL;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (!s) return crt__refuse(cx, CRT_EINVAL);
     if (crt__sock_is_soft((crt__sock *)s)) return ((crt__sock *)s)->u.soft->ops->shutdown((crt__sock *)s, how);
     if (((crt__sock *)s)->flags & CRT__SOCK_FILE) return 0;
     if (crt__os_shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN) return -errno;
@@ -9966,9 +9965,8 @@ static CRT__COLD int crt__udp_peer(crt_udp *u, crt_addr *a, socklen_t size)
 }
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
 {
-    crt_poll r = crt_consume_budget(cx);
-    if (r) return r;
-    if (!u || !to) return CRT_EINVAL;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (!u || !to) return crt__refuse(cx, CRT_EINVAL);
     crt_addr a = *to;
     return crt__udp_peer(u, &a, (socklen_t)a.len);
 }
