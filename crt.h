@@ -71,7 +71,8 @@
 //       CRT_MALLOC(size) CRT_FREE(ptr)  malloc, free. Both or none. A runtime can have
 //                               its own: crt_config.allocator.
 //       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
-//       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls.
+//       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls, and when a
+//                               task waits for what nothing can wake.
 //       CRT_ENABLE_TRACE        record of each task where it was spawned, its polls, wakes and times:
 //                               crt_dump prints them, crt_metrics_task reads them. An allocation and
 //                               16 bytes for each task, two looks at the clock for each wake and each
@@ -1119,8 +1120,8 @@ CRTDEF bool crt_delay_remove(crt_delay_queue *q, crt_delay *d);   // false: it w
 // CRT_EINVAL: it is not in the queue.
 CRTDEF int crt_delay_reset(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_duration after);
 CRTDEF int crt_delay_reset_at(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at);
-// Waits for the next to become due and takes it out. 0, or CRT_EEMPTY if the queue is
-// empty. Cancel-safe.
+// Waits for the next to become due and takes it out. 0, CRT_EEMPTY if the queue is
+// empty, or CRT_EBUSY while another task waits. Cancel-safe.
 CRTDEF_POLL crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d);
 CRTDEF crt_delay *crt_delay_peek(crt_delay_queue *q);   // one of those due first; NULL: empty
 CRTDEF size_t crt_delay_len(crt_delay_queue *q);
@@ -1325,7 +1326,8 @@ CRTDEF bool crt_task_tracker_close(crt_task_tracker *t);
 CRTDEF bool crt_task_tracker_reopen(crt_task_tracker *t);
 CRTDEF bool crt_task_tracker_is_closed(crt_task_tracker *t);
 CRTDEF size_t crt_task_tracker_len(crt_task_tracker *t);
-CRTDEF_POLL crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t);   // 0: closed and empty. Cancel-safe.
+// 0: closed and empty. CRT_EINVAL: it counts this task. Cancel-safe.
+CRTDEF_POLL crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t);
 CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
                               const void *frame, size_t size, const char *site);
 
@@ -1342,7 +1344,8 @@ typedef struct crt_local_set {
     crt__local_set_spawn((cx), (set), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_local_set_spawn_join(cx, set, join, fn, ...)                                   \
     crt__local_set_spawn((cx), (set), (join), (fn), CRT__FRAME(__VA_ARGS__))
-CRTDEF_POLL crt_local_set_join(crt_cx *cx, crt_local_set *set);   // 0 when every task has ended. Cancel-safe.
+// 0 when every task has ended. CRT_EINVAL: this task is one of them. Cancel-safe.
+CRTDEF_POLL crt_local_set_join(crt_cx *cx, crt_local_set *set);
 CRTDEF void crt_local_set_abort_all(crt_local_set *set);
 CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join,
                                 crt_fn fn, const void *frame, size_t size, const char *site);
@@ -1667,15 +1670,16 @@ CRTDEF int crt_watch_rx_clone(const crt_watch_rx *of, crt_watch_rx **rx);   // h
 CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem);         // 0, or CRT_ECLOSED: no receiver
 // Stores also without receivers; the value before goes to `old`, or is dropped if NULL.
 CRTDEF void crt_watch_send_replace(crt_watch_tx *tx, const void *elem, void *old);
-// Changes the value in place, under the lock: be short. send_if_modified tells the
-// receivers only if the callback returns true, which it passes on.
+// Changes the value in place, under the lock: the callback is short, and must not use the
+// channel, which would wait for itself. send_if_modified tells the receivers only if the
+// callback returns true, which it passes on.
 CRTDEF void crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, void *user), void *user);
 CRTDEF bool crt_watch_send_if_modified(crt_watch_tx *tx, bool (*modify)(void *elem, void *user), void *user);
 // Waits for a value newer than the last that was marked seen, and marks it: 0, or
 // CRT_ECLOSED once every tx is gone. Cancel-safe.
 CRTDEF_POLL crt_watch_changed(crt_cx *cx, crt_watch_rx *rx);
 // Waits until the value fulfils the condition (also the present one), copies it out
-// and marks it seen. 0, CRT_ECLOSED. The condition is called under the lock.
+// and marks it seen. 0, CRT_ECLOSED. The condition is called under the lock, as modify is.
 CRTDEF_POLL crt_watch_wait_for(crt_cx *cx, crt_watch_rx *rx, bool (*condition)(const void *elem, void *user),
                                void *user, void *elem);
 // After changed(), get_update: else a value that came in between is told once more.
@@ -3169,8 +3173,8 @@ static CRT__COLD void crt__nap(void)
 #endif
 #endif
 
-// A lock of four bytes: 0 free, 1 held. Held for a few instructions, never over a
-// callback. All-zero is ready.
+// A lock of four bytes: 0 free, 1 held. Held for a few instructions; over a callback only
+// where its declaration says so (watch). All-zero is ready.
 //   acquire on taking, release on letting go: what one holder wrote the next sees.
 // Letting go is a plain store, at half the price of an exchange that would ask for
 // sleepers. So nobody is woken: who waits looks again, and if that lasts the holder has
@@ -3597,6 +3601,12 @@ static CRT__COLD void crt__log_to(const crt_log *log, int level, const char *for
     va_end(args);
 }
 #define crt__say(rt, ...) crt__log_to(&(rt)->config.log, __VA_ARGS__)
+// Of the runtime that this thread belongs to; without one, lines go where they go by default.
+static const crt_log *crt__own_log(void)
+{
+    static const crt_log none;
+    return crt__tls.rt ? &crt__tls.rt->config.log : &none;
+}
 // What the system said, in its words: EAGAIN for one means something else to callers of crt.
 static const char *crt__system_says(int e) { return e > -20000 ? strerror(-e) : crt_strerror(e); }
 CRT__UNUSED static CRT__COLD void crt__say_no_thread(crt_runtime *rt, const char *what, int e)
@@ -4499,6 +4509,19 @@ CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
 
 static void crt__drive_until(crt_runtime *rt, const uintptr_t *done);
 static bool crt__is_forked(crt_runtime *rt, const char *what);
+// A plain thread waits. Somebody may yet come and drive a runtime that nobody does; if that
+// takes a second, it may be that nobody ever will.
+static void crt__join_sleep(crt_runtime *rt, uint32_t *done)
+{
+    uint32_t turns = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
+    if (rt->config.flavor == CRT_CURRENT_THREAD && !(turns & 1)) {
+        crt__futex_wait(done, 0, CRT_SEC(1));
+        if (!crt__atomic_load(done, CRT__ACQUIRE) && crt__atomic_load(&rt->driving, CRT__ACQUIRE) == turns)
+            crt__say(rt, CRT_LOG_WARN, "crt_join_blocking waits for a task of a current-thread runtime that nobody "
+                                       "drives: some thread has to call crt_block_on or crt_runtime_turn");
+    }
+    while (!crt__atomic_load(done, CRT__ACQUIRE)) crt__futex_wait(done, 0, -1);
+}
 static int crt__join_thread(crt_join_handle **join, intptr_t *result)
 {
     crt_task *t = crt__joined(*join);
@@ -4506,7 +4529,7 @@ static int crt__join_thread(crt_join_handle **join, intptr_t *result)
     uintptr_t none = 0;
     if (!CRT__THREADS) crt__drive_until(t->home->rt, &t->join);   // nobody else would
     if (crt__atomic_cas(&t->join, &none, (uintptr_t)&done | CRT__JOIN_THREAD, CRT__ACQ_REL, CRT__ACQUIRE))
-        while (!crt__atomic_load(&done, CRT__ACQUIRE)) crt__futex_wait(&done, 0, -1);
+        crt__join_sleep(t->home->rt, &done);
     else if (none != CRT__JOIN_DONE)
         return CRT_EBUSY;
     return crt__join_take(join, result);
@@ -5271,7 +5294,9 @@ static crt_poll crt__delay_take(crt_cx *cx, crt_delay_queue *q, crt_delay **d, c
     crt__lock(&q->crt__lock);
     if (q->crt__wheel && q->crt__wheel->next <= now) crt__wheel_advance(q->crt__wheel, now, &none);
     crt_slot *t = q->crt__due;
-    if (t) {
+    if (CRT__UNLIKELY(q->crt__waiter && q->crt__waiter != cx->slot)) {
+        r = CRT_EBUSY;   // it has one place, and one timer
+    } else if (t) {
         crt__delay_unlink(q, t);
         *d = crt__container(t, crt_delay, crt__slot);
     } else if (!q->crt__len) {
@@ -6039,6 +6064,22 @@ static CRT__COLD void crt__poll_ended(crt_cx *cx, crt_task *t)
     if (rt->config.on_after_poll) crt__hook(t, rt->config.on_after_poll, -1);
 }
 
+#ifdef CRT_DEBUG
+// A task is about to wait. If no leaf is parked in it and nobody has a reference but the
+// runtime and the joiner, there is no waker, and there will be none.
+static void crt__check_waits(crt_task *t)
+{
+    uint32_t s = crt__atomic_load(&t->state, CRT__RELAXED);
+    if (t->u.slot.op || t->groups || s & CRT__NOTIFIED || s / CRT__REF > 1u + ((s & CRT__JOIN) != 0)) return;
+    crt__say(t->home->rt, CRT_LOG_WARN,
+             "task " CRT__ID " returned CRT_PENDING, and nothing can wake it: a poll written by hand keeps a waker "
+             "(crt_waker_clone) with what it waits for",
+             (crt__id)t->id);
+}
+#else
+#define crt__check_waits(t) ((void)0)
+#endif
+
 // One poll. Afterwards this thread may act for another worker, or none
 // (crt_block_in_place): only crt__tls.worker is to be trusted.
 static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
@@ -6076,6 +6117,7 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
             crt__list_push(&w->deferred, t);   // still ACTIVE
             return;
         }
+        crt__check_waits(t);
         s = crt__atomic_sub(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
         if (s & CRT__NOTIFIED) {   // woken while it ran: to the back
             if (!(t->flags & CRT__TASK_PINNED)) crt__push_back(w, t);
@@ -6324,6 +6366,15 @@ static void crt__in_passing(crt__worker *w)
     crt_task *t = w->rt->worker_count > 1 ? crt__rescue_lifo(w, w->batch_start, 5000000) : NULL;
     if (t) crt__push_back(w, t);
 }
+// Tells that a thread goes to sleep or wakes. It has tasks to run: what would block it is refused.
+static void crt__park_hook(crt_runtime *rt, void (*hook)(void *hook_data))
+{
+    if (CRT__LIKELY(!hook)) return;
+    uint32_t outer = crt__tls.in_task;
+    crt__tls.in_task = 1;
+    hook(rt->config.hook_data);
+    crt__tls.in_task = outer;
+}
 // Sleeps until there may be something to do.
 static void crt__worker_park(crt__worker *w)
 {
@@ -6340,10 +6391,10 @@ static void crt__worker_park(crt__worker *w)
         if ((w->searching || rt->worker_count == 1) && crt__spin_for_jobs(w)) return;
         jobs_since = crt__clock();
     }
-    if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
+    crt__park_hook(rt, rt->config.on_thread_park);
     if (crt__has_local(w)) {   // the hook made work; or a producer is between its two steps
         crt__cpu_relax();
-        if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
+        crt__park_hook(rt, rt->config.on_thread_unpark);
         return;
     }
     crt__idle_enter(w);
@@ -6352,7 +6403,7 @@ static void crt__worker_park(crt__worker *w)
         if (crt__idle_leave(w)) crt__search_begin(w);
         else w->searching = true;
         crt__cpu_relax();   // a producer may be between its two steps
-        if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
+        crt__park_hook(rt, rt->config.on_thread_unpark);
         return;
     }
     for (;;) {
@@ -6408,7 +6459,7 @@ static void crt__worker_park(crt__worker *w)
     }
     w->batch_start = crt__clock();
     if (jobs_since) crt__spin_learn(&w->spin, rt->pool.spin_most, w->batch_start - jobs_since);
-    if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
+    crt__park_hook(rt, rt->config.on_thread_unpark);
     // Before any task runs, the driver goes to a worker that is idle.
     if (crt__has_local(w) && crt__atomic_load(&rt->idle.count, CRT__ACQUIRE)) crt__notify_one(rt);
 }
@@ -6610,7 +6661,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
             if (crt__spin_for_jobs(w)) continue;
             jobs_since = crt__clock();
         }
-        if (rt->config.on_thread_park) rt->config.on_thread_park(rt->config.hook_data);
+        crt__park_hook(rt, rt->config.on_thread_park);
         crt__count(&w->park_unparks, 1);
         crt__driver_enter(rt);
         if (crt__has_local(w)) crt__driver_turn(rt, 0);   // the hook made work
@@ -6619,7 +6670,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
         crt__count(&w->park_unparks, 1);
         w->batch_start = crt__clock();
         if (jobs_since) crt__spin_learn(&w->spin, rt->pool.spin_most, w->batch_start - jobs_since);
-        if (rt->config.on_thread_unpark) rt->config.on_thread_unpark(rt->config.hook_data);
+        crt__park_hook(rt, rt->config.on_thread_unpark);
     }
     crt__batch_end(w);
     w->cx = NULL;
@@ -16346,9 +16397,11 @@ static void crt__crew_abort(crt__crew *c)
 }
 static const crt__op crt__op_crew = {"a group of tasks", crt__op_waitq_cancel};
 
-// Waits until no task is left.
+// Waits until no task is left; of a tracker, until it is closed as well.
 static crt_poll crt__crew_wait(crt_cx *cx, crt__crew *c)
 {
+    if (cx->task->flags & CRT__TASK_MEMBER && crt__member_of(cx->task)->crew == c)
+        return crt__refuse(cx, CRT_EINVAL);   // it would wait for its own end
     crt_poll r = crt__waitq_enter(cx, &crt__op_crew, &c->q, &c->q);
     if (r < 0) return r;
     // A tracker was closed and empty then, though perhaps it is not any more.
@@ -16768,12 +16821,16 @@ static bool crt__tracker_change(crt__crew *c, int tokens, uint32_t set, uint32_t
     crt__list ready = {NULL, NULL};
     crt__lock(&c->q.lock);
     uint32_t before = c->flags;
+    bool nobody = tokens < 0 && !c->count;
     c->flags = (before | set) & ~clear;
-    c->count = tokens < 0 ? c->count - 1 : c->count + (size_t)tokens;
+    if (tokens > 0) c->count++;
+    else if (tokens < 0 && !nobody) c->count--;
     if (crt__crew_over(c)) crt__waitq_grant_all(&c->q, CRT__SLOT_GRANTED_ALL, &ready);
     bool changed = c->flags != before;
     crt__unlock(&c->q.lock);
     crt__submit_list(&ready);
+    if (CRT__UNLIKELY(nobody))
+        crt__log_to(crt__own_log(), CRT_LOG_ERROR, "crt_task_tracker_leave: nobody is in; each enter has one leave");
     return changed;
 }
 CRTDEF void crt_task_tracker_enter(crt_task_tracker *t) { crt__tracker_change((crt__crew *)t, 1, 0, 0); }

@@ -15,6 +15,7 @@ static crt_join_handle *handle;
 static void setup(void)
 {
     model_runtime(1);
+    rt.driving = 1;   // worker() does
     memset(flags, 0, sizeof flags);
     memset(message, 0, sizeof message);
     memset(wakers, 0, sizeof wakers);

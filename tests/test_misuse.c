@@ -3,6 +3,7 @@
 // range, descriptors of another kind, a runtime without the driver. What a cancelled task calls is
 // answered by CRT_UNWIND.
 #define CRT_IMPLEMENTATION
+#define CRT_DEBUG   // which says more
 #include "crt.h"
 #include "harness.h"
 #include "by_hand.h"
@@ -597,6 +598,170 @@ BODY(for_ever)
     crt_mpsc_tx_drop(&tx);
     crt_mpsc_rx_drop(&rx);
 }
+BODY(two_wait_for_delays)
+{
+    POLLS;
+    crt_delay_queue q = {0};
+    crt_delay item = {.deadline = 0}, *due = NULL;
+    CHECK_EQ(crt_delay_insert(cx, &q, &item, CRT_SEC(60)), 0);
+    CHECK_EQ(AT(s[0], crt_delay_next(cx, &q, &due)), CRT_PENDING);
+    REFUSED(CRT_EBUSY, crt_delay_next(cx, &q, &due));
+    CHECK_EQ(crt_delay_reset_at(cx, &q, &item, 0), 0);   // long ago
+    CHECK_EQ(AT(s[1], crt_delay_next(cx, &q, &due)), 0);   // whom the first has been told of; it looks again
+    CHECK(due == &item);
+    CHECK_EQ(AT(s[0], crt_delay_next(cx, &q, &due)), CRT_EEMPTY);
+    CHECK(!s[0].op && !s[1].op);
+    crt_delay_queue_drop(&q);
+}
+// A member that waits for its own group.
+typedef struct member {
+    crt_frame co;
+    crt_task_tracker *tracker;
+    crt_local_set local;
+    crt_join_handle *join;
+    crt_poll r;
+} member;
+static crt_poll waits_for_its_tracker_run(void *frame, crt_cx *cx)
+{
+    return crt_task_tracker_wait(cx, *(crt_task_tracker **)frame);
+}
+static crt_poll waits_for_its_set_run(void *frame, crt_cx *cx) { return crt_local_set_join(cx, *(crt_local_set **)frame); }
+static crt_poll own_group_run(void *frame, crt_cx *cx)
+{
+    member *self = frame;
+    CRT_BEGIN(self, cx);
+    self->tracker = crt_task_tracker_new();
+    crt_task_tracker_leave(self->tracker);   // nobody is in
+    CHECK(test_log_has("crt_task_tracker_leave: nobody is in"));
+    CHECK_EQ(crt_task_tracker_len(self->tracker), 0);
+    CHECK_EQ(crt_task_tracker_spawn_join(cx, self->tracker, &self->join, waits_for_its_tracker_run, &self->tracker), 0);
+    crt_task_tracker_close(self->tracker);
+    CRT_AWAIT(self->r = crt_task_tracker_wait(cx, self->tracker));
+    CHECK_EQ(self->r, 0);
+    intptr_t result = 0;
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &result));
+    CHECK_EQ(result, CRT_EINVAL);
+    crt_local_set *set = &self->local;
+    CHECK_EQ(crt_local_set_spawn_join(cx, set, &self->join, waits_for_its_set_run, &set), 0);
+    CRT_AWAIT(self->r = crt_local_set_join(cx, &self->local));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, &result));
+    CHECK_EQ(result, CRT_EINVAL);
+    CRT_FINALLY
+        crt_task_tracker_drop(&self->tracker);
+    CRT_END;
+}
+static void own_group(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, own_group_run, &(member){.r = 0}), 0); }
+
+// A log that other threads look at.
+static const char *listened_for;
+static int heard;   // atomic
+static void hears(int level, const char *message, void *user)
+{
+    (void)level, (void)user;
+    if (strstr(message, listened_for)) __atomic_store_n(&heard, 1, __ATOMIC_SEQ_CST);
+}
+static void listen_for(const char *text)
+{
+    listened_for = text;
+    heard = 0;
+}
+static bool is_heard(void) { return __atomic_load_n(&heard, __ATOMIC_SEQ_CST) != 0; }
+
+// A poll by hand that forgot its waker, and one that did not.
+static crt_waker kept;
+static int is_kept;   // atomic
+static crt_poll forgets_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    return crt_take_unwind(cx) ? CRT_UNWIND : CRT_PENDING;
+}
+static crt_poll remembers_run(void *frame, crt_cx *cx)
+{
+    int *polls = frame;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if ((*polls)++) return 0;
+    kept = crt_waker_clone(cx);
+    __atomic_store_n(&is_kept, 1, __ATOMIC_RELEASE);
+    return CRT_PENDING;
+}
+static crt_poll no_waker_run(void *frame, crt_cx *cx)
+{
+    member *self = frame;
+    CRT_BEGIN(self, cx);
+    is_kept = 0;
+    CHECK_EQ(crt_spawn_join(cx, &self->join, remembers_run, &(int){0}), 0);
+    while (!__atomic_load_n(&is_kept, __ATOMIC_ACQUIRE)) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(2)));
+    CHECK(!is_heard());
+    crt_wake(&kept);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, forgets_run, &(int){0}), 0);
+    while (!is_heard()) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    crt_abort(self->join);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, CRT_ECANCELED);
+    CRT_END;
+}
+static void no_waker(crt_runtime *rt)
+{
+    listen_for("nothing can wake it");
+    CHECK_EQ(crt_block_on(rt, no_waker_run, &(member){.r = 0}), 0);
+}
+
+// A plain thread joins a task of a runtime that nobody drives, until somebody does.
+static void *drives_when_told(void *rt)
+{
+    while (!is_heard()) crt__nap();
+    CHECK_EQ(crt_block_on(rt, unit_run, &(unit){.co = {0}}), 0);
+    return NULL;
+}
+static void nobody_drives(void)
+{
+    crt_runtime *rt;
+    crt_join_handle *join;
+    crt__thread driver;
+    listen_for("that nobody drives");
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .log.func = hears}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_handle_spawn_join(h, &join, unit_run, &(unit){.co = {0}}), 0);
+    CHECK_EQ(crt__thread_start(&driver, drives_when_told, rt, 0), 0);
+    CHECK_EQ(crt_join_blocking(&join, NULL), 0);
+    crt__thread_join(driver);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+
+// A worker about to sleep has tasks to run: its hook may not block.
+static crt_mutex hook_mutex;
+static int hook_said;   // atomic
+static void locks_in_a_hook(void *unused)
+{
+    (void)unused;
+    __atomic_store_n(&hook_said, crt_mutex_blocking_lock(&hook_mutex), __ATOMIC_SEQ_CST);
+}
+static crt_poll holds_and_sleeps_run(void *frame, crt_cx *cx)
+{
+    unit *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_mutex_lock(cx, &hook_mutex));
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(5)));
+    crt_mutex_unlock(&hook_mutex);
+    CRT_END;
+}
+static void hooks(void)
+{
+    for (int flavor = 0; flavor < 2; flavor++) {
+        crt_runtime *rt;
+        hook_said = 0;
+        CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = flavor, .worker_threads = 1, .on_thread_park = locks_in_a_hook,
+                                               .on_thread_unpark = locks_in_a_hook, .log.func = test_log}, &rt), 0);
+        CHECK_EQ(crt_block_on(rt, holds_and_sleeps_run, &(unit){.co = {0}}), 0);
+        CHECK_EQ(__atomic_load_n(&hook_said, __ATOMIC_SEQ_CST), CRT_ENESTED);
+        crt_runtime_drop(&rt);
+    }
+}
 BODY(groups)
 {
     POLLS;
@@ -905,6 +1070,11 @@ int main(int argc, char **argv)
     TEST_ON_EACH(ended_processes);
     TEST_ON_EACH_WITH(tasks, .log.func = test_log);
     TEST_ON_EACH(for_ever);
+    TEST_ON_EACH(two_wait_for_delays);
+    TEST_ON_EACH_WITH(own_group, .log.func = test_log);
+    TEST_ON_EACH_WITH(no_waker, .log.func = hears);
+    TEST(nobody_drives);
+    TEST(hooks);
     TEST_ON_EACH(groups);
     TEST_ON_EACH(sight);
     TEST_ON_EACH(no_place);
