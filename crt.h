@@ -3491,7 +3491,7 @@ struct crt_runtime {
     // memory
     char slab_pad[CRT__CACHE_LINE];
     uint32_t slab_lock;
-    uint32_t walk_lock;       // the end of a shutdown against polls without a worker
+    uint32_t walk_lock;       // the end of a shutdown against whoever else still ends tasks
     uint32_t ended;           // atomic, written under walk_lock: leftovers were adopted
     crt__chunk *chunks;
     crt_task *depot[CRT__CLASSES];
@@ -3889,7 +3889,7 @@ enum {
     CRT__JOIN = 8,
     CRT__CANCELLED = 16,
     CRT__UNWOUND = 32,
-    CRT__OFF = 64,   // polled by a thread that has given its worker away
+    CRT__OFF = 64,   // polled by a thread that has given its worker away, or ended by another than its runtime
     CRT__REF = 128
 };
 enum {
@@ -17869,13 +17869,24 @@ static void crt__adopt_shared(crt_runtime *rt)
     crt__adopt_queue(&rt->urgent);
     crt__adopt_queue(&rt->background);
 }
+// Whether crt__end_leftovers has made it its own. Whoever else may still write to a task's
+// flags is a poll OFF its worker, or who pushed it too late (crt__end_all_in), or has a job.
+static bool crt__is_adopted(crt_runtime *rt, crt_task *t)
+{
+    if (crt__is_job(t)) return false;
+    crt__lock(&rt->walk_lock);
+    uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+    bool adopted = !(s & (CRT__OFF | CRT__COMPLETE)) && (t->flags & CRT__TASK_ADOPTED);
+    crt__unlock(&rt->walk_lock);
+    return adopted;
+}
 // None is freed before all have ended: a group may lie in the frame of one of them.
 static int crt__end_adopted(crt_runtime *rt)
 {
     int n = 0;
     crt__list ended = {NULL, NULL};
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
-        if (!(t->flags & CRT__TASK_ADOPTED) || (crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE)) continue;
+        if (!crt__is_adopted(rt, t)) continue;
         crt__name_leftover(rt, t);
         crt__task_ref(t);
         crt__end_task(t, CRT_UNWIND);
@@ -17917,8 +17928,10 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
 static CRT__COLD void crt__end_all_in(crt_runtime *rt, crt__inject *q)
 {
     for (crt_task *t; (t = crt__inject_pop(q));) {
-        crt__atomic_or(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
+        crt__lock(&rt->walk_lock);
+        crt__atomic_or(&t->state, CRT__ACTIVE | CRT__OFF, CRT__ACQ_REL);
         t->flags |= CRT__TASK_LATE;
+        crt__unlock(&rt->walk_lock);
         crt__end_task(t, CRT_UNWIND);
         crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
     }
