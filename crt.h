@@ -3607,15 +3607,13 @@ static const crt_log *crt__own_log(void)
     static const crt_log none;
     return crt__tls.rt ? &crt__tls.rt->config.log : &none;
 }
-// What the system said, in its words: EAGAIN for one means something else to callers of crt.
-static const char *crt__system_says(int e) { return e > -20000 ? strerror(-e) : crt_strerror(e); }
 CRT__UNUSED static CRT__COLD void crt__say_no_thread(crt_runtime *rt, const char *what, int e)
 {
     crt__say(rt, CRT_LOG_ERROR,
              "the system starts no thread for %s: %s (%d). Raise the limit on threads (ulimit -u, the service's or "
              "container's limit on tasks) or on memory (ulimit -v; each takes crt_config.thread_stack_size), or set "
              "fewer in crt_config.worker_threads and max_blocking_threads",
-             what, crt__system_says(e), e);
+             what, strerror(-e), e);   // the system's words: EAGAIN means something else to callers of crt
 }
 #ifdef CRT__BARE   // small C libraries know no %llu
 #define CRT__ID "%lu"
@@ -17604,7 +17602,7 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     if (!e && !crt__is_multi(rt)) rt->workers[0].park = CRT__PARKED_DRIVER;   // nobody drives yet
     if (!e && crt__is_multi(rt)) e = crt__workers_start(rt);
     if (e) {
-        crt__say(rt, CRT_LOG_ERROR, "the runtime could not be built: %s", crt__system_says(e));
+        crt__say(rt, CRT_LOG_ERROR, "the runtime could not be built: %s", strerror(-e));
         crt_runtime_shutdown(rt, CRT_FOREVER);
         crt__rt_unref(rt);
         return e;

@@ -819,10 +819,11 @@ BODY(a_budget_that_is_used_up)
     POLLS;
     crt_addr out;
     crt_stream *st = NULL;
-    crt_file *f = NULL;
-    crt_process *p = NULL;
+    crt_file *f = NULL, *g = NULL;
+    crt_process *p = NULL, *second = NULL;
     crt_exit_status status;
     crt_delay *due = NULL;
+    crt_cancel_token *token = crt_cancel_token_new();
 #ifdef _WIN32
     static const char *const argv[] = {"cmd", "/c", "exit 0", NULL};
 #else
@@ -852,8 +853,13 @@ BODY(a_budget_that_is_used_up)
     CHECK_EQ(AT(s[3], crt_sleep(cx, CRT_MS(1))), 0);
     UNTIL_DONE(s[1], crt_fs_open(cx, "/dev/zero", NULL, &f));
     CHECK_EQ(got, 0);
+    UNTIL_DONE(s[1], crt_fs_open(cx, "/dev/zero", NULL, &g));
     SPENT(s[1], crt_file_sync(cx, f));   // holds the file; another call in its place lets it go again
     CHECK(s[1].op && ((crt_file *)s[1].object)->refs == 2);
+    SPENT(s[1], crt_file_sync(cx, g));   // also the same call for another file
+    CHECK(s[1].object == g && f->refs == 1);
+    SPENT(s[1], crt_file_sync(cx, f));
+    crt_close(&g);
     SPENT(s[1], crt_file_read(cx, f, &c, 1));   // this one stands in the file's line meanwhile
     CHECK_EQ(CANCEL(s[1], crt_file_read(cx, f, &c, 1)), UNWIND);
     SPENT(s[1], crt_file_read(cx, f, &c, 1));
@@ -863,11 +869,22 @@ BODY(a_budget_that_is_used_up)
     crt_close(&f);
     UNTIL_DONE(s[2], crt_process_spawn(cx, &child, &p));
     CHECK_EQ(got, 0);
+    UNTIL_DONE(s[5], crt_process_spawn(cx, &child, &second));
+    CHECK_EQ(got, 0);
+    SPENT(s[2], crt_process_wait(cx, second, &status));   // another child's wait takes its place
     SPENT(s[2], crt_process_wait(cx, p, &status));
+    for (int i = 0; i < 50000 && !crt_process_try_wait(second, &status); i++) test_pause_us(200);
+    crt_close(&second);
     for (int i = 0; i < 50000 && !(ended = crt_process_try_wait(p, &status)); i++) test_pause_us(200);
     CHECK(ended == 1 && status.code == 0);
     CHECK_EQ(AT(s[2], crt_process_wait(cx, p, &status)), 0);
     crt_close(&p);
+    CHECK_EQ(crt_stderr(cx, &st), 0);
+    SPENT(s[5], crt_flush(cx, st));
+    CHECK_EQ(AT(s[5], crt_flush(cx, st)), 0);
+    SPENT(s[5], crt_flush(cx, st));
+    crt_close(&st);
+    CHECK_EQ(AT(s[5], crt_flush(cx, st)), CRT_ECLOSED);
     // What cannot begin, or is over, ends a turn like any other: see test_null for what is called with NULL.
     crt_join_set set = {0};
     crt_interval beat;
@@ -881,6 +898,11 @@ BODY(a_budget_that_is_used_up)
     SPENT(s[4], crt_tcp_listen(cx, "nowhere", NULL, &l));
     SPENT(s[4], crt_udp_bind(cx, "nowhere", &u));
     SPENT(s[4], crt_signal_recv(cx, -1));
+    SPENT(s[4], crt_cancelled(cx, token));
+    SPENT(s[4], crt_cancelled(cx, token));
+    crt_cancel_token_cancel(token);
+    CHECK_EQ(AT(s[4], crt_cancelled(cx, token)), 0);
+    crt_cancel_token_drop(&token);
     CHECK_EQ(AT(s[4], crt_interval_tick(cx, &beat)), CRT_EINVAL);
     CHECK_EQ(AT(s[4], crt_timer_wait(cx, &unset)), CRT_EINVAL);
     CHECK_EQ(AT(s[4], crt_join_set_next(cx, &set, NULL)), CRT_EEMPTY);

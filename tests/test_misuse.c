@@ -540,6 +540,8 @@ BODY(tasks_wrong)
     CHECK_EQ(crt__spawn_in(cx, (char *)&memory + 1, sizeof memory - 1, &join, unit_run, &frame, sizeof frame, NULL), CRT_EINVAL);
     CHECK_EQ(crt__spawn_in(cx, &memory, 8, &join, unit_run, &frame, sizeof frame, NULL), CRT_EINVAL);
     CHECK(!join);
+    CHECK_EQ(crt__spawn(cx, &join, unit_run, &frame, UINT32_MAX, NULL), CRT_EINVAL);   // larger than any frame
+    CHECK(!join);
     CHECK_EQ(crt_handle_spawn(NULL, unit_run, &frame), CRT_EINVAL);
     CHECK_EQ(crt_handle_spawn_blocking(NULL, NULL, nothing, NULL), CRT_EINVAL);
     CHECK_EQ(crt_spawn_blocking(cx, NULL, NULL, NULL), CRT_EINVAL);
@@ -598,6 +600,19 @@ BODY(for_ever)
     crt_mpsc_tx_drop(&tx);
     crt_mpsc_rx_drop(&rx);
 }
+// The slot of a wait that was given up by hand, or whose operand moved.
+BODY(another_wait_in_its_place)
+{
+    POLLS;
+    crt_notify one = {0}, two = {0};
+    test_log_clear();
+    CHECK_EQ(AT(s[0], crt_notified(cx, &one)), CRT_PENDING);
+    CHECK_EQ(AT(s[0], crt_notified(cx, &two)), CRT_PENDING);
+    CHECK(test_log_has("an operand of CRT_AWAIT moved between two polls"));
+    crt_notify_one(&one);   // nobody waits there: kept
+    CHECK_EQ(AT(s[1], crt_notified(cx, &one)), 0);
+    FORGET(s[0]);
+}
 BODY(two_wait_for_delays)
 {
     POLLS;
@@ -618,6 +633,7 @@ typedef struct member {
     crt_frame co;
     crt_task_tracker *tracker;
     crt_local_set local;
+    crt_timer timer;
     crt_join_handle *join;
     crt_poll r;
 } member;
@@ -685,6 +701,13 @@ static crt_poll remembers_run(void *frame, crt_cx *cx)
     __atomic_store_n(&is_kept, 1, __ATOMIC_RELEASE);
     return CRT_PENDING;
 }
+static crt_poll wakes_itself_run(void *frame, crt_cx *cx)
+{
+    int *polls = frame;
+    crt_waker own = crt_waker_clone(cx);
+    crt_wake(&own);
+    return (*polls)++ ? 0 : CRT_PENDING;
+}
 static crt_poll no_waker_run(void *frame, crt_cx *cx)
 {
     member *self = frame;
@@ -697,6 +720,13 @@ static crt_poll no_waker_run(void *frame, crt_cx *cx)
     crt_wake(&kept);
     CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
     CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, wakes_itself_run, &(int){0}), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, 0);
+    // Nor can anything, but the clock beside it.
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(2), forgets_run(NULL, cx)));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK(!is_heard());
     CHECK_EQ(crt_spawn_join(cx, &self->join, forgets_run, &(int){0}), 0);
     while (!is_heard()) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
     crt_abort(self->join);
@@ -983,8 +1013,8 @@ static crt_poll with_arms_run(void *frame, crt_cx *cx)
 {
     static hasty child;
     hasty *self = frame;
-    child = (hasty){.cleaned = false};
     CRT_BEGIN(self, cx);
+    child = (hasty){.cleaned = false};
     crt_on(cx, 0, crt_sleep(cx, CRT_SEC(1)));   // of nothing
     CHECK(test_log_has("crt_on(cx, 0, ...) stands outside"));
     CRT_AWAIT(crt_select(cx, &self->sel,
@@ -1003,9 +1033,10 @@ static crt_poll macros_run(void *frame, crt_cx *cx)
     CHECK(strstr(crt_join_panic_message(self->join), "hasty_run): CRT_RETURN(CRT_PENDING)"));
     CHECK(test_log_has("Await the call"));
     crt_detach(&self->join);
-    CHECK_EQ(crt_spawn_join(cx, &self->join, with_arms_run, self), 0);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, with_arms_run, &alone), 0);
     CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
     CHECK_EQ(self->r, CRT_EPANIC);
+    CHECK(strstr(crt_join_panic_message(self->join), "hasty_run): CRT_RETURN(CRT_PENDING)"));
     CRT_FINALLY
         crt_detach(&self->join);
     CRT_END;
@@ -1051,6 +1082,13 @@ static void a_program(void)
     int without = crt__main(failing_run, &(int){0}, 0, NULL);   // no name to say it by
     dup2(quiet, 2);
     CHECK_EQ(without, 1);
+    // A line from a thread that belongs to no runtime goes there, too.
+    crt_task_tracker *t = crt_task_tracker_new();
+    dup2(to, 2);
+    crt_task_tracker_leave(t);
+    dup2(quiet, 2);
+    CHECK_EQ(crt_task_tracker_len(t), 0);
+    crt_task_tracker_drop(&t);
     close(quiet);
     close(to);
 }
@@ -1070,6 +1108,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(ended_processes);
     TEST_ON_EACH_WITH(tasks, .log.func = test_log);
     TEST_ON_EACH(for_ever);
+    TEST_ON_EACH_WITH(another_wait_in_its_place, .log.func = test_log);
     TEST_ON_EACH(two_wait_for_delays);
     TEST_ON_EACH_WITH(own_group, .log.func = test_log);
     TEST_ON_EACH_WITH(no_waker, .log.func = hears);
