@@ -409,6 +409,25 @@ static void every_hook_is_called(void)
         CHECK_EQ(hooks.foreign, 0);   // crt_handle_current works in every hook
     }
 }
+static int alone;   // atomic
+static void counts_task(void *unused, const crt_task_meta *task)
+{
+    CHECK(!unused && task->id != 0);
+    __atomic_fetch_add(&alone, 1, __ATOMIC_SEQ_CST);
+}
+static void a_hook_of_tasks_alone(void)
+{
+    for (int i = 0; i < 4; i++) {
+        crt_config c = {.worker_threads = 1};
+        *(i == 0 ? &c.on_task_spawn : i == 1 ? &c.on_task_terminate : i == 2 ? &c.on_before_poll : &c.on_after_poll) = counts_task;
+        frame f = {.d = CRT_MS(1)};
+        crt_runtime *rt = runtime(&c);
+        alone = 0;
+        (void)crt_block_on(rt, nap_run, &f);
+        crt_runtime_drop(&rt);
+        CHECK_EQ(__atomic_load_n(&alone, __ATOMIC_SEQ_CST), i < 2 ? 1 : 2);
+    }
+}
 
 // ---------------------------------------------------------------------------
 // block_on
@@ -1555,6 +1574,7 @@ int main(int argc, char **argv)
 #endif
     TEST(the_log_gets_its_data_and_its_level);
     TEST(every_hook_is_called);
+    TEST(a_hook_of_tasks_alone);
     TEST_ON_EACH_WITH(block_on_returns_what_the_task_does, LOGGED);
     TEST_ON_EACH_WITH(blocking_calls_inside_a_task_are_refused, LOGGED);
     TEST_ON_EACH(several_threads_block_on_one_runtime);
