@@ -1759,8 +1759,9 @@ typedef struct crt_listen_desc {
     int ttl;              // the system's; 1 to 255, IPv6: hop limit
     int tos;              // 0; to 255, IPv6: traffic class
 } crt_listen_desc;
-// Listens on a numeric address; port 0: any free one (crt_local_addr tells). 0 and
-// *l, or CRT_EINVAL, -errno. Does not wait. Mirrors TcpListener::bind.
+// Listens on "host:port"; port 0: any free one (crt_local_addr tells). Of a name, which is
+// looked up as by crt_resolve, the first address that can be had; a numeric address does not
+// wait. 0 and *l, CRT_EINVAL, CRT_ENOTFOUND, -errno. Cancel-safe. Mirrors TcpListener::bind.
 CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc,
                                crt_listener **l);
 // Waits for a connection; `peer` may be NULL. 0 and *s, CRT_ENOMEM, or -errno. Out of
@@ -1861,7 +1862,7 @@ CRTDEF intptr_t crt_udp_into_fd(crt_udp **u);
 CRTDEF_POLL crt_read(crt_cx *cx, crt_stream *s, void *buf, size_t n);
 // Exactly n: n, or CRT_EEOF, -errno. Not cancel-safe: bytes read so far are lost.
 CRTDEF_POLL crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n);
-// As crt_read, and the bytes stay to be read; sockets only (else -ENOTSOCK).
+// As crt_read, and the bytes stay to be read. Of a pipe or terminal: -ENOTSOCK.
 // Cancel-safe. Mirrors TcpStream::peek.
 CRTDEF_POLL crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n);
 // Up to n bytes from buf: how many, or -errno. Cancel-safe.
@@ -1951,7 +1952,8 @@ typedef struct crt_udp_desc {
     int tos;                     // 0
     int multicast_ttl;           // 1; to 255
 } crt_udp_desc;
-CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u);   // numeric; port 0: any
+// Binds to "host:port"; what the text may be, and the errors, as for crt_tcp_listen. `desc` may be NULL.
+CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u);
 CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u);
 // Unix: a path or abstract name, as for crt_unix_listen; NULL: without a name (it can
 // send, but nobody can answer). `desc` may be NULL.
@@ -8229,6 +8231,8 @@ CRTDEF crt_poll crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t
 }
 CRTDEF crt_poll crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n)
 {
+    bool file = s && !cx->slot->op && (((crt__sock *)s)->flags & CRT__SOCK_FILE);
+    if (file) return crt__refuse(cx, -ENOTSOCK);   // at once, not when there is something to read
     return crt__io_transfer(cx, (crt__sock *)s, &crt__op_peek, CRT__PEEK, buf, n, false);
 }
 CRTDEF crt_poll crt_readv(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, size_t count)
@@ -8699,19 +8703,23 @@ static CRT__COLD crt__options crt__listen_options(const crt_listen_desc *d)
 }
 static const crt_listen_desc crt__listen_defaults;
 
+enum { CRT__RESOLVE_MOST = 16 };   // addresses of one name
+
 CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc, crt_listener **l)
 {
-    crt_addr a;
+    crt_addr a[CRT__RESOLVE_MOST];
     if (!l) return crt__refuse(cx, CRT_EINVAL);
     *l = NULL;
-    crt_poll r = crt_consume_budget(cx);
-    if (r) return r;
     if (!desc) desc = &crt__listen_defaults;
     crt__options o = crt__listen_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_listen");
-    if (crt_addr_parse(addr, &a) || desc->backlog < 0 || crt__options_bad(&o)) return CRT_EINVAL;
-    int fd = crt__socket_bound(SOCK_STREAM, &a, &o);
-    return crt__listen(cx, fd, desc->backlog, desc->no_nodelay ? 0 : CRT__SOCK_NODELAY, l);
+    if (desc->backlog < 0 || crt__options_bad(&o)) return crt__refuse(cx, CRT_EINVAL);
+    crt_poll n = crt_resolve(cx, addr, a, CRT__RESOLVE_MOST), e = n;
+    for (crt_poll i = 0; i < n && (i == 0 || e); i++) {   // the first that can be had
+        int fd = crt__socket_bound(SOCK_STREAM, &a[i], &o);
+        e = crt__listen(cx, fd, desc->backlog, desc->no_nodelay ? 0 : CRT__SOCK_NODELAY, l);
+    }
+    return e;
 }
 CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc, crt_listener **l)
 {
@@ -8852,7 +8860,6 @@ CRTDEF int crt_try_accept(crt_listener *l, crt_stream **out, crt_addr *peer)
 // Invariant (under lookup_lock): somebody waits only while `lookups` is at the limit,
 // and each of those will come by crt__lookup_leave, whatever becomes of it.
 
-enum { CRT__RESOLVE_MOST = 16 };
 typedef struct crt__resolve {
     crt__call call;
     crt_runtime *rt;
@@ -8884,13 +8891,18 @@ static CRT__COLD intptr_t crt__resolve_run(crt__resolve *r)
 static void crt__nothing_to_clean(crt__call *call) { (void)call; }
 
 // A lookup of "host:port", not yet started. 0, CRT_EINVAL, CRT_ENOMEM.
-static CRT__COLD int crt__resolve_new(const char *text, crt__resolve **out)
+static CRT__COLD int crt__resolve_new(crt_cx *cx, const char *text, crt__resolve **out)
 {
     const char *colon = text ? strrchr(text, ':') : NULL;
     size_t n = colon ? (size_t)(colon - text) : 0;
+    bool good = n && n < sizeof(*out)->host && crt__parse_port(colon + 1) >= 0;
     *out = NULL;
-    if (!n || n >= sizeof(*out)->host || crt__parse_port(colon + 1) < 0) return CRT_EINVAL;
-    if (text[0] == '[' || memchr(text, ':', n)) return CRT_EINVAL;   // a bad IPv6 address
+    if (!good || text[0] == '[' || memchr(text, ':', n)) {   // or a bad IPv6 address
+        crt__say(cx->rt, CRT_LOG_WARN,
+                 "\"%s\" is no address: write \"host:port\", \"1.2.3.4:port\" or \"[::1]:port\", with a number for port",
+                 text ? text : "(null)");
+        return CRT_EINVAL;
+    }
     crt__resolve *r = crt__call_new(sizeof *r, NULL, crt__nothing_to_clean);
     if (!r) return CRT_ENOMEM;
     memcpy(r->host, text, n);
@@ -8996,7 +9008,7 @@ CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, si
             if (max) *out = a;
             return max > 0;
         }
-        int e = crt__resolve_new(host_port, &r);
+        int e = crt__resolve_new(cx, host_port, &r);
         return e ? e : crt__lookup_start(cx, r);
     }
     if (!(r = (crt__resolve *)crt__call_result(cx))) return CRT_PENDING;
@@ -9134,7 +9146,7 @@ static CRT__COLD int crt__race_new(crt_cx *cx, const char *addr, const crt_conne
     memset(race, 0, size);
     if (desc) race->desc = *desc;
     int e = crt__connect_desc_check(cx, race);
-    if (!e && !numeric) e = crt__resolve_new(addr, &race->names);
+    if (!e && !numeric) e = crt__resolve_new(cx, addr, &race->names);
     if (e) {
         CRT_FREE(race);
         return e;
@@ -9330,6 +9342,9 @@ CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
 
 // --- pairs and pipes
 
+// What an end of a pipe is to begin with: who reads where only writing goes is told -EBADF by
+// the system at once, where no event would ever come.
+static uint32_t crt__one_way(bool writes) { return writes ? CRT__READ_CLOSED : CRT__WRITE_CLOSED; }
 // Two records for two new descriptors, or neither.
 static int crt__sock_new_two(crt_runtime *rt, const int fd[2], uint32_t ready, uint32_t flags, crt__sock **a,
                              crt__sock **b)
@@ -9370,8 +9385,11 @@ CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
     int e = crt__pipe(fd, true);
     if (e) return e;
     crt__fd_set_sigpipe(fd[1], false);
-    return crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx,
-                             (crt__sock **)(void *)tx);
+    e = crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx, (crt__sock **)(void *)tx);
+    if (e) return e;
+    crt__ready_set((crt__sock *)*rx, crt__one_way(false));
+    crt__ready_set((crt__sock *)*tx, crt__one_way(true));
+    return 0;
 #endif
 }
 
@@ -9417,8 +9435,12 @@ static int crt__fd_adopt(crt_cx *cx, intptr_t fd, int how, int as, crt__sock **o
     int twin = how == CRT_FD_DUP ? crt__dup(fd) : (int)fd;
     int flags = twin < 0 ? twin : crt__fd_prepare(twin);
     int e = flags < 0 ? flags : 0;
+    uint32_t ready = 0;
+#ifndef _WIN32
+    if (!e && (flags & O_ACCMODE) != O_RDWR) ready = crt__one_way((flags & O_ACCMODE) == O_WRONLY);
+#endif
     if (e) crt__sock_unalloc(cx->rt, s);
-    else e = crt__sock_watch(cx->rt, s, twin, 0, out);
+    else e = crt__sock_watch(cx->rt, s, twin, ready, out);
     if (!e) {
         s->flags = (uint32_t)kind;
         return 0;
@@ -9736,17 +9758,16 @@ static CRT__COLD crt__options crt__udp_options(const crt_udp_desc *d)
 }
 CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u)
 {
-    crt_addr a;
+    crt_addr a[CRT__RESOLVE_MOST];
     if (!u) return crt__refuse(cx, CRT_EINVAL);
     *u = NULL;
-    crt_poll r = crt_consume_budget(cx);
-    if (r) return r;
     if (!desc) desc = &crt__udp_defaults;
     crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_udp_bind");
-    if (crt_addr_parse(addr, &a) || crt__options_bad(&o)) return CRT_EINVAL;
-    if (desc->multicast_ttl < 0 || desc->multicast_ttl > 255) return CRT_EINVAL;
-    int e = crt__udp_new(cx, crt__socket_bound(SOCK_DGRAM, &a, &o), 0, u);
+    if (crt__options_bad(&o) || desc->multicast_ttl < 0 || desc->multicast_ttl > 255) return crt__refuse(cx, CRT_EINVAL);
+    crt_poll n = crt_resolve(cx, addr, a, CRT__RESOLVE_MOST), e = n;
+    for (crt_poll i = 0; i < n && (i == 0 || e); i++)   // the first that can be had
+        e = crt__udp_new(cx, crt__socket_bound(SOCK_DGRAM, &a[i], &o), 0, u);
     if (!e && desc->no_multicast_loop) e = crt_udp_set_multicast_loop(*u, false);
     if (!e && desc->multicast_ttl) e = crt_udp_set_multicast_ttl(*u, desc->multicast_ttl);
     if (e) crt_udp_close(u);
@@ -13490,7 +13511,7 @@ static int crt__start_stream(crt__start *c, int i)
     if (fd < 0) return 0;
     (void)fcntl(fd, F_SETFL, O_NONBLOCK);
     crt__fd_set_sigpipe(fd, false);
-    int e = crt__sock_new(c->rt, fd, 0, &s);
+    int e = crt__sock_new(c->rt, fd, crt__one_way(i == 0), &s);
     if (!e) s->flags = CRT__SOCK_FILE | CRT__SOCK_WHOLE;
     c->p->io[i] = (crt_stream *)s;
     return e;

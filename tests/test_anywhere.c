@@ -288,6 +288,11 @@ static crt_poll pipe_run(void *frame, crt_cx *cx)
     io *self = frame;
     CRT_BEGIN(self, cx);
     CHECK_EQ(crt_pipe(cx, &self->s, &self->t), 0);
+    // Each end goes one way, and says so at once.
+    CRT_AWAIT(self->r = crt_write_all(cx, self->s, "back", 4));
+    CHECK_EQ(self->r, -EBADF);
+    CRT_AWAIT(self->r = crt_read(cx, self->t, self->buf, 1));
+    CHECK_EQ(self->r, -EBADF);
     CHECK_EQ(crt_spawn_join(cx, &self->one, pours_run, &(io){.s = crt_stream_clone(self->t)}), 0);
     crt_close(&self->t);
     for (self->n = 0;; self->n += (size_t)self->r) {

@@ -59,9 +59,16 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
 {
     io *self = frame;
     CRT_BEGIN(self, cx);
-    CRT_AWAIT(self->r = crt_udp_bind(cx, "localhost:0", &self->a));
-    CHECK_EQ(self->r, CRT_EINVAL);   // numeric only
+    CRT_AWAIT(self->r = crt_udp_bind(cx, "localhost", &self->a));
+    CHECK_EQ(self->r, CRT_EINVAL);
     CHECK(!self->a);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(20), crt_udp_bind(cx, "no such name:80", &self->a)));
+    CHECK_EQ(self->r, CRT_ENOTFOUND);
+    CRT_AWAIT(self->r = crt_udp_bind(cx, "localhost:0", &self->a));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_local_addr(self->a, &self->at_a), 0);
+    CHECK(crt_addr_port(&self->at_a) > 0);
+    crt_close(&self->a);
     CRT_AWAIT(self->r = crt_udp_bind(cx, "127.0.0.1:0", &self->a));
     CHECK_EQ(self->r, 0);
     CRT_AWAIT(self->r = crt_udp_bind(cx, "127.0.0.1:0", &self->b));
@@ -253,6 +260,20 @@ static crt_poll names_run(void *frame, crt_cx *cx)
             crt_on(cx, 1, crt_yield_now(cx))));
         CHECK(self->w == 1 || self->x >= 1);
     }
+    // A listener by name; one that is taken; a lookup for one that nobody waits for any more.
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, "localhost:0", NULL, &self->l));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_local_addr(self->l, &self->at_a), 0);
+    CHECK(crt_addr_format(&self->at_a, self->text, sizeof self->text) > 0);
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, self->text, NULL, (crt_listener **)&self->data));
+    CHECK_EQ(self->r, -EADDRINUSE);
+    CRT_AWAIT(self->w = crt_select_biased(cx, &self->sel,
+        crt_on(cx, 0, self->x = crt_tcp_listen(cx, "localhost:0", NULL, (crt_listener **)&self->data)),
+        crt_on(cx, 1, crt_yield_now(cx))));
+    CHECK(self->w == 1 || self->x == 0);
+    if (self->w == 0) crt_close((crt_listener **)&self->data);
+    CHECK(!self->data);
+    crt_close(&self->l);
     CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", NULL, &self->l));
     CHECK_EQ(self->r, 0);
     CHECK_EQ(crt_local_addr(self->l, &self->at_a), 0);

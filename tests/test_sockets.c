@@ -1053,6 +1053,17 @@ static crt_poll pipe_run(void *frame, crt_cx *cx)
     CHECK_EQ(crt_pipe(cx, &self->a, &self->b), 0);
 #ifndef _WIN32   // a pipe is no socket there, and has no descriptor
     CHECK((fcntl((int)crt_stream_fd(self->a), F_GETFL) & O_NONBLOCK) && (fcntl((int)crt_stream_fd(self->b), F_GETFD) & FD_CLOEXEC));
+    CRT_AWAIT(self->r = crt_peek(cx, self->a, self->buf, 1));   // at once, though there is nothing to be read
+    CHECK_EQ(self->r, -ENOTSOCK);
+    // Foreign ends, the wrong way round.
+    CHECK_EQ(crt_stream_from_fd(cx, crt_stream_fd(self->a), CRT_FD_DUP, &self->c), 0);
+    CHECK_EQ(crt_stream_from_fd(cx, crt_stream_fd(self->b), CRT_FD_DUP, &self->d), 0);
+    CRT_AWAIT(self->r = crt_write(cx, self->c, "x", 1));
+    CHECK_EQ(self->r, -EBADF);
+    CRT_AWAIT(self->r = crt_read(cx, self->d, self->buf, 1));
+    CHECK_EQ(self->r, -EBADF);
+    crt_close(&self->c);
+    crt_close(&self->d);
 #endif
     CHECK_EQ(crt_try_read(self->a, self->buf, 9), CRT_EAGAIN);
     CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
