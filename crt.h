@@ -5512,6 +5512,17 @@ static int crt__pipe(int fd[2], bool nonblocking);
 // Whether a write to a pipe without a reader raises SIGPIPE, where that is the
 // descriptor's affair; elsewhere crt__fd_writev sees to it, and crt's threads block it.
 CRT__UNUSED static void crt__fd_set_sigpipe(crt__fd fd, bool raise);
+// A descriptor that crt makes for itself stays clear of 0, 1 and 2: in a program that was
+// started without one of those, crt_stdin or a line of the log would take it for that. What
+// comes in place of fd, which may be below 0; below 0 and errno on failure, with fd closed.
+CRT__UNUSED static int crt__fd_own(int fd)
+{
+    if (fd < 0 || fd > 2) return fd;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3), e = errno;
+    close(fd);
+    errno = e;
+    return own;
+}
 #endif
 #ifndef CRT_NO_FS
 // Moves bytes from one file to another inside the kernel, both at their positions: how
@@ -12775,12 +12786,17 @@ static void crt__signal_drain(void) { crt__pipe_drain(crt__signals.pipe[0]); }
 static int crt__signal_subscribe(crt_runtime *rt)
 {
     if (!crt__signals.ready) {
-        int e = crt__pipe(crt__signals.pipe, true);
+        int *end = crt__signals.pipe, e = crt__pipe(end, true);
+        if (e) return e;
+        for (int i = 0; i < 2; i++)
+            if ((end[i] = crt__fd_own(end[i])) < 0) e = -errno;
+        for (int i = 0; i < 2 && e; i++)
+            if (end[i] >= 0) close(end[i]);
         if (e) return e;
         crt__signals.ready = true;
     }
     if (rt->signal_registered) return 0;
-    int twin = fcntl(crt__signals.pipe[0], F_DUPFD_CLOEXEC, 0);
+    int twin = fcntl(crt__signals.pipe[0], F_DUPFD_CLOEXEC, 3);
     if (twin < 0) return -errno;
     int e = crt__reactor_add(rt->reactor, twin, CRT__SIGNAL_TOKEN);
     if (e) return close(twin), e;

@@ -393,8 +393,8 @@ static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *erro
     if (!r) return NULL;
     r->max_events = max_events;
     r->no_pwait2 = false;
-    r->epoll = epoll_create1(EPOLL_CLOEXEC);
-    r->wake = r->epoll < 0 ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    r->epoll = crt__fd_own(epoll_create1(EPOLL_CLOEXEC));
+    r->wake = r->epoll < 0 ? -1 : crt__fd_own(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     if (r->wake >= 0 && !epoll_ctl(r->epoll, EPOLL_CTL_ADD, r->wake, &e)) return r;
     *error = -errno;
     crt__reactor_free(rt, r);

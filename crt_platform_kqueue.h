@@ -648,6 +648,9 @@ static int crt__kqueue_add_wake(crt__reactor *r)
 #else
     int e = crt__pipe(r->wake, true), flags = EV_ADD | EV_CLEAR | EV_RECEIPT;
     if (e) return r->wake[0] = r->wake[1] = -1, e;
+    for (int i = 0; i < 2; i++)
+        if ((r->wake[i] = crt__fd_own(r->wake[i])) < 0) e = -errno;
+    if (e) return e;
     return crt__kqueue_add_one(r, crt__kqueue_change(r->wake[0], EVFILT_READ, flags, CRT__WAKE_TOKEN));
 #endif
 }
@@ -682,7 +685,7 @@ static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *erro
     r->rt = rt;
     r->max_events = max_events;
     r->wake[0] = r->wake[1] = -1;
-    r->kq = kqueue();
+    r->kq = crt__fd_own(kqueue());
     *error = r->kq < 0 || fcntl(r->kq, F_SETFD, FD_CLOEXEC) ? -errno : crt__kqueue_add_wake(r);
     if (!*error) return r;
     crt__reactor_free(rt, r);

@@ -33,6 +33,36 @@ CRT__UNUSED static int in_the_child(crt_runtime *rt, bool multi, crt_join_handle
     wrong |= (rt != NULL) << 4;
     return wrong;
 }
+// A program that was started without standard input and output: what crt makes for itself does not take their place.
+static crt_poll no_stdio_run(void *frame, crt_cx *cx)
+{
+    crt_stream *s = NULL;
+    (void)frame;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    bool none = crt_ctrl_c(cx) == CRT_PENDING && crt_stdin(cx, &s) == -EBADF && crt_stdout(cx, &s) == -EBADF && !s;
+    crt__slot_cancel(cx->slot);
+    return none;
+}
+static void started_without_standard_descriptors(void)
+{
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        crt_runtime *rt;
+        int frame = 0;
+        close(0);
+        close(1);
+        alarm(test_patience(20));
+        if (crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt)) _exit(2);
+        crt_poll none = crt_block_on(rt, no_stdio_run, &frame);
+        crt_runtime_drop(&rt);
+        _exit(none == 1 ? 0 : 1);
+    }
+    CHECK(child > 0);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+}
 static void a_child_of_a_running_program_is_told(void)
 {
 #if !defined(__SANITIZE_THREAD__)   // which ends the child of a program with threads
@@ -171,6 +201,7 @@ int main(int argc, char **argv)
     (void)test__on_each;
     test_init(argc, argv);
     // First those that fork before there is a thread.
+    TEST(started_without_standard_descriptors);
     TEST(stopped_and_continued);
     TEST(showered_with_signals);
     TEST(a_child_of_a_running_program_is_told);
