@@ -403,7 +403,8 @@ CRTDEF const char *crt_err_name(int error);
 // ---------------------------------------------------------------------------
 
 // The result of a poll: >= 0 a result, < 0 an error, or one of two sentinels.
-// Both sentinels fit an int, so `int n; CRT_AWAIT(n = crt_read(...))` is safe.
+// Both sentinels fit an int, so `int n; CRT_AWAIT(n = crt_read(...))` is safe (-Wconversion
+// names it all the same; crt_poll is silent).
 typedef intptr_t crt_poll;
 #define CRT_PENDING ((crt_poll)INT_MIN)        // not ready: a waker has been stored
 #define CRT_UNWIND ((crt_poll)(INT_MIN + 1))   // this task is being cancelled, or panicked
@@ -1823,7 +1824,7 @@ typedef struct crt_peer_cred {
 // 0, CRT_EINVAL, -errno. A socket that is no Unix socket: -EOPNOTSUPP.
 CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred);
 // Looks "host:port" up on the blocking pool, numeric addresses at once. How many
-// were written to out (at most max), or CRT_EINVAL, CRT_ENOTFOUND. At most
+// were written to out (at most max), CRT_EINVAL, CRT_ENOTFOUND (also if nobody answered), -errno. At most
 // crt_config.max_lookups run at a time, so that a dead name server cannot hold all
 // threads of the pool; others wait their turn. Cancel-safe: a lookup that waits
 // leaves the queue, one that runs ends unheard. Mirrors lookup_host.
@@ -1883,7 +1884,8 @@ CRTDEF_POLL crt_writev_all(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, s
 // Waits until a crt_try_ call is worth while: 0 or an error. Cancel-safe.
 CRTDEF_POLL crt_readable(crt_cx *cx, crt_stream *s);
 CRTDEF_POLL crt_writable(crt_cx *cx, crt_stream *s);
-// At once: bytes, 0 at the end of the stream, CRT_EAGAIN, -errno. Any thread.
+// At once: bytes, 0 at the end of the stream or if none was asked for, CRT_EAGAIN, -errno;
+// CRT_ESHUTDOWN once its runtime has ended, whatever had arrived. Any thread.
 CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n);
 CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n);
 CRTDEF crt_poll crt_try_peek(crt_stream *s, void *buf, size_t n);
@@ -1894,7 +1896,8 @@ CRTDEF crt_poll crt_try_writev(crt_stream *s, const crt_iovec *pieces, size_t co
 CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s);
 // Ends the reading side: what waits or reads here gets 0. The peer is not told.
 CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s);
-// Another handle on the same stream; the descriptor closes with the last.
+// Another handle on the same stream; the descriptor closes with the last. NULL of NULL, else
+// it does not fail.
 CRTDEF crt_stream *crt_stream_clone(crt_stream *s);
 // Options, to be set at any time from any thread: 0, or CRT_EINVAL, -errno. The
 // getters give the value, or -errno; buffers as the system has them, which on Linux
@@ -1919,6 +1922,7 @@ CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on);   // Linux, else -EN
 CRTDEF int crt_stream_get_quickack(const crt_stream *s);      // The kernel resets it by itself
 // The error that the socket keeps (SO_ERROR), which is thereby cleared: 0 or -errno.
 CRTDEF int crt_stream_take_error(crt_stream *s);
+// 0, CRT_EINVAL, -errno: -ENOTCONN for the peer of a connection that was reset.
 CRTDEF int crt_stream_peer_addr(const crt_stream *s, crt_addr *a);
 CRTDEF int crt_stream_local_addr(const crt_stream *s, crt_addr *a);
 CRTDEF intptr_t crt_listener_fd(const crt_listener *l);
@@ -1961,8 +1965,11 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
 // One without a name, whose peer is fixed. 0, CRT_EINVAL, -ENOENT, -ECONNREFUSED.
 CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u);
 CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b);
-CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);   // fixes the peer
-CRTDEF int crt_udp_disconnect(crt_udp *u);                                   // frees it again
+// Fixes the peer, and frees it again: 0, CRT_EINVAL, -errno. Neither waits.
+CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);
+CRTDEF int crt_udp_disconnect(crt_udp *u);
+// One datagram: its bytes (received: at most n of them), CRT_EINVAL, or -errno: -EDESTADDRREQ
+// without a peer, -EMSGSIZE, -ECONNREFUSED of one sent before. `from` may be NULL.
 // A full Unix receiver: waits (if it was named by `to`, by looking again each 2 ms,
 // since the system does not tell; without CRT_DRIVER_TIME, or memory, then CRT_EAGAIN).
 CRTDEF_POLL crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to);
@@ -2023,14 +2030,15 @@ CRTDEF int crt_udp_peer_addr(const crt_udp *u, crt_addr *a);   // -ENOTCONN if n
 CRTDEF void crt_udp_close(crt_udp **u);
 
 // Waits until any descriptor is readable or writable, without taking it over: it
-// is registered for the duration of the wait. 0 or -errno (a plain file: -EPERM).
+// is registered for the duration of the wait. 0 or -errno (a plain file, a device that is
+// always ready: -EPERM).
 // The descriptor must stay open meanwhile. Cancel-safe. In place of AsyncFd.
 CRTDEF_POLL crt_fd_readable(crt_cx *cx, intptr_t fd);
 CRTDEF_POLL crt_fd_writable(crt_cx *cx, intptr_t fd);
 // The same for any of several reasons: which of them hold (a hang-up or an error is
 // reported whether asked for or not). CRT_FD_PRIORITY: urgent data, and what POLLPRI
 // means for the descriptor (a changed file of sysfs, say); -EOPNOTSUPP on FreeBSD and
-// NetBSD, whose kqueue does not tell of it.
+// NetBSD, whose kqueue does not tell of it. 0: waits for an error or a hang-up alone.
 enum { CRT_FD_READ = 1, CRT_FD_WRITE = 2, CRT_FD_PRIORITY = 4, CRT_FD_ERROR = 8, CRT_FD_HANGUP = 16 };
 CRTDEF_POLL crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons);
 
@@ -2459,7 +2467,8 @@ CRTDEF bool crt_exit_ok(const crt_exit_status *status);   // exited with 0
 // (which may be NULL), again and again; -ECHILD (see above); closed meanwhile: CRT_ECLOSED;
 // it lives, and its runtime has ended: CRT_ESHUTDOWN. By a pidfd; where the kernel has none
 // (before 5.3), by SIGCHLD, which needs CRT_DRIVER_SIGNAL (CRT_ENODRIVER), of the waiter's
-// runtime or the child's. Cancel-safe. Mirrors Child::wait.
+// runtime or the child's. A paused clock does not wait for a child: a timeout around this ends
+// at once then. Cancel-safe. Mirrors Child::wait.
 CRTDEF_POLL crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status);
 // At once: 1 and *status if it has ended, 0 if not, -ECHILD. Any thread.
 CRTDEF int crt_process_try_wait(crt_process *p, crt_exit_status *status);
@@ -2521,7 +2530,9 @@ CRTDEF void crt_output_free(crt_output *o);
 // call. 0, CRT_EINVAL (SIGKILL, SIGSTOP, faults, no such signal), CRT_ENODRIVER.
 // Windows: SIGINT, SIGBREAK, SIGTERM, from the console or by raise().
 // Cancel-safe. crt's threads have signals blocked: from inside a task send one by
-// kill(getpid(), sig), not by raise(). Mirrors signal::unix.
+// kill(getpid(), sig), not by raise(). Under ThreadSanitizer a main thread that sleeps in
+// crt_block_on of the multi-thread flavour holds a signal back until it wakes. A pipe stays
+// open from the first call to the end of the program. Mirrors signal::unix.
 CRTDEF_POLL crt_signal_recv(crt_cx *cx, int sig);
 CRTDEF_POLL crt_ctrl_c(crt_cx *cx);   // SIGINT
 
@@ -2555,6 +2566,7 @@ typedef struct crt_worker_metrics {
     uint64_t schedule_histogram_count, schedule_histogram_ns;
     uint64_t park_unpark_count;   // odd: parked now. Even: not (or, current thread, nobody drives)
 } crt_worker_metrics;
+// Of the runtime, of one of its workers (from 0). 0, CRT_EINVAL. Any thread.
 CRTDEF int crt_metrics(crt_runtime *rt, crt_runtime_metrics *out);
 CRTDEF int crt_metrics_worker(crt_runtime *rt, int worker, crt_worker_metrics *out);
 // Polls of one worker (-1: of all) that took from `from` up to, not including, `to` ns
@@ -8290,8 +8302,10 @@ CRTDEF crt_poll crt_writable(crt_cx *cx, crt_stream *s)
 }
 static crt_poll crt__io_try_now(crt_stream *s, uint32_t how, void *buf, size_t n)
 {
-    if (!s || !buf || n > CRT__MOST_BYTES) return CRT_EINVAL;
-    if ((how & CRT__PIECES) && crt__pieces_total(buf, n) == SIZE_MAX) return CRT_EINVAL;
+    if (!s || (n && !buf) || n > CRT__MOST_BYTES) return CRT_EINVAL;
+    size_t total = how & CRT__PIECES ? crt__pieces_total(buf, n) : n;
+    if (total == SIZE_MAX) return CRT_EINVAL;
+    if (!total) return 0;   // nothing asked for is had at once
     return crt__io_try((crt__sock *)s, how, buf, n, 0);
 }
 CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n)
@@ -8910,7 +8924,7 @@ static CRT__COLD int crt__resolve_new(crt_cx *cx, const char *text, crt__resolve
     *out = NULL;
     if (!good || text[0] == '[' || memchr(text, ':', n)) {   // or a bad IPv6 address
         crt__say(cx->rt, CRT_LOG_WARN,
-                 "\"%s\" is no address: write \"host:port\", \"1.2.3.4:port\" or \"[::1]:port\", with a number for port",
+                 "\"%s\" is no address: write \"host:80\", \"1.2.3.4:80\" or \"[::1]:80\", with a number for the port",
                  text ? text : "(null)");
         return CRT_EINVAL;
     }
@@ -9355,7 +9369,7 @@ CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
 
 // What an end of a pipe is to begin with: who reads where only writing goes is told -EBADF by
 // the system at once, where no event would ever come.
-static uint32_t crt__one_way(bool writes) { return writes ? CRT__READ_CLOSED : CRT__WRITE_CLOSED; }
+CRT__UNUSED static uint32_t crt__one_way(bool writes) { return writes ? CRT__READ_CLOSED : CRT__WRITE_CLOSED; }
 // Two records for two new descriptors, or neither.
 static int crt__sock_new_two(crt_runtime *rt, const int fd[2], uint32_t ready, uint32_t flags, crt__sock **a,
                              crt__sock **b)
@@ -9396,7 +9410,8 @@ CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
     int e = crt__pipe(fd, true);
     if (e) return e;
     crt__fd_set_sigpipe(fd[1], false);
-    e = crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx, (crt__sock **)(void *)tx);
+    e = crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx,
+                          (crt__sock **)(void *)tx);
     if (e) return e;
     crt__ready_set((crt__sock *)*rx, crt__one_way(false));
     crt__ready_set((crt__sock *)*tx, crt__one_way(true));
@@ -9775,7 +9790,8 @@ CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc
     if (!desc) desc = &crt__udp_defaults;
     crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_udp_bind");
-    if (crt__options_bad(&o) || desc->multicast_ttl < 0 || desc->multicast_ttl > 255) return crt__refuse(cx, CRT_EINVAL);
+    bool bad = crt__options_bad(&o) || desc->multicast_ttl < 0 || desc->multicast_ttl > 255;
+    if (bad) return crt__refuse(cx, CRT_EINVAL);
     crt_poll n = crt_resolve(cx, addr, a, CRT__RESOLVE_MOST), e = n;
     for (crt_poll i = 0; i < n && (i == 0 || e); i++)   // the first that can be had
         e = crt__udp_new(cx, crt__socket_bound(SOCK_DGRAM, &a[i], &o), 0, u);
@@ -9961,7 +9977,7 @@ static crt_poll crt__udp_transfer(crt_cx *cx, crt__sock *s, uint32_t how, void *
     if (slot->op == &crt__op_udp_pause && !cx->unwind && !crt__io_pause_ended(slot, op)) return CRT_PENDING;
     s = crt__sock_of(slot, op, s);
     if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
-    if (!s || !buf) return crt__slot_cancel(slot), crt__refuse(cx, CRT_EINVAL);
+    if (!s || (n && !buf)) return crt__slot_cancel(slot), crt__refuse(cx, CRT_EINVAL);
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
         n = (size_t)slot->value;   // that of the first poll, as for streams
@@ -10017,7 +10033,8 @@ CRTDEF crt_poll crt_udp_writable(crt_cx *cx, crt_udp *u)
 }
 static crt_poll crt__udp_try_now(crt_udp *u, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
-    return u && buf ? crt__udp_try((crt__sock *)u, how, buf, n, a) : CRT_EINVAL;
+    bool good = u && (buf || (!n && !(how & CRT__PIECES)));
+    return good ? crt__udp_try((crt__sock *)u, how, buf, n, a) : CRT_EINVAL;
 }
 CRTDEF crt_poll crt_udp_try_send_to(crt_udp *u, const void *buf, size_t n, const crt_addr *to)
 {
@@ -18009,6 +18026,17 @@ static void crt__stop_workers(crt_runtime *rt)
     crt__atomic_store(&rt->stop, 1, CRT__SEQ_CST);
     crt__wake_all(rt);
 }
+// Those that run. The function is all that is known of one: a debugger or addr2line has its name.
+static CRT__COLD void crt__name_jobs(crt_runtime *rt)
+{
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+        if (!crt__is_job(t) || !(s & CRT__ACTIVE) || (s & CRT__COMPLETE)) continue;
+        intptr_t (*fn)(void *) = ((crt__job *)crt__task_frame(t))->fn;
+        crt__say(rt, CRT_LOG_WARN, "shutdown: blocking job " CRT__ID " did not end in time; its function is at 0x%lx%s",
+                 (crt__id)t->id, (unsigned long)(uintptr_t)fn, fn == crt__call_main ? " (a call of crt's own)" : "");
+    }
+}
 static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
 {
     crt__pool *p = &rt->pool;
@@ -18024,9 +18052,7 @@ static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     crt__unlock(&p->exit_lock);
     if (last && !n) crt__thread_join(zombie);
     else if (last) crt__thread_detach(zombie);
-    if (jobs)
-        crt__say(rt, CRT_LOG_WARN, "shutdown: %u blocking job%s did not end in time", (unsigned)jobs,
-                 jobs == 1 ? "" : "s");
+    if (jobs) crt__name_jobs(rt);
     return (int)jobs;
 }
 static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)

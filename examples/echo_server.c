@@ -90,9 +90,10 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     const char *flavor = argc > 1 ? argv[1] : "multi_thread";
-    const long port = argc > 2 ? strtol(argv[2], NULL, 10) : 7000;
+    char nothing[] = "", *rest = nothing;   // of the port
+    const long port = argc > 2 ? strtol(argv[2], &rest, 10) : 7000;
     const long workers = argc > 3 ? strtol(argv[3], NULL, 10) : 0;   // 0: one for each CPU
-    if (port < 0 || port > 65535 || workers < 0 || workers > 1024) return usage();
+    if (*rest || port < 0 || port > 65535 || workers < 0 || workers > 1024) return usage();
 
     crt_config config = {0};
     if (strcmp(flavor, "current_thread") == 0)

@@ -714,11 +714,12 @@ static size_t connection_limit(void)
 
 int main(int argc, char **argv)
 {
-    const long port = argc > 1 ? strtol(argv[1], NULL, 10) : 8080;
+    char nothing[] = "", *rest = nothing;   // of the port
+    const long port = argc > 1 ? strtol(argv[1], &rest, 10) : 8080;
     const long workers = argc > 2 ? strtol(argv[2], NULL, 10) : 0;   // 0: one for each CPU
     app.flavor = argc > 3 ? argv[3] : "multi_thread";
     const bool current = strcmp(app.flavor, "current_thread") == 0;
-    if (port < 0 || port > 65535 || workers < 0 || workers > 1024 ||
+    if (*rest || port < 0 || port > 65535 || workers < 0 || workers > 1024 ||
         (!current && strcmp(app.flavor, "multi_thread") != 0)) {
         fprintf(stderr, "usage: http_server [port] [workers] [multi_thread|current_thread]\n");
         return 2;

@@ -759,7 +759,9 @@ static void shutdown_leaves_a_stuck_job_behind_at_its_deadline(void)
             CHECK_EQ(crt_runtime_shutdown(rt, CRT_MS(timeout)), 1);
             CHECK(real_now() - begun >= CRT_MS(timeout));
             CHECK(real_now() - begun < CRT_MS(timeout + 500));
-            CHECK(test_log_has("blocking"));
+            char where[32];
+            snprintf(where, sizeof where, "is at 0x%lx", (unsigned long)(uintptr_t)gated_job);
+            CHECK(test_log_has("blocking job") && test_log_has(where));
             crt_runtime_drop(&rt);
             crt_handle_drop(&h);
             CHECK_EQ(SHARED(ran), 0);

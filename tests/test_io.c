@@ -331,6 +331,8 @@ static crt_poll word_sticky_run(void *frame, crt_cx *cx)
         CHECK_EQ(crt__ready_now((crt__sock *)self->a) & 0xffff, left);
         // That bit was a lie; EAGAIN says so. WRITABLE is another matter.
         CHECK_EQ(crt_try_read(self->a, self->buf, sizeof self->buf), CRT_EAGAIN);
+        CHECK_EQ(crt_try_read(self->a, NULL, 0), 0);   // as crt_read: nothing asked for is had at once
+        CHECK_EQ(crt_try_writev(self->a, &((crt_iovec){NULL, 0}), 1), 0);
         CHECK_EQ(ready_of(self->a) & 0xffff, CRT__WRITABLE);
         // The end of the runtime is never erased.
         crt__ready_set((crt__sock *)self->a, CRT__IO_SHUTDOWN);

@@ -83,7 +83,7 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
     // Boundaries are kept; an empty datagram is one; who sent it is told.
     CRT_AWAIT(self->r = crt_udp_send_to(cx, self->a, "first", 5, &self->at_b));
     CHECK_EQ(self->r, 5);
-    CRT_AWAIT(self->r = crt_udp_send_to(cx, self->a, "", 0, &self->at_b));
+    CRT_AWAIT(self->r = crt_udp_send_to(cx, self->a, NULL, 0, &self->at_b));
     CHECK_EQ(self->r, 0);
     CRT_AWAIT(self->r = crt_udp_send_to(cx, self->a, "a long one", 10, &self->at_b));
     CHECK_EQ(self->r, 10);
