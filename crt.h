@@ -4522,11 +4522,12 @@ CRTDEF crt_poll crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result)
 static void crt__drive_until(crt_runtime *rt, const uintptr_t *done);
 static bool crt__is_forked(crt_runtime *rt, const char *what);
 // A plain thread waits. Somebody may yet come and drive a runtime that nobody does; if that
-// takes a second, it may be that nobody ever will.
-static void crt__join_sleep(crt_runtime *rt, uint32_t *done)
+// takes a second, it may be that nobody ever will. (A job has a thread of its own.)
+static void crt__join_sleep(crt_task *t, uint32_t *done)
 {
+    crt_runtime *rt = t->home->rt;
     uint32_t turns = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
-    if (rt->config.flavor == CRT_CURRENT_THREAD && !(turns & 1)) {
+    if (rt->config.flavor == CRT_CURRENT_THREAD && !(turns & 1) && !crt__is_job(t)) {
         crt__futex_wait(done, 0, CRT_SEC(1));
         if (!crt__atomic_load(done, CRT__ACQUIRE) && crt__atomic_load(&rt->driving, CRT__ACQUIRE) == turns)
             crt__say(rt, CRT_LOG_WARN, "crt_join_blocking waits for a task of a current-thread runtime that nobody "
@@ -4541,7 +4542,7 @@ static int crt__join_thread(crt_join_handle **join, intptr_t *result)
     uintptr_t none = 0;
     if (!CRT__THREADS) crt__drive_until(t->home->rt, &t->join);   // nobody else would
     if (crt__atomic_cas(&t->join, &none, (uintptr_t)&done | CRT__JOIN_THREAD, CRT__ACQ_REL, CRT__ACQUIRE))
-        crt__join_sleep(t->home->rt, &done);
+        crt__join_sleep(t, &done);
     else if (none != CRT__JOIN_DONE)
         return CRT_EBUSY;
     return crt__join_take(join, result);
@@ -6761,12 +6762,13 @@ typedef struct crt__job {
 
 static void *crt__pool_main(void *arg);
 
-// Takes a job that has not begun. The winner owns ACTIVE and must complete it.
-static bool crt__job_claim(crt_task *t)
+// Takes a job that has not begun. The winner owns ACTIVE and must complete it; `cancels`
+// says CRT__CANCELLED if it will not run it, else 0. Only then are the frame and flags its own.
+static bool crt__job_claim(crt_task *t, uint32_t cancels)
 {
     uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
     while ((s & (CRT__NOTIFIED | CRT__ACTIVE | CRT__COMPLETE)) == CRT__NOTIFIED)
-        if (crt__atomic_cas_weak(&t->state, &s, (s & ~(uint32_t)CRT__NOTIFIED) | CRT__ACTIVE,
+        if (crt__atomic_cas_weak(&t->state, &s, (s & ~(uint32_t)CRT__NOTIFIED) | CRT__ACTIVE | cancels,
                                  CRT__ACQ_REL, CRT__ACQUIRE))
             return true;
     return false;
@@ -6788,7 +6790,7 @@ static CRT__COLD void crt__job_abandon(crt_task *t)
 // False: it has begun, or ended.
 static CRT__COLD bool crt__job_cancel(crt_task *t)
 {
-    if (!crt__job_claim(t)) return false;
+    if (!crt__job_claim(t, CRT__CANCELLED)) return false;
     crt__job_abandon(t);
     return true;
 }
@@ -6869,10 +6871,12 @@ static CRT__COLD void crt__pool_drain(crt_runtime *rt)
             crt__cpu_relax();
             continue;
         }
-        crt__job job = *(crt__job *)crt__task_frame(t);
-        bool ours = crt__job_cancel(t);
-        if (ours && job.fn == crt__takeover) crt__worker_done(rt);   // nobody runs its loop any more
-        else if (ours) crt__call_dropped(rt, job.fn, job.arg);
+        if (crt__job_claim(t, CRT__CANCELLED)) {
+            crt__job job = *(crt__job *)crt__task_frame(t);
+            crt__job_abandon(t);
+            if (job.fn == crt__takeover) crt__worker_done(rt);   // nobody runs its loop any more
+            else crt__call_dropped(rt, job.fn, job.arg);
+        }
         crt__task_unref(t, 1);
     }
 }
@@ -6910,7 +6914,7 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
     crt__inject_push(&rt->pool.queue, t, t, 1);
     int e = crt__pool_pushed(rt, w);
     if (CRT__UNLIKELY(e != 0)) {
-        if (crt__job_claim(t)) {
+        if (crt__job_claim(t, CRT__CANCELLED)) {
             if (crew) crt__crew_forget(t);
             crt__job_abandon(t);
             if (join) crt_detach(join);
@@ -6944,7 +6948,7 @@ static bool crt__pool_wait(crt_runtime *rt)
 }
 static void crt__pool_run(crt_runtime *rt, crt_task *t)
 {
-    if (!crt__job_claim(t)) {   // aborted: only the queue's reference is left to drop
+    if (!crt__job_claim(t, 0)) {   // aborted: only the queue's reference is left to drop
         crt__task_unref(t, 1);
         return;
     }
@@ -16434,7 +16438,7 @@ static void crt__crew_abort(crt__crew *c)
         crt_task *t = crt__member_task(m);
         if (!crt__is_job(t)) {
             if (crt__task_mark_aborted(t)) crt__list_push(&ready, t);
-        } else if (crt__job_claim(t)) {
+        } else if (crt__job_claim(t, CRT__CANCELLED)) {
             t->u.slot.next = claimed;
             claimed = &t->u.slot;
         }
@@ -18031,7 +18035,7 @@ static CRT__COLD void crt__name_jobs(crt_runtime *rt)
 {
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
-        if (!crt__is_job(t) || !(s & CRT__ACTIVE) || (s & CRT__COMPLETE)) continue;
+        if (!crt__is_job(t) || (s & (CRT__ACTIVE | CRT__CANCELLED | CRT__COMPLETE)) != CRT__ACTIVE) continue;
         intptr_t (*fn)(void *) = ((crt__job *)crt__task_frame(t))->fn;
         crt__say(rt, CRT_LOG_WARN, "shutdown: blocking job " CRT__ID " did not end in time; its function is at 0x%lx%s",
                  (crt__id)t->id, (unsigned long)(uintptr_t)fn, fn == crt__call_main ? " (a call of crt's own)" : "");
