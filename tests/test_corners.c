@@ -144,7 +144,7 @@ static intptr_t without_a_worker(void *arg)
 {
     away *self = arg;
     CHECK(self->cx->worker == NULL);
-    crt_timer_reset(self->cx, &self->timer, CRT_MS(3));
+    crt_timer_reset(self->cx, &self->timer, CRT_MS(3) * test_patience(1));
     CHECK_EQ(crt_timer_wait(self->cx, &self->timer), CRT_PENDING);
     CHECK_EQ(crt_spawn_ex(self->cx, &self->child), 0);
     CHECK_EQ(crt_local_set_spawn(self->cx, &self->set, fails_run, &self->value), 0);
@@ -871,6 +871,9 @@ BODY(a_budget_that_is_used_up)
     CHECK_EQ(got, 0);
     UNTIL_DONE(s[5], crt_process_spawn(cx, &child, &second));
     CHECK_EQ(got, 0);
+#ifndef _WIN32   // without a pidfd (under memcheck) the signal's pipe stays open
+    if (crt__process_by_signal(p->sock)) fds = -1;
+#endif
     SPENT(s[2], crt_process_wait(cx, second, &status));   // another child's wait takes its place
     SPENT(s[2], crt_process_wait(cx, p, &status));
     for (int i = 0; i < 50000 && !crt_process_try_wait(second, &status); i++) test_pause_us(200);
@@ -914,7 +917,7 @@ BODY(a_budget_that_is_used_up)
     close(pair[1]);
     (void)fds;
 #ifndef KQUEUE_SHIM_SYS_EVENT_H   // which has a descriptor for a child until its end is told
-    CHECK_EQ(test_fd_count(), fds);
+    if (fds >= 0) CHECK_EQ(test_fd_count(), fds);
 #endif
 }
 
