@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT-0 OR Unlicense (both texts are at the end)
 //
 // Stackless coroutine tasks with explicit polls and wakers, current-thread and
-// work-stealing schedulers, reactors on epoll and kqueue, a hierarchical timing wheel, a
-// blocking pool, sockets, files, processes, signals. C11, nothing but libc and the OS.
+// work-stealing schedulers, reactors on epoll, kqueue and IOCP, a hierarchical timing wheel,
+// a blocking pool, sockets, files, processes, signals. C11, nothing but libc and the OS.
 //
 // DO THIS
 //     Put crt.h and your system's crt_platform_*.h beside your sources. In ONE .c file:
@@ -832,17 +832,19 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame);
 // has not ended after `timeout` ns is named in the log, freed where it can be,
 // and counted in the result: a worker may still be inside a poll then, so what such
 // tasks point at or wait for must last until their joins are done. 0: what can be done
-// at once, the rest in the background. CRT_FOREVER: wait. A second call returns 0. CRT_ENESTED inside a
-// task. Any thread. Mirrors Runtime::shutdown_timeout.
+// at once, the rest in the background. CRT_FOREVER: wait. A second call returns 0. CRT_EINVAL
+// (a negative timeout), CRT_ENESTED: inside a task of any runtime, or a hook or job of this
+// one. Any plain thread. Mirrors Runtime::shutdown_timeout.
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout);
 // crt_runtime_shutdown(CRT_FOREVER) unless that has been done, then lets go of
 // the runtime; *rt becomes NULL. Its memory goes with the last handle, join
-// handle, stream and waker.
+// handle, stream and waker. Where crt_runtime_shutdown says CRT_ENESTED it does nothing but
+// log that, and *rt stays.
 CRTDEF void crt_runtime_drop(crt_runtime **rt);
 
 // Current thread: polls the drivers without waiting, then runs ready tasks, and
 // returns how many were polled. max_time 0: the tasks that were ready when it
-// was called; otherwise until nothing is ready or max_time ns have passed.
+// was called (below 0: as 0); otherwise until nothing is ready or max_time ns have passed.
 // CRT_EINVAL on the multi-thread flavour, CRT_ENESTED inside a task, CRT_EBUSY
 // while another thread drives. For a frame of a game.
 CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time);
@@ -885,14 +887,15 @@ CRTDEF int crt_args(char ***argv);
 // ---------------------------------------------------------------------------
 
 // What each macro that spawns hands on: the frame, its size, and the place for hooks. A
-// void pointer says no size (and gcc takes 1 for it without a word): NULL is then a frame
-// for a coroutine that has no variables, anything else is refused.
+// void pointer says no size (gcc would take 1): NULL is then a frame for a coroutine that has
+// no variables, anything else is refused. In C++ NULL has no type: (crt_frame *)NULL.
 #define CRT__NO_SIZE SIZE_MAX
 #ifdef __cplusplus   // sizeof does not take void there
 #define CRT__SIZE_OF(...) sizeof *(__VA_ARGS__)
 #else
 #define CRT__SIZE_OF(...)                                                                  \
-    _Generic((__VA_ARGS__), void *: CRT__NO_SIZE, const void *: CRT__NO_SIZE, default: sizeof *(__VA_ARGS__))
+    _Generic((__VA_ARGS__), void *: CRT__NO_SIZE, const void *: CRT__NO_SIZE,              \
+        default: sizeof *_Generic((__VA_ARGS__), void *: (char *)0, const void *: (char *)0, default: (__VA_ARGS__)))
 #endif
 #define CRT__FRAME(...) (__VA_ARGS__), CRT__SIZE_OF(__VA_ARGS__), CRT__SPAWN_SITE
 #define CRT__SPAWN_SITE __FILE__ ":" CRT__TEXT(__LINE__)
@@ -927,7 +930,8 @@ CRTDEF int crt_args(char ***argv);
 //     crt_spawn_in(cx, &memory, &join, conn_run, &(conn){ ... });
 // The task is built inside it and nothing is allocated. It may be used again
 // when crt_task_storage_busy says false: the task has ended, its join handle is
-// gone, and so is every waker cloned from it. CRT_EBUSY until then.
+// gone, and so is every waker cloned from it. CRT_EBUSY until then. Here as in every task
+// the frame is aligned to 16 bytes: what needs more (a __m256) does not belong into a frame.
 enum { CRT__TASK_HEADER = 192 };
 #define CRT_TASK_STORAGE(frame_type)                                                       \
     union {                                                                                \
@@ -1042,8 +1046,9 @@ CRTDEF_POLL crt_sleep(crt_cx *cx, crt_duration d);
 CRTDEF_POLL crt_sleep_until(crt_cx *cx, crt_instant t);
 
 // A timer that can be set again: crt_timer_reset(cx, &t, d), then await
-// crt_timer_wait(cx, &t). Also what crt_timeout keeps its state in. All-zero is
-// ready, and not set. Mirrors a pinned Sleep.
+// crt_timer_wait(cx, &t). A reset reaches a wait that has begun, in another arm of a
+// crt_select, say; one task uses a timer. Also what crt_timeout keeps its state in. All-zero
+// is ready, and not set. Mirrors a pinned Sleep.
 typedef struct crt_timer {
     crt__group group;
     crt_slot slot;
@@ -1091,7 +1096,7 @@ typedef struct crt_interval {
 CRTDEF void crt_interval_init(crt_interval *i, crt_duration period, crt_missed behavior);
 // 0 at each tick; CRT_EINVAL if the period is not positive.
 CRTDEF_POLL crt_interval_tick(crt_cx *cx, crt_interval *i);
-CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i);   // next: one period from now
+CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i);   // next: one period from now, a tick that is awaited too
 
 // Things that become due one after the other, each carrying its place in it: no
 // allocation but that of the queue's wheel (3 kB) at the first insertion. All-zero is
@@ -3149,8 +3154,11 @@ static CRT__COLD int crt__thread_start(crt__thread *thread, void *(*fn)(void *),
         e = pthread_attr_setstacksize(&attr, (stack + 16383) / 16384 * 16384);   // whole pages
     }
     if (!e) {
-        // Signals are for the program's own threads, not for ours.
+        // Signals are for the program's own threads, not for ours, but what a thread does to
+        // itself: a fault has its handler here as anywhere.
+        static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
         sigfillset(&all);
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&all, own[i]);
         pthread_sigmask(SIG_BLOCK, &all, &old);
         e = pthread_create(thread, &attr, fn, arg);
         pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -4206,7 +4214,8 @@ static CRT__COLD void crt__report_failure(crt_task *t)
     if (!name) name = "";
     if (t->flags & CRT__TASK_PANICKED) {
         const char *why = crt__ext_text_of(t, CRT__EXT_PANIC);
-        crt__say(rt, CRT_LOG_ERROR, "task " CRT__ID "%s%s panicked and nobody joins it: %s", id, space, name,
+        crt__say(rt, CRT_LOG_ERROR, "task " CRT__ID "%s%s panicked%s: %s", id, space, name,
+                 t->flags & CRT__TASK_IN_SCOPE ? "" : " and nobody joins it",
                  why ? why : "(no memory for the message)");
         return;
     }
@@ -4214,8 +4223,10 @@ static CRT__COLD void crt__report_failure(crt_task *t)
     int e = (int)t->u.result;
     if (n > 16 && (n & (n - 1))) return;
     const char *thinner = n < 16 ? "" : "; only each doubling of such failures is logged from now on";
+    const char *what = crt_err_name(e);
+    if (what[1] == '?') what = "an error";   // the system's have no name of crt's
     crt__say(rt, CRT_LOG_WARN, "task " CRT__ID "%s%s ended with %s (%d: %s) and nobody joins it%s", id, space, name,
-             crt_err_name(e), e, crt_strerror(e), thinner);
+             what, e, crt_strerror(e), thinner);
 }
 static bool crt__task_failed(const crt_task *t)
 {
@@ -5109,18 +5120,27 @@ static inline uint32_t crt__poll_number(const crt_cx *cx)
 {
     return cx->worker ? crt__atomic_load(&cx->worker->tick, CRT__RELAXED) : 0;
 }
+// Whoever waits has to look again: his slot is in the wheel no more.
+static crt_task *crt__timer_take_down(crt_timer *t)
+{
+    crt_task *waiter = t->slot.op ? t->slot.task : NULL;
+    crt_timer_stop(t);
+    return waiter;
+}
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at)
 {
-    crt_timer_stop(t);
+    crt_task *waiter = crt__timer_take_down(t);
     crt__timer_due(cx, t, at, true);
     t->set = 1;
+    if (CRT__UNLIKELY(waiter != NULL)) crt__task_wake(waiter);
 }
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d)
 {
-    crt_timer_stop(t);
+    crt_task *waiter = crt__timer_take_down(t);
     crt__timer_due(cx, t, d, false);
     t->reset_in = crt__poll_number(cx);
     t->set = 1;
+    if (CRT__UNLIKELY(waiter != NULL)) crt__task_wake(waiter);
 }
 CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
 {
@@ -5160,6 +5180,8 @@ CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
         i->next = crt__rt_now(cx->rt);
         i->started = 1;
     }
+    bool moved = cx->slot->op == &crt__op_sleep && cx->slot->value != crt__tick_ceil(i->next);
+    if (CRT__UNLIKELY(moved && !cx->unwind)) crt__slot_cancel(cx->slot);   // reset since
     crt_poll r = crt__sleep(cx, i->next, true, 0);
     if (r != 0) return r;
     crt_instant due = i->next, now = crt__rt_now(cx->rt);
@@ -7085,6 +7107,7 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
     crt_join_handle *next = NULL;
     uint32_t inside = crt__tls.in_task;
     if (!crt__is_multi(rt) || (cx->task->flags & CRT__TASK_PINNED)) return CRT_ENOCONTEXT;
+    if (!f) return CRT_EINVAL;
     // While f runs this thread acts for no worker: what f wakes or spawns goes to
     // the others. Tasks pinned to the worker must not change threads: then, as when
     // there is no thread to be had, the worker waits for f.
@@ -7402,6 +7425,14 @@ static crt__call *crt__call_result(crt_cx *cx)
 static intptr_t crt__lookup_main(void *arg);
 static void crt__lookup_leave(crt_runtime *rt);
 #endif
+static bool crt__is_call(intptr_t (*fn)(void *))
+{
+#if !defined(CRT_NO_NET) || !defined(CRT_NO_FS)
+    return fn == crt__call_main;
+#else
+    return (void)fn, false;
+#endif
+}
 // A job of the pool that will never run (shutdown, no thread to be had): if it was a
 // call, whoever waits for it hears so.
 static CRT__COLD void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg)
@@ -7415,7 +7446,7 @@ static CRT__COLD void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *),
     }
 #endif
 #if !defined(CRT_NO_NET) || !defined(CRT_NO_FS)
-    if (fn == crt__call_main) {
+    if (crt__is_call(fn)) {
         ((crt__call *)arg)->result = e;
         crt__call_finish(arg);
     }
@@ -9725,8 +9756,8 @@ CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else {
         if (!cx->rt->reactor) return crt__no_driver(cx, "waiting for a descriptor");
-        if (fd < 0 || fd > INT_MAX) return -EBADF;
         if (!crt__coop(cx)) return CRT_PENDING;
+        if (fd < 0 || fd > INT_MAX) return -EBADF;
         int twin = crt__dup(fd);
         if (twin < 0) return twin;
         if ((r = crt__sock_new(cx->rt, twin, 0, &s)) != 0) return r;
@@ -11439,7 +11470,7 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
     if (slot->op) {
         if ((r = crt__io_resume(cx)) != 0) return r;
     } else {
-        if (!crt__sock_is_soft(s) || s->u.soft->ops != &crt__stdio_ops) return 0;
+        if (!crt__sock_is_soft(s) || s->u.soft->ops != &crt__stdio_ops) return crt__refuse(cx, 0);   // nothing to do
         fd = (uint64_t)crt__stdio_fd(((crt__stdio_end *)s->u.soft)->io);
         if (!crt__coop(cx)) {
             crt__io_hold(cx, s, &crt__op_flush, fd);
@@ -14520,8 +14551,8 @@ CRTDEF crt_poll crt_once_cell_wait(crt_cx *cx, crt_once_cell *c) { return crt__o
 CRTDEF bool crt__once_enter(crt_cx *cx, crt_once_cell *c)
 {
     if (crt__atomic_load(&c->crt__maker, CRT__RELAXED) == cx->slot) return true;
-    bool at_once = !cx->slot->op && !cx->unwind && crt_once_cell_is_set(c);   // costs no budget
-    crt_poll r = at_once ? 0 : crt__once_wait(cx, c, true);
+    bool at_once = !cx->slot->op && !cx->unwind && crt_once_cell_is_set(c);
+    crt_poll r = !at_once ? crt__once_wait(cx, c, true) : crt__coop(cx) ? 0 : CRT_PENDING;
     cx->scratch = r;
     if (r != CRT__SLOT_GRANTED) return false;
     crt__atomic_store(&c->crt__maker, cx->slot, CRT__RELAXED);
@@ -14744,7 +14775,7 @@ static uintptr_t crt__oneshot_end(crt__oneshot *o, uintptr_t how)
 CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem)
 {
     crt__oneshot *o = tx ? (crt__oneshot *)*tx : NULL;
-    if (!o) return CRT_EINVAL;
+    if (!o || (!elem && o->size)) return CRT_EINVAL;
     *tx = NULL;
     crt__copy(o->value, elem, o->size);   // nobody looks before SENT
     if (!crt__oneshot_end(o, CRT__ONESHOT_SENT)) return 0;   // it is the receiver's from here on
@@ -15169,6 +15200,7 @@ CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
     bool reserved;
+    if (CRT__UNLIKELY(!elem && c && c->size)) return crt__slot_cancel(cx->slot), crt__refuse(cx, CRT_EINVAL);
     if (CRT__LIKELY(c && !cx->slot->op && !cx->unwind)) {   // there is room, as a rule
         if (!crt__coop(cx)) return CRT_PENDING;
         if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
@@ -15192,7 +15224,7 @@ CRTDEF crt_poll crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx) { return crt_mpsc_
 CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
-    if (!c) return CRT_EINVAL;
+    if (!c || (!elem && c->size)) return CRT_EINVAL;
     if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
     crt__mpsc_enter(c);
     int r = crt__mpsc_permit(c, 1);
@@ -15214,7 +15246,7 @@ CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx) { return crt_mpsc_try_reserve_m
 CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem)
 {
     crt__mpsc *c = (crt__mpsc *)tx;
-    if (!c) return CRT_EINVAL;
+    if (!c || (!elem && c->size)) return CRT_EINVAL;
     crt__mpsc_enter(c);
     if (!c->reserved) return crt__mpsc_leave(c), CRT_EINVAL;
     return crt__mpsc_send_locked(c, elem, true);
@@ -15631,7 +15663,7 @@ CRTDEF int crt_broadcast_send(crt_broadcast_tx *tx, const void *elem)
 {
     crt__broadcast *c = (crt__broadcast *)tx;
     crt__list ready = {NULL, NULL};
-    if (!c) return CRT_EINVAL;
+    if (!c || (!elem && c->size)) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     uint32_t n = c->receivers;
     if (n) {
@@ -15906,7 +15938,7 @@ static void crt__watch_store(crt__watch *c, const void *elem, void *old)
 CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem)
 {
     crt__watch *c = (crt__watch *)tx;
-    if (!c) return CRT_EINVAL;
+    if (!c || (!elem && c->size)) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     if (!c->receivers) {
         crt__unlock(&c->q.lock);
@@ -16084,6 +16116,7 @@ CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool abso
         crt__group_link(cx, &t->group, &t->slot, 1, 0);
     }
     t->set = cx->unwind;
+    t->reset_in = cx->budget > 0 || cx->unconstrained;
     if (t->phase == CRT__PHASE_CANCEL && cx->unwind) {   // the losing arm has had its unwind
         cx->unwind = 0;
         t->result = CRT_UNWIND;
@@ -16102,16 +16135,21 @@ CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t)
     }
     return t->phase == CRT__PHASE_POLL || t->phase == CRT__PHASE_CANCEL;
 }
-// The clock is polled with whatever budget: a busy expression must not hide it. The first
-// time is in the poll that set the deadline.
+// The clock is polled with whatever budget a busy expression has left, which must not hide it;
+// but if there was none to begin with (`reset_in`), its end waits for the next poll, so that
+// a loop of them does not hold the thread. The first time is in the poll that set the deadline.
 static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
 {
     crt_slot *outer = cx->slot;
     cx->slot = &t->slot;
     crt_poll r = crt_unconstrained(cx, crt__sleep(cx, t->deadline, true, (crt_instant)t->slot.value));
     cx->slot = outer;
-    if (r == 0) {
+    if (r == 0 && !t->reset_in) {
+        t->phase = CRT__TIMEOUT_WAITING;
+        cx->deferred = 2;
+    } else if (r == 0) {
         t->phase = CRT__TIMEOUT_EXPIRED;
+        if (!cx->unconstrained && cx->budget) cx->budget--;
     } else if (r != CRT_PENDING) {   // no time driver
         t->result = r;
         t->phase = CRT__TIMEOUT_EXPIRED;
@@ -16557,6 +16595,7 @@ CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s)
 }
 CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size, const char *site)
 {
+    if (!s) return CRT_EINVAL;
     if (crt__atomic_load(&s->crt__phase, CRT__ACQUIRE) == CRT__SCOPE_CLOSED) {
         crt__say(cx->rt, CRT_LOG_ERROR, "crt_scope_spawn works inside crt_scope_run only");
         return CRT_ENOCONTEXT;
@@ -16581,7 +16620,7 @@ CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_han
 {
     crt_join_handle *h = NULL;
     if (abort) *abort = NULL;
-    if (!rt) return CRT_EINVAL;
+    if (!rt || !set) return CRT_EINVAL;
     int e = crt__join_set_crew(set);
     if (!e) e = crt__crew_spawn(rt, set->crt__tasks, 0, &h, fn, frame, size, site);
     if (!e && abort) *abort = crt_join_abort_handle(h);   // the set has the handle: it is still there
@@ -16669,6 +16708,7 @@ CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set)
 {
     crt__member *m = NULL;
     crt_poll r;
+    if (!set) return crt__refuse(cx, CRT_EINVAL);
     if (!cx->slot->op && !cx->unwind) crt_join_set_abort_all(set);
     while ((r = crt__join_set_wait(cx, set->crt__tasks, &m)) == 0) (void)crt__join_set_tell(set, m, NULL, NULL);
     return r == CRT_EEMPTY ? 0 : r;
@@ -16767,6 +16807,7 @@ CRTDEF int crt__join_map_spawn(crt_cx *cx, crt_join_map *map, uint64_t key, crt_
                                const char *site)
 {
     crt_join_handle *h = NULL;
+    if (!map) return CRT_EINVAL;
     int e = crt__join_set_crew(&map->crt__set);
     if (!e) e = crt__map_grow(map);
     if (!e) e = crt__crew_spawn(cx->rt, map->crt__set.crt__tasks, key, &h, fn, frame, size, site);
@@ -16831,6 +16872,7 @@ CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map)
 {
     crt__member *m = NULL;
     crt_poll r;
+    if (!map) return crt__refuse(cx, CRT_EINVAL);
     if (!cx->slot->op && !cx->unwind) crt_join_map_abort_all(map);
     // Each leaves the table as it goes: the wait may be given up halfway.
     while ((r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m)) == 0) (void)crt__map_tell(map, m, NULL, NULL);
@@ -16868,7 +16910,8 @@ CRTDEF void crt_task_tracker_drop(crt_task_tracker **t)
 CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_handle **join, crt_fn fn,
                               const void *frame, size_t size, const char *site)
 {
-    return crt__crew_spawn(rt, (crt__crew *)t, 0, join, fn, frame, size, site);
+    if (join) *join = NULL;
+    return t ? crt__crew_spawn(rt, (crt__crew *)t, 0, join, fn, frame, size, site) : CRT_EINVAL;
 }
 // Counts tokens, opens and closes: changes the crew under its lock and tells those who
 // wait if it is over now.
@@ -16920,6 +16963,7 @@ CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle 
 {
     crt__worker *none = NULL, *w = cx->worker ? cx->worker : &cx->rt->workers[0];
     if (join) *join = NULL;
+    if (!set) return CRT_EINVAL;
     crt__atomic_cas(&set->crt__worker, &none, w, CRT__ACQ_REL, CRT__ACQUIRE);
     w = crt__atomic_load(&set->crt__worker, CRT__ACQUIRE);
     if (w->rt != cx->rt) return CRT_EINVAL;
@@ -16928,7 +16972,10 @@ CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle 
     how.site = site;
     return crt__spawn_task(cx->rt, cx->worker, &how);
 }
-CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set) { return crt__crew_wait(cx, &set->crt__tasks); }
+CRTDEF crt_poll crt_local_set_join(crt_cx *cx, crt_local_set *set)
+{
+    return set ? crt__crew_wait(cx, &set->crt__tasks) : crt__refuse(cx, CRT_EINVAL);
+}
 CRTDEF void crt_local_set_abort_all(crt_local_set *set) { crt__crew_abort(&set->crt__tasks); }
 
 // --- task locals
@@ -16967,6 +17014,7 @@ CRTDEF void *crt_task_local_get(const crt_cx *cx, const crt_task_local *key)
 }
 CRTDEF int crt_task_local_set(crt_cx *cx, const crt_task_local *key, void *value, void (*drop)(void *value))
 {
+    if (!key) return CRT_EINVAL;
     crt__ext_local *e = crt__local_find(cx->task, key);
     if (!e) {
         e = crt__ext_add(cx->task, CRT__EXT_LOCAL, sizeof *e);
@@ -17696,7 +17744,8 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame)
     if (!rt || !fn) return CRT_EINVAL;
     if (crt__is_forked(rt, "crt_block_on")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task) {
-        crt__say(rt, CRT_LOG_ERROR, "crt_block_on inside a task would block its worker; await the function instead");
+        crt__say(rt, CRT_LOG_ERROR,
+                 "crt_block_on inside a task or a hook would block the worker; await the function, or spawn it");
         return CRT_ENESTED;
     }
     crt__spawn_how how = {.fn = fn, .frame = frame, .flags = CRT__TASK_EXTERNAL | CRT__TASK_ROOT, .join = &join};
@@ -18038,7 +18087,7 @@ static CRT__COLD void crt__name_jobs(crt_runtime *rt)
         if (!crt__is_job(t) || (s & (CRT__ACTIVE | CRT__CANCELLED | CRT__COMPLETE)) != CRT__ACTIVE) continue;
         intptr_t (*fn)(void *) = ((crt__job *)crt__task_frame(t))->fn;
         crt__say(rt, CRT_LOG_WARN, "shutdown: blocking job " CRT__ID " did not end in time; its function is at 0x%lx%s",
-                 (crt__id)t->id, (unsigned long)(uintptr_t)fn, fn == crt__call_main ? " (a call of crt's own)" : "");
+                 (crt__id)t->id, (unsigned long)(uintptr_t)fn, crt__is_call(fn) ? " (a call of crt's own)" : "");
     }
 }
 static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
@@ -18109,7 +18158,9 @@ CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
     if (!rt || timeout < 0) return CRT_EINVAL;
     if (crt__is_forked(rt, "crt_runtime_shutdown")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task || crt__tls.rt == rt) {   // also a hook, or a blocking job
-        crt__say(rt, CRT_LOG_ERROR, "crt_runtime_shutdown inside the runtime would wait for itself");
+        crt__say(rt, CRT_LOG_ERROR,
+                 "crt_runtime_shutdown and crt_runtime_drop wait, so they are refused inside a task, a hook or a job "
+                 "of the runtime: call them from a plain thread, or by crt_spawn_blocking of another runtime");
         return CRT_ENESTED;
     }
     if (crt__atomic_xchg(&rt->shutdown_called, 1, CRT__ACQ_REL)) return 0;

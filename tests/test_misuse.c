@@ -613,6 +613,59 @@ BODY(another_wait_in_its_place)
     CHECK_EQ(AT(s[1], crt_notified(cx, &one)), 0);
     FORGET(s[0]);
 }
+// An element that is not there is no element: nothing is sent.
+BODY(no_element)
+{
+    POLLS;
+    int n = 7, got_n = 0;
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    crt_oneshot_tx *otx;
+    crt_oneshot_rx *orx;
+    crt_broadcast_tx *btx;
+    crt_watch_tx *wtx;
+    crt_watch_rx *wrx;
+    CHECK_EQ(crt_mpsc_new(sizeof n, 2, &tx, &rx), 0);
+    CHECK_EQ(crt_mpsc_try_send(tx, NULL), CRT_EINVAL);
+    REFUSED(CRT_EINVAL, crt_mpsc_send(cx, tx, NULL));
+    CHECK_EQ(AT(s[0], crt_mpsc_reserve(cx, tx)), 0);
+    CHECK_EQ(crt_mpsc_send_reserved(tx, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_mpsc_send_reserved(tx, &n), 0);
+    CHECK_EQ(crt_mpsc_len(rx), 1);
+    CHECK_EQ(AT(s[0], crt_mpsc_recv(cx, rx, NULL)), 0);   // taken, and not wanted
+    crt_mpsc_tx_drop(&tx);
+    crt_mpsc_rx_drop(&rx);
+    CHECK_EQ(crt_oneshot_new(sizeof n, &otx, &orx), 0);
+    CHECK_EQ(crt_oneshot_send(&otx, NULL), CRT_EINVAL);
+    CHECK(otx != NULL);
+    CHECK_EQ(crt_oneshot_send(&otx, &n), 0);
+    CHECK(AT(s[0], crt_oneshot_recv(cx, &orx, &got_n)) == 0 && got_n == 7);
+    CHECK_EQ(crt_broadcast_new(sizeof n, 2, &btx), 0);
+    CHECK_EQ(crt_broadcast_send(btx, NULL), CRT_EINVAL);
+    crt_broadcast_tx_drop(&btx);
+    CHECK_EQ(crt_watch_new(sizeof n, &n, &wtx, &wrx), 0);
+    CHECK_EQ(crt_watch_send(wtx, NULL), CRT_EINVAL);
+    CHECK(!crt_watch_has_changed(wrx));
+    crt_watch_tx_drop(&wtx);
+    crt_watch_rx_drop(&wrx);
+}
+// Groups, tasks and keys that are not there.
+BODY(no_group)
+{
+    POLLS;
+    unit frame = {0};
+    crt_join_handle *join = NULL;
+    CHECK_EQ(crt_scope_spawn(cx, (crt_scope *)NULL, unit_run, &frame), CRT_EINVAL);
+    CHECK_EQ(crt_join_set_spawn(cx, (crt_join_set *)NULL, unit_run, &frame), CRT_EINVAL);
+    CHECK_EQ(crt_join_map_spawn(cx, (crt_join_map *)NULL, 1, unit_run, &frame), CRT_EINVAL);
+    CHECK_EQ(crt_local_set_spawn(cx, (crt_local_set *)NULL, unit_run, &frame), CRT_EINVAL);
+    CHECK_EQ(crt_task_tracker_spawn_join(cx, (crt_task_tracker *)NULL, &join, unit_run, &frame), CRT_EINVAL);
+    CHECK(!join);
+    CHECK_EQ(crt_task_local_set(cx, NULL, &frame, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_spawn(cx, unit_run, NULL), 0);   // a coroutine without variables
+    if (crt_runtime_config(cx->rt)->flavor == CRT_MULTI_THREAD) CHECK_EQ(crt_block_in_place(cx, NULL, NULL), CRT_EINVAL);
+    (void)s;
+}
 BODY(two_wait_for_delays)
 {
     POLLS;
@@ -1109,6 +1162,8 @@ int main(int argc, char **argv)
     TEST_ON_EACH_WITH(tasks, .log.func = test_log);
     TEST_ON_EACH(for_ever);
     TEST_ON_EACH_WITH(another_wait_in_its_place, .log.func = test_log);
+    TEST_ON_EACH(no_element);
+    TEST_ON_EACH(no_group);
     TEST_ON_EACH(two_wait_for_delays);
     TEST_ON_EACH_WITH(own_group, .log.func = test_log);
     TEST_ON_EACH_WITH(no_waker, .log.func = hears);

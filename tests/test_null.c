@@ -86,7 +86,7 @@ static crt_poll unit_run(void *frame, crt_cx *cx)
     X(crt_join_set_len, 1, 1, p[0]) \
     X(crt_join_set_abort_all, 1, 1, p[0]) \
     X(crt_join_set_detach_all, 1, 1, p[0]) \
-    X(crt_join_set_shutdown, 1, 1, cx, p[0]) \
+    X(crt_join_set_shutdown, 1, 0, cx, p[0]) \
     X(crt_join_set_drop, 1, 0, p[0]) \
     X(crt_join_map_next, 3, 0, cx, p[0], p[1], p[2]) \
     X(crt_join_map_try_next, 3, 0, p[0], p[1], p[2]) \
@@ -96,7 +96,7 @@ static crt_poll unit_run(void *frame, crt_cx *cx)
     X(crt_join_map_len, 1, 1, p[0]) \
     X(crt_join_map_abort_all, 1, 1, p[0]) \
     X(crt_join_map_abort_matching, 2, 1, p[0], 0, p[1]) \
-    X(crt_join_map_shutdown, 1, 1, cx, p[0]) \
+    X(crt_join_map_shutdown, 1, 0, cx, p[0]) \
     X(crt_join_map_detach_all, 1, 1, p[0]) \
     X(crt_join_map_drop, 1, 0, p[0]) \
     X(crt_task_tracker_clone, 1, 0, p[0]) \
@@ -108,7 +108,7 @@ static crt_poll unit_run(void *frame, crt_cx *cx)
     X(crt_task_tracker_is_closed, 1, 1, p[0]) \
     X(crt_task_tracker_len, 1, 1, p[0]) \
     X(crt_task_tracker_wait, 1, 0, cx, p[0]) \
-    X(crt_local_set_join, 1, 1, cx, p[0]) \
+    X(crt_local_set_join, 1, 0, cx, p[0]) \
     X(crt_local_set_abort_all, 1, 1, p[0]) \
     X(crt_task_local_get, 1, 0, cx, p[0]) \
     X(crt_task_local_set, 2, 0, cx, p[0], p[1], 0) \

@@ -33,6 +33,51 @@ CRT__UNUSED static int in_the_child(crt_runtime *rt, bool multi, crt_join_handle
     wrong |= (rt != NULL) << 4;
     return wrong;
 }
+// A fault in a task has the program's handler, whichever thread polls it.
+CRT__UNUSED static void fault_handler(int sig)
+{
+    (void)sig;
+    _exit(42);
+}
+CRT__UNUSED static crt_poll faults_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    *(volatile int *)(uintptr_t)8 = 1;
+    return 0;
+}
+CRT__UNUSED static intptr_t faults(void *unused)
+{
+    (void)unused;
+    *(volatile int *)(uintptr_t)8 = 1;
+    return 0;
+}
+static void a_fault_reaches_the_programs_handler(void)
+{
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)   // which have handlers of their own
+    for (int kind = 0; kind < 3; kind++) {   // the thread of crt_block_on, a worker, one of the pool
+        int status = -1, frame = 0;
+        pid_t child = fork();
+        if (child == 0) {
+            crt_runtime *rt;
+            crt_join_handle *join;
+            struct sigaction sa;
+            memset(&sa, 0, sizeof sa);
+            sa.sa_handler = fault_handler;
+            sigaction(SIGSEGV, &sa, NULL);
+            alarm(test_patience(20));
+            if (crt_runtime_new(&(crt_config){.flavor = kind ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = kind ? 1 : 0}, &rt)) _exit(2);
+            if (kind < 2) (void)crt_block_on(rt, faults_run, &frame);
+            else if (!crt_handle_spawn_blocking(crt_runtime_handle(rt), &join, faults, NULL)) (void)crt_join_blocking(&join, NULL);
+            _exit(1);
+        }
+        CHECK(child > 0);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status));
+        CHECK_EQ(WEXITSTATUS(status), 42);
+    }
+#endif
+}
 // A program that was started without standard input and output: what crt makes for itself does not take their place.
 static crt_poll no_stdio_run(void *frame, crt_cx *cx)
 {
@@ -201,6 +246,7 @@ int main(int argc, char **argv)
     (void)test__on_each;
     test_init(argc, argv);
     // First those that fork before there is a thread.
+    TEST(a_fault_reaches_the_programs_handler);
     TEST(started_without_standard_descriptors);
     TEST(stopped_and_continued);
     TEST(showered_with_signals);

@@ -415,6 +415,108 @@ static crt_poll pushed_poll(void *frame, crt_cx *cx)
     CHECK_EQ(crt_now(cx), CRT_MS(60));
     return 0;
 }
+// An idle limit: one arm waits, its sibling, polled before or after it, sets the limit anew.
+typedef struct idle_limit {
+    crt_frame co, sibling;
+    CRT_SELECT(2) sel;
+    crt_timer timer, guard;
+    crt_interval beat;
+    crt_poll r, w;
+    crt_instant t0;
+    int i, how;   // bit 0: the sibling comes first; bit 1: a tick of an interval is awaited
+} idle_limit;
+static crt_poll is_active_run(void *frame, crt_cx *cx)
+{
+    idle_limit *self = frame;
+    crt_frame *co = &self->sibling;
+    struct {
+        crt_frame co;
+    } *at = (void *)co;
+    CRT_BEGIN(at, cx);
+    for (self->i = 0; self->i < 3; self->i++) {
+        CRT_AWAIT(crt_sleep(cx, CRT_MS(3)));
+        if (self->how & 2) crt_interval_reset(cx, &self->beat);
+        else crt_timer_reset(cx, &self->timer, CRT_MS(10));
+    }
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(1)));
+    CRT_END;
+}
+static crt_poll limit_run(void *frame, crt_cx *cx)
+{
+    idle_limit *self = frame;
+    return self->how & 2 ? crt_interval_tick(cx, &self->beat) : crt_timer_wait(cx, &self->timer);
+}
+static crt_poll idle_limit_run(void *frame, crt_cx *cx)
+{
+    idle_limit *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->how = 0; self->how < 4; self->how++) {
+        crt_interval_init(&self->beat, CRT_MS(10), CRT_SKIP);
+        CRT_AWAIT(self->r = crt_interval_tick(cx, &self->beat));   // the first comes at once
+        crt_timer_reset(cx, &self->timer, CRT_MS(10));
+        self->t0 = crt_now(cx);
+        CRT_AWAIT(self->w = crt_timeout(cx, &self->guard, CRT_MS(500), crt_select_biased(cx, &self->sel,
+            crt_on(cx, 0, self->r = self->how & 1 ? is_active_run(self, cx) : limit_run(self, cx)),
+            crt_on(cx, 1, self->r = self->how & 1 ? limit_run(self, cx) : is_active_run(self, cx)))));
+        CHECK_EQ(self->w, self->how & 1);
+        CHECK_EQ((crt_now(cx) - self->t0) / 1000000, 19);   // 10 ms after the last sign of life, at 9
+        memset(&self->sibling, 0, sizeof self->sibling);
+    }
+    CRT_END;
+}
+static void a_reset_by_a_sibling_reaches_the_wait(void)
+{
+    idle_limit limit;
+    memset(&limit, 0, sizeof limit);
+    on_virtual_clock(idle_limit_run, &limit);
+}
+
+// A wait whose time is over at once takes of the budget, as any does: others have their turn.
+typedef struct in_a_loop {
+    crt_frame co;
+    crt_timer timer;
+    crt_notify never;
+    crt_join_handle *join;
+    crt_once_cell cell;
+    crt_poll r;
+    int how, n;
+    bool ran;
+} in_a_loop;
+static crt_poll tells_run(void *frame, crt_cx *cx)
+{
+    (void)cx;
+    **(bool **)frame = true;
+    return 0;
+}
+static crt_poll in_a_loop_run(void *frame, crt_cx *cx)
+{
+    in_a_loop *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->how = 0; self->how < 4; self->how++) {
+        bool *ran = &self->ran;
+        self->ran = false;
+        CHECK_EQ(crt_spawn_join(cx, &self->join, tells_run, &ran), 0);
+        for (self->n = 0; self->n < 100000 && !self->ran; self->n++)
+            CRT_AWAIT(self->r = self->how == 0 ? crt_timeout(cx, &self->timer, 0, crt_notified(cx, &self->never))
+                              : self->how == 1 ? crt_timeout_at(cx, &self->timer, 1, crt_notified(cx, &self->never))
+                              : self->how == 2 ? crt_fd_readable(cx, -1)
+                                               : crt_once_cell_init(cx, &self->cell, 0));
+        CHECK(self->n < 1000);
+        CHECK_EQ(self->r, self->how < 2 ? CRT_ETIMEDOUT : self->how == 2 ? -EBADF : 0);
+        CRT_AWAIT(crt_join(cx, &self->join, NULL));
+    }
+    CRT_END;
+}
+static void a_wait_that_is_over_at_once_lets_others_run(void)
+{
+    crt_runtime *rt;
+    in_a_loop loop;
+    memset(&loop, 0, sizeof loop);
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    CHECK_EQ(crt_block_on(rt, in_a_loop_run, &loop), 0);
+    crt_runtime_drop(&rt);
+}
+
 static void a_reset_while_pending_replaces_the_deadline(void)
 {
     pushed p;
@@ -1066,6 +1168,8 @@ int main(int argc, char **argv)
     TEST(a_timer_can_be_set_again);
     TEST(a_timer_survives_a_lost_select_and_resets);
     TEST(a_reset_while_pending_replaces_the_deadline);
+    TEST(a_reset_by_a_sibling_reaches_the_wait);
+    TEST(a_wait_that_is_over_at_once_lets_others_run);
     TEST(a_timeout_gives_the_result_or_cancels_to_the_end);
     TEST_ON_EACH(a_timeout_that_races_its_expression_gives_one_of_the_two);
     TEST(an_interval_treats_missed_ticks_as_told);
