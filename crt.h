@@ -5120,27 +5120,25 @@ static inline uint32_t crt__poll_number(const crt_cx *cx)
 {
     return cx->worker ? crt__atomic_load(&cx->worker->tick, CRT__RELAXED) : 0;
 }
-// Whoever waits has to look again: his slot is in the wheel no more.
-static crt_task *crt__timer_take_down(crt_timer *t)
+// Out of the wheel, for another deadline. Whoever waits has to look again, after this poll.
+static CRT__COLD void crt__timer_take_down(crt_timer *t)
 {
     crt_task *waiter = t->slot.op ? t->slot.task : NULL;
     crt_timer_stop(t);
-    return waiter;
+    if (waiter) crt__task_wake(waiter);
 }
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at)
 {
-    crt_task *waiter = crt__timer_take_down(t);
+    if (CRT__UNLIKELY(t->group.pprev != NULL)) crt__timer_take_down(t);
     crt__timer_due(cx, t, at, true);
     t->set = 1;
-    if (CRT__UNLIKELY(waiter != NULL)) crt__task_wake(waiter);
 }
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d)
 {
-    crt_task *waiter = crt__timer_take_down(t);
+    if (CRT__UNLIKELY(t->group.pprev != NULL)) crt__timer_take_down(t);
     crt__timer_due(cx, t, d, false);
     t->reset_in = crt__poll_number(cx);
     t->set = 1;
-    if (CRT__UNLIKELY(waiter != NULL)) crt__task_wake(waiter);
 }
 CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
 {
@@ -14775,7 +14773,7 @@ static uintptr_t crt__oneshot_end(crt__oneshot *o, uintptr_t how)
 CRTDEF int crt_oneshot_send(crt_oneshot_tx **tx, const void *elem)
 {
     crt__oneshot *o = tx ? (crt__oneshot *)*tx : NULL;
-    if (!o || (!elem && o->size)) return CRT_EINVAL;
+    if (!o || (CRT__UNLIKELY(!elem) && o->size)) return CRT_EINVAL;
     *tx = NULL;
     crt__copy(o->value, elem, o->size);   // nobody looks before SENT
     if (!crt__oneshot_end(o, CRT__ONESHOT_SENT)) return 0;   // it is the receiver's from here on
