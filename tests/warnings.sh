@@ -111,6 +111,7 @@ static crt_poll user_run(void *frame, crt_cx *cx)
     CRT_AWAIT(by_hand(&self->b, cx));
     if (crt_spawn(cx, child_run, &(child){ .n = 1, .r = 0 }) < 0) CRT_RETURN(CRT_ENOMEM);
     if (crt_spawn(cx, child_run, (&(child){ .n = 1, .r = 0 })) < 0) CRT_RETURN(CRT_ENOMEM);
+    if (crt_spawn(cx, child_run, NULL) < 0) CRT_RETURN(CRT_ENOMEM);
     if (crt_spawn_join(cx, &self->join, child_run, &self->a)) CRT_RETURN(-1);
     CRT_AWAIT(self->r = crt_join(cx, &self->join, &self->result));
     if (crt_spawn_local(cx, child_run, &(child){ .n = 1 })) CRT_RETURN(-1);
@@ -178,6 +179,11 @@ for cc in gcc clang; do
     for option in -DCRT_USE_COUNTER -DCRT_DEBUG -DNDEBUG; do
         accepts "implementation with $option" $cc -std=c11 $c_flags $option -O2 -I"$top" -c "$tmp/impl.c" -o "$tmp/x.o"
         accepts "a user's file with $option" $cc -std=c11 $c_flags $option -O2 -I"$top" -c "$tmp/user.c" -o "$tmp/x.o"
+    done
+    for left_out in CRT_NO_NET CRT_NO_FS CRT_NO_PROCESS CRT_NO_THREADS "CRT_NO_NET CRT_NO_FS" \
+        "CRT_NO_NET CRT_NO_FS CRT_NO_PROCESS CRT_NO_THREADS" CRT_ENABLE_TRACE; do
+        # shellcheck disable=SC2046,SC2086   # lists of flags
+        accepts "implementation with $left_out" $cc -std=c11 $c_flags $(printf -- '-D%s ' $left_out) -O0 -I"$top" -c "$tmp/impl.c" -o "$tmp/x.o"
     done
     accepts "implementation after other headers" $cc -std=c11 $c_flags -D_GNU_SOURCE -O1 -I"$top" -c "$tmp/late.c" -o "$tmp/x.o"
     accepts "public half as C17 and GNU" $cc -std=gnu17 $c_flags -I"$top" -c "$tmp/public.c" -o "$tmp/x.o"
