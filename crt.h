@@ -16320,13 +16320,12 @@ CRTDEF crt_poll crt__select_end(crt_cx *cx)
         active += state == CRT__ARM_ACTIVE || state == CRT__ARM_CANCELLING;
     }
     if (active) return CRT_PENDING;
-    if (s->phase == CRT__PHASE_POLL && s->mode <= CRT__SELECT_BIASED) {   // none is done, then
-        crt__say(cx->rt, CRT_LOG_ERROR, "crt_select: every arm is disabled");
-        s->winner = CRT_EINVAL;
-    }
+    bool none = s->phase == CRT__PHASE_POLL && s->mode <= CRT__SELECT_BIASED;   // is done, then
     s->phase = CRT__PHASE_FRESH;
     crt__group_unlink(&s->group);
-    return s->winner;
+    if (CRT__LIKELY(!none)) return s->winner;
+    crt__say(cx->rt, CRT_LOG_ERROR, "crt_select: every arm is disabled");
+    return crt__refuse(cx, CRT_EINVAL);
 }
 
 // ---------------------------------------------------------------------------

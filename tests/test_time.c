@@ -478,6 +478,7 @@ typedef struct in_a_loop {
     crt_notify never;
     crt_join_handle *join;
     crt_once_cell cell;
+    CRT_SELECT(1) sel;
     crt_poll r;
     int how, n;
     bool ran;
@@ -492,7 +493,7 @@ static crt_poll in_a_loop_run(void *frame, crt_cx *cx)
 {
     in_a_loop *self = frame;
     CRT_BEGIN(self, cx);
-    for (self->how = 0; self->how < 4; self->how++) {
+    for (self->how = 0; self->how < 5; self->how++) {
         bool *ran = &self->ran;
         self->ran = false;
         CHECK_EQ(crt_spawn_join(cx, &self->join, tells_run, &ran), 0);
@@ -500,9 +501,10 @@ static crt_poll in_a_loop_run(void *frame, crt_cx *cx)
             CRT_AWAIT(self->r = self->how == 0 ? crt_timeout(cx, &self->timer, 0, crt_notified(cx, &self->never))
                               : self->how == 1 ? crt_timeout_at(cx, &self->timer, 1, crt_notified(cx, &self->never))
                               : self->how == 2 ? crt_fd_readable(cx, -1)
-                                               : crt_once_cell_init(cx, &self->cell, 0));
+                              : self->how == 3 ? crt_once_cell_init(cx, &self->cell, 0)
+                                               : crt_select(cx, &self->sel, crt_on_if(cx, 0, false, crt_notified(cx, &self->never))));
         CHECK(self->n < 1000);
-        CHECK_EQ(self->r, self->how < 2 ? CRT_ETIMEDOUT : self->how == 2 ? -EBADF : 0);
+        CHECK_EQ(self->r, self->how < 2 ? CRT_ETIMEDOUT : self->how == 2 ? -EBADF : self->how == 3 ? 0 : CRT_EINVAL);
         CRT_AWAIT(crt_join(cx, &self->join, NULL));
     }
     CRT_END;
@@ -512,7 +514,7 @@ static void a_wait_that_is_over_at_once_lets_others_run(void)
     crt_runtime *rt;
     in_a_loop loop;
     memset(&loop, 0, sizeof loop);
-    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD, .log.func = test_log}, &rt), 0);
     CHECK_EQ(crt_block_on(rt, in_a_loop_run, &loop), 0);
     crt_runtime_drop(&rt);
 }
