@@ -20,6 +20,7 @@
 #define _GNU_SOURCE
 #endif
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -166,14 +167,22 @@ static void lock_it(void) { pthread_mutex_lock(&lock); }
 static void unlock_it(void) { pthread_mutex_unlock(&lock); }
 static __attribute__((constructor)) void at_fork(void) { (void)pthread_atfork(lock_it, unlock_it, unlock_it); }
 
+// Above the standard descriptors: the shim knows a kqueue by its number, and not what dup makes of it.
+static int above_stdio(int fd)
+{
+    if (fd < 0 || fd > 2) return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    __real_close(fd);
+    return high;
+}
 int kqueue(void)
 {
     queue *q = calloc(1, sizeof *q);
     if (!q) return errno = ENOMEM, -1;
-    bool bad = (q->outer = epoll_create1(EPOLL_CLOEXEC)) < 0;
+    bool bad = (q->outer = above_stdio(epoll_create1(EPOLL_CLOEXEC))) < 0;
     for (int i = 0; i < INNER; i++) {
         struct epoll_event e = {EPOLLIN, {.u64 = (uint64_t)i}};
-        q->inner[i] = bad ? -1 : epoll_create1(EPOLL_CLOEXEC);
+        q->inner[i] = bad ? -1 : above_stdio(epoll_create1(EPOLL_CLOEXEC));
         bad = bad || q->inner[i] < 0 || epoll_ctl(q->outer, EPOLL_CTL_ADD, q->inner[i], &e);
     }
     if (bad) {
