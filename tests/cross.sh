@@ -241,11 +241,11 @@ for row_name in $ROWS; do
             suite m32 gcc gcc "-O0 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $flags" "" $ALL
         else   # clang says where 64 bits that threads share lie at a multiple of 4
             begin m32-clang
-            halves "$cc" -std=c11 $flags -O0
+            halves "$CLANG" -std=c11 $flags -O0
             # shellcheck disable=SC2086
             halves gcc -std=c11 $flags -O1
-            programs "$cc -std=c11 $TEST_WARN -O0 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $flags" "" $HANDFUL
-            end "$cc -m32: both halves silent, $(count $HANDFUL) programs"
+            programs "$CLANG -std=c11 $TEST_WARN -O0 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $flags" "" $HANDFUL   # halves uses cc
+            end "$CLANG -m32: both halves silent, $(count $HANDFUL) programs"
         fi ;;
     tcc)
         have tcc tcc tcc || continue
