@@ -1829,8 +1829,8 @@ typedef struct crt_peer_cred {
 // 0, CRT_EINVAL, -errno. A socket that is no Unix socket: -EOPNOTSUPP.
 CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred);
 // Looks "host:port" up on the blocking pool, numeric addresses at once. How many
-// were written to out (at most max), CRT_EINVAL, CRT_ENOTFOUND (also if nobody answered), -errno. At most
-// crt_config.max_lookups run at a time, so that a dead name server cannot hold all
+// were written to out (at most max), CRT_EINVAL, CRT_ENOTFOUND (also if nobody answered),
+// -errno. At most crt_config.max_lookups run at a time, so that a dead name server cannot hold all
 // threads of the pool; others wait their turn. Cancel-safe: a lookup that waits
 // leaves the queue, one that runs ends unheard. Mirrors lookup_host.
 CRTDEF_POLL crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, size_t max);
@@ -2036,8 +2036,7 @@ CRTDEF void crt_udp_close(crt_udp **u);
 
 // Waits until any descriptor is readable or writable, without taking it over: it
 // is registered for the duration of the wait. 0 or -errno (a plain file, a device that is
-// always ready: -EPERM).
-// The descriptor must stay open meanwhile. Cancel-safe. In place of AsyncFd.
+// always ready: -EPERM). The descriptor must stay open meanwhile. Cancel-safe. In place of AsyncFd.
 CRTDEF_POLL crt_fd_readable(crt_cx *cx, intptr_t fd);
 CRTDEF_POLL crt_fd_writable(crt_cx *cx, intptr_t fd);
 // The same for any of several reasons: which of them hold (a hang-up or an error is
@@ -5547,13 +5546,12 @@ static int crt__pipe(int fd[2], bool nonblocking);
 CRT__UNUSED static void crt__fd_set_sigpipe(crt__fd fd, bool raise);
 // A descriptor that crt makes for itself stays clear of 0, 1 and 2: in a program that was
 // started without one of those, crt_stdin or a line of the log would take it for that. What
-// comes in place of fd, which may be below 0; below 0 and errno on failure, with fd closed.
+// comes in place of fd, which may be below 0; fd itself where there is no other.
 CRT__UNUSED static int crt__fd_own(int fd)
 {
-    if (fd < 0 || fd > 2) return fd;
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3), e = errno;
+    int own = fd < 0 || fd > 2 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (own < 0) return fd;
     close(fd);
-    errno = e;
     return own;
 }
 #endif
@@ -12838,11 +12836,7 @@ static int crt__signal_subscribe(crt_runtime *rt)
     if (!crt__signals.ready) {
         int *end = crt__signals.pipe, e = crt__pipe(end, true);
         if (e) return e;
-        for (int i = 0; i < 2; i++)
-            if ((end[i] = crt__fd_own(end[i])) < 0) e = -errno;
-        for (int i = 0; i < 2 && e; i++)
-            if (end[i] >= 0) close(end[i]);
-        if (e) return e;
+        for (int i = 0; i < 2; i++) end[i] = crt__fd_own(end[i]);
         crt__signals.ready = true;
     }
     if (rt->signal_registered) return 0;

@@ -648,9 +648,7 @@ static int crt__kqueue_add_wake(crt__reactor *r)
 #else
     int e = crt__pipe(r->wake, true), flags = EV_ADD | EV_CLEAR | EV_RECEIPT;
     if (e) return r->wake[0] = r->wake[1] = -1, e;
-    for (int i = 0; i < 2; i++)
-        if ((r->wake[i] = crt__fd_own(r->wake[i])) < 0) e = -errno;
-    if (e) return e;
+    for (int i = 0; i < 2; i++) r->wake[i] = crt__fd_own(r->wake[i]);
     return crt__kqueue_add_one(r, crt__kqueue_change(r->wake[0], EVFILT_READ, flags, CRT__WAKE_TOKEN));
 #endif
 }
