@@ -723,17 +723,29 @@ static void many_tasks_block_in_place(void)
 // shutdown
 // ---------------------------------------------------------------------------
 
+// Runs until `last_in_line`, which waits behind it, has been dropped.
+static crt_join_handle *last_in_line;
+static intptr_t first_job(void *unused)
+{
+    (void)unused;
+    ADD(running, 1);
+    while (!SHARED(last_in_line) || !crt_is_finished(SHARED(last_in_line))) pause_ms(1);
+    ADD(ran, 1);
+    return 1;
+}
 static void shutdown_waits_for_what_runs_and_drops_what_queues(crt_runtime *rt)
 {
     crt_join_handle *join[4], *late = NULL;
     reset_jobs();
+    SET(last_in_line, NULL);
     // All of the pool's threads are taken: the other jobs queue.
     crt_runtime *small = runtime(&(crt_config){.flavor = crt_runtime_config(rt)->flavor,
         .worker_threads = crt_runtime_config(rt)->worker_threads, .max_blocking_threads = 1});
     crt_handle *s = crt_runtime_handle(small);
-    CHECK_EQ(crt_handle_spawn_blocking(s, &join[0], sleep_job, (void *)50), 0);
+    CHECK_EQ(crt_handle_spawn_blocking(s, &join[0], first_job, NULL), 0);
     WAIT_FOR(SHARED(running) == 1);
     for (int i = 1; i < 4; i++) CHECK_EQ(crt_handle_spawn_blocking(s, &join[i], plain_job, NULL), 0);
+    SET(last_in_line, join[3]);
     CHECK_EQ(crt_runtime_shutdown(small, CRT_FOREVER), 0);
     CHECK_EQ(ran, 1);
     CHECK_EQ(crt_join_blocking(&join[0], NULL), 0);
