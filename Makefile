@@ -17,7 +17,7 @@ HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind coverage analyze cpp warnings clean
+.PHONY: all help run test examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind stall coverage analyze cpp warnings clean
 
 all: examples
 
@@ -28,6 +28,7 @@ help:
 	@echo "make sanitize     the suite under ASan+UBSan, then under TSan"
 	@echo "make msan         the suite under MemorySanitizer (needs clang and its runtime)"
 	@echo "make valgrind     the suite under memcheck, leaks too (needs valgrind)"
+	@echo "make stall        the suite while its threads are stopped anywhere for up to a tenth of a second (ROUNDS=1)"
 	@echo "make coverage     lines and branches that the suite runs; what it does not, with the reason (needs clang)"
 	@echo "make analyze      gcc -fanalyzer, clang-tidy, cppcheck: no finding without an answer"
 	@echo "make load         10,000 echo connections; wrk and Ctrl-C on the HTTP server (needs wrk)"
@@ -102,6 +103,9 @@ msan:
 	TEST_SLOW=1 TEST_TIMEOUT=600 SEEDS=100 $(MAKE) test CC=clang B=$(B)/msan TESTS="$(PLAIN)" SANITIZE="-fsanitize=memory"
 valgrind: $(patsubst %,$(B)/%,$(filter test_%,$(PLAIN)))
 	B=$(B) sh tests/valgrind.sh
+# ROUNDS=5 SEED=1: the seeds of the stalls.
+stall: $(PLAIN:%=$(B)/%)
+	@sh tests/stall.sh $(B) $(PLAIN)
 coverage:
 	B=$(B) sh tests/coverage.sh
 analyze:
