@@ -804,6 +804,7 @@ static crt_poll waves_run(void *frame, crt_cx *cx)
     root *self = frame;
     CRT_BEGIN(self, cx);
     self->at = crt_now(cx) + CRT_MS(30);
+    self->n = 8;
     SET(inside, 0);
     for (int i = 0; i < 8; i++) crt_spawn_join(cx, &self->join[i], wave_run, &(busy){.at = self->at});
     CRT_AWAIT(join_all(self, cx));
