@@ -89,6 +89,7 @@
 //       CRT_ALLOW_BARE_POLLS    no warning where a wait is called without CRT_AWAIT.
 //     In every file alike, or the files do not link:
 //       CRT_STATIC              all functions static: one translation unit only.
+//                               gcc, with a CRT_NO_*: -Wno-unused-function, as it names those left out.
 //       CRT_USE_COUNTER         await states from __COUNTER__ instead of __LINE__.
 //     No option changes the layout of a public struct.
 //

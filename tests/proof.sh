@@ -57,6 +57,7 @@ step lint "$LAST" make lint
 step sanitize "$SUM" make sanitize B="$B"
 optional msan "$SUM"
 optional valgrind "$SUM"
+optional stall "$LAST"
 optional analyze "$LAST"
 optional coverage "$LAST"
 step models "$MODELS" make models B="$B" MODEL_DEPTH=3 MODEL_BUDGET="$model_seconds"
