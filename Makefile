@@ -32,7 +32,7 @@ help:
 	@echo "make coverage     lines and branches that the suite runs; what it does not, with the reason (needs clang)"
 	@echo "make analyze      gcc -fanalyzer, clang-tidy, cppcheck: no finding without an answer"
 	@echo "make load         10,000 echo connections; wrk and Ctrl-C on the HTTP server (needs wrk)"
-	@echo "make stress       each primitive at random under TSan for SECONDS (60), four workers"
+	@echo "make stress       each primitive and streams at random under TSan for SECONDS (60), four workers"
 	@echo "make connections  19,000 connections in one process, 100,000 in several (20,000 descriptors each)"
 	@echo "make soak         servers and toolkit under mixed load, restarts and aborts for MINUTES (30): everything flat"
 	@echo "make models       the models at greater depth: MODEL_DEPTH=3, MODEL_BUDGET=60 seconds for each program"
@@ -116,12 +116,14 @@ load: $(B)/echo_server $(B)/http_server
 	B=$(B) sh tests/load.sh
 	B=$(B) sh tests/http_load.sh
 
-# Every primitive at random under TSan, one after the other: make stress SECONDS=5 PRIMITIVE=mutex
+# Every primitive at random under TSan, one after the other, and streams: make stress SECONDS=5 PRIMITIVE=mutex (io)
 SECONDS   ?= 60
 PRIMITIVE ?= all
+SEED      ?= 1
 stress:
-	$(MAKE) $(B)/tsan/stress_sync B=$(B)/tsan CFLAGS="-O1 -g -fsanitize=thread"
-	$(B)/tsan/stress_sync $(PRIMITIVE) $(SECONDS) 4
+	$(MAKE) $(B)/tsan/stress_sync $(B)/tsan/stress_io B=$(B)/tsan CFLAGS="-O1 -g -fsanitize=thread"
+	case $(PRIMITIVE) in io) ;; *) $(B)/tsan/stress_sync $(PRIMITIVE) $(SECONDS) 4 ;; esac
+	case $(PRIMITIVE) in io|all) $(B)/tsan/stress_io $(SECONDS) 4 $(SEED) ;; esac
 
 # 19,000 connections in one process, then 100,000 over several that share a port.
 connections:
