@@ -1283,7 +1283,8 @@ CRTDEF const char *crt_join_set_panic_message(const crt_join_set *set);
 CRTDEF size_t crt_join_set_len(const crt_join_set *set);     // ended but not taken ones included
 CRTDEF void crt_join_set_abort_all(crt_join_set *set);       // they stay, to be taken
 CRTDEF void crt_join_set_detach_all(crt_join_set *set);      // they run on alone; the set is empty
-CRTDEF_POLL crt_join_set_shutdown(crt_cx *cx, crt_join_set *set);   // aborts all, waits for all. 0
+// Aborts all, waits for all. 0. What had failed goes to the log, as where nobody joins.
+CRTDEF_POLL crt_join_set_shutdown(crt_cx *cx, crt_join_set *set);
 CRTDEF void crt_join_set_drop(crt_join_set *set);            // aborts all, does not wait; ready again
 CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_handle **abort, crt_fn fn,
                                const void *frame, size_t size, const char *site);
@@ -3036,6 +3037,7 @@ typedef max_align_t crt__aligned;
 #define CRT__CACHE_LINE (CRT__THREADS ? 64 : 32)   // what is apart for others' sake; 32 is the least
 #define crt__container(ptr, type, member)                                                  \
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+// What they are handed is evaluated twice: nothing that another thread or the clock changes meanwhile.
 #define crt__min(a, b) ((a) < (b) ? (a) : (b))
 #define crt__max(a, b) ((a) > (b) ? (a) : (b))
 // Bytes of one transfer: what a slot counts in 32 bits, and a result can say.
@@ -4979,6 +4981,11 @@ static crt_instant crt__instant_after(crt_instant now, crt_duration d)
     return d > 0 && now > INT64_MAX - d ? INT64_MAX : now + d;
 }
 static bool crt__has_time(const crt_runtime *rt) { return (rt->config.drivers & CRT_DRIVER_TIME) != 0; }
+static CRT__COLD int crt__no_time(crt_runtime *rt, const char *what)
+{
+    crt__say(rt, CRT_LOG_ERROR, "%s needs CRT_DRIVER_TIME in crt_config.drivers; this runtime has none", what);
+    return CRT_ENODRIVER;
+}
 
 // Wakes the timers that are due in one wheel.
 static uint32_t crt__wheel_serve(crt_runtime *rt, crt__wheel *wheel, crt_instant now)
@@ -5085,11 +5092,7 @@ static crt_poll crt__sleep(crt_cx *cx, int64_t when, bool absolute, crt_instant 
         crt__timer_fired(slot);
         return 0;
     }
-    if (!crt__has_time(cx->rt)) {
-        crt__say(cx->rt, CRT_LOG_ERROR,
-                 "a timer needs CRT_DRIVER_TIME in crt_config.drivers; this runtime has none");
-        return crt__refuse(cx, CRT_ENODRIVER);
-    }
+    if (!crt__has_time(cx->rt)) return crt__refuse(cx, crt__no_time(cx->rt, "a timer"));
     if (!crt__coop(cx)) return CRT_PENDING;
     if (!absolute && when <= 0) return 0;
     crt_instant now = known ? known : crt__rt_now(cx->rt);
@@ -5256,7 +5259,7 @@ static void crt__delay_wake(crt_delay_queue *q, crt__list *ready)
 static int crt__delay_put(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at, bool again)
 {
     crt__list ready = {NULL, NULL};
-    if (!crt__has_time(cx->rt)) return CRT_ENODRIVER;
+    if (!crt__has_time(cx->rt)) return crt__no_time(cx->rt, "a delay queue");
     crt__lock(&q->crt__lock);
     int e = !again && d->crt__slot.object ? CRT_EBUSY : again && d->crt__slot.object != q ? CRT_EINVAL : 0;
     if (!e && !q->crt__wheel) {
@@ -9171,7 +9174,7 @@ static CRT__COLD int crt__connect_desc_check(crt_cx *cx, crt__race *race)
     d->attempt_delay = d->attempt_delay ? crt__max(d->attempt_delay, CRT_MS(10)) : CRT_MS(250);
     if (crt__has_time(cx->rt)) return 0;
     d->attempt_delay = CRT_FOREVER;
-    return d->attempt_timeout ? (int)CRT_ENODRIVER : 0;
+    return d->attempt_timeout ? crt__no_time(cx->rt, "attempt_timeout") : 0;
 }
 // The addresses are there. Only those of the family that we are bound to; then
 // families take turns, the one that the resolver puts first begins.
@@ -9968,7 +9971,7 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
 static CRT__COLD crt_poll crt__udp_pause(crt_cx *cx, crt__sock *s, uint32_t generation, size_t n)
 {
     crt_instant now = crt__rt_now(cx->rt);
-    crt_poll r = crt__has_time(cx->rt) ? 0 : CRT_ENODRIVER;
+    crt_poll r = crt__has_time(cx->rt) ? 0 : crt__no_time(cx->rt, "a Unix datagram to a receiver that is full");
     crt__sock_lock(s);
     bool ours = crt__sock_generation(s) == generation;   // another's, who would be told of what is not so
     crt__sock_unlock_as(s, crt__sock_word(s) | (ours ? CRT__WRITABLE : 0));
@@ -12935,7 +12938,8 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
     if (!crt__leaf(cx, &crt__op_signal, &crt__signals.raised[crt__signal_allowed(sig) ? sig : 0])) return CRT_UNWIND;
     if (!crt__signal_allowed(sig)) return crt__refuse(cx, CRT_EINVAL);
     if (!rt->reactor || !(rt->config.drivers & CRT_DRIVER_SIGNAL)) {
-        crt__say(rt, CRT_LOG_ERROR, "crt_signal_recv needs CRT_DRIVER_SIGNAL and CRT_DRIVER_IO in crt_config.drivers");
+        crt__say(rt, CRT_LOG_ERROR,
+                 "waiting for a signal (Ctrl-C too) needs CRT_DRIVER_SIGNAL and CRT_DRIVER_IO in crt_config.drivers");
         return crt__refuse(cx, CRT_ENODRIVER);
     }
     crt__lock(&crt__signals.lock);
@@ -15640,7 +15644,10 @@ CRTDEF int crt_broadcast_resubscribe(const crt_broadcast_rx *of, crt_broadcast_r
 static uint64_t crt__broadcast_all_seen(const crt__broadcast *c)
 {
     uint64_t all = c->tail;
-    for (crt_broadcast_rx *r = c->first; r; r = r->after) all = crt__min(all, crt__atomic_load(&r->next, CRT__RELAXED));
+    for (crt_broadcast_rx *r = c->first; r; r = r->after) {
+        uint64_t next = crt__atomic_load(&r->next, CRT__RELAXED);
+        all = crt__min(all, next);
+    }
     return all;
 }
 // The oldest value is about to be overwritten; under the lock.
@@ -16702,7 +16709,7 @@ CRTDEF crt_poll crt_join_set_shutdown(crt_cx *cx, crt_join_set *set)
     crt_poll r;
     if (!set) return crt__refuse(cx, CRT_EINVAL);
     if (!cx->slot->op && !cx->unwind) crt_join_set_abort_all(set);
-    while ((r = crt__join_set_wait(cx, set->crt__tasks, &m)) == 0) (void)crt__join_set_tell(set, m, NULL, NULL);
+    while ((r = crt__join_set_wait(cx, set->crt__tasks, &m)) == 0) crt__crew_drop_result(crt__member_task(m));
     return r == CRT_EEMPTY ? 0 : r;
 }
 // Lets go of the crew. From here on what its tasks come to is nobody's.
@@ -16867,7 +16874,10 @@ CRTDEF crt_poll crt_join_map_shutdown(crt_cx *cx, crt_join_map *map)
     if (!map) return crt__refuse(cx, CRT_EINVAL);
     if (!cx->slot->op && !cx->unwind) crt_join_map_abort_all(map);
     // Each leaves the table as it goes: the wait may be given up halfway.
-    while ((r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m)) == 0) (void)crt__map_tell(map, m, NULL, NULL);
+    while ((r = crt__join_set_wait(cx, map->crt__set.crt__tasks, &m)) == 0) {
+        crt__map_remove(map, m);
+        crt__crew_drop_result(crt__member_task(m));
+    }
     if (r != CRT_EEMPTY) return r;
     crt__map_clear(map);
     return 0;
@@ -17820,7 +17830,9 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
 CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt)
 {
     if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
-    return rt->reactor ? crt__reactor_fd(rt->reactor) : CRT_ENODRIVER;
+    if (rt->reactor) return crt__reactor_fd(rt->reactor);
+    crt__say(rt, CRT_LOG_ERROR, "crt_runtime_poll_fd needs CRT_DRIVER_IO in crt_config.drivers");
+    return CRT_ENODRIVER;
 }
 CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
 {
@@ -17831,7 +17843,8 @@ CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
     crt__wheel_refresh(&w->wheel);
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return CRT_FOREVER;
-    return crt__max(next - crt__rt_now(rt), 0);
+    crt_duration left = next - crt__rt_now(rt);
+    return crt__max(left, 0);
 }
 
 // --- the virtual clock
@@ -18054,7 +18067,8 @@ static CRT__COLD void crt__finish_shutdown(crt_runtime *rt)
 static int64_t crt__left(int64_t deadline)
 {
     if (deadline == CRT_FOREVER) return -1;
-    return crt__max(deadline - crt__clock(), 0);
+    int64_t left = deadline - crt__clock();
+    return crt__max(left, 0);
 }
 // Waits until *word is 0 or the deadline has passed; what it is then.
 static uint32_t crt__wait_zero(uint32_t *word, int64_t deadline)

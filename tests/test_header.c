@@ -102,6 +102,26 @@ static void no_line_is_longer_than_120_columns(void)
         }
 }
 
+// crt__min and crt__max evaluate what they are handed twice: a clock read so may give less than nothing.
+static void nothing_that_changes_is_evaluated_twice(void)
+{
+    static const char *const files[] = {"crt.h", "crt_platform_epoll.h", "crt_platform_kqueue.h", "crt_platform_iocp.h"};
+    static const char *const changing[] = {"crt__atomic_", "crt__clock(", "crt__rt_now(", "crt_now("};
+    for (int i = 0; i < 4; i++) {
+        CHECK(load(files[i]));
+        for (const char *p = text; (p = strstr(p, "crt__m")); p++) {
+            if (strncmp(p, "crt__min(", 9) && strncmp(p, "crt__max(", 9)) continue;
+            const char *end = p + 9;
+            for (int depth = 1; depth && *end; end++) depth += (*end == '(') - (*end == ')');
+            for (int k = 0; k < 4; k++) {
+                const char *at = strstr(p, changing[k]);
+                if (at && at < end) fprintf(stderr, "%s: %.*s\n", files[i], (int)(end - p), p);
+                CHECK(!at || at >= end);
+            }
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -110,5 +130,6 @@ int main(int argc, char **argv)
     TEST(what_is_referred_to_is_there);
     TEST(headers_are_ascii);
     TEST(no_line_is_longer_than_120_columns);
+    TEST(nothing_that_changes_is_evaluated_twice);
     return test_end();
 }

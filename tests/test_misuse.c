@@ -1014,7 +1014,14 @@ BODY(no_driver)
     REFUSED(CRT_ENODRIVER, crt_process_spawn(cx, &child, &p));
     REFUSED(CRT_ENODRIVER, crt_signal_recv(cx, SIGUSR1));
     REFUSED(CRT_ENODRIVER, crt_sleep(cx, CRT_MS(1)));
+    test_log_clear();
     CHECK_EQ(crt_delay_insert(cx, &q, &d, CRT_MS(1)), CRT_ENODRIVER);
+    CHECK(test_log_has("a delay queue needs CRT_DRIVER_TIME"));
+    CHECK_EQ(AT(s[2], crt_tcp_connect_ex(cx, "127.0.0.1:1", &(crt_connect_desc){.attempt_timeout = CRT_MS(1)}, &a)), CRT_ENODRIVER);
+    if (!crt__is_multi(cx->rt)) {
+        CHECK_EQ(crt_runtime_poll_fd(cx->rt), CRT_ENODRIVER);
+        CHECK(test_log_has("crt_runtime_poll_fd needs CRT_DRIVER_IO"));
+    }
     crt_timer_reset(cx, &timer, CRT_MS(1));
     CHECK(AT(s[1], crt_timer_wait(cx, &timer)) < 0);
     CHECK(!a && !b && !l && !u && !v && !p);

@@ -668,6 +668,88 @@ static void a_reader_begins_with_one_byte(void)
     test_all_freed();
 }
 
+// ---- what is left until a deadline is never negative, which would be for ever --------------
+
+static crt_poll due_run(void *frame, crt_cx *cx)
+{
+    lines *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) CRT_AWAIT(crt_sleep(cx, CRT_US(20)));
+    CRT_END;
+}
+static void nothing_is_left_after_a_deadline(void)
+{
+    crt_runtime *rt = runtime(0);
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_handle_spawn(h, due_run, &(lines){.r = 0}), 0);
+    int64_t least = 0;
+    for (int64_t i = 0; i < 300000; i++) {
+        int64_t left = crt__left(crt__clock() + i % 200);
+        least = crt__min(least, left);
+    }
+    CHECK_EQ(least, 0);
+    for (int64_t i = 0; i < 100000; i++) {
+        crt_duration left = crt_runtime_next_deadline(rt);
+        least = crt__min(least, left);
+        if (left <= 0) CHECK(crt_runtime_turn(rt, 0) >= 0);
+    }
+    CHECK_EQ(least, 0);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+    test_all_freed();
+}
+
+// ---- the failures of a group that is shut down are nobody's ---------------------------------
+
+typedef struct failing {
+    crt_frame co;
+    crt_join_set set;
+    crt_join_map map;
+    crt_poll r;
+} failing;
+static crt_poll panics_run(void *frame, crt_cx *cx)
+{
+    failing *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_PANIC(cx, "unheard of");
+    CRT_END;
+}
+static crt_poll fails_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    return -EXDEV;
+}
+static crt_poll shut_run(void *frame, crt_cx *cx)
+{
+    failing *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_join_set_spawn(cx, &self->set, panics_run, &(failing){.r = 0}), 0);
+    CHECK_EQ(crt_join_set_spawn(cx, &self->set, fails_run, &(failing){.r = 0}), 0);
+    CRT_YIELD();
+    test_log_clear();
+    CRT_AWAIT(self->r = crt_join_set_shutdown(cx, &self->set));
+    CHECK(self->r == 0 && test_log_has("unheard of") && test_log_has("nobody joins it"));
+    char error[16];
+    snprintf(error, sizeof error, "(%d", -EXDEV);
+    CHECK(test_log_has(error));
+    CHECK_EQ(crt_join_map_spawn(cx, &self->map, 1, panics_run, &(failing){.r = 0}), 0);
+    CRT_YIELD();
+    test_log_clear();
+    CRT_AWAIT(self->r = crt_join_map_shutdown(cx, &self->map));
+    CHECK(self->r == 0 && crt_join_map_len(&self->map) == 0 && test_log_has("unheard of"));
+    CRT_FINALLY
+        crt_join_set_drop(&self->set);
+        crt_join_map_drop(&self->map);
+    CRT_END;
+}
+static void what_a_group_that_is_shut_down_failed_at_is_logged(void)
+{
+    crt_runtime *rt = runtime(0);
+    CHECK_EQ(crt_block_on(rt, shut_run, &(failing){.r = 0}), 0);
+    crt_runtime_drop(&rt);
+    test_all_freed();
+}
+
 int main(int argc, char **argv)
 {
     (void)test__on_each;
@@ -687,5 +769,7 @@ int main(int argc, char **argv)
     TEST(accepted_while_the_runtime_ends);
     TEST(a_worker_that_a_job_carries_is_counted_once);
     TEST(a_reader_begins_with_one_byte);
+    TEST(nothing_is_left_after_a_deadline);
+    TEST(what_a_group_that_is_shut_down_failed_at_is_logged);
     return test_end();
 }
