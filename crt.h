@@ -832,8 +832,9 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame);
 // CRT_FINALLY, queued blocking jobs are dropped, running ones waited for. What
 // has not ended after `timeout` ns is named in the log, freed where it can be,
 // and counted in the result: a worker may still be inside a poll then, so what such
-// tasks point at or wait for must last until their joins are done. 0: what can be done
-// at once, the rest in the background. CRT_FOREVER: wait. A second call returns 0. CRT_EINVAL
+// tasks point at or wait for must last until their joins are done. Such a poll gets 100 ms
+// beyond the deadline to return. 0: what can be done at once, the rest in the background.
+// CRT_FOREVER: wait. A second call returns 0. CRT_EINVAL
 // (a negative timeout), CRT_ENESTED: inside a task of any runtime, or a hook or job of this
 // one. Any plain thread. Mirrors Runtime::shutdown_timeout.
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout);
@@ -2590,7 +2591,8 @@ CRTDEF int crt_metrics_poll_bucket(crt_runtime *rt, int worker, int bucket, crt_
 // RuntimeMetrics::schedule_latency_histogram_bucket_range and _count.
 CRTDEF int crt_metrics_schedule_bucket(crt_runtime *rt, int worker, int bucket, crt_histogram_bucket *out);
 // What a build with CRT_ENABLE_TRACE records of a task; times in ns. `total` is since
-// it was spawned: busy in polls, scheduled from a wake to the poll, idle the rest.
+// it was spawned: busy in polls, scheduled from a wake to the poll, idle the rest; a poll, or
+// a wait for one, counts as idle until it has ended (crt_dump says which tasks are running).
 // Self-wakes are those made while it was polled, by whoever polled it.
 typedef struct crt_task_metrics {
     uint64_t id, polls, wakes, self_wakes;
@@ -18096,6 +18098,19 @@ static CRT__COLD void crt__name_jobs(crt_runtime *rt)
                  (crt__id)t->id, (unsigned long)(uintptr_t)fn, crt__is_call(fn) ? " (a call of crt's own)" : "");
     }
 }
+// Tasks that cannot be ended yet, since a poll does not return: named where they are.
+static CRT__COLD void crt__name_alive(crt_runtime *rt)
+{
+    char parked[400];
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+        if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
+        const char *name = crt__task_name_of(t), *space = name ? " " : "";
+        crt__dump_parked(rt, t, s, parked, sizeof parked);
+        crt__say(rt, CRT_LOG_WARN, "shutdown: task " CRT__ID "%s%s did not end in time; it is %s%s",
+                 (crt__id)t->id, space, name ? name : "", crt__state_name(rt, t, s), parked);
+    }
+}
 static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
 {
     crt__pool *p = &rt->pool;
@@ -18134,6 +18149,7 @@ static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bo
         crt_task *t = crt__atomic_load(&rt->workers[i].running, CRT__RELAXED);
         if (t) crt__say(rt, CRT_LOG_WARN, "shutdown: worker %u is stuck in a poll that does not return", (unsigned)i);
     }
+    crt__name_alive(rt);
     return (int)crt__alive(rt);
 }
 // Current thread: drives what is left itself. A thread in crt_block_on may be
@@ -18148,6 +18164,7 @@ static CRT__COLD int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
         if (crt__left(until) != 0) continue;
         if (crt__stopping(rt)) {
             crt__say(rt, CRT_LOG_WARN, "shutdown: the driving thread is stuck in a poll that does not return");
+            crt__name_alive(rt);
             return (int)crt__alive(rt);
         }
         crt__stop_workers(rt);
