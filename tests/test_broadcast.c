@@ -533,6 +533,50 @@ BODY(blocking_is_refused_inside_a_task)
     crt_broadcast_rx_drop(&rx);
 }
 
+// What a receiver that stands still has yet to see counts, whatever another takes meanwhile.
+enum { SENT = 32, BEHIND = 24 };
+static int length_phase;   // atomic: odd while the other takes
+static void *taker_main(void *arg)
+{
+    crt_broadcast_rx *rx = arg;
+    for (;;) {
+        int phase = __atomic_load_n(&length_phase, __ATOMIC_SEQ_CST), value;
+        if (phase < 0) return NULL;
+        if (!(phase & 1) && test_pause_us(1) == 0) continue;
+        while (crt_broadcast_try_recv(rx, &value, NULL) == 0) {}
+        __atomic_store_n(&length_phase, phase + 1, __ATOMIC_SEQ_CST);
+    }
+}
+static void the_length_is_that_of_who_is_furthest_behind(void)
+{
+    crt_broadcast_tx *tx;
+    crt_broadcast_rx *a, *b;
+    pthread_t taker;
+    size_t least = SENT;
+    int value, n = 0;
+    CHECK_EQ(crt_broadcast_new(sizeof(int), 64, &tx), 0);
+    CHECK_EQ(crt_broadcast_subscribe(tx, &b), 0);
+    CHECK_EQ(crt_broadcast_subscribe(tx, &a), 0);
+    __atomic_store_n(&length_phase, 0, __ATOMIC_SEQ_CST);
+    CHECK_EQ(pthread_create(&taker, NULL, taker_main, b), 0);
+    for (int64_t begun = crt__clock(); crt__clock() - begun < CRT_MS(400) || n < 10; n++) {
+        for (int i = 0; i < SENT; i++) CHECK_EQ(crt_broadcast_send(tx, &i), 2);
+        for (int i = BEHIND; i < SENT; i++) CHECK_EQ(crt_broadcast_try_recv(a, &value, NULL), 0);
+        __atomic_fetch_add(&length_phase, 1, __ATOMIC_SEQ_CST);
+        do {
+            size_t length = crt_broadcast_len(tx);
+            least = crt__min(least, length);
+        } while (__atomic_load_n(&length_phase, __ATOMIC_SEQ_CST) & 1);
+        while (crt_broadcast_try_recv(a, &value, NULL) == 0) {}
+    }
+    CHECK_EQ(least, BEHIND);
+    __atomic_store_n(&length_phase, -1, __ATOMIC_SEQ_CST);
+    pthread_join(taker, NULL);
+    crt_broadcast_rx_drop(&a);
+    crt_broadcast_rx_drop(&b);
+    crt_broadcast_tx_drop(&tx);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -548,5 +592,6 @@ int main(int argc, char **argv)
     TEST_ON_EACH(a_receiver_moves_between_tasks);
     TEST(plain_threads_listen);
     TEST_ON_EACH(blocking_is_refused_inside_a_task);
+    TEST(the_length_is_that_of_who_is_furthest_behind);
     return test_end();
 }
