@@ -11,9 +11,10 @@
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
+#include "stress.h"
 #include <pthread.h>
 
-enum { TALKS = 16, GAVE_UP = CRT_ETIMEDOUT };
+enum { TALKS = 16 };
 enum how { TCP, UNIX, PIPE, MEMORY, HOWS };
 enum trick { NONE, ABORT_WRITER, ABORT_READER, CLOSE_WRITER, CLOSE_READER, SHUT_WRITER, SHUT_READER, TRICKS };
 
@@ -22,15 +23,6 @@ static bool over;                                                            // 
 static crt_listener *listener;
 static char port[64];
 
-static uint32_t pick(uint64_t *rng, uint32_t below)
-{
-    *rng ^= *rng << 13;
-    *rng ^= *rng >> 7;
-    *rng ^= *rng << 17;
-    return (uint32_t)(*rng >> 33) % below;
-}
-static long add(long *n, long by) { return __atomic_add_fetch(n, by, __ATOMIC_SEQ_CST); }
-static long get(const long *n) { return __atomic_load_n(n, __ATOMIC_SEQ_CST); }
 static unsigned char byte_at(size_t i) { return (unsigned char)(i * 7 + i / 251); }
 
 typedef struct side {
@@ -50,14 +42,9 @@ static crt_poll given_up(crt_poll which, const side *self)
 {
     return which < 0 ? which : which == 0 ? self->got : GAVE_UP;
 }
-// Waits for a poll, or gives it up: r is its result or GAVE_UP.
 #define TRY(...)                                                                           \
     do {                                                                                   \
-        self->way = (int)pick(&self->rng, 4);                                              \
-        CRT_AWAIT(self->r = self->way < 2 ? (crt_poll)(__VA_ARGS__)                        \
-            : self->way == 2 ? given_up(crt_select(cx, &self->sel,                         \
-                  crt_on(cx, 0, self->got = (crt_poll)(__VA_ARGS__)), crt_on(cx, 1, crt_yield_now(cx))), self) \
-            : crt_timeout(cx, &self->timer, CRT_US(pick(&self->rng, 3) * 100), (crt_poll)(__VA_ARGS__))); \
+        TRY_WITHIN(CRT_US(pick(&self->rng, 3) * 100), __VA_ARGS__);                        \
         add(self->r == GAVE_UP ? &gave_up : &moves, 1);                                    \
     } while (0)
 

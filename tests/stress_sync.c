@@ -11,16 +11,14 @@
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
+#include "stress.h"
 #include <pthread.h>
 
 enum { ACTORS = 16, STEPS = 24, FIRST_ABORTABLE = 2 };
-enum { GAVE_UP = CRT_ETIMEDOUT };
 
 static uint64_t ops;   // atomic: what the watchdog looks at
 static crt_runtime *rts[2];
 
-static long add(long *n, long by) { return __atomic_add_fetch(n, by, __ATOMIC_SEQ_CST); }
-static long get(const long *n) { return __atomic_load_n(n, __ATOMIC_SEQ_CST); }
 static void moved(void) { __atomic_fetch_add(&ops, 1, __ATOMIC_RELAXED); }
 
 // What the tasks of a round share.
@@ -79,25 +77,13 @@ typedef struct kind {
     void (*thread)(world *w);           // a plain thread's part
 } kind;
 
-static uint32_t pick(uint64_t *rng, uint32_t below)
+static crt_poll given_up(crt_poll which, const actor *self)
 {
-    *rng ^= *rng << 13;
-    *rng ^= *rng >> 7;
-    *rng ^= *rng << 17;
-    return (uint32_t)(*rng >> 33) % below;
+    return which < 0 ? which : which == 0 ? self->got : GAVE_UP;
 }
-static crt_poll given_up(crt_poll which, const actor *a)
-{
-    return which < 0 ? which : which == 0 ? a->got : GAVE_UP;
-}
-// Waits for a poll, or gives it up: r is its result or GAVE_UP.
 #define TRY(...)                                                                           \
     do {                                                                                   \
-        self->way = (int)pick(&self->rng, 4);                                              \
-        CRT_AWAIT(self->r = self->way < 2 ? (crt_poll)(__VA_ARGS__)                        \
-            : self->way == 2 ? given_up(crt_select(cx, &self->sel,                         \
-                  crt_on(cx, 0, self->got = (crt_poll)(__VA_ARGS__)), crt_on(cx, 1, crt_yield_now(cx))), self) \
-            : crt_timeout(cx, &self->timer, CRT_MS(self->id & 1), (crt_poll)(__VA_ARGS__))); \
+        TRY_WITHIN(CRT_MS(self->id & 1), __VA_ARGS__);                                     \
         if (self->r != GAVE_UP) moved();                                                   \
     } while (0)
 #define SOMETIMES(n) (pick(&self->rng, (n)) == 0)
