@@ -17939,14 +17939,18 @@ static CRT__COLD void crt__begin_shutdown(crt_runtime *rt)
     crt__abort_all(rt);
     if (rt->workers) crt__wake_all(rt);
 }
-static void crt__name_leftover(crt_runtime *rt, crt_task *t)
+static CRT__COLD void crt__say_left(crt_runtime *rt, crt_task *t, const char *where, const char *more)
 {
     const char *name = crt__task_name_of(t), *space = name ? " " : "";
+    crt__say(rt, CRT_LOG_WARN, "shutdown: task " CRT__ID "%s%s did not end in time; it %s%s",
+             (crt__id)t->id, space, name ? name : "", where, more);
+}
+static void crt__name_leftover(crt_runtime *rt, crt_task *t)
+{
     const crt_site *site = t->flags & CRT__TASK_NO_SITE ? NULL : t->site;
     char place[160] = "ready to run";
     if (site) snprintf(place, sizeof place, "at %s:%u", site->file, (unsigned)site->line);
-    crt__say(rt, CRT_LOG_WARN, "shutdown: task " CRT__ID "%s%s did not end in time; it was %s",
-             (crt__id)t->id, space, name ? name : "", place);
+    crt__say_left(rt, t, "was ", place);
 }
 static void crt__adopt(crt_task *t)
 {
@@ -18101,14 +18105,14 @@ static CRT__COLD void crt__name_jobs(crt_runtime *rt)
 // Tasks that cannot be ended yet, since a poll does not return: named where they are.
 static CRT__COLD void crt__name_alive(crt_runtime *rt)
 {
-    char parked[400];
+    char text[32], parked[400];
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
         if ((s & CRT__COMPLETE) || crt__is_job(t)) continue;
-        const char *name = crt__task_name_of(t), *space = name ? " " : "";
+        const char *state = crt__state_name(rt, t, s);
         crt__dump_parked(rt, t, s, parked, sizeof parked);
-        crt__say(rt, CRT_LOG_WARN, "shutdown: task " CRT__ID "%s%s did not end in time; it is %s%s",
-                 (crt__id)t->id, space, name ? name : "", crt__state_name(rt, t, s), parked);
+        snprintf(text, sizeof text, "is %s", state);
+        crt__say_left(rt, t, text, parked);
     }
 }
 static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
