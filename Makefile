@@ -134,11 +134,14 @@ connections:
 MINUTES ?= 30
 soak: examples $(B)/soak
 	$(B)/soak $(MINUTES) $(B) $(B)/soak.tsv; code=$$?; awk -F'\t' -f tests/soak.awk $(B)/soak.tsv >$(B)/soak.svg; exit $$code
-# The models, deeper than in make test; each order of crt.h taken away.
+# The models: all schedules with two preemptions, whatever it takes (a model that needs more than MODEL_WHOLE seconds
+# fails); then deeper than in make test, for MODEL_BUDGET seconds a program. Each order of crt.h taken away.
 MODEL_DEPTH  ?= 3
 MODEL_BUDGET ?= 60
+MODEL_WHOLE  ?= 600
 MODELS = $(filter model_%,$(TESTS))
 models: $(MODELS:%=$(B)/%)
+	MODEL_WHOLE=$(MODEL_WHOLE) DETAILS=1 TEST_TIMEOUT=100000 sh tests/run.sh $(B) $(MODELS)
 	MODEL_DEPTH=$(MODEL_DEPTH) MODEL_BUDGET=$(MODEL_BUDGET) DETAILS=1 TEST_TIMEOUT=100000 sh tests/run.sh $(B) $(MODELS)
 mutate:
 	B=$(B) sh tests/mutate_orders.sh $(if $(filter command environment,$(origin SECONDS)),$(SECONDS),2)

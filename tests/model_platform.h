@@ -14,6 +14,8 @@
 //   program model=... replay=...   one execution, as a failure prints it
 //   program mutate 2 "|31 load x|"   each order of crt.h relaxed in turn, 2 s of the processor at most for each; not that one
 //   MODEL_DEPTH=3 MODEL_BUDGET=60 program   three preemptions instead of two, 60 s
+//   MODEL_WHOLE=600 program     every schedule with at most two preemptions (or MODEL_DEPTH), whatever it takes;
+//                               a model that needs longer than 600 s fails
 //
 // Plain accesses of crt.h are not visible to the explorer, only atomic ones are. Built as
 //   gcc -fsanitize=thread -DMODEL_RACES -c tests/model_x.c && gcc model_x.o
@@ -387,6 +389,19 @@ static double model_budget(void)
     return seconds ? atof(seconds) : MODEL_SECONDS;
 }
 
+static ex_config model_config(const ex_model *m, ex_strategy strategy, bool weak_memory, double seconds)
+{
+    ex_config config = ex_default_config();
+    config.verbose = 0;
+    config.strategy = strategy;
+    config.weak_memory = weak_memory;
+    config.max_seconds = seconds;
+    config.timeouts = m->timeouts ? m->timeouts : config.timeouts;
+    config.spurious_wakes = m->spurious_wakes;
+    config.spurious_cas = m->spurious_cas;
+    return config;
+}
+
 static unsigned long long model_schedules;   // of the models without a seed
 static int model_complete;                   // of which every schedule within the bound, or by DPOR, was seen
 
@@ -396,17 +411,11 @@ static bool model_check(const ex_model *m, double seconds)
     printf("%-58s", m->name);
     for (size_t i = 0; i < sizeof model_presets / sizeof model_presets[0] && clean && !found; i++) {
         const model_preset *p = &model_presets[i];
-        ex_config config = ex_default_config();
-        config.verbose = 0;
-        config.strategy = p->strategy;
-        config.weak_memory = p->weak_memory;
-        config.preemption_bound = model_bound(p);
         // A seed is looked for by count, so that a slow machine finds it too.
-        config.max_seconds = m->expect_failure ? 20 : seconds > 0.1 ? seconds * p->share : 0.1 * p->share;   // 0 is no limit
+        double time = m->expect_failure ? 20 : seconds > 0.1 ? seconds * p->share : 0.1 * p->share;   // 0 is no limit
+        ex_config config = model_config(m, p->strategy, p->weak_memory, time);
+        config.preemption_bound = model_bound(p);
         config.max_executions = m->expect_failure ? 50000 : 0;
-        config.timeouts = m->timeouts ? m->timeouts : config.timeouts;
-        config.spurious_wakes = m->spurious_wakes;
-        config.spurious_cas = m->spurious_cas;
         ex_result r = ex_run(m->name, config, m->run);
         found = r.failed;
         clean = m->expect_failure || !r.failed;
@@ -429,20 +438,27 @@ static bool model_check(const ex_model *m, double seconds)
     return m->expect_failure ? found : clean;
 }
 
+// MODEL_WHOLE: is every schedule within the bound free of failures?
+static bool model_check_whole(const ex_model *m, double seconds)
+{
+    ex_config config = model_config(m, EX_DFS, false, seconds);
+    config.preemption_bound = model_bound(&(model_preset){.preemption_bound = 2});
+    ex_result r = ex_run(m->name, config, m->run);
+    printf("%-58s %d preemptions: %llu %s, %.1f s\n", m->name, config.preemption_bound, (unsigned long long)r.executions,
+           r.failed ? "FAIL" : r.exhausted ? "all" : "FAIL: not all of them", r.seconds);
+    if (r.failed) ex_print_failure(&r);
+    fflush(stdout);
+    model_schedules += r.executions;
+    model_complete += r.exhausted;
+    return !r.failed && r.exhausted;
+}
+
 // Each place where crt.h asks for an order gets none, one after the other, in the models that come there
 // (tests/mutate_orders.sh). A line for each: where, and the model that noticed, or nobody.
 static ex_result model_try(const ex_model *m, ex_strategy strategy, double seconds, uint64_t executions)
 {
-    ex_config config = ex_default_config();
-    config.verbose = 0;
-    config.strategy = strategy;
-    config.weak_memory = true;
-    config.preemption_bound = -1;
-    config.max_seconds = seconds;
+    ex_config config = model_config(m, strategy, true, seconds);
     config.max_executions = executions;
-    config.timeouts = m->timeouts ? m->timeouts : config.timeouts;
-    config.spurious_wakes = m->spurious_wakes;
-    config.spurious_cas = m->spurious_cas;
     return ex_run(m->name, config, m->run);
 }
 static bool model_goes(const ex_model *m, int k, const model_place *p, const char *only)
@@ -519,16 +535,19 @@ MODEL_API int model_main(int argc, char **argv, const model *table, int count)
     count = seeds = 0;
 #endif
     // Each model gets its share of what is left; who is through early leaves more to the others.
+    const char *whole = getenv("MODEL_WHOLE");
     double left = model_budget();
+    if (whole) seeds = 0;
     for (int i = 0; i < count; i++) {
         double begun = ex_seconds();
-        if (model_check(&list[i], clean ? left / clean : 0)) passed++;
+        if (whole && list[i].expect_failure) continue;
+        if (whole ? model_check_whole(&list[i], atof(whole)) : model_check(&list[i], clean ? left / clean : 0)) passed++;
         else failed++;
         if (list[i].expect_failure) continue;
         left -= ex_seconds() - begun;
         clean--;
     }
-    printf("%llu schedules of %d models, %d of them complete; %d seeded bugs\n", model_schedules, count - seeds, model_complete, seeds);
+    printf("%llu schedules of %d models, %d of them complete; %d seeded bugs\n", model_schedules, passed + failed - seeds, model_complete, seeds);
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0;
 }
