@@ -250,6 +250,9 @@
 #if defined(CRT_IMPLEMENTATION) && defined(_WIN32) && !defined(_WIN32_WINNT)
 #define _WIN32_WINNT 0x0A00   // Windows 10; before the first system header
 #endif
+#if defined(CRT_IMPLEMENTATION) && defined(_WIN32) && !defined(_CRT_DECLARE_NONSTDC_NAMES)
+#define _CRT_DECLARE_NONSTDC_NAMES 1   // O_RDONLY and its like, which MSVC hides with /Zc:__STDC__
+#endif
 #if defined(CRT_IMPLEMENTATION) && defined(__linux__) && defined(__SIZEOF_LONG__)
 #if __SIZEOF_LONG__ == 4 && !defined(_FILE_OFFSET_BITS)
 #define _FILE_OFFSET_BITS 64   // files longer than 2 GB, times after 2038; before the first system header
@@ -1761,7 +1764,8 @@ typedef struct crt_listen_desc {
     bool reuseport;       // false; several listeners, also of several processes, share a port
     bool v6only;          // false
     bool no_nodelay;      // accepted streams get TCP_NODELAY
-    bool unlink_stale;    // false; Unix: remove a socket file that nobody listens on any more
+    bool unlink_stale;    // false; Unix: remove a socket file that nobody listens on any more (the BSDs
+                          // and macOS say so of a server with a full backlog, too)
     unsigned mode;        // Unix: permissions of the file, 0777 less the umask
     int send_buffer;      // the system's; bytes. This and what follows is inherited by
     int recv_buffer;      //   accepted streams
@@ -1902,7 +1906,8 @@ CRTDEF crt_poll crt_try_writev(crt_stream *s, const crt_iovec *pieces, size_t co
 // Ends the writing side; the peer reads 0. 0 or -errno. Does not wait. A pipe has one
 // direction only: nothing happens, its end comes when it is closed.
 CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s);
-// Ends the reading side: what waits or reads here gets 0. The peer is not told.
+// Ends the reading side of a socket: what waits here gets 0, and so does who reads; but what the peer
+// has sent, or sends later, may still be read (Linux). The peer is not told. On a pipe nothing happens.
 CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s);
 // Another handle on the same stream; the descriptor closes with the last. NULL of NULL, else
 // it does not fail.
@@ -1977,9 +1982,10 @@ CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b);
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);
 CRTDEF int crt_udp_disconnect(crt_udp *u);
 // One datagram: its bytes (received: at most n of them), CRT_EINVAL, or -errno: -EDESTADDRREQ
-// without a peer, -EMSGSIZE, -ECONNREFUSED of one sent before. `from` may be NULL.
-// A full Unix receiver: waits (if it was named by `to`, by looking again each 2 ms,
-// since the system does not tell; without CRT_DRIVER_TIME, or memory, then CRT_EAGAIN).
+// (a Unix socket: -ENOTCONN) without a peer, -EMSGSIZE, -ECONNREFUSED of one sent before. `from`
+// may be NULL. A full Unix receiver: waits (if it was named by `to`, and with kqueue always, by
+// looking again each 2 ms, since the system does not tell; without CRT_DRIVER_TIME, or memory,
+// then CRT_EAGAIN).
 CRTDEF_POLL crt_udp_send_to(crt_cx *cx, crt_udp *u, const void *buf, size_t n, const crt_addr *to);
 CRTDEF_POLL crt_udp_recv_from(crt_cx *cx, crt_udp *u, void *buf, size_t n, crt_addr *from);
 CRTDEF_POLL crt_udp_send(crt_cx *cx, crt_udp *u, const void *buf, size_t n);
@@ -3116,7 +3122,7 @@ static int crt__cpu_count(void);
 static uint64_t crt__thread_number(void);
 static void crt__thread_set_name(const char *name);
 
-// Monotonic nanoseconds; they do not count while the machine sleeps. Bare: not from handlers.
+// Monotonic nanoseconds; they do not count while the machine sleeps (on Windows they do). Bare: not from handlers.
 static int64_t crt__clock(void);
 // A thread that takes no signals; stack 0: the system's usual size. 0 or -errno. It ends
 // with fn, and then one join or detach is due, by the handle or by what self gave in it.
@@ -5638,9 +5644,6 @@ static intptr_t crt__fd_writev(crt__fd fd, const crt__iovec *pieces, int count);
 static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred);
 // Where IPv4 multicast leaves from; by index, 0: the system's choice. 0 or -errno.
 static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex);
-#ifndef MCAST_JOIN_GROUP
-static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifindex, bool join);
-#endif
 // At most CRT__DATAGRAMS of them: how many, or -1 and errno; ENOSYS: it has no such call.
 enum { CRT__DATAGRAMS = 64 };
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count);
@@ -8571,6 +8574,11 @@ static CRT__OUTLINE int crt__get_option(crt__fd fd, int level, int name)
     if (fd < 0) return CRT_EINVAL;
     return crt__os_getsockopt((int)fd, level, name, &value, &n) ? -errno : value;
 }
+static CRT__OUTLINE int crt__take_error(crt__fd fd)
+{
+    int e = crt__get_option(fd, SOL_SOCKET, SO_ERROR);
+    return e > 0 ? -e : e;
+}
 static CRT__OUTLINE int crt__fd_family(crt__fd fd)
 {
     if (fd < 0) return CRT_EINVAL;
@@ -8600,6 +8608,26 @@ static CRT__OUTLINE int crt__get_ip_option(crt__fd fd, int name4, int name6)
     if (family == AF_INET) return crt__get_option(fd, IPPROTO_IP, name4);
     return family == AF_INET6 ? crt__get_option(fd, IPPROTO_IPV6, name6) : -EOPNOTSUPP;
 }
+// For IPv4 these two are a byte on all kinds of Unix, and on OpenBSD nothing else.
+static CRT__OUTLINE int crt__set_multicast(crt__fd fd, int name4, int name6, int value)
+{
+#ifndef _WIN32
+    unsigned char byte = (unsigned char)value;
+    if (crt__fd_family(fd) == AF_INET)
+        return crt__os_setsockopt((int)fd, IPPROTO_IP, name4, &byte, sizeof byte) ? -errno : 0;
+#endif
+    return crt__set_ip_option(fd, name4, name6, value);
+}
+static CRT__OUTLINE int crt__get_multicast(crt__fd fd, int name4, int name6)
+{
+#ifndef _WIN32
+    unsigned char byte = 0;
+    socklen_t n = sizeof byte;
+    if (crt__fd_family(fd) == AF_INET)
+        return crt__os_getsockopt((int)fd, IPPROTO_IP, name4, &byte, &n) ? -errno : byte;
+#endif
+    return crt__get_ip_option(fd, name4, name6);
+}
 static CRT__OUTLINE int crt__set_ttl(crt__fd fd, int ttl)
 {
     return ttl < 1 || ttl > 255 ? CRT_EINVAL : crt__set_ip_option(fd, IP_TTL, IPV6_UNICAST_HOPS, ttl);
@@ -8612,6 +8640,11 @@ static CRT__OUTLINE int crt__set_buffer(crt__fd fd, int name, int bytes)
 {
     return bytes < 1 ? CRT_EINVAL : crt__set_option(fd, SOL_SOCKET, name, bytes);
 }
+#ifdef SO_LINGER_SEC   // macOS counts the other's time in ticks
+#define CRT__SO_LINGER SO_LINGER_SEC
+#else
+#define CRT__SO_LINGER SO_LINGER
+#endif
 static CRT__OUTLINE int crt__set_linger(crt__fd fd, int seconds)
 {
 #ifdef _WIN32
@@ -8620,7 +8653,7 @@ static CRT__OUTLINE int crt__set_linger(crt__fd fd, int seconds)
     struct linger l = {seconds >= 0, seconds >= 0 ? seconds : 0};
 #endif
     if (fd < 0) return CRT_EINVAL;
-    return crt__os_setsockopt((int)fd, SOL_SOCKET, SO_LINGER, &l, sizeof l) ? -errno : 0;
+    return crt__os_setsockopt((int)fd, SOL_SOCKET, CRT__SO_LINGER, &l, sizeof l) ? -errno : 0;
 }
 #if defined(TCP_KEEPIDLE)
 #define CRT__TCP_KEEPIDLE TCP_KEEPIDLE
@@ -8711,15 +8744,24 @@ static bool crt__is_socket_file(const char *path)
 }
 #endif
 // Is `path` a socket file whose socket is gone? Asking a server that lives costs it
-// one connection that ends at once.
+// one connection that ends at once. With kqueue one whose backlog is full says the same.
 static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
 {
     if (!crt__is_socket_file(path)) return false;
     int fd = crt__socket(AF_UNIX, type);
     if (fd < 0) return false;
-    bool stale = crt__os_connect(fd, crt__sockaddr(a), (socklen_t)a->len) && errno == ECONNREFUSED;
+    int e = crt__os_connect(fd, crt__sockaddr(a), (socklen_t)a->len) ? errno : 0;
+#ifdef _WIN32   // may take its time
+    if (e == EINPROGRESS && !crt__afd_wait(crt__afd_base((SOCKET)fd), CRT__AFD_SEND | CRT__AFD_CONNECT_FAIL))
+        e = -crt__take_error(fd);
+#endif
     crt__fd_close(fd);
-    return stale;
+    return e == ECONNREFUSED;
+}
+// What was bound comes to nothing: its file must not stand in the way of the next.
+static CRT__COLD void crt__unix_unbind(const char *path)
+{
+    if (path[0] != '@') (void)crt__os_unlink(path);
 }
 // The same for a Unix socket and the file that goes with it. The file begins with no
 // more permissions than wanted (Linux takes them from the socket, less the umask), and
@@ -8738,8 +8780,8 @@ static CRT__COLD int crt__unix_bound(int type, const char *path, const crt__opti
     if (fd < 0 || !o->mode || !chmod(path, (mode_t)o->mode)) return fd;
 #endif
     int e = -errno;
-    (void)crt__os_unlink(path);
     crt__fd_close(fd);
+    crt__unix_unbind(path);
     return e;
 }
 static CRT__COLD int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags, crt_listener **l)
@@ -8794,7 +8836,9 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
     if (desc->backlog < 0 || crt__options_bad(&o)) return CRT_EINVAL;
     int fd = crt__unix_bound(SOCK_STREAM, path, &o, desc->unlink_stale);
-    return crt__listen(cx, fd, desc->backlog, CRT__SOCK_WHOLE, l);
+    int e = crt__listen(cx, fd, desc->backlog, CRT__SOCK_WHOLE, l);
+    if (e && fd >= 0) crt__unix_unbind(path);
+    return e;
 }
 
 // Out of descriptors or memory: accepting again at once would fail again, and an
@@ -9505,6 +9549,9 @@ static int crt__fd_adopt(crt_cx *cx, intptr_t fd, int how, int as, crt__sock **o
     if (e) crt__sock_unalloc(cx->rt, s);
     else e = crt__sock_watch(cx->rt, s, twin, ready, out);
     if (!e) {
+#ifndef _WIN32
+        if (how == CRT_FD_OWN) (void)fcntl(twin, F_SETFD, FD_CLOEXEC);   // not before it is ours
+#endif
         s->flags = (uint32_t)kind;
         return 0;
     }
@@ -9542,10 +9589,8 @@ CRTDEF intptr_t crt_stream_into_fd(crt_stream **s) { return crt__give_back((crt_
 CRTDEF intptr_t crt_listener_into_fd(crt_listener **l) { return crt__give_back((crt__sock **)(void *)l); }
 CRTDEF intptr_t crt_udp_into_fd(crt_udp **u) { return crt__give_back((crt__sock **)(void *)u); }
 
-static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
+static crt_poll crt__shutdown_now(crt_stream *s, int how)
 {
-    if (crt_take_unwind(cx)) return CRT_UNWIND;
-    if (!s) return crt__refuse(cx, CRT_EINVAL);
     if (crt__sock_is_soft((crt__sock *)s)) return ((crt__sock *)s)->u.soft->ops->shutdown((crt__sock *)s, how);
     if (((crt__sock *)s)->flags & CRT__SOCK_FILE) return 0;
     if (crt__os_shutdown((int)crt__fd_of(s), how) && errno != ENOTCONN) return -errno;
@@ -9555,6 +9600,13 @@ static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
         (void)crt__sock_event(sock->rt, crt__sock_token(sock), CRT__READABLE | CRT__READ_CLOSED);
 #endif
     return 0;
+}
+// It waits for nothing, and takes budget like what does.
+static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
+{
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (!s) return crt__refuse(cx, CRT_EINVAL);
+    return crt__coop(cx) ? crt__shutdown_now(s, how) : CRT_PENDING;
 }
 CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_WR); }
 CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_RD); }
@@ -9627,7 +9679,7 @@ CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds)
     socklen_t n = sizeof l;
     *seconds = -1;
     if (!s) return CRT_EINVAL;
-    if (crt__os_getsockopt((int)crt__fd_of(s), SOL_SOCKET, SO_LINGER, &l, &n)) return -errno;
+    if (crt__os_getsockopt((int)crt__fd_of(s), SOL_SOCKET, CRT__SO_LINGER, &l, &n)) return -errno;
     if (l.l_onoff) *seconds = l.l_linger;
     return 0;
 }
@@ -9667,11 +9719,6 @@ CRTDEF int crt_stream_get_quickack(const crt_stream *s)
 CRTDEF int crt_stream_set_quickack(crt_stream *s, bool on) { return (void)on, s ? -ENOPROTOOPT : CRT_EINVAL; }
 CRTDEF int crt_stream_get_quickack(const crt_stream *s) { return s ? -ENOPROTOOPT : CRT_EINVAL; }
 #endif
-static CRT__OUTLINE int crt__take_error(crt__fd fd)
-{
-    int e = crt__get_option(fd, SOL_SOCKET, SO_ERROR);
-    return e > 0 ? -e : e;
-}
 CRTDEF int crt_stream_take_error(crt_stream *s) { return crt__take_error(crt__fd_of(s)); }
 CRTDEF int crt_listener_take_error(crt_listener *l) { return crt__take_error(crt__fd_of(l)); }
 CRTDEF int crt_listener_set_ttl(crt_listener *l, int ttl) { return crt__set_ttl(crt__fd_of(l), ttl); }
@@ -9741,8 +9788,9 @@ static int crt__fd_reasons_now(crt__fd fd, int reasons)
     if (reasons & CRT_FD_WRITE) p.events |= POLLOUT;
     if (reasons & CRT_FD_PRIORITY) p.events |= POLLPRI;
     if (poll(&p, 1, 0) <= 0) return 0;
-    return (p.revents & POLLIN ? CRT_FD_READ : 0) | (p.revents & POLLOUT ? CRT_FD_WRITE : 0) |
-           (p.revents & POLLPRI ? CRT_FD_PRIORITY : 0) | (p.revents & POLLERR ? CRT_FD_ERROR : 0) |
+    // After a hangup neither way would wait (as in crt__fd_reasons).
+    int now = (p.revents & (POLLIN | POLLHUP) ? CRT_FD_READ : 0) | (p.revents & (POLLOUT | POLLHUP) ? CRT_FD_WRITE : 0);
+    return (now & reasons) | (p.revents & POLLPRI ? CRT_FD_PRIORITY : 0) | (p.revents & POLLERR ? CRT_FD_ERROR : 0) |
            (p.revents & POLLHUP ? CRT_FD_HANGUP : 0);
 }
 #endif
@@ -9853,6 +9901,7 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
     int e = crt__udp_new(cx, fd, CRT__SOCK_UNIX, u);
     if (!e && !path) e = crt__options_set(fd, AF_UNIX, &o);
     if (e) crt_udp_close(u);
+    if (e && fd >= 0 && path) crt__unix_unbind(path);
     return e;
 }
 CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u)
@@ -9951,6 +10000,13 @@ static void crt__name_senders(uint32_t how, void *buf, intptr_t k, crt_addr *a)
     if (!(how & CRT__PIECES)) crt__name_sender(a);
     else for (intptr_t i = 0; i < k; i++) crt__name_sender(&((crt_udp_msg *)buf)[i].addr);
 }
+// A Unix socket whose receiver is full: with EAGAIN the system tells when there is room again, if the
+// receiver is the fixed peer. The BSDs say ENOBUFS, and tell of nothing.
+#ifdef CRT_PLATFORM_KQUEUE_H
+enum { CRT__UNIX_FULL = ENOBUFS, CRT__UNIX_TELLS = 0 };
+#else
+enum { CRT__UNIX_FULL = EAGAIN, CRT__UNIX_TELLS = 1 };
+#endif
 // CRT__PIECES: buf is an array of n crt_udp_msg.
 static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
@@ -9963,7 +10019,8 @@ static crt_poll crt__udp_try(crt__sock *s, uint32_t how, void *buf, size_t n, cr
             return k;
         }
         if (errno == EINTR) continue;
-        if (!crt__would_block(errno)) return -errno;
+        bool full = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) && errno == CRT__UNIX_FULL;
+        if (!full && !crt__would_block(errno)) return -errno;
         crt__ready_clear(s, seen, how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ);
         return CRT_EAGAIN;
     }
@@ -9986,8 +10043,8 @@ static crt_poll crt__udp_go_on(crt_cx *cx, crt__sock *s, uint32_t how, void *buf
     uint32_t bits = how & CRT__OUT ? CRT__FOR_WRITE : CRT__FOR_READ;
     crt_slot *slot = cx->slot;
     crt_poll r;
-    bool named = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
-                 (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL);
+    bool untold = (how & CRT__OUT) && (s->flags & CRT__SOCK_UNIX) &&
+                  (!CRT__UNIX_TELLS || (how & CRT__PIECES ? ((const crt_udp_msg *)buf)->addr.len > 0 : a != NULL));
     uint32_t generation = slot->op ? crt__wait_generation(slot) : crt__sock_generation(s);
     for (;;) {
         if (!(crt__ready_now(s) & bits)) {
@@ -9997,7 +10054,7 @@ static crt_poll crt__udp_go_on(crt_cx *cx, crt__sock *s, uint32_t how, void *buf
             continue;
         }
         r = crt__udp_try(s, how, buf, n, a);
-        if (r == CRT_EAGAIN && named) {
+        if (r == CRT_EAGAIN && untold) {
             if ((r = crt__udp_pause(cx, s, generation, n)) != 0) return r;
             continue;
         }
@@ -10070,8 +10127,8 @@ CRTDEF crt_poll crt_udp_writable(crt_cx *cx, crt_udp *u)
 }
 static crt_poll crt__udp_try_now(crt_udp *u, uint32_t how, void *buf, size_t n, crt_addr *a)
 {
-    bool good = u && (buf || (!n && !(how & CRT__PIECES)));
-    return good ? crt__udp_try((crt__sock *)u, how, buf, n, a) : CRT_EINVAL;
+    if (!u || (n && !buf)) return CRT_EINVAL;
+    return n || !(how & CRT__PIECES) ? crt__udp_try((crt__sock *)u, how, buf, n, a) : 0;   // of no pieces: none
 }
 CRTDEF crt_poll crt_udp_try_send_to(crt_udp *u, const void *buf, size_t n, const crt_addr *to)
 {
@@ -10102,6 +10159,7 @@ CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
 {
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!u || !to) return crt__refuse(cx, CRT_EINVAL);
+    if (!crt__coop(cx)) return CRT_PENDING;
     crt_addr a = *to;
     return crt__udp_peer(u, &a, (socklen_t)a.len);
 }
@@ -10117,7 +10175,11 @@ CRTDEF int crt_udp_disconnect(crt_udp *u)
     crt__sockaddr(&nobody)->sa_family = AF_UNSPEC;
     socklen_t size = sizeof(struct sockaddr);
 #endif
-    return crt__udp_peer(u, &nobody, (socklen_t)size);
+    int e = crt__udp_peer(u, &nobody, (socklen_t)size);
+#ifdef CRT_PLATFORM_KQUEUE_H   // there it disconnects, and then says so
+    if (e == -EAFNOSUPPORT || e == -EINVAL) e = 0;
+#endif
+    return e;
 }
 CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on)
 {
@@ -10136,7 +10198,7 @@ CRTDEF int crt_udp_take_error(crt_udp *u) { return crt__take_error(crt__fd_of(u)
 
 // --- multicast, by the calls that are the same for IPv4 and IPv6 (RFC 3678)
 
-#ifdef MCAST_JOIN_GROUP
+#ifndef CRT_PLATFORM_KQUEUE_H   // which has it in the older form, by IPv4 and IPv6
 static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifindex, bool join)
 {
     struct group_req q;
@@ -10164,20 +10226,20 @@ CRTDEF int crt_udp_leave(crt_udp *u, const crt_addr *group, uint32_t ifindex)
 }
 CRTDEF int crt_udp_set_multicast_loop(crt_udp *u, bool on)
 {
-    return crt__set_ip_option(crt__fd_of(u), IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, on);
+    return crt__set_multicast(crt__fd_of(u), IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, on);
 }
 CRTDEF int crt_udp_get_multicast_loop(const crt_udp *u)
 {
-    return crt__get_ip_option(crt__fd_of(u), IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP);
+    return crt__get_multicast(crt__fd_of(u), IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP);
 }
 CRTDEF int crt_udp_set_multicast_ttl(crt_udp *u, int ttl)
 {
     if (ttl < 0 || ttl > 255) return CRT_EINVAL;
-    return crt__set_ip_option(crt__fd_of(u), IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, ttl);
+    return crt__set_multicast(crt__fd_of(u), IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, ttl);
 }
 CRTDEF int crt_udp_get_multicast_ttl(const crt_udp *u)
 {
-    return crt__get_ip_option(crt__fd_of(u), IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS);
+    return crt__get_multicast(crt__fd_of(u), IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS);
 }
 CRTDEF int crt_udp_set_multicast_interface(crt_udp *u, uint32_t ifindex)
 {
@@ -10671,10 +10733,10 @@ CRTDEF void crt_reader_consume(crt_reader *r, size_t n)
     r->scanned = 0;
 }
 // At each poll of a call. `n` counts at the first.
-static crt_poll crt__reader_enter(crt_cx *cx, crt_reader *r, size_t n)
+static crt_poll crt__reader_enter(crt_cx *cx, crt_reader *r, size_t n, bool good)
 {
     if (crt__cut_short(cx)) return CRT_UNWIND;
-    if (!r->stream || !r->capacity) return crt__refuse(cx, CRT_EINVAL);
+    if (!r->stream || !r->capacity || !good) return crt__refuse(cx, CRT_EINVAL);
     if (crt__goes_on(cx, &crt__op_read, r->stream)) return 0;
     r->want = n;
     r->done = r->scanned = 0;
@@ -10735,11 +10797,14 @@ static size_t crt__reader_take(crt_reader *r, void *buf, size_t n)
 CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
 {
     if (!r) return crt__refuse(cx, CRT_EINVAL);
-    crt_poll k = crt__reader_enter(cx, r, min);
+    crt_poll k = crt__reader_enter(cx, r, min, true);
     if (k) return k;
+    // What asks for no bytes takes budget too: a loop around it would let nobody else run.
+    if (r->filled - r->pos >= r->want) return crt__coop(cx) ? (crt_poll)(r->filled - r->pos) : CRT_PENDING;
     while (r->filled - r->pos < r->want) {
         k = crt__reader_more(cx, r, r->want);
         if (k == 0) return r->filled == r->pos ? 0 : CRT_EEOF;
+        if (k == CRT_EMSGSIZE) return crt__refuse(cx, k);
         if (k < 0) return k;
     }
     return (crt_poll)(r->filled - r->pos);
@@ -10747,7 +10812,7 @@ CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
 CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 {
     if (!r) return crt__refuse(cx, CRT_EINVAL);
-    crt_poll k = crt__reader_enter(cx, r, n);
+    crt_poll k = crt__reader_enter(cx, r, n, buf || !n);
     if (k) return k;
     if (r->filled == r->pos) {
         // A large read into an empty buffer passes by it.
@@ -10760,7 +10825,7 @@ CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size_t n)
 {
     if (!r) return crt__refuse(cx, CRT_EINVAL);
-    crt_poll k = crt__reader_enter(cx, r, n);
+    crt_poll k = crt__reader_enter(cx, r, n, buf || !n);
     if (k) return k;
     for (;;) {
         r->done += crt__reader_take(r, (char *)buf + r->done, r->want - r->done);
@@ -10780,7 +10845,7 @@ CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size
 // the end of the stream.
 static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_t max)
 {
-    crt_poll k = crt__reader_enter(cx, r, max);
+    crt_poll k = crt__reader_enter(cx, r, max, true);
     if (k) return k;
     if (!max || (!r->owned && max > r->capacity)) max = r->capacity;
     for (;;) {
@@ -10821,7 +10886,7 @@ CRTDEF crt_poll crt_reader_read_line(crt_cx *cx, crt_reader *r, size_t max, char
 CRTDEF crt_poll crt_reader_skip_until(crt_cx *cx, crt_reader *r, int delimiter)
 {
     if (!r) return crt__refuse(cx, CRT_EINVAL);
-    crt_poll k = crt__reader_enter(cx, r, 0);
+    crt_poll k = crt__reader_enter(cx, r, 0, true);
     if (k) return k;
     for (;;) {
         size_t n = r->filled - r->pos;
@@ -10897,19 +10962,23 @@ CRTDEF crt_poll crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data
 {
     if (!w) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__writer_enter(cx, w, n);
-    if (!k) k = w->want && !data ? CRT_EINVAL : crt__writer_put(cx, w, data, 0, w->want);
+    if (k) return k;
+    if (!w->want || !data) return crt__refuse(cx, w->want ? CRT_EINVAL : 0);
+    k = crt__writer_put(cx, w, data, 0, w->want);
     return k ? k : (crt_poll)w->want;
 }
 CRTDEF crt_poll crt_writer_flush(crt_cx *cx, crt_writer *w)
 {
     if (!w) return crt__refuse(cx, CRT_EINVAL);
     if (crt__cut_short(cx)) return CRT_UNWIND;
-    return w->stream ? crt__writer_drain(cx, w) : CRT_EINVAL;
+    if (!w->stream || w->pos == w->filled) return crt__refuse(cx, w->stream ? 0 : CRT_EINVAL);
+    return crt__writer_drain(cx, w);
 }
 CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w)
 {
     if (!w) return crt__refuse(cx, CRT_EINVAL);
-    crt_poll k = crt_writer_flush(cx, w);
+    if (crt__cut_short(cx)) return CRT_UNWIND;
+    crt_poll k = crt__writer_drain(cx, w);
     return k ? k : crt_shutdown(cx, w->stream);
 }
 
@@ -11037,7 +11106,7 @@ CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream
     c->count = c->pump.count;
     if (r == CRT_PENDING) return r;
     crt__copy_end(&c->group);
-    return r ? r : (crt_poll)c->count;
+    return r ? r : (crt_poll)crt__min(c->count, (uint64_t)INTPTR_MAX);
 }
 // One direction, in a slot of its own, until its end has been passed on.
 static crt_poll crt__pair_run(crt_cx *cx, crt_copier_pair *c, int i, crt_stream *from, crt_stream *to)
@@ -11049,7 +11118,7 @@ static crt_poll crt__pair_run(crt_cx *cx, crt_copier_pair *c, int i, crt_stream 
     crt_poll r = crt__pump_run(cx, p, &c->slots[3 + i], from, to);
     if (r == 0) {
         p->ended = 1;
-        r = crt_shutdown(cx, to);
+        r = crt__shutdown_now(to, CRT__SHUT_WR);
     }
     cx->slot = outer;
     return r;
@@ -11136,14 +11205,14 @@ static crt_poll crt__framing_length(const crt__framing *x, const unsigned char *
     if (said > x->max) return CRT_EMSGSIZE;
     int64_t n = (int64_t)said + x->adjust;
     if (n < 0 || (uint64_t)n + x->skip < x->head) return CRT_EPROTO;
-    return (crt_poll)n;
+    return n > INTPTR_MAX / 4 ? CRT_EMSGSIZE : (crt_poll)n;
 }
 CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, void **frame)
 {
     if (!r || !frame) return crt__refuse(cx, CRT_EINVAL);
     crt__framing x;
     *frame = NULL;
-    crt_poll k = crt__reader_enter(cx, r, 0);
+    crt_poll k = crt__reader_enter(cx, r, 0, true);
     int e = k ? 0 : crt__framing_of(f, &x);
     if (e) return crt__refuse(cx, e);
     while (!k) {
@@ -11160,6 +11229,7 @@ CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, 
         }
         k = crt__reader_more(cx, r, need);
         if (k == 0) return buffered ? CRT_EEOF : CRT_ECLOSED;
+        if (k == CRT_EMSGSIZE) return crt__refuse(cx, k);
         if (k > 0) k = 0;
     }
     return k;
@@ -11537,13 +11607,13 @@ CRTDEF crt_poll crt_flush(crt_cx *cx, crt_stream *stream)
 #define crt__os_seek(f, offset, whence) lseek((f)->fd, (off_t)(offset), whence)
 #define CRT__IS_SLASH(c) ((c) == '/')
 // Never inherited, never our terminal; a FIFO does not hold the open up.
+enum { CRT__O_TEMP = O_CLOEXEC };   // the BSDs refuse O_NOCTTY to mkostemp
 enum { CRT__O_QUIET = O_CLOEXEC | O_NOCTTY, CRT__O_NOFOLLOW = O_NOFOLLOW, CRT__O_NONBLOCK = O_NONBLOCK };
 enum { CRT__O_VANISHES = 0 };   // when it is closed: Windows alone has that
-enum { CRT__NAME_ROOM = 256 };
 typedef DIR crt__os_dir;
 #endif
 
-enum { CRT__FILE_MOST = 2 << 20, CRT__DIR_BATCH = 32 };
+enum { CRT__FILE_MOST = 2 << 20, CRT__DIR_BATCH = 32, CRT__DIR_TEXT = 8192 };   // no name is longer than this
 enum { CRT__AT_POSITION = -1 };
 enum { CRT__MOVE_READ = 1, CRT__MOVE_ALL = 2, CRT__MOVE_SEEK = 4 };
 enum { CRT__TEMP_FILE = 1, CRT__TEMP_DIR = 2 };
@@ -11584,8 +11654,12 @@ struct crt_dir {   // all but `file`: belongs to who has the turn
     crt_file file;
     crt__os_dir *stream;
     uint32_t at, count;   // next entry of the batch to be handed out; how many it has
+    size_t text_n;
+    const char *next;     // an entry that was read and found no room: the first of the next batch,
+    uint64_t next_ino;    // in the system's memory until the one after it is read
+    uint32_t next_kind;
     crt_fs_dirent entry[CRT__DIR_BATCH];
-    char name[CRT__DIR_BATCH][CRT__NAME_ROOM];
+    char text[CRT__DIR_TEXT];   // their names
 };
 
 // --- what a file is, and a directory: the parts that differ
@@ -11905,11 +11979,24 @@ static crt_poll crt__file_do(crt_cx *cx, intptr_t (*run)(crt__call *), crt_file 
 
 // --- opening
 
+#ifndef _WIN32
+// What an open that follows no link says to one: FreeBSD and NetBSD have words of their own.
+static bool crt__met_link(int error)
+{
+#ifdef EFTYPE
+    if (error == EFTYPE) return true;
+#endif
+    return error == ELOOP || error == EMLINK;
+}
+#endif
 // The descriptor, or -1 and errno. Interrupted: again, as everywhere here.
 static int crt__open(const char *path, int flags, uint32_t mode)
 {
     int fd;
     while ((fd = crt__os_open(path, flags, mode)) < 0 && errno == EINTR) {}
+#ifndef _WIN32
+    if (fd < 0 && (flags & CRT__O_NOFOLLOW) && crt__met_link(errno)) errno = ELOOP;
+#endif
     return fd;
 }
 // 0, or -1 and errno.
@@ -11919,20 +12006,35 @@ static int crt__set_length(int fd, int64_t length)
     while ((r = crt__os_ftruncate(fd, length)) < 0 && errno == EINTR) {}
     return r;
 }
-// An open descriptor becomes the file to be handed out; 0 or CRT_ENOMEM.
-static intptr_t crt__fs_made(crt__fs *c, int fd)
+// The file to be handed out. Before it is opened: without memory nothing has been made or cut off.
+static bool crt__fs_make(crt__fs *c)
 {
-    crt_file *f = fd < 0 ? NULL : CRT_MALLOC(sizeof *f);
-    if (fd < 0) return -errno;
-    if (!f) return crt__file_fd_close(fd), CRT_ENOMEM;
+    crt_file *f = CRT_MALLOC(sizeof *f);
+    if (!f) return false;
     memset(f, 0, sizeof *f);
     f->refs = 1;
+    f->fd = -1;
+    c->made = f;
+    return true;
+}
+// It has been opened, or not: 0 or -errno. A device may take a seek that moves nothing: its bytes
+// come once, as those of a pipe.
+static intptr_t crt__fs_made(crt__fs *c, int fd)
+{
+    crt_file *f = c->made;
+    crt_fs_stat st;
+    int e = fd < 0 ? -errno : 0;
+    if (e) {
+        c->made = NULL;
+        CRT_FREE(f);
+        return e;
+    }
     f->fd = fd;
-    f->seekable = crt__os_seek(f, 0, SEEK_CUR) >= 0;
+    bool still = !crt__os_fstat(fd, &st) && (st.kind == CRT_FS_FILE || st.kind == CRT_FS_BLOCK);
+    f->seekable = still && crt__os_seek(f, 0, SEEK_CUR) >= 0;
 #ifndef _WIN32
     if (!f->seekable) crt__fd_set_sigpipe(fd, false);   // a FIFO, perhaps
 #endif
-    c->made = f;
     return 0;
 }
 static crt_file *crt__fs_take_made(crt__fs *c)
@@ -11960,7 +12062,7 @@ static CRT__COLD intptr_t crt__fs_open_run(crt__call *call)
     crt__fs *c = (crt__fs *)call;
     int flags;
     memcpy(&flags, c->data, sizeof flags);
-    return crt__fs_made(c, crt__open(c->a, flags, c->arg));
+    return crt__fs_make(c) ? crt__fs_made(c, crt__open(c->a, flags, c->arg)) : CRT_ENOMEM;
 }
 CRTDEF crt_poll crt_fs_open(crt_cx *cx, const char *path, const crt_fs_open_desc *desc, crt_file **f)
 {
@@ -12093,8 +12195,8 @@ static crt_poll crt__move_on(crt_cx *cx, crt__fs *c, const void *out)
         crt__unlock(&c->file->lock);
         c->file = NULL;
     }
+    if (!next) return crt__fs_drop(c), CRT_ENOMEM;   // the turn, too
     crt__call_unref(&c->call);
-    if (!next) return CRT_ENOMEM;
     if (out) memcpy(next->bytes, (const char *)out + next->done, next->n);
     return crt__call_start(cx, &crt__op_file, &next->call);
 }
@@ -12334,7 +12436,7 @@ static int crt__level_push(crt__level **top, int at, const char *name)
 {
     int fd;
     while ((fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0 && errno == EINTR) {}
-    if (fd < 0) return errno == ELOOP ? -ENOTDIR : -errno;
+    if (fd < 0) return crt__met_link(errno) ? -ENOTDIR : -errno;
     size_t n = strlen(name) + 1;
     crt__level *l = CRT_MALLOC(sizeof *l + n);
     if (l && (l->dir = fdopendir(fd))) {
@@ -12373,6 +12475,8 @@ static CRT__COLD intptr_t crt__fs_remove_all_run(crt__call *call)
     crt__fs *c = (crt__fs *)call;
     crt__level *top = NULL;
     struct stat st;
+    char *path = c->bytes;   // the copy of the path. A slash at its end would follow a link
+    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/';) path[--n] = 0;
     if (!lstat(c->a, &st) && S_ISLNK(st.st_mode)) return unlink(c->a) ? -errno : 0;
     int e = crt__level_push(&top, AT_FDCWD, c->a);
     while (top && e == 0) e = crt__call_abandoned(call) ? CRT_ECANCELED : crt__level_step(&top);
@@ -12412,18 +12516,17 @@ static intptr_t crt__copy_step(int from, int to, char *buf, size_t n, bool *by_h
     }
     return k;
 }
+enum { CRT__COPY_ROOM = 65536 };
 static intptr_t crt__copy_open(crt__call *call, int from, const crt_fs_stat *a, int to)
 {
     crt__fs *c = (crt__fs *)call;
     crt_fs_stat b;
     bool by_hand = false;
-    enum { ROOM = 65536 };
     if (crt__os_fstat(to, &b)) return -errno;
     if (a->dev == b.dev && a->ino == b.ino) return CRT_EINVAL;
     // Plain files take the mode before the data, so that nobody else reads it.
     if (b.kind == CRT_FS_FILE && (crt__set_length(to, 0) || crt__os_fchmod(to, a->mode))) return -errno;
-    if (!(c->out = CRT_MALLOC(ROOM))) return CRT_ENOMEM;
-    for (intptr_t k; (k = crt__copy_step(from, to, c->out, ROOM, &by_hand)) != 0; c->st.size += (uint64_t)k) {
+    for (intptr_t k; (k = crt__copy_step(from, to, c->out, CRT__COPY_ROOM, &by_hand)) != 0; c->st.size += (uint64_t)k) {
         if (k < 0) return k;
         if (crt__call_abandoned(call)) return CRT_ECANCELED;
     }
@@ -12436,6 +12539,7 @@ static CRT__COLD intptr_t crt__fs_copy_run(crt__call *call)
     if (from < 0) return errno == EISDIR ? CRT_EINVAL : -errno;   // Windows opens no directory
     crt_fs_stat st;
     intptr_t r = crt__os_fstat(from, &st) ? -errno : st.kind == CRT_FS_FILE ? 0 : CRT_EINVAL;
+    if (r == 0 && !(c->out = CRT_MALLOC(CRT__COPY_ROOM))) r = CRT_ENOMEM;   // not when `to` has been emptied
     int to = r ? -1 : crt__open(c->b, O_WRONLY | O_CREAT | CRT__O_QUIET, st.mode & 0777);
     if (r == 0) r = to < 0 ? -errno : crt__copy_open(call, from, &st, to);
     if (to >= 0 && crt__os_close(to) && r == 0 && errno != EINTR) r = -errno;
@@ -12549,8 +12653,8 @@ static bool crt__temp_template(crt__fs *c)
 static CRT__COLD intptr_t crt__fs_temp_file_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
-    if (!crt__temp_template(c)) return CRT_ENOMEM;
-    int fd = crt__os_mkostemp(c->out, CRT__O_QUIET | (c->arg ? CRT__O_VANISHES : 0));
+    if (!crt__temp_template(c) || !crt__fs_make(c)) return CRT_ENOMEM;
+    int fd = crt__os_mkostemp(c->out, CRT__O_TEMP | (c->arg ? CRT__O_VANISHES : 0));
     if (fd >= 0 && c->arg) crt__os_unlink(c->out);
     else if (fd >= 0) c->temp = CRT__TEMP_FILE;   // removed in the end, unless its name is handed out
     return crt__fs_made(c, fd);
@@ -12593,8 +12697,7 @@ static CRT__COLD intptr_t crt__fs_read_dir_run(crt__call *call)
     crt__fs *c = (crt__fs *)call;
     crt_dir *d = CRT_MALLOC(sizeof *d);
     if (!d) return CRT_ENOMEM;
-    memset(&d->file, 0, sizeof d->file);
-    d->at = d->count = 0;
+    memset(d, 0, offsetof(crt_dir, entry));
     if (!(d->stream = crt__os_opendir(c->a))) {
         int e = -errno;
         CRT_FREE(d);
@@ -12645,28 +12748,28 @@ static const char *crt__os_readdir(crt__os_dir *d, uint64_t *ino, uint32_t *kind
     return e->d_name;
 }
 #endif
+// Takes d->next into the batch, if there is room.
+static bool crt__dir_take(crt_dir *d)
+{
+    size_t n = strlen(d->next) + 1;
+    if (d->count == CRT__DIR_BATCH || n > CRT__DIR_TEXT - d->text_n) return false;
+    d->entry[d->count++] = (crt_fs_dirent){memcpy(d->text + d->text_n, d->next, n), d->next_ino, d->next_kind, 0};
+    d->text_n += n;
+    d->next = NULL;
+    return true;
+}
 // Fills the batch. An error is told only when there is nothing before it to hand out.
 static CRT__COLD intptr_t crt__dir_next_run(crt__call *call)
 {
     crt__fs *c = (crt__fs *)call;
     crt_dir *d = c->file->dir;
     intptr_t r = 0;
-    for (d->at = d->count = 0; d->count < CRT__DIR_BATCH;) {
-        crt_fs_dirent *out = &d->entry[d->count];
-        const char *name = crt__os_readdir(d->stream, &out->ino, &out->kind);
-        if (!name) {
-            if (!d->count) r = -errno;
-            break;
-        }
-        size_t n = strlen(name) + 1;
-        if (n > CRT__NAME_ROOM) {   // no file system that is known has such names
-            r = -ENAMETOOLONG;
-            break;
-        }
-        out->name = memcpy(d->name[d->count], name, n);
-        out->reserved = 0;
-        d->count++;
-    }
+    d->at = d->count = 0;
+    d->text_n = 0;
+    do {
+        if (!d->next) d->next = crt__os_readdir(d->stream, &d->next_ino, &d->next_kind);
+        if (!d->next && !d->count) r = -errno;
+    } while (d->next && crt__dir_take(d));
     crt__fs_end(c, true);
     return r;
 }
@@ -12721,7 +12824,8 @@ static intptr_t crt__read_all(crt__call *call, int fd, size_t most)
     do {
         if (crt__call_abandoned(call)) return CRT_ECANCELED;
         if (!crt__grow(&c->out, c->out_n, &room, hint)) return CRT_ENOMEM;
-        while ((k = crt__os_read(fd, (char *)c->out + c->out_n, room - c->out_n - 1)) < 0 && errno == EINTR) {}
+        size_t some = crt__min(room - c->out_n - 1, (size_t)INT_MAX);   // more is refused on macOS
+        while ((k = crt__os_read(fd, (char *)c->out + c->out_n, some)) < 0 && errno == EINTR) {}
         if (k < 0) return -errno;
         c->out_n += (size_t)k;
         if (c->out_n > most) return -EFBIG;
@@ -12747,7 +12851,7 @@ static CRT__COLD intptr_t crt__fs_write_run(crt__call *call)
     int fd = crt__open(c->a, O_WRONLY | O_CREAT | O_TRUNC | CRT__O_QUIET, 0666);
     if (fd < 0) return -errno;
     for (size_t done = 0; done < c->n && r == 0;) {
-        intptr_t k = crt__os_write(fd, c->data + done, c->n - done);
+        intptr_t k = crt__os_write(fd, c->data + done, crt__min(c->n - done, (size_t)INT_MAX));
         if (k > 0) done += (size_t)k;
         else if (k == 0) r = -EIO;   // and would be 0 for ever
         else if (errno != EINTR) r = -errno;
@@ -13053,7 +13157,7 @@ static CRT__COLD int crt__process_reap(crt_process *p)
             return 0;
         }
         bool exited = info.si_code == CLD_EXITED;
-        p->status.code = exited ? info.si_status : -1;
+        p->status.code = exited ? info.si_status & 0xff : -1;   // FreeBSD and macOS give all 32 bits
         p->status.signal = exited ? 0 : info.si_status;
         p->status.core_dumped = info.si_code == CLD_DUMPED;
         p->reaped = true;

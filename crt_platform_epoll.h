@@ -276,7 +276,7 @@ static int crt__dup(crt__fd fd)
 static int crt__fd_prepare(crt__fd fd)
 {
     int flags = fcntl((int)fd, F_GETFL);
-    if (flags < 0 || fcntl((int)fd, F_SETFL, flags | O_NONBLOCK) || fcntl((int)fd, F_SETFD, FD_CLOEXEC)) return -errno;
+    if (flags < 0 || fcntl((int)fd, F_SETFL, flags | O_NONBLOCK)) return -errno;
     return flags;
 }
 static void crt__fd_restore(crt__fd fd, int flags) { (void)fcntl((int)fd, F_SETFL, flags); }

@@ -637,7 +637,9 @@ static crt__reactor *crt__reactor_new(crt_runtime *rt, int max_events, int *erro
     if (!(r = crt__alloc_zero(rt, crt__reactor_bytes(max_events)))) return NULL;
     r->rt = rt;
     r->max_events = max_events;
-    r->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);   // one thread at a time
+    // Any number of threads that run: each worker has had the driver's turn and counts from then on, and
+    // while as many compute as are let in, nobody would be handed an event.
+    r->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, INT_MAX);
     if (r->port) return r;
     *error = -crt__win_error(GetLastError());
     crt__free(rt, r, crt__reactor_bytes(max_events));
@@ -704,15 +706,22 @@ CRT__UNUSED static char *crt__win_narrow(const wchar_t *wide)
     WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, n, NULL, NULL);
     return text;
 }
-// A path for the system: a long one gets the form that may be long. To be freed; NULL and
-// errno.
-CRT__UNUSED static wchar_t *crt__win_path(const char *path)
+#define CRT__IS_SLASH(c) ((c) == '/' || (c) == '\\')
+static bool crt__win_is_whole(const wchar_t *path)
+{
+    return *path && (path[1] == L':' ? CRT__IS_SLASH(path[2]) : CRT__IS_SLASH(path[0]) && CRT__IS_SLASH(path[1]));
+}
+// A path for the system: a long one, seen from the root, gets the form that may be long; if `deep`, a short
+// one too, for what lies below it. To be freed; NULL and errno.
+CRT__UNUSED static wchar_t *crt__win_path_as(const char *path, bool deep)
 {
     static const wchar_t local[] = L"\\\\?\\", shared[] = L"\\\\?\\UNC\\";
     if (!*path) return errno = ENOENT, NULL;
     wchar_t *wide = crt__win_wide(path);
-    if (!wide || wcslen(wide) < 240 || !wcsncmp(wide, local, 4)) return wide;
+    if (!wide || !wcsncmp(wide, local, 4) || !wcsncmp(wide, L"\\\\.\\", 4)) return wide;
+    if (!deep && wcslen(wide) < 240 && crt__win_is_whole(wide)) return wide;
     DWORD room = GetFullPathNameW(wide, 0, NULL, NULL) + 8;
+    if (!deep && room <= 240 + 8) return wide;
     wchar_t *whole = CRT_MALLOC(room * sizeof *whole);
     DWORD n = whole ? GetFullPathNameW(wide, room - 8, whole + 8, NULL) : 0;
     if (!whole) errno = ENOMEM;
@@ -726,6 +735,7 @@ CRT__UNUSED static wchar_t *crt__win_path(const char *path)
     memmove(whole + k, whole + skip, (n + 9 - skip) * sizeof *whole);
     return whole;
 }
+CRT__UNUSED static wchar_t *crt__win_path(const char *path) { return crt__win_path_as(path, false); }
 // For calls on one path that give true or an error.
 #define CRT__WIN_ON_PATH(path, wide, call)                                                 \
     wchar_t *wide = crt__win_path(path);                                                   \
@@ -757,9 +767,8 @@ CRT__UNUSED static int crt__os_unlink(const char *path) { CRT__WIN_ON_PATH(path,
 // system, which moves with all of them, is not used where a file has one.
 
 #ifndef CRT_NO_FS
-enum { CRT__O_QUIET = 0, CRT__O_NONBLOCK = 0, CRT__O_NOFOLLOW = 1 << 30, CRT__O_VANISHES = 1 << 29 };
+enum { CRT__O_QUIET = 0, CRT__O_TEMP = 0, CRT__O_NONBLOCK = 0, CRT__O_NOFOLLOW = 1 << 30, CRT__O_VANISHES = 1 << 29 };
 enum { CRT__NAME_ROOM = 768 };   // 255 units of UTF-16
-#define CRT__IS_SLASH(c) ((c) == '/' || (c) == '\\')
 
 static HANDLE crt__file_handle(int fd) { return (HANDLE)(intptr_t)fd; }
 static int crt__os_close(int fd) { return CloseHandle(crt__file_handle(fd)) ? 0 : crt__win_failed(); }
@@ -784,12 +793,43 @@ static HANDLE crt__open_wide(const wchar_t *wide, int flags, uint32_t mode)
     return CreateFileW(wide, crt__open_access(flags), FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, how,
                        is, NULL);
 }
+// What a name stands for besides a file: 0, or the tag of its reparse point. With the bit of names it is a
+// link (symbolic, or a junction); the others are files of a special kind: deduplicated, in the cloud, sockets.
+enum { CRT__TAG_UNKNOWN = 0x20000000, CRT__TAG_NAME = 0x20000000 };
+static DWORD crt__win_tag(HANDLE h)
+{
+    FILE_ATTRIBUTE_TAG_INFO tag;
+    BY_HANDLE_FILE_INFORMATION info;
+    if (GetFileInformationByHandleEx(h, FileAttributeTagInfo, &tag, sizeof tag))
+        return tag.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT ? tag.ReparseTag : 0;
+    if (!GetFileInformationByHandle(h, &info)) return 0;
+    return info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT ? CRT__TAG_UNKNOWN : 0;
+}
+static DWORD crt__win_found_tag(const WIN32_FIND_DATAW *data)
+{
+    return data->dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT ? data->dwReserved0 : 0;
+}
+static uint32_t crt__win_kind(DWORD attributes, DWORD tag)
+{
+    if (tag == 0x80000023 /* IO_REPARSE_TAG_AF_UNIX */) return CRT_FS_SOCKET;
+    if (tag & CRT__TAG_NAME) return CRT_FS_SYMLINK;
+    return attributes & FILE_ATTRIBUTE_DIRECTORY ? CRT_FS_DIR : CRT_FS_FILE;
+}
+// The file itself, not what a link leads to; that of a special kind is then opened as what it stands for.
+static HANDLE crt__open_no_link(const wchar_t *wide, int flags, uint32_t mode)
+{
+    HANDLE h = crt__open_wide(wide, flags, mode);
+    DWORD tag = h == INVALID_HANDLE_VALUE ? 0 : crt__win_tag(h);
+    if (!tag) return h;
+    CloseHandle(h);
+    if (tag & CRT__TAG_NAME) return SetLastError(ERROR_CANT_RESOLVE_FILENAME), INVALID_HANDLE_VALUE;
+    return crt__open_wide(wide, flags & ~(O_CREAT | O_EXCL | CRT__O_NOFOLLOW), mode);
+}
 static int crt__os_open(const char *path, int flags, uint32_t mode)
 {
     wchar_t *wide = crt__win_path(path);
-    BY_HANDLE_FILE_INFORMATION info;
     if (!wide) return -1;
-    HANDLE h = crt__open_wide(wide, flags, mode);
+    HANDLE h = flags & CRT__O_NOFOLLOW ? crt__open_no_link(wide, flags, mode) : crt__open_wide(wide, flags, mode);
     if (h == INVALID_HANDLE_VALUE) {
         DWORD e = GetLastError(), is = GetFileAttributesW(wide);
         errno = crt__win_error(e);
@@ -801,11 +841,6 @@ static int crt__os_open(const char *path, int flags, uint32_t mode)
     }
     CRT_FREE(wide);
     if (h == INVALID_HANDLE_VALUE) return -1;
-    if ((flags & CRT__O_NOFOLLOW) && GetFileInformationByHandle(h, &info) &&
-        (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)) {
-        CloseHandle(h);
-        return errno = ELOOP, -1;
-    }
     return (int)(intptr_t)h;   // handles fit 32 bits
 }
 // A handle that was not opened for this is denied it: elsewhere that is EBADF.
@@ -999,10 +1034,8 @@ static int crt__win_stat(HANDLE h, crt_fs_stat *out)
     out->atime_ns = crt__win_ns(times.LastAccessTime.QuadPart);
     out->mtime_ns = crt__win_ns(times.LastWriteTime.QuadPart);
     out->ctime_ns = crt__win_ns(times.ChangeTime.QuadPart);
-    bool link = (info.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
-    bool dir = (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
-    out->kind = link ? CRT_FS_SYMLINK : dir ? CRT_FS_DIR : CRT_FS_FILE;
-    if (dir) {
+    out->kind = crt__win_kind(info.dwFileAttributes, crt__win_tag(h));
+    if (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) {
         out->mode = 0777;
         out->size = 0;
     }
@@ -1011,16 +1044,30 @@ static int crt__win_stat(HANDLE h, crt_fs_stat *out)
 }
 static int crt__os_fstat(int fd, crt_fs_stat *out) { return crt__win_stat(crt__file_handle(fd), out); }
 // A handle that tells of what is at a path, a directory too.
+static HANDLE crt__win_look_at(const wchar_t *wide, bool follow)
+{
+    DWORD flags = FILE_FLAG_BACKUP_SEMANTICS | (follow ? 0 : FILE_FLAG_OPEN_REPARSE_POINT);
+    return CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                       OPEN_EXISTING, flags, NULL);
+}
 static HANDLE crt__win_look(const char *path, bool follow)
 {
     wchar_t *wide = crt__win_path(path);
     if (!wide) return INVALID_HANDLE_VALUE;
-    DWORD flags = FILE_FLAG_BACKUP_SEMANTICS | (follow ? 0 : FILE_FLAG_OPEN_REPARSE_POINT);
-    HANDLE h = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
-                           OPEN_EXISTING, flags, NULL);
+    HANDLE h = crt__win_look_at(wide, follow);
+    // A socket, say, leads nowhere.
+    if (h == INVALID_HANDLE_VALUE && follow && GetLastError() == 1920 /* ERROR_CANT_ACCESS_FILE */)
+        h = crt__win_look_at(wide, false);
     if (h == INVALID_HANDLE_VALUE) (void)crt__win_failed();
     CRT_FREE(wide);
     return h;
+}
+static bool crt__win_link_at(const wchar_t *wide)
+{
+    HANDLE h = crt__win_look_at(wide, false);
+    DWORD tag = h == INVALID_HANDLE_VALUE ? CRT__TAG_UNKNOWN : crt__win_tag(h);
+    if (h != INVALID_HANDLE_VALUE) CloseHandle(h);
+    return (tag & CRT__TAG_NAME) != 0;
 }
 static int crt__os_stat(const char *path, bool follow, crt_fs_stat *out)
 {
@@ -1051,11 +1098,10 @@ static char *crt__win_real_path(const char *path)
 }
 static char *crt__win_read_link(const char *path)
 {
-    struct {   // REPARSE_DATA_BUFFER, of a symbolic link
+    struct {   // REPARSE_DATA_BUFFER
         ULONG tag;
         USHORT length, reserved, name, name_n, print, print_n;
-        ULONG flags;
-        wchar_t text[8000];
+        wchar_t text[8192 + 1];   // of a symbolic link: two units of flags, then the names
     } *data;
     DWORD n;
     char *text = NULL;
@@ -1063,14 +1109,18 @@ static char *crt__win_read_link(const char *path)
     if (h == INVALID_HANDLE_VALUE) return NULL;
     if (!(data = CRT_MALLOC(sizeof *data))) {
         errno = ENOMEM;
-    } else if (!DeviceIoControl(h, 0x900a8 /* FSCTL_GET_REPARSE_POINT */, NULL, 0, data, sizeof *data, &n, NULL)) {
+    } else if (!DeviceIoControl(h, 0x900a8 /* FSCTL_GET_REPARSE_POINT */, NULL, 0, data, sizeof *data - sizeof(wchar_t), &n,
+                                NULL)) {
         (void)crt__win_failed();
-    } else if (data->tag != IO_REPARSE_TAG_SYMLINK) {
+    } else if (data->tag != IO_REPARSE_TAG_SYMLINK && data->tag != IO_REPARSE_TAG_MOUNT_POINT) {
         errno = EINVAL;
     } else {
-        wchar_t *at = data->text + data->print / sizeof(wchar_t);
-        at[data->print_n / sizeof(wchar_t)] = 0;
-        text = crt__win_narrow(at);
+        // The name to be shown; a junction need not have one.
+        bool shown = data->print_n > 0;
+        wchar_t *at = data->text + (data->tag == IO_REPARSE_TAG_SYMLINK ? 2 : 0);
+        at += (shown ? data->print : data->name) / sizeof(wchar_t);
+        at[(shown ? data->print_n : data->name_n) / sizeof(wchar_t)] = 0;
+        text = crt__win_narrow(at + (!shown && !wcsncmp(at, L"\\??\\", 4) ? 4 : 0));
     }
     if (data) CRT_FREE(data);
     CloseHandle(h);
@@ -1145,6 +1195,10 @@ static crt__os_dir *crt__os_opendir(const char *path)
                                    FIND_FIRST_EX_LARGE_FETCH);
         ok = d->find != INVALID_HANDLE_VALUE;
         if (!ok) (void)crt__win_failed();
+        // The root of a drive has not even itself in it.
+        if (!ok && GetLastError() == ERROR_FILE_NOT_FOUND && is != INVALID_FILE_ATTRIBUTES &&
+            (is & FILE_ATTRIBUTE_DIRECTORY))
+            ok = true;
         if (is != INVALID_FILE_ATTRIBUTES && !(is & FILE_ATTRIBUTE_DIRECTORY)) errno = ENOTDIR;
     } else if (all) {
         errno = ENOMEM;
@@ -1161,6 +1215,7 @@ static bool crt__win_is_dot(const wchar_t *name)
 }
 static const char *crt__os_readdir(crt__os_dir *d, uint64_t *ino, uint32_t *kind)
 {
+    if (d->find == INVALID_HANDLE_VALUE) return errno = 0, NULL;
     do {
         if (!d->first && !FindNextFileW(d->find, &d->data)) {
             errno = GetLastError() == ERROR_NO_MORE_FILES ? 0 : crt__win_error(GetLastError());
@@ -1168,10 +1223,8 @@ static const char *crt__os_readdir(crt__os_dir *d, uint64_t *ino, uint32_t *kind
         }
         d->first = false;
     } while (crt__win_is_dot(d->data.cFileName));
-    DWORD is = d->data.dwFileAttributes;
     *ino = 0;   // not told here
-    bool link = (is & FILE_ATTRIBUTE_REPARSE_POINT) != 0, dir = (is & FILE_ATTRIBUTE_DIRECTORY) != 0;
-    *kind = link ? CRT_FS_SYMLINK : dir ? CRT_FS_DIR : CRT_FS_FILE;
+    *kind = crt__win_kind(d->data.dwFileAttributes, crt__win_found_tag(&d->data));
     WideCharToMultiByte(CP_UTF8, 0, d->data.cFileName, -1, d->name, sizeof d->name, NULL, NULL);
     return d->name;
 }
@@ -1229,7 +1282,7 @@ static int crt__win_level_step(crt__win_level **top)
         l->more = FindNextFileW(l->find, &l->data);
         return 0;
     }
-    if ((is & FILE_ATTRIBUTE_DIRECTORY) && !(is & FILE_ATTRIBUTE_REPARSE_POINT)) {
+    if ((is & FILE_ATTRIBUTE_DIRECTORY) && !(crt__win_found_tag(&l->data) & CRT__TAG_NAME)) {
         e = crt__win_level_push(top, l->path, name);
     } else {
         size_t n = wcslen(l->path), k = wcslen(name) + 1;
@@ -1249,12 +1302,12 @@ static int crt__win_level_step(crt__win_level **top)
 static intptr_t crt__win_remove_all(const char *path, uint32_t *wanted)
 {
     crt__win_level *top = NULL;
-    wchar_t *wide = crt__win_path(path);
+    wchar_t *wide = crt__win_path_as(path, true);
     if (!wide) return -errno;
     DWORD is = GetFileAttributesW(wide);
     int e = 0;
     if (is == INVALID_FILE_ATTRIBUTES) e = -crt__win_error(GetLastError());
-    else if (is & FILE_ATTRIBUTE_REPARSE_POINT) e = crt__win_delete(wide) ? 0 : -crt__win_error(GetLastError());
+    else if ((is & FILE_ATTRIBUTE_REPARSE_POINT) && crt__win_link_at(wide)) e = crt__win_delete(wide) ? 0 : -crt__win_error(GetLastError());
     else if (!(is & FILE_ATTRIBUTE_DIRECTORY)) e = -ENOTDIR;
     else e = crt__win_level_push(&top, wide, NULL);
     CRT_FREE(wide);
@@ -1279,6 +1332,8 @@ static intptr_t crt__file_copy_some(int from, int to) { return (void)from, (void
 typedef struct crt__stdio_wake {
     HANDLE event;
     HANDLE thread;       // atomic: the one that waits, once it does
+    SRWLOCK lock;
+    bool in_console;     // under the lock: it reads a line of a console
     char tail[4];        // to the console: bytes of a character that is not whole
     DWORD tail_n;
     wchar_t half;        // from the console: the first of two
@@ -1311,7 +1366,17 @@ static void crt__stdio_wake_up(crt__stdio_wake *w)
 {
     HANDLE thread = crt__atomic_load(&w->thread, CRT__ACQUIRE);
     SetEvent(w->event);
-    if (thread) (void)CancelSynchronousIo(thread);
+    // A console goes on reading a line for a call that was cancelled, and throws it away: that call stays,
+    // and the line is for whoever reads next.
+    AcquireSRWLockExclusive(&w->lock);
+    if (thread && !w->in_console) (void)CancelSynchronousIo(thread);
+    ReleaseSRWLockExclusive(&w->lock);
+}
+static void crt__stdio_in_console(crt__stdio_wake *w, bool in)
+{
+    AcquireSRWLockExclusive(&w->lock);
+    w->in_console = in;
+    ReleaseSRWLockExclusive(&w->lock);
 }
 static bool crt__stdio_wait(crt__stdio_wake *w, int fd, bool busy)
 {
@@ -1360,7 +1425,12 @@ static intptr_t crt__console_read(crt__stdio_wake *w, HANDLE h, char *text, size
     DWORD room = (DWORD)crt__min(size / 3, 510);   // a unit of UTF-16 is three bytes at most
     char few[16];
     wide[0] = w->half;
-    if (!ReadConsoleW(h, wide + kept, crt__max(room, 1), &n, NULL)) return crt__win_failed();
+    crt__stdio_in_console(w, true);
+    bool ok = ReadConsoleW(h, wide + kept, crt__max(room, 1), &n, NULL);
+    DWORD e = GetLastError();
+    crt__stdio_in_console(w, false);
+    SetLastError(e);
+    if (!ok) return crt__win_failed();
     if (!n && GetLastError() == ERROR_OPERATION_ABORTED) return errno = EINTR, -1;   // Ctrl-C
     if (n && wide[kept] == 0x1a) return 0;   // Ctrl-Z at the beginning of a line
     n += kept;
@@ -1708,7 +1778,10 @@ static ULONG crt__sock_size(size_t n) { return n > INT_MAX ? INT_MAX : (ULONG)n;
 static intptr_t crt__sock_recvfrom(crt__fd fd, void *buf, size_t n, int flags, struct sockaddr *a, socklen_t *an,
                                    bool *cut)
 {
-    int k = recvfrom((SOCKET)fd, buf, (int)crt__sock_size(n), flags, a, an);
+    int k;
+    do {   // a socket from elsewhere may tell here that an earlier send came to nothing
+        k = recvfrom((SOCKET)fd, buf, (int)crt__sock_size(n), flags, a, an);
+    } while (k < 0 && (WSAGetLastError() == WSAECONNRESET || WSAGetLastError() == WSAENETRESET));
     *cut = k < 0 && WSAGetLastError() == WSAEMSGSIZE;
     return *cut ? (intptr_t)n : crt__sock_result(k);
 }
@@ -1746,8 +1819,9 @@ static int crt__socket(int family, int type)
         // Or a datagram that nobody took would make the next receive fail.
         BOOL off = FALSE;
         DWORD n;
-        const DWORD connreset = 0x9800000C;   // SIO_UDP_CONNRESET
+        const DWORD connreset = 0x9800000C, netreset = 0x9800000F;   // SIO_UDP_CONNRESET, SIO_UDP_NETRESET
         (void)WSAIoctl(s, connreset, &off, sizeof off, NULL, 0, &n, NULL, NULL);
+        (void)WSAIoctl(s, netreset, &off, sizeof off, NULL, 0, &n, NULL, NULL);
     }
     return crt__sock_prepared(s);
 }
@@ -1778,7 +1852,7 @@ static void crt__fd_restore(crt__fd fd, int flags)
 static CRT__COLD intptr_t crt__sock_end(crt__fd fd, int k)
 {
     if (k < 0) return WSAGetLastError() == WSAESHUTDOWN ? 0 : crt__sock_failed();
-    if (!(crt__afd_now((HANDLE)fd, CRT__AFD_ABORT) & CRT__AFD_ABORT)) return 0;
+    if (!(crt__afd_now(crt__afd_base((SOCKET)fd), CRT__AFD_ABORT) & CRT__AFD_ABORT)) return 0;
     errno = ECONNRESET;
     return -1;
 }
@@ -1881,10 +1955,10 @@ static int crt__socket_pair_try(int listener, int fd[2])
         return -errno;
     if ((fd[0] = crt__socket(AF_INET, SOCK_STREAM)) < 0) return fd[0];
     if (crt__os_connect(fd[0], (struct sockaddr *)&a, n) && errno != EINPROGRESS) return -errno;
-    int e = crt__afd_wait((HANDLE)(intptr_t)listener, CRT__AFD_ACCEPT);
+    int e = crt__afd_wait(crt__afd_base((SOCKET)listener), CRT__AFD_ACCEPT);
     if (e) return e;
     if ((fd[1] = crt__accept(listener, (struct sockaddr *)&peer, &p)) < 0) return fd[1] == -EAGAIN ? -ETIMEDOUT : fd[1];
-    if ((e = crt__afd_wait((HANDLE)(intptr_t)fd[0], CRT__AFD_SEND | CRT__AFD_CONNECT_FAIL))) return e;
+    if ((e = crt__afd_wait(crt__afd_base((SOCKET)fd[0]), CRT__AFD_SEND | CRT__AFD_CONNECT_FAIL))) return e;
     if (crt__os_getsockname(fd[0], (struct sockaddr *)&mine, &m)) return -errno;
     return mine.sin_port == peer.sin_port && peer.sin_addr.s_addr == a.sin_addr.s_addr ? 0 : -ECONNABORTED;
 }
@@ -2086,6 +2160,20 @@ static wchar_t *crt__win_env_says(const char *const *env, const wchar_t *name, s
     }
     return last;
 }
+// An entry where it belongs: the block is sorted by name, as the system's own functions rely on.
+static void crt__win_env_insert(crt__win_text *t, const wchar_t *entry)
+{
+    size_t n = wcslen(entry) + 1, name = crt__win_env_name(entry), before = 0, all = t->n;
+    while (before < all) {
+        const wchar_t *e = t->at + before;
+        if (CompareStringOrdinal(e, (int)crt__win_env_name(e), entry, (int)name, TRUE) == CSTR_GREATER_THAN) break;
+        before += wcslen(e) + 1;
+    }
+    crt__text_put(t, entry, n);
+    if (t->error) return;
+    memmove(t->at + before + n, t->at + before, (all - before) * sizeof *t->at);
+    memcpy(t->at + before, entry, n * sizeof *t->at);
+}
 static int crt__win_env(const crt_process_desc *d, wchar_t **out)
 {
     crt__win_text t = {NULL, 0, 0, 0};
@@ -2099,7 +2187,7 @@ static int crt__win_env(const crt_process_desc *d, wchar_t **out)
     for (const char *const *e = d->env; e && *e; e++) {
         wchar_t *wide = crt__win_wide(*e);
         wchar_t *said = wide ? crt__win_env_says(d->env, wide, crt__win_env_name(wide), &t.error) : NULL;
-        if (said && wcschr(wide + 1, L'=') && !wcscmp(said, wide)) crt__text_put(&t, wide, wcslen(wide) + 1);
+        if (said && *wide && wcschr(wide + 1, L'=') && !wcscmp(said, wide)) crt__win_env_insert(&t, wide);
         if (said) CRT_FREE(said);
         if (wide) CRT_FREE(wide);
         else t.error = -errno;
@@ -2115,8 +2203,9 @@ static int crt__win_program(const crt_process_desc *d, wchar_t **out)
     wchar_t *name = crt__win_wide(d->program ? d->program : d->argv[0]), *said = NULL, *path = NULL, found[1024];
     if (!name) return -errno;
     bool alone = !wcspbrk(name, L"\\/:");
-    DWORD n = 0;
-    int e = 0;
+    wchar_t whole[1024];   // or it would be looked for along the system's path
+    DWORD n = alone ? 0 : GetFullPathNameW(name, 1024, whole, NULL);
+    int e = alone || (n && n < 1024) ? 0 : -ENOENT;
     if (alone && (said = crt__win_env_says(d->env, L"PATH", 4, &e))) path = said[4] ? said + 5 : said + 4;
     if (alone && !said && !e && !d->env_clear) {
         DWORD room = GetEnvironmentVariableW(L"PATH", NULL, 0);
@@ -2124,7 +2213,7 @@ static int crt__win_program(const crt_process_desc *d, wchar_t **out)
         if (said) said[GetEnvironmentVariableW(L"PATH", said, room + 1)] = 0;
         else e = CRT_ENOMEM;   // without a path the system would look elsewhere
     }
-    if (*name && !e) n = SearchPathW(alone ? path : NULL, name, L".exe", 1024, found, NULL);
+    if (*name && !e) n = SearchPathW(alone ? path : NULL, alone ? name : whole, L".exe", 1024, found, NULL);
     if (!e && (!n || n >= 1024)) e = -ENOENT;
     DWORD is = e ? 0 : GetFileAttributesW(found);
     if (is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY)) e = -EACCES;
@@ -2272,8 +2361,8 @@ static int crt__win_child_watch(crt_runtime *rt, crt__win_child *c, struct crt__
 // ---------------------------------------------------------------------------
 // signals
 // ---------------------------------------------------------------------------
-// Ctrl-C is SIGINT, Ctrl-Break SIGBREAK; the end of the console, the session or the
-// system is SIGTERM. The handler runs on a thread that the system makes for it; what the
+// Ctrl-C is SIGINT, Ctrl-Break SIGBREAK; the end of the console or of the system is
+// SIGTERM. The handler runs on a thread that the system makes for it; what the
 // program raises itself (raise) comes through the C library, on the thread that does.
 
 static void crt__signal_raised(int sig)
@@ -2292,6 +2381,7 @@ static void __cdecl crt__signal_from_c(int sig)
 static BOOL WINAPI crt__signal_from_console(DWORD event)
 {
     int sig = event == CTRL_C_EVENT ? SIGINT : event == CTRL_BREAK_EVENT ? SIGBREAK : SIGTERM;
+    if (event == CTRL_LOGOFF_EVENT) return FALSE;   // of any user: services alone hear of it, and go on
     if (!crt__signal_is_hooked(sig)) return FALSE;
     crt__signal_raised(sig);
     // When this returns from one of the others, the process is ended: the program has the

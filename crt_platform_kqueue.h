@@ -403,7 +403,7 @@ static int crt__dup(crt__fd fd)
 static int crt__fd_prepare(crt__fd fd)
 {
     int flags = fcntl((int)fd, F_GETFL);
-    if (flags < 0 || fcntl((int)fd, F_SETFL, flags | O_NONBLOCK) || fcntl((int)fd, F_SETFD, FD_CLOEXEC)) return -errno;
+    if (flags < 0 || fcntl((int)fd, F_SETFL, flags | O_NONBLOCK)) return -errno;
     crt__fd_set_sigpipe(fd, false);
     return flags;
 }
@@ -412,15 +412,34 @@ static void crt__fd_restore(crt__fd fd, int flags)
     (void)fcntl((int)fd, F_SETFL, flags);
     crt__fd_set_sigpipe(fd, true);
 }
-static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, 0); }
+// macOS refuses more than INT_MAX bytes at once, where others take a part.
+static size_t crt__sock_most(size_t n) { return crt__min(n, (size_t)INT_MAX); }
+static intptr_t crt__sock_recv(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, crt__sock_most(n), 0); }
 static intptr_t crt__sock_send(crt__fd fd, const void *buf, size_t n)
 {
-    return send((int)fd, buf, n, CRT__NOSIGNAL);
+    return send((int)fd, buf, crt__sock_most(n), CRT__NOSIGNAL);
 }
-static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n) { return recv((int)fd, buf, n, MSG_PEEK); }
+static intptr_t crt__sock_peek(crt__fd fd, void *buf, size_t n)
+{
+    return recv((int)fd, buf, crt__sock_most(n), MSG_PEEK);
+}
+// How many of the pieces may go at once: what fits, or a part of the first.
+static int crt__pieces_most(const struct iovec **pieces, int count, struct iovec *first)
+{
+    size_t left = INT_MAX;
+    int fit = 0;
+    for (; fit < count && (*pieces)[fit].iov_len <= left; fit++) left -= (*pieces)[fit].iov_len;
+    if (fit || !count) return fit;
+    first->iov_base = (*pieces)->iov_base;
+    first->iov_len = left;
+    *pieces = first;
+    return 1;
+}
 static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int count)
 {
+    struct iovec first;
     struct msghdr m;
+    count = crt__pieces_most(&pieces, count, &first);
     memset(&m, 0, sizeof m);
     m.msg_iov = (struct iovec *)(uintptr_t)pieces;
     m.msg_iovlen = (__typeof__(m.msg_iovlen))count;
@@ -428,11 +447,15 @@ static intptr_t crt__sock_sendv(crt__fd fd, const struct iovec *pieces, int coun
 }
 static intptr_t crt__fd_readv(crt__fd fd, const struct iovec *pieces, int count)
 {
+    struct iovec first;
+    count = crt__pieces_most(&pieces, count, &first);
     return readv((int)fd, pieces, count);
 }
 #ifdef F_SETNOSIGPIPE
 static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count)
 {
+    struct iovec first;
+    count = crt__pieces_most(&pieces, count, &first);
     return writev((int)fd, pieces, count);
 }
 #else
@@ -440,7 +463,9 @@ static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count
 static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count)
 {
     sigset_t sigpipe, before, pending;
+    struct iovec first;
     int sig;
+    count = crt__pieces_most(&pieces, count, &first);
     sigemptyset(&sigpipe);
     sigaddset(&sigpipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
@@ -488,18 +513,9 @@ static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred)
 #endif
     return 0;
 }
-#ifdef MCAST_JOIN_GROUP
-static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex)
-{
-    struct ip_mreqn q;
-    memset(&q, 0, sizeof q);
-    q.imr_ifindex = (int)ifindex;
-    return setsockopt((int)fd, IPPROTO_IP, IP_MULTICAST_IF, &q, sizeof q) ? -errno : 0;
-}
-#else
 #include <ifaddrs.h>
 
-// OpenBSD and NetBSD know an interface of IPv4 by its address. 0 or -errno.
+// The interface of IPv4 by its address, as all of them know it. 0 or -errno.
 static int crt__interface_addr(uint32_t ifindex, struct in_addr *a)
 {
     char name[IF_NAMESIZE];
@@ -516,6 +532,15 @@ static int crt__interface_addr(uint32_t ifindex, struct in_addr *a)
     freeifaddrs(list);
     return e;
 }
+#ifdef MCAST_JOIN_GROUP
+static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex)
+{
+    struct ip_mreqn q;
+    memset(&q, 0, sizeof q);
+    q.imr_ifindex = (int)ifindex;
+    return setsockopt((int)fd, IPPROTO_IP, IP_MULTICAST_IF, &q, sizeof q) ? -errno : 0;
+}
+#else
 static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex)
 {
     struct in_addr a;
@@ -523,6 +548,9 @@ static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex)
     if (e) return e;
     return setsockopt((int)fd, IPPROTO_IP, IP_MULTICAST_IF, &a, sizeof a) ? -errno : 0;
 }
+#endif
+// Not by MCAST_JOIN_GROUP (RFC 3678): where there is one, it wants an interface, and an address that says
+// how long it is.
 static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifindex, bool join)
 {
     const struct sockaddr_in *in4 = (const struct sockaddr_in *)(const void *)group->u.bytes;
@@ -536,7 +564,6 @@ static int crt__sock_membership(crt__fd fd, const crt_addr *group, uint32_t ifin
     int name = join ? IPV6_JOIN_GROUP : IPV6_LEAVE_GROUP;
     return setsockopt((int)fd, IPPROTO_IPV6, name, &q, sizeof q) ? -errno : 0;
 }
-#endif
 static intptr_t crt__sock_recv_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 {
     (void)fd, (void)msgs, (void)count;
