@@ -772,7 +772,7 @@ typedef struct crt_config {
     int flavor;                       // CRT_MULTI_THREAD
     int worker_threads;               // CRT_WORKER_THREADS in the environment, else the
                                       // CPUs that affinity and cgroup allow; at most 1024. The
-                                      // current-thread flavour has one, whatever this says
+                                      // current-thread flavour has one, whichever it is
     int max_blocking_threads;         // 512
     int max_lookups;                  // 16, at most half of the blocking threads; names
                                       // looked up at the same time
@@ -836,12 +836,14 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame);
 // has not ended after `timeout` ns is named in the log, freed where it can be,
 // and counted in the result: a worker may still be inside a poll then, so what such
 // tasks point at or wait for must last until their joins are done. Such a poll gets 100 ms
-// beyond the deadline to return. 0: what can be done at once, the rest in the background.
+// beyond the deadline to return. 0: each CRT_FINALLY runs to its first wait, and no further (what it
+// would have released after that is not); polls and jobs that go on end in the background.
 // CRT_FOREVER: wait. A second call returns 0. CRT_EINVAL
 // (a negative timeout), CRT_ENESTED: inside a task of any runtime, or a hook or job of this
 // one. Any plain thread. Mirrors Runtime::shutdown_timeout.
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout);
-// crt_runtime_shutdown(CRT_FOREVER) unless that has been done, then lets go of
+// crt_runtime_shutdown(CRT_FOREVER) unless that has been done (one that goes on in another
+// thread is waited for), then lets go of
 // the runtime; *rt becomes NULL. Its memory goes with the last handle, join
 // handle, stream and waker. Where crt_runtime_shutdown says CRT_ENESTED it does nothing but
 // log that, and *rt stays.
@@ -937,7 +939,7 @@ CRTDEF int crt_args(char ***argv);
 // when crt_task_storage_busy says false: the task has ended, its join handle is
 // gone, and so is every waker cloned from it. CRT_EBUSY until then. Here as in every task
 // the frame is aligned to 16 bytes: what needs more (a __m256) does not belong into a frame.
-enum { CRT__TASK_HEADER = 192 };
+enum { CRT__TASK_HEADER = sizeof(void *) > 4 ? 240 : 192 };
 #define CRT_TASK_STORAGE(frame_type)                                                       \
     union {                                                                                \
         CRT__ALIGNAS(16) uint64_t crt__align[2];                                           \
@@ -986,7 +988,8 @@ CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
 // Cancel-safe: the handle is kept. Mirrors JoinHandle.
 CRTDEF_POLL crt_join(crt_cx *cx, crt_join_handle **join, intptr_t *result);
 // The same from a plain thread. CRT_ENESTED inside a task; CRT_ENOCONTEXT in a child of
-// fork() whose parent runs the task: the handle is kept.
+// fork() whose parent runs the task: the handle is kept. It drives nothing: a current-thread
+// runtime that no other thread drives never ends the task (a log line says so).
 CRTDEF int crt_join_blocking(crt_join_handle **join, intptr_t *result);
 // Asks the task to stop: one unwind at the await where it is parked. A task that
 // has ended is left alone; a blocking job stops only if it has not begun.
@@ -1013,7 +1016,8 @@ CRTDEF crt_poll crt_yield_now(crt_cx *cx);
 // Unique among the tasks of a process that ever lived. Never 0.
 CRTDEF uint64_t crt_task_id(const crt_cx *cx);
 CRTDEF const char *crt_task_name(const crt_cx *cx);   // NULL: none
-// Operations left in this poll before they make the task yield (128 at first).
+// Operations left in this poll before they make the task yield: 128 at first, or what is left to a task
+// that the one before has just woken.
 CRTDEF uint32_t crt_coop_budget(const crt_cx *cx);
 // Takes one unit in a loop that does no operation of its own: 0, or CRT_PENDING
 // once the budget is used up. Mirrors coop::consume_budget.
@@ -1097,7 +1101,8 @@ typedef struct crt_interval {
     crt_missed behavior;
     uint32_t started;
 } crt_interval;
-// The first tick comes at once. Mirrors time::interval.
+// The first tick comes at once, and the period counts from it (Tokio's from here). After crt_interval_reset
+// the first is one period away: interval_at. Mirrors time::interval.
 CRTDEF void crt_interval_init(crt_interval *i, crt_duration period, crt_missed behavior);
 // 0 at each tick; CRT_EINVAL if the period is not positive.
 CRTDEF_POLL crt_interval_tick(crt_cx *cx, crt_interval *i);
@@ -1105,8 +1110,8 @@ CRTDEF void crt_interval_reset(crt_cx *cx, crt_interval *i);   // next: one peri
 
 // Things that become due one after the other, each carrying its place in it: no
 // allocation but that of the queue's wheel (3 kB) at the first insertion. All-zero is
-// ready and empty. Any thread may insert, remove and reset; one task at a time waits.
-// Mirrors tokio_util's DelayQueue.
+// ready and empty. Any thread may insert, remove and reset; one task at a time waits; all of
+// it by the clock of one runtime as long as anything is in it. Mirrors tokio_util's DelayQueue.
 //     typedef struct session { crt_delay expires; ... } session;
 //     crt_delay_insert(cx, &q, &s->expires, CRT_SEC(30));
 //     CRT_AWAIT(r = crt_delay_next(cx, &q, &self->due));   // then due is &s->expires
@@ -1141,7 +1146,8 @@ CRTDEF void crt_delay_queue_drop(crt_delay_queue *q);   // and frees the wheel; 
 
 // The virtual clock, current thread only (CRT_EINVAL elsewhere). While paused,
 // time stands still until crt_time_advance, or, when no task is ready and no
-// blocking job runs, jumps to the next timer. Mirror time::pause, resume, advance.
+// blocking job runs, jumps to the next timer (in crt_block_on; crt_runtime_turn never jumps).
+// Mirror time::pause, resume, advance.
 CRTDEF int crt_time_pause(crt_runtime *rt);
 CRTDEF int crt_time_resume(crt_runtime *rt);
 CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d);   // CRT_EINVAL if not paused
@@ -1182,15 +1188,17 @@ enum { CRT__SELECT = 0, CRT__SELECT_BIASED = 1, CRT__JOIN_ALL = 2, CRT__TRY_JOIN
 // One arm: evaluated with a slot of its own. `i` from 0 to n - 1, each once.
 #define crt_on(cx, i, ...)                                                                 \
     (crt__arm_enter((cx), (i), true) ? crt__arm_leave((cx), (crt_poll)(__VA_ARGS__)) : (void)0)
-// The condition is looked at once, when the select begins.
+// The condition counts when the select begins, but is evaluated whenever the select is: let it be cheap, and
+// let no other arm change what it looks at (the first of them to be polled is any).
 #define crt_on_if(cx, i, condition, ...)                                                   \
     (crt__arm_enter((cx), (i), (condition)) ? crt__arm_leave((cx), (crt_poll)(__VA_ARGS__)) \
                                             : (void)0)
 
 // The index of the arm that ended first; polls start at a random arm. CRT_EINVAL
-// if every arm is disabled or the indices are wrong. Mirrors select!.
+// if every arm is disabled or the indices are wrong. What shall outlive a select and go on in the
+// next: spawn it and let the arm crt_join it, or wait for a crt_timer. Mirrors select!.
 #define crt_select(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT, __VA_ARGS__)
-// The same, polled in order. Mirrors select! { biased; ... }.
+// The same, polled in order: who is always ready, or uses the budget up, goes last. Mirrors select! { biased; ... }.
 #define crt_select_biased(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT_BIASED, __VA_ARGS__)
 // 0 when every arm has ended. Mirrors join!.
 #define crt_join_all(cx, s, ...) CRT__SELECT3(cx, s, CRT__JOIN_ALL, __VA_ARGS__)
@@ -1240,7 +1248,7 @@ typedef struct crt_scope {
     uint32_t crt__phase, crt__try;
 } crt_scope;
 #define crt_scope_run(cx, s, ...)                                                          \
-    ((crt__scope_open(s) ? crt__scope_body((cx), (s), (crt_poll)(__VA_ARGS__)) : (void)0), \
+    ((crt__scope_open((cx), (s)) ? crt__scope_body((cx), (s), (crt_poll)(__VA_ARGS__)) : (void)0), \
      crt__scope_drain((cx), (s)))
 // The same, but the first failure, in the body or a task, cancels all the others.
 #define crt_scope_try_run(cx, s, ...)                                                      \
@@ -1254,7 +1262,7 @@ typedef struct crt_scope {
     crt__scope_spawn((cx), (s), (fn), CRT__FRAME(__VA_ARGS__))
 CRTDEF void crt_scope_cancel(crt_scope *s);   // aborts the tasks, not the body. Inside the block.
 CRTDEF size_t crt_scope_len(crt_scope *s);    // tasks that have not ended
-CRTDEF bool crt__scope_open(crt_scope *s);
+CRTDEF bool crt__scope_open(crt_cx *cx, crt_scope *s);
 CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_joined(crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_watch(crt_cx *cx, crt_scope *s);
@@ -1344,7 +1352,8 @@ CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_han
                               const void *frame, size_t size, const char *site);
 
 // --- local set: tasks that share one thread, on either flavour: they may use what is
-// not safe between threads. The first spawn chooses the worker. All-zero is ready.
+// not safe between threads. The first spawn chooses the worker; while none of them lives,
+// crt_block_in_place may give that another thread. All-zero is ready.
 // The set must outlive its tasks: await crt_local_set_join. Mirrors task::LocalSet.
 typedef struct crt_local_set {
     crt__crew crt__tasks;
@@ -1413,7 +1422,8 @@ CRTDEF void crt_notify_last(crt_notify *n);      // the newest, or store a permi
 CRTDEF void crt_notify_waiters(crt_notify *n);   // those waiting now; stores nothing
 // For a condition that notify_waiters announces. Take the snapshot, look at the
 // condition, then wait: a notify_waiters that came in between ends the wait at once.
-// Mirrors Notified::enable.
+// Mirrors Notified::enable, for notify_waiters alone: of the notify_ones in between one is stored, as
+// always, not one for each who took a snapshot. What several consumers take is a crt_semaphore's business.
 CRTDEF uint32_t crt_notify_snapshot(crt_notify *n);
 CRTDEF_POLL crt_notified_since(crt_cx *cx, crt_notify *n, uint32_t snapshot);
 CRTDEF int crt_notified_blocking(crt_notify *n);
@@ -1526,11 +1536,12 @@ CRTDEF void crt_cancel_token_drop_guard(crt_cancel_token **t);
 //                                                 serve_run(&self->serve, cx)));
 typedef struct crt_until {
     CRT_SELECT(2) sel;
-    crt_poll result;
+    crt_poll result, crt__token;
 } crt_until;
 #define crt_run_until_cancelled(cx, u, token, ...)                                         \
-    crt__until_end((u), crt_select_biased((cx), &(u)->sel, crt_on((cx), 0, crt_cancelled((cx), (token))), \
-                                          crt_on((cx), 1, (u)->result = (crt_poll)(__VA_ARGS__))))
+    crt__until_end((u), crt_select_biased((cx), &(u)->sel,                                 \
+        crt_on((cx), 0, (u)->crt__token = crt_cancelled((cx), (token))),                   \
+        crt_on((cx), 1, (u)->result = (crt_poll)(__VA_ARGS__))))
 CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which);
 
 // ---------------------------------------------------------------------------
@@ -1542,7 +1553,8 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which);
 // by one at a time; a handle stays while somebody waits through it. A send that fails
 // leaves the element with the caller. Elements that nobody receives are released by the
 // drop callback, if one was set; it runs once for each, and must not use the channel
-// that calls it. Calls that send, receive or close accept a NULL handle: CRT_EINVAL.
+// that calls it. Received into NULL, an element is dropped, and so is a copy: it is not cloned.
+// Calls that send, receive or close accept a NULL handle: CRT_EINVAL.
 
 #define CRT_HAS_CHANNELS 1
 #define CRT_HAS_MPSC 1
@@ -1582,7 +1594,9 @@ CRTDEF_POLL crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem);
 CRTDEF int crt_mpsc_try_send(crt_mpsc_tx *tx, const void *elem);   // 0, CRT_EFULL, CRT_ECLOSED, CRT_ENOMEM
 // Waits for room and keeps it for crt_mpsc_send_reserved, or gives it back with
 // crt_mpsc_unreserve. 0, CRT_ECLOSED. Cancel-safe (the place in the queue is lost).
-// A permit taken before the receiver closed still works. Mirrors Sender::reserve.
+// A permit taken before the receiver closed still works. It is the channel's, not the handle's: to drop
+// the tx does not give it back. A CRT_FINALLY that may come between reserve and send has to unreserve, or
+// the room is lost to everybody, and recv does not end after a close. Mirrors Sender::reserve.
 CRTDEF_POLL crt_mpsc_reserve(crt_cx *cx, crt_mpsc_tx *tx);
 CRTDEF int crt_mpsc_try_reserve(crt_mpsc_tx *tx);   // 0, CRT_EFULL, CRT_ECLOSED
 // n permits at once, each to be used or given back; CRT_EINVAL if n is more than the
@@ -1591,7 +1605,7 @@ CRTDEF_POLL crt_mpsc_reserve_many(crt_cx *cx, crt_mpsc_tx *tx, size_t n);
 CRTDEF int crt_mpsc_try_reserve_many(crt_mpsc_tx *tx, size_t n);
 // 0; CRT_ENOMEM: the permit is gone; CRT_EINVAL: there was none.
 CRTDEF int crt_mpsc_send_reserved(crt_mpsc_tx *tx, const void *elem);
-CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx);
+CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx);   // one of them; that there is one is asserted
 // The next element: 0, or CRT_ECLOSED once it is closed (every tx dropped, or
 // crt_mpsc_rx_close) and drained. CRT_EBUSY: another task waits there. Cancel-safe.
 CRTDEF_POLL crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem);
@@ -1613,7 +1627,7 @@ CRTDEF_POLL crt_mpsc_closed(crt_cx *cx, crt_mpsc_tx *tx);
 CRTDEF bool crt_mpsc_is_closed(const crt_mpsc_tx *tx);
 CRTDEF bool crt_mpsc_rx_is_closed(const crt_mpsc_rx *rx);   // or every tx is gone; there may still be elements
 // Elements that wait to be received; room that a sender could take at once
-// (SIZE_MAX: unbounded); what crt_mpsc_new was given; tx handles; weak ones.
+// (SIZE_MAX: unbounded); what crt_mpsc_new was given (the same); tx handles; weak ones.
 CRTDEF size_t crt_mpsc_len(const crt_mpsc_rx *rx);
 CRTDEF size_t crt_mpsc_capacity(crt_mpsc_tx *tx);
 CRTDEF size_t crt_mpsc_max_capacity(const crt_mpsc_tx *tx);
@@ -2259,7 +2273,8 @@ typedef struct crt_framed {
     uint32_t length_field_length;   // 4; 1 to 8
     int64_t length_adjustment;      // added to what the field says
     int32_t num_skip;               // bytes dropped from the front; 0: all up to and with
-                                    // the field; CRT_FRAMED_KEEP: none
+                                    // the field; CRT_FRAMED_KEEP: none, and length_adjustment
+                                    // has to count those bytes in
     bool little_endian;
 } crt_framed;
 enum { CRT_FRAMED_KEEP = -1 };
@@ -2426,8 +2441,9 @@ enum {
     CRT_STDIO_NULL = 1,     // /dev/null
     CRT_STDIO_PIPE = 2,     // a pipe; its other end is a crt_stream
     CRT_STDIO_FD = 3,       // a duplicate of `fd`, which stays the caller's
-    CRT_STDIO_STREAM = 4,   // *stream: closed here (also on failure), NULL; blocking there.
-                            // CRT_EBUSY if it has clones
+    CRT_STDIO_STREAM = 4,   // *stream: closed here, NULL; blocking there. CRT_EBUSY if it has
+                            // clones. After an error it may be the one or the other: where
+                            // it is not NULL, it is still the caller's
     CRT_STDIO_STDOUT = 5    // for err only: where out goes
 };
 typedef struct crt_stdio {
@@ -3345,8 +3361,8 @@ typedef struct crt__record {
     int64_t ready;            // CRT__TASK_TIMED: crt__clock() since which it could run
     const char *spawned_at;
 } crt__record;
-_Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) + sizeof(crt__record) <= CRT__TASK_HEADER,
-               "CRT_TASK_STORAGE has room for it");
+_Static_assert(CRT__CHUNK_HEAD + sizeof(crt_task) + sizeof(crt__member) + sizeof(crt__record) <= CRT__TASK_HEADER,
+               "CRT_TASK_STORAGE has room for it, in a local set too");
 
 // Singly linked list of tasks through `next`, for one thread.
 typedef struct crt__list {
@@ -3388,13 +3404,6 @@ typedef struct crt__cache {
     uint32_t count;
 } crt__cache;
 
-// What a worker does when the poll has ended: see crt__after_poll.
-enum {
-    CRT__DIRTY_TIMERS = 1,   // its wheel has an earlier timer
-    CRT__DIRTY_JOB = 2,      // a blocking job has been signalled
-    CRT__DIRTY_JOBS = 4,     // there are more, which have not
-};
-
 // A histogram: how its buckets lie (from crt_config), and what one worker has counted.
 enum { CRT__POLL_TIMES, CRT__SCHEDULE_TIMES, CRT__HISTOGRAMS };
 typedef struct crt__scale {
@@ -3424,10 +3433,9 @@ struct crt__worker {
     crt_cx *cx;               // on the stack of the thread that acts for it
     uint32_t pinned_live;     // atomic: pinned tasks that have not ended
     bool searching, sleeping; // `sleeping` under the idle lock
-    bool has_thread, lifo_off;
-    uint8_t dirty;            // CRT__DIRTY_...
+    bool has_thread, lifo_off, background_next;
+    bool earlier;             // its wheel has an earlier timer: to be told when the poll has ended
     uint32_t spin;            // rounds before it sleeps while blocking jobs run
-    uint32_t jobs_held;       // blocking jobs queued without a signal
     uint32_t thread_done;     // atomic: its first thread is about to end
     uint64_t rng;
     uint64_t next_id, last_id;
@@ -3494,7 +3502,7 @@ struct crt_runtime {
     uint32_t threads_running; // atomic futex word: threads started for workers
     int64_t process;          // that built it; its children by fork() have none of its threads
     uint32_t driving;         // current thread: someone drives (futex word)
-    uint32_t shutdown_called, shutdown_done;   // atomic; done: 1 + tasks left
+    uint32_t shutdown_called, shutdown_done;   // atomic; called: CRT__SHUTDOWN_...; done: 1 + tasks left
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
     crt__i64 clock_base;      // atomic
     crt__i64 clock_offset;    // virtual clock: instant = offset while paused
@@ -4045,7 +4053,12 @@ static const char *crt__ext_text_of(crt_task *t, uint32_t kind)
 }
 static const char *crt__task_name_of(crt_task *t) { return crt__ext_text_of(t, CRT__EXT_NAME); }
 
-static void crt__task_ref(crt_task *t) { crt__atomic_add(&t->state, CRT__REF, CRT__RELAXED); }
+static void crt__task_ref(crt_task *t)
+{
+    uint32_t s = crt__atomic_add(&t->state, CRT__REF, CRT__RELAXED);
+    CRT_ASSERT(s < UINT32_MAX - CRT__REF);   // 2^25 wakers of one task: somebody drops none of them
+    (void)s;
+}
 
 static void crt__task_free(crt_task *t)
 {
@@ -4638,7 +4651,8 @@ CRTDEF crt_abort_handle *crt_abort_handle_clone(crt_abort_handle *a)
 CRTDEF void crt_abort_handle_abort(crt_abort_handle *a) { crt_abort((crt_join_handle *)a); }
 CRTDEF bool crt_abort_handle_is_finished(const crt_abort_handle *a)
 {
-    return !a || (crt__atomic_load(&((const crt_task *)(const void *)a)->state, CRT__ACQUIRE) & CRT__COMPLETE) != 0;
+    if (!a || crt_is_finished((const crt_join_handle *)a)) return true;   // no later than the join says so
+    return (crt__atomic_load(&((const crt_task *)(const void *)a)->state, CRT__ACQUIRE) & CRT__COMPLETE) != 0;
 }
 CRTDEF uint64_t crt_abort_handle_id(const crt_abort_handle *a) { return crt_join_id((const crt_join_handle *)a); }
 CRTDEF void crt_abort_handle_drop(crt_abort_handle **a)
@@ -5073,7 +5087,7 @@ static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_ins
     if (!queued) slot->op = NULL;
     // The thread that waits in the driver may have to wake sooner; we tell it
     // after this poll, by which time the timer may be cancelled again.
-    if (earlier && cx->worker) w->dirty |= CRT__DIRTY_TIMERS;
+    if (earlier && cx->worker) w->earlier = true;
     else if (earlier) crt__timers_announce(w);
     return queued;
 }
@@ -5195,7 +5209,7 @@ CRTDEF crt_poll crt_interval_tick(crt_cx *cx, crt_interval *i)
     if (r != 0) return r;
     crt_instant due = i->next, now = crt__rt_now(cx->rt);
     i->next = crt__instant_after(due, i->period);
-    if (now <= due + CRT_MS(5)) return 0;   // in time, as Tokio counts
+    if (now - due <= CRT_MS(5)) return 0;   // in time, as Tokio counts
     if (i->behavior == CRT_DELAY) i->next = crt__instant_after(now, i->period);
     if (i->behavior == CRT_SKIP)
         i->next = crt__instant_after(now, i->period - (now - due) % i->period);
@@ -5251,18 +5265,16 @@ static bool crt__delay_link(crt_delay_queue *q, crt_delay *d, crt_instant at, cr
         q->crt__never = t;
         return false;
     }
-    if (tick > w->elapsed && tick < before) w->elapsed = tick;
+    // Alone it may also go back: a queue that was emptied goes on with another runtime, whose clock is another.
+    if (q->crt__len == 1 || (tick > w->elapsed && tick < before)) w->elapsed = tick;
     if (crt__wheel_insert(w, t) || crt__wheel_insert_ahead(w, t, at > now ? at - now : 0)) return w->next < before;
     crt__delay_fire(t);
     return true;
 }
+// Who is woken stays the one who waits until it has looked: the place and its timer are not another's before.
 static void crt__delay_wake(crt_delay_queue *q, crt__list *ready)
 {
-    crt_slot *waiter = q->crt__waiter;
-    if (!waiter) return;
-    crt_task *task = waiter->task;
-    q->crt__waiter = NULL;
-    crt__wake_into(ready, task);
+    if (q->crt__waiter) crt__wake_into(ready, q->crt__waiter->task);
 }
 static int crt__delay_put(crt_cx *cx, crt_delay_queue *q, crt_delay *d, crt_instant at, bool again)
 {
@@ -5321,10 +5333,10 @@ CRTDEF bool crt_delay_remove(crt_delay_queue *q, crt_delay *d)
 static void crt__op_delay_cancel(crt_slot *slot)
 {
     crt_delay_queue *q = slot->object;
+    crt_timer_stop(&q->crt__timer);   // ours as long as the place is
     crt__lock(&q->crt__lock);
-    if (q->crt__waiter == slot) q->crt__waiter = NULL;
+    q->crt__waiter = NULL;
     crt__unlock(&q->crt__lock);
-    crt_timer_stop(&q->crt__timer);
 }
 static const crt__op crt__op_delay = {"delay queue", crt__op_delay_cancel};
 
@@ -5357,7 +5369,7 @@ static crt_poll crt__delay_take(crt_cx *cx, crt_delay_queue *q, crt_delay **d, c
 }
 CRTDEF crt_poll crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d)
 {
-    if (!q) return crt__refuse(cx, CRT_EINVAL);
+    if (!q || !d) return crt__refuse(cx, CRT_EINVAL);
     crt_instant again = 0;
     crt_poll r;
     if (!crt__leaf(cx, &crt__op_delay, q)) return CRT_UNWIND;
@@ -5371,17 +5383,25 @@ CRTDEF crt_poll crt_delay_next(crt_cx *cx, crt_delay_queue *q, crt_delay **d)
     else crt__slot_cancel(cx->slot);   // the timer stops with it
     return r;
 }
+// The earliest in the wheel, or NULL. A slot above the lowest level is in no order; one of the top level may
+// hold what is turns ahead, so that another may be earlier.
+static crt_slot *crt__delay_earliest(const crt__wheel *w)
+{
+    uint32_t level, first, last;
+    crt_slot *t = NULL;
+    if (!w || crt__wheel_next(w, &level, &first) == UINT64_MAX) return NULL;
+    last = first;
+    if (level + 1 == CRT__WHEEL_LEVELS) first = 0, last = CRT__WHEEL_SLOTS - 1;
+    for (uint32_t i = first; i <= last; i++)
+        for (crt_slot *other = w->slots[level][i]; other; other = other->next)
+            if (!t || other->value < t->value) t = other;
+    return t;
+}
 CRTDEF crt_delay *crt_delay_peek(crt_delay_queue *q)
 {
-    uint32_t level, index;
-    crt_slot *t;
     crt__lock(&q->crt__lock);
-    t = q->crt__due;
-    if (!t && q->crt__wheel && crt__wheel_next(q->crt__wheel, &level, &index) != UINT64_MAX) {
-        t = q->crt__wheel->slots[level][index];
-        for (crt_slot *other = t; other; other = other->next)   // a slot above the lowest level is in no order
-            if (other->value < t->value) t = other;
-    }
+    crt_slot *t = q->crt__due;
+    if (!t) t = crt__delay_earliest(q->crt__wheel);
     if (!t) t = q->crt__never;
     crt__unlock(&q->crt__lock);
     return t ? crt__container(t, crt_delay, crt__slot) : NULL;
@@ -5968,8 +5988,13 @@ static CRT__OUTLINE crt_task *crt__next_shared(crt__worker *w)
     crt_task *t = crt__inject_pop(&w->rt->urgent);
     if (t || w->until_inject) return t;
     w->until_inject = w->inject_interval;
-    t = crt__take_injected(w, true);
-    return t ? t : crt__inject_pop(&w->rt->background);
+    bool background = crt__inject_length(&w->rt->background) > 0;
+    if (background && crt__inject_length(&w->rt->inject)) {   // in turns, each as often as alone
+        w->until_inject = (w->inject_interval + 1) / 2;
+        background = w->background_next = !w->background_next;
+    }
+    if (background) t = crt__inject_pop(&w->rt->background);
+    return t ? t : crt__take_injected(w, true);
 }
 static crt_task *crt__next_from_ring(crt__worker *w, bool *from_lifo)
 {
@@ -6131,6 +6156,12 @@ static void crt__check_waits(crt_task *t)
 #define crt__check_waits(t) ((void)0)
 #endif
 
+// The worker's own queue has got a task that comes after the one in its LIFO slot: if that is polled for
+// long, the other is stuck, unless somebody who sleeps comes for it.
+static void crt__offer(crt__worker *w)
+{
+    if (w->ring && w->rt->worker_count > 1 && crt__atomic_load(&w->lifo, CRT__RELAXED)) crt__notify_one(w->rt);
+}
 // One poll. Afterwards this thread may act for another worker, or none
 // (crt_block_in_place): only crt__tls.worker is to be trusted.
 static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
@@ -6147,10 +6178,10 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
         cx->unwind = 1;
     }
     crt__atomic_store(&w->running, t, CRT__RELAXED);
+    crt__tls.in_task = 1;   // in the hook, too
     if (CRT__UNLIKELY(rt->watches_polls)) crt__poll_begins(cx, t);
     crt__count(&w->polls, 1);
     w->batch_polls++;
-    crt__tls.in_task = 1;
     crt_poll r = t->fn(crt__task_frame(t), cx);
     if (CRT__UNLIKELY(rt->watches_polls)) crt__poll_ended(cx, t);
     w = crt__tls.worker;
@@ -6171,8 +6202,12 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
         crt__check_waits(t);
         s = crt__atomic_sub(&t->state, CRT__ACTIVE, CRT__ACQ_REL);
         if (s & CRT__NOTIFIED) {   // woken while it ran: to the back
-            if (!(t->flags & CRT__TASK_PINNED)) crt__push_back(w, t);
-            else crt__submit(t);
+            if (t->flags & CRT__TASK_PINNED) {
+                crt__submit(t);
+            } else {
+                crt__push_back(w, t);
+                crt__offer(w);
+            }
         }
         return;
     }
@@ -6232,7 +6267,8 @@ static int crt__drivers_poll(crt__worker *w)
     } else if (crt__atomic_load(&w->wheel.next, CRT__RELAXED) != UINT64_MAX) {
         n = (int)crt__wheel_serve(rt, &w->wheel, crt__rt_now(rt));
     }
-    bool several = w->deferred.head && w->deferred.head != w->deferred.tail;
+    bool several = w->deferred.head &&
+                   (w->deferred.head != w->deferred.tail || crt__atomic_load(&w->lifo, CRT__RELAXED));
     crt__release_deferred(w);
     // If we got in, nobody waits there. A worker that wanted to, while we were in,
     // has gone to sleep outside; before the next long poll it must take our place.
@@ -6287,17 +6323,11 @@ static void crt__timers_announce(crt__worker *w)
     if (longer || crt__rt_now(rt) - until > CRT_MS(CRT__OVERSLEPT)) crt__driver_kick(rt);
 }
 
-static int crt__pool_signal(crt_runtime *rt);
-static void crt__pool_give_up(crt_runtime *rt, int e);
 // What operations have left until the end of the poll.
 static CRT__COLD void crt__after_poll(crt__worker *w)
 {
-    uint8_t dirty = w->dirty;
-    w->dirty = 0;
-    if (dirty & CRT__DIRTY_TIMERS) crt__timers_announce(w);
-    if (!(dirty & CRT__DIRTY_JOBS) || !crt__inject_length(&w->rt->pool.queue)) return;
-    int e = crt__pool_signal(w->rt);
-    if (e) crt__pool_give_up(w->rt, e);
+    w->earlier = false;
+    crt__timers_announce(w);
 }
 
 // --- to spin or to sleep
@@ -6588,7 +6618,7 @@ static void crt__worker_loop(crt__worker *w)
         if (!from_lifo || !cx.budget) cx.budget = CRT__BUDGET;
         crt__run_task(w, &cx, t);
         if (CRT__UNLIKELY(crt__tls.worker != w)) return;   // handed over: see crt_block_in_place
-        if (CRT__UNLIKELY(w->dirty)) crt__after_poll(w);
+        if (CRT__UNLIKELY(w->earlier)) crt__after_poll(w);
         if (CRT__UNLIKELY(++since >= (uint32_t)rt->config.event_interval)) {
             since = 0;
             crt__in_passing(w);
@@ -6607,12 +6637,12 @@ static void crt__thread_begin(crt_runtime *rt)
 {
     crt__thread_set_name(rt->thread_name);
     crt__tls.rt = rt;
-    if (rt->config.on_thread_start) rt->config.on_thread_start(rt->config.hook_data);
+    crt__park_hook(rt, rt->config.on_thread_start);
 }
 static void crt__thread_end(crt_runtime *rt)
 {
     crt__tls.rt = rt;
-    if (rt->config.on_thread_stop) rt->config.on_thread_stop(rt->config.hook_data);
+    crt__park_hook(rt, rt->config.on_thread_stop);
     crt__tls.rt = NULL;
 }
 
@@ -6655,8 +6685,7 @@ static void crt__run_here(crt__worker *w, crt_cx *cx, crt_task *t)
 {
     cx->budget = CRT__BUDGET;
     crt__run_task(w, cx, t);
-    w->dirty &= (uint8_t)~CRT__DIRTY_TIMERS;   // this thread sleeps in the driver itself
-    if (CRT__UNLIKELY(w->dirty)) crt__after_poll(w);
+    w->earlier = false;   // this thread sleeps in the driver itself
 }
 // Runs ready tasks, up to event_interval, or `most`. How many.
 static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
@@ -6728,7 +6757,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
     crt__tls = outer;
     // Nobody drives now: wakes from outside make the poll descriptor readable.
     crt__atomic_store(&w->park, CRT__PARKED_DRIVER, CRT__SEQ_CST);
-    if (crt__injected(rt)) crt__unpark(w);
+    if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) crt__unpark(w);
 }
 static bool crt__drive_begin(crt_runtime *rt)
 {
@@ -6739,6 +6768,9 @@ static bool crt__drive_begin(crt_runtime *rt)
 }
 static void crt__drive_end(crt_runtime *rt)
 {
+    // The deadline of a shutdown has passed, and it may have gone without us: what is left is ours to end.
+    if (CRT__UNLIKELY(crt__stopping(rt)) && !crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE))
+        crt__finish_shutdown(rt);
     crt__atomic_add(&rt->driving, 1, CRT__ACQ_REL);   // clears bit 0, counts on
     crt__futex_wake(&rt->driving, INT_MAX);
 }
@@ -6772,8 +6804,7 @@ static void crt__drive_until(crt_runtime *rt, const uintptr_t *done)
 // while one is coming needs no signal. "Push, read `coming`" and "clear `coming`, read
 // the queue" are sequentially consistent, as are "push, read `idle`" and "count up
 // idle, read the queue". (Shutdown wakes all: then `coming` may be cleared early, which
-// costs a signal.) Within one poll of a task only the first job is signalled and every
-// 64th after it; for the others that is done when the poll ends (crt__after_poll).
+// costs a signal.)
 //
 // `idle` counts threads that sleep; who takes one out of it adds a token and wakes
 // one waiter on the futex word `tokens`. Each token is for a thread that has been
@@ -6874,18 +6905,6 @@ static int crt__pool_signal(crt_runtime *rt)
         crt__atomic_store(&p->coming, 0, CRT__SEQ_CST);
     }
 }
-// After a push. In a poll of a task the first job is signalled at once, for it may be
-// waited for; the others are as a rule found by the thread that came for it.
-static int crt__pool_pushed(crt_runtime *rt, crt__worker *w)
-{
-    if (w && (w->dirty & CRT__DIRTY_JOB) && ++w->jobs_held % 64 != 0) {
-        w->dirty |= CRT__DIRTY_JOBS;
-        return 0;
-    }
-    int e = crt__pool_signal(rt);
-    if (w && !e) w->dirty |= CRT__DIRTY_JOB;   // else the next one is told as well
-    return e;
-}
 static intptr_t crt__takeover(void *arg);
 static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg);
 
@@ -6939,7 +6958,7 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
     crt__atomic_add(&rt->pool.outstanding, 1, CRT__ACQ_REL);
     if (join) *join = (crt_join_handle *)t;
     crt__inject_push(&rt->pool.queue, t, t, 1);
-    int e = crt__pool_pushed(rt, w);
+    int e = crt__pool_signal(rt);
     if (CRT__UNLIKELY(e != 0)) {
         if (crt__job_claim(t, CRT__CANCELLED)) {
             if (crew) crt__crew_forget(t);
@@ -7116,7 +7135,7 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
     // While f runs this thread acts for no worker: what f wakes or spawns goes to
     // the others. Tasks pinned to the worker must not change threads: then, as when
     // there is no thread to be had, the worker waits for f.
-    if (w) crt__after_poll(w);
+    if (w && w->earlier) crt__after_poll(w);
     crt__tls.worker = cx->worker = NULL;
     if (w) crt__atomic_or(&cx->task->state, CRT__OFF, CRT__ACQ_REL);
     if (w && !crt__atomic_load(&w->pinned_live, CRT__ACQUIRE))
@@ -7146,7 +7165,7 @@ typedef struct crt__spawn_how {
     uint32_t flags;
     crt_join_handle **join;
     const char *name;
-    crt__crew *crew;      // the group that it belongs to; then storage is NULL
+    crt__crew *crew;      // the group that it belongs to
     uint64_t key;
     void *storage;
     size_t storage_size;
@@ -7156,7 +7175,7 @@ typedef struct crt__spawn_how {
 static int crt__storage_task(crt_runtime *rt, const crt__spawn_how *how, crt_task **out)
 {
     crt__chunk *chunk = how->storage;
-    size_t stride = sizeof(crt_task) + how->size;
+    size_t stride = sizeof(crt_task) + how->size + (how->crew ? sizeof(crt__member) : 0);
     if (rt->task_extra) stride = (stride + 7) / 8 * 8 + rt->task_extra;   // the record is aligned
     size_t needed = CRT__CHUNK_HEAD + stride;
     if ((uintptr_t)how->storage % 16 || how->storage_size < needed) {
@@ -13164,8 +13183,13 @@ static CRT__COLD int crt__process_reap(crt_process *p)
     }
     return p->lost ? -ECHILD : 1;
 }
+// Another part of the program may have waited for it: then its number may be another's by now.
 static int crt__process_send(crt_process *p, int sig, bool group)
 {
+    siginfo_t info;
+    int e;
+    while ((e = waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT)) < 0 && errno == EINTR) {}
+    if (e && errno == ECHILD) return -ESRCH;
     return kill(group ? -p->pid : p->pid, sig) ? -errno : 0;
 }
 #endif
@@ -13546,7 +13570,7 @@ static int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start
     int e = c->p ? crt__win_start_text(&c->with, d) : CRT_ENOMEM;
     for (int i = 0; i < 3 && !e; i++)
         if (io[i]->kind != CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
-    for (int i = 0; i < 3 && !e; i++)   // last: nothing can fail after one has been taken
+    for (int i = 0; i < 3 && !e; i++)   // last: little can fail after one has been taken
         if (io[i]->kind == CRT_STDIO_STREAM) e = crt__start_stdio(c, io[i], i);
     if (e) crt__call_unref(&c->call);
     else *out = c;
@@ -13866,7 +13890,7 @@ static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
     }
 }
 // Looks at all numbers before it opens anything, which might get one that is not open.
-// Streams come last: nothing can fail after one has been taken.
+// Streams come last: little can fail after one has been taken.
 static CRT__COLD int crt__start_fds(crt__start *c, const crt_process_desc *d)
 {
     const crt_stdio *io[3] = {&d->in, &d->out, &d->err};
@@ -14020,6 +14044,7 @@ static CRT__OUTLINE crt_poll crt__output_run(crt_output *o, crt_cx *cx)
         o->err = o->crt__err.data;
         o->err_n = o->crt__err.n;
         o->crt__out.data = o->crt__err.data = NULL;
+        o->crt__out.n = o->crt__err.n = 0;
     CRT_END;
 }
 CRTDEF crt_poll crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt_output *o)
@@ -14804,7 +14829,8 @@ CRTDEF crt_poll crt_cancelled(crt_cx *cx, crt_cancel_token *t)
 CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 {
     if (which < 0) return which;
-    return which == 0 ? CRT_ECANCELED : u->result;
+    if (which == 0) return u->crt__token ? u->crt__token : CRT_ECANCELED;   // no token: CRT_EINVAL
+    return u->result;
 }
 
 // ---------------------------------------------------------------------------
@@ -14935,7 +14961,8 @@ static int crt__oneshot_take(crt_oneshot_rx **rx, void *elem, uintptr_t word)
 {
     crt__oneshot *o = (crt__oneshot *)*rx;
     *rx = NULL;
-    if (word == CRT__ONESHOT_SENT) crt__copy(elem, o->value, o->size);
+    if (word == CRT__ONESHOT_SENT && !elem && o->size && o->drop) o->drop(o->value, o->drop_user);
+    else if (word == CRT__ONESHOT_SENT) crt__copy(elem, o->value, o->size);
     crt__oneshot_leave(o, word);
     return word == CRT__ONESHOT_SENT ? 0 : CRT_ECLOSED;
 }
@@ -15360,7 +15387,7 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
     crt__list ready = {NULL, NULL};
     if (!c) return;
     crt__lock(&c->q.lock);
-    CRT_ASSERT(c->reserved);
+    CRT_ASSERT(c->reserved);   // each reserve has one of these or a send_reserved
     crt__mpsc_give_back(c, 1, &ready);
     crt__mpsc_leave(c);
     crt__submit_list(&ready);
@@ -15400,7 +15427,7 @@ static inline bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
     if (!b || !crt__atomic_load(&b->ready[i], CRT__ACQUIRE)) return false;
     if (next) crt__mpsc_next_block(c, b);
     char *at = (char *)b->data + i * c->size;
-    if (deliver) crt__copy(elem, at, c->size);
+    if (deliver && (elem || !c->size)) crt__copy(elem, at, c->size);
     else if (c->drop) c->drop(at, c->drop_user);
     if (!c->capacity) crt__atomic_store(&c->taken, 2 * n + 2, CRT__RELEASE);   // nobody waits for room
     else if (crt__atomic_add(&c->taken, 2, CRT__ACQ_REL) & 1) crt__mpsc_serve_now(c);
@@ -15476,7 +15503,7 @@ CRTDEF crt_poll crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, siz
     crt_poll r = crt_mpsc_recv(cx, rx, elems);
     if (r) return r;
     size_t n = 1;
-    while (n < max && n < INT_MAX && crt__mpsc_take(c, (char *)elems + n * c->size, true)) n++;
+    while (n < max && n < INT_MAX && crt__mpsc_take(c, elems ? (char *)elems + n * c->size : NULL, true)) n++;
     return (crt_poll)n;
 }
 
@@ -15860,7 +15887,7 @@ static int crt__broadcast_take(crt_broadcast_rx *r, void *elem, uint64_t *lagged
         return CRT_ELAGGED;
     }
     crt__copy(elem, crt__broadcast_at(c, n), c->size);
-    if (c->ops.clone) c->ops.clone(elem, c->ops.user);
+    if (c->ops.clone && (elem || !c->size)) c->ops.clone(elem, c->ops.user);
     crt__broadcast_seen(c, n);
     crt__atomic_store(&r->next, n + 1, CRT__RELAXED);
     if (c->counted || !c->ahead) r->copied = n + 1;
@@ -16007,7 +16034,7 @@ CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx,
     if (!tx || !rx) return CRT_EINVAL;
     *tx = NULL;
     *rx = NULL;
-    if (elem_size > CRT__ELEM_MOST) return CRT_EINVAL;
+    if (elem_size > CRT__ELEM_MOST || (elem_size && !first)) return CRT_EINVAL;
     crt__watch *c = CRT_MALLOC(sizeof *c + elem_size);
     if (!c) return CRT_ENOMEM;
     memset(c, 0, sizeof *c);
@@ -16079,7 +16106,7 @@ CRTDEF void crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, v
 static void crt__watch_copy(crt__watch *c, void *elem)
 {
     crt__copy(elem, c->data, c->size);
-    if (c->ops.clone) c->ops.clone(elem, c->ops.user);
+    if (c->ops.clone && (elem || !c->size)) c->ops.clone(elem, c->ops.user);
 }
 static const crt__op crt__op_watch = {"watch changed", crt__op_waitq_cancel};
 static const crt__op crt__op_watch_for = {"watch wait_for", crt__op_waitq_cancel};
@@ -16432,7 +16459,7 @@ CRTDEF crt_poll crt__select_end(crt_cx *cx)
     s->phase = CRT__PHASE_FRESH;
     crt__group_unlink(&s->group);
     if (CRT__LIKELY(!none)) return s->winner;
-    crt__say(cx->rt, CRT_LOG_ERROR, "crt_select: every arm is disabled");
+    crt__say(cx->rt, CRT_LOG_DEBUG, "crt_select: every arm is disabled");
     return crt__refuse(cx, CRT_EINVAL);
 }
 
@@ -16632,7 +16659,7 @@ static int crt__crew_spawn(crt_runtime *rt, crt__crew *c, uint64_t key, crt_join
 
 enum { CRT__SCOPE_CLOSED = 0, CRT__SCOPE_OPEN = 1, CRT__SCOPE_DRAINING = 2 };
 
-CRTDEF bool crt__scope_open(crt_scope *s)
+CRTDEF bool crt__scope_open(crt_cx *cx, crt_scope *s)
 {
     if (s->crt__phase == CRT__SCOPE_CLOSED) {
         s->crt__tasks.kind = CRT__CREW_SCOPE;
@@ -16641,7 +16668,9 @@ CRTDEF bool crt__scope_open(crt_scope *s)
         s->crt__try = 0;
         crt__atomic_store(&s->crt__phase, CRT__SCOPE_OPEN, CRT__RELEASE);
     }
-    return s->crt__phase == CRT__SCOPE_OPEN;
+    if (s->crt__phase != CRT__SCOPE_OPEN) return false;
+    if (cx->unwind) crt__crew_abort(&s->crt__tasks);   // beside the body, whose cleanup may wait for them
+    return true;
 }
 CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r)
 {
@@ -16683,6 +16712,7 @@ CRTDEF crt_poll crt__scope_watch(crt_cx *cx, crt_scope *s)
     r = c->failure ? c->failure : CRT_PENDING;
     if (r == CRT_PENDING) crt__waitq_park(cx, &crt__op_scope_watch, &c->q, &c->q);
     crt__unlock(&c->q.lock);
+    if (r != CRT_PENDING) crt__crew_abort(c);   // not only when the body has cleaned up
     return r;
 }
 CRTDEF crt_poll crt__scope_drain(crt_cx *cx, crt_scope *s)
@@ -17066,6 +17096,12 @@ CRTDEF crt_poll crt_task_tracker_wait(crt_cx *cx, crt_task_tracker *t)
 
 // --- local set
 
+// By address alone: the runtime that the set was used in may be gone.
+static bool crt__worker_is_of(const crt__worker *w, const crt_runtime *rt)
+{
+    uintptr_t at = (uintptr_t)w - (uintptr_t)rt->workers;
+    return at < rt->worker_count * sizeof *w && at % sizeof *w == 0;
+}
 CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle **join, crt_fn fn,
                                 const void *frame, size_t size, const char *site)
 {
@@ -17074,7 +17110,7 @@ CRTDEF int crt__local_set_spawn(crt_cx *cx, crt_local_set *set, crt_join_handle 
     if (!set) return CRT_EINVAL;
     crt__atomic_cas(&set->crt__worker, &none, w, CRT__ACQ_REL, CRT__ACQUIRE);
     w = crt__atomic_load(&set->crt__worker, CRT__ACQUIRE);
-    if (w->rt != cx->rt) return CRT_EINVAL;
+    if (!crt__worker_is_of(w, cx->rt)) return CRT_EINVAL;
     crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .crew = &set->crt__tasks};
     how.flags = crt__pin_to(w);
     how.site = site;
@@ -17411,7 +17447,7 @@ CRTDEF int crt_metrics_prometheus(crt_runtime *rt, FILE *out)
     crt__sink o = {out, NULL, 0, 0, false};
     if (!rt || !out) return CRT_EINVAL;
     crt__put_metrics(&o, rt);
-    return o.failed ? -EIO : 0;
+    return fflush(out) || o.failed ? -EIO : 0;
 }
 CRTDEF int crt_metrics_prometheus_text(crt_runtime *rt, char *text, size_t size)
 {
@@ -17778,6 +17814,7 @@ static CRT__COLD int crt__workers_start(crt_runtime *rt)
     return 0;
 }
 
+static int crt__runtime_end(crt_runtime *rt, crt_duration timeout);
 static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
 {
     int e = crt__config_resolve(c);
@@ -17817,7 +17854,7 @@ static CRT__COLD int crt__rt_new(crt_config *c, crt_runtime **out)
     if (!e && crt__is_multi(rt)) e = crt__workers_start(rt);
     if (e) {
         crt__say(rt, CRT_LOG_ERROR, "the runtime could not be built: %s", strerror(-e));
-        crt_runtime_shutdown(rt, CRT_FOREVER);
+        crt__runtime_end(rt, CRT_FOREVER);   // inside a task, too: none of its own has begun
         crt__rt_unref(rt);
         return e;
     }
@@ -17919,7 +17956,7 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
         for (;;) {
             uint32_t n = crt__run_ready(w, &cx, 1);
             ran += n;
-            if (crt__clock() - begun >= max_time) break;
+            if (crt__clock() - begun >= max_time || crt__stopping(rt)) break;
             if (!n && !w->deferred.head) break;
             if (!n || ran % (uint32_t)rt->config.event_interval == 0) crt__drivers_poll(w);
         }
@@ -18278,10 +18315,35 @@ static CRT__COLD int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
         crt__stop_workers(rt);
         until = crt__clock() + CRT_MS(100);
     }
-    crt__drive(rt, NULL, deadline);
-    crt__finish_shutdown(rt);
+    if (!crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE)) {   // or who drove has done it
+        crt__drive(rt, NULL, deadline);
+        crt__finish_shutdown(rt);
+    }
     int left = (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
     crt__drive_end(rt);
+    return left;
+}
+enum { CRT__SHUTDOWN_GOES_ON = 1, CRT__SHUTDOWN_OVER = 2 };
+static CRT__COLD int crt__runtime_end(crt_runtime *rt, crt_duration timeout)
+{
+    uint32_t no = 0;
+    if (!crt__atomic_cas(&rt->shutdown_called, &no, CRT__SHUTDOWN_GOES_ON, CRT__ACQ_REL, CRT__ACQUIRE)) return 0;
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // it may be dropped meanwhile
+    int64_t deadline = timeout == CRT_FOREVER ? CRT_FOREVER : crt__instant_after(crt__clock(), timeout);
+    int left = 0;
+    crt__begin_shutdown(rt);
+    if (crt__is_multi(rt)) {
+        if (rt->workers && rt->workers[0].has_thread)
+            left = crt__shutdown_workers(rt, deadline, timeout == 0);
+        else if (rt->workers)
+            crt__finish_shutdown(rt);
+    } else if (rt->workers) {
+        left = crt__shutdown_current(rt, deadline);
+    }
+    left += crt__shutdown_pool(rt, deadline);
+    crt__atomic_store(&rt->shutdown_called, CRT__SHUTDOWN_OVER, CRT__RELEASE);
+    crt__futex_wake(&rt->shutdown_called, INT_MAX);
+    crt__rt_unref(rt);
     return left;
 }
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
@@ -18294,19 +18356,7 @@ CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout)
                  "of the runtime: call them from a plain thread, or by crt_spawn_blocking of another runtime");
         return CRT_ENESTED;
     }
-    if (crt__atomic_xchg(&rt->shutdown_called, 1, CRT__ACQ_REL)) return 0;
-    int64_t deadline = timeout == CRT_FOREVER ? CRT_FOREVER : crt__instant_after(crt__clock(), timeout);
-    int left = 0;
-    crt__begin_shutdown(rt);
-    if (crt__is_multi(rt)) {
-        if (rt->workers && rt->workers[0].has_thread)
-            left = crt__shutdown_workers(rt, deadline, timeout == 0);
-        else if (rt->workers)
-            crt__finish_shutdown(rt);
-    } else if (rt->workers) {
-        left = crt__shutdown_current(rt, deadline);
-    }
-    return left + crt__shutdown_pool(rt, deadline);
+    return crt__runtime_end(rt, timeout);
 }
 CRTDEF void crt_runtime_drop(crt_runtime **rt)
 {
@@ -18315,7 +18365,10 @@ CRTDEF void crt_runtime_drop(crt_runtime **rt)
     int e = crt_runtime_shutdown(old, CRT_FOREVER);
     if (e == CRT_ENESTED) return;
     *rt = NULL;
-    if (e != CRT_ENOCONTEXT) crt__rt_unref(old);
+    if (e == CRT_ENOCONTEXT) return;
+    while (crt__atomic_load(&old->shutdown_called, CRT__ACQUIRE) == CRT__SHUTDOWN_GOES_ON)   // in another thread
+        crt__futex_wait(&old->shutdown_called, CRT__SHUTDOWN_GOES_ON, -1);
+    crt__rt_unref(old);
 }
 
 // --- main

@@ -77,7 +77,6 @@ typedef struct read_frame {
 static crt_poll read_run(void *frame, crt_cx *cx)
 {
     read_frame *self = frame;
-    workers[0].dirty = 0;   // each job is the first of a poll
     while (self->times > 0) {
         crt_poll r = crt_file_read(cx, self->f, &self->byte, 1);
         if (r == CRT_PENDING) return r;
@@ -164,7 +163,6 @@ static crt_poll resolve_run(void *frame, crt_cx *cx)
 {
     crt_addr out;
     (void)frame;
-    workers[0].dirty = 0;
     crt_poll r = crt_resolve(cx, "nobody:80", &out, 1);
     if (r == CRT_PENDING) return r;
     EX_ASSERT(r < 0);

@@ -812,7 +812,7 @@ static void a_turn_with_priorities(void)
      cx->slot = held, cx->budget = 128, CHECK(got == CRT_PENDING && cx->deferred))
 // By hand, what a thread of the pool does: until it has.
 #define UNTIL_DONE(slot_, ...)                                                             \
-    do test_pause_us(100), crt__after_poll(cx->worker);   /* a thread is told, as at a poll's end */ \
+    do test_pause_us(100);                                                                 \
     while (AT(slot_, __VA_ARGS__) == CRT_PENDING)
 BODY(a_budget_that_is_used_up)
 {

@@ -45,7 +45,7 @@ static crt_poll look(queue *self, crt_cx *cx)
 #define UNTIL(ms) CRT_AWAIT(crt_sleep_until(cx, self->t0 + CRT_MS(ms)))
 #define LOOK(want) CHECK_EQ(look(self, cx), want)
 // Would a task that waits be woken now?
-#define WOKEN(yes) CHECK_EQ(self->q.crt__waiter == NULL, yes)
+#define WOKEN(yes) CHECK_EQ((self->q.crt__waiter->task->state & CRT__NOTIFIED) != 0, yes)
 #define QUEUE(name)                                                                        \
     static crt_poll name##_run(void *frame, crt_cx *cx);                                   \
     static void name(void)                                                                 \
@@ -319,6 +319,7 @@ QUEUE(an_emptied_queue_tells)
     CHECK(crt_delay_remove(&self->q, &self->d[1]));
     WOKEN(true);
     LOOK(CRT_EEMPTY);
+    CRT_AWAIT(crt_yield_now(cx));   // another poll, which has not been woken
     IN(0, 1000);
     CHECK_EQ(crt_delay_insert(cx, &self->q, &self->d[1], CRT_FOREVER), 0);
     LOOK(PENDING);

@@ -528,7 +528,6 @@ static void a_read_given_up_leaves_the_position(void)
 #define UNTIL_ENDED(slot_, ...)                                                            \
     do {                                                                                   \
         CHECK_EQ(AT(slot_, __VA_ARGS__), PENDING);                                         \
-        if (cx->worker) crt__after_poll(cx->worker);   /* a thread is told, as at a poll's end */ \
         crt__call *call_ = (slot_).object;                                                 \
         while (crt__atomic_load(&call_->word, CRT__ACQUIRE) != CRT__CALL_DONE) test_pause_us(100); \
         while (!crt__call_abandoned(call_)) test_pause_us(100);   /* the thread has let go of it */ \

@@ -675,9 +675,10 @@ BODY(two_wait_for_delays)
     CHECK_EQ(AT(s[0], crt_delay_next(cx, &q, &due)), CRT_PENDING);
     REFUSED(CRT_EBUSY, crt_delay_next(cx, &q, &due));
     CHECK_EQ(crt_delay_reset_at(cx, &q, &item, 0), 0);   // long ago
-    CHECK_EQ(AT(s[1], crt_delay_next(cx, &q, &due)), 0);   // whom the first has been told of; it looks again
+    CHECK_EQ(AT(s[1], crt_delay_next(cx, &q, &due)), CRT_EBUSY);   // the first has been told, and has not looked yet
+    CHECK_EQ(AT(s[0], crt_delay_next(cx, &q, &due)), 0);
     CHECK(due == &item);
-    CHECK_EQ(AT(s[0], crt_delay_next(cx, &q, &due)), CRT_EEMPTY);
+    CHECK_EQ(AT(s[1], crt_delay_next(cx, &q, &due)), CRT_EEMPTY);
     CHECK(!s[0].op && !s[1].op);
     crt_delay_queue_drop(&q);
 }

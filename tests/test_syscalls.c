@@ -1302,6 +1302,7 @@ static bool is_answer(int call, int e, crt_poll r)
     case C_pthread_create:
     case C_pthread_attr_init:
     case C_pthread_attr_setstacksize: return r == -e || r == CRT_ENOMEM;
+    case C_waitid: return r == -e || (e == ECHILD && r == -ESRCH);   // before a signal: it may be another's by now
     case C_write:
     case C_pwrite: return r == (e == NOTHING ? -EIO : -e);
     // The peer of who fails may be told first.
