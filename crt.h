@@ -14957,11 +14957,16 @@ static const crt__op crt__op_oneshot = {"oneshot", crt__op_oneshot_cancel};
 static const crt__op crt__op_oneshot_closed = {"oneshot closed", crt__op_oneshot_closed_cancel};
 
 // Uses up the receiver of a oneshot that has ended.
-static int crt__oneshot_take(crt_oneshot_rx **rx, void *elem, uintptr_t word)
+// Received into nothing.
+static CRT__COLD void crt__oneshot_discard(crt__oneshot *o, uintptr_t word)
+{
+    if (word == CRT__ONESHOT_SENT && o->size && o->drop) o->drop(o->value, o->drop_user);
+}
+static inline int crt__oneshot_take(crt_oneshot_rx **rx, void *elem, uintptr_t word)
 {
     crt__oneshot *o = (crt__oneshot *)*rx;
     *rx = NULL;
-    if (word == CRT__ONESHOT_SENT && !elem && o->size && o->drop) o->drop(o->value, o->drop_user);
+    if (CRT__UNLIKELY(!elem)) crt__oneshot_discard(o, word);
     else if (word == CRT__ONESHOT_SENT) crt__copy(elem, o->value, o->size);
     crt__oneshot_leave(o, word);
     return word == CRT__ONESHOT_SENT ? 0 : CRT_ECLOSED;

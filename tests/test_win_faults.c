@@ -36,7 +36,9 @@ static void faulty_free(void *p)
 }
 #define CRT_MALLOC(n) faulty_malloc(n)
 #define CRT_FREE(p) faulty_free(p)
-#define CreateIoCompletionPort(f, p, k, n) (fails("CreateIoCompletionPort") ? NULL : CreateIoCompletionPort(f, p, k, n))
+static DWORD may_run;   // threads beside each other, of the last port
+#define CreateIoCompletionPort(f, p, k, n) \
+    (fails("CreateIoCompletionPort") ? NULL : (may_run = (p) ? may_run : (n), CreateIoCompletionPort(f, p, k, n)))
 #define PostQueuedCompletionStatus(p, n, k, o) (fails("Post") ? FALSE : PostQueuedCompletionStatus(p, n, k, o))
 #define CreateNamedPipeW(a, b, c, d, e, f, g, h) \
     (fails("CreateNamedPipeW") ? INVALID_HANDLE_VALUE : CreateNamedPipeW(a, b, c, d, e, f, g, h))
@@ -187,6 +189,48 @@ static void sweep(long *counted, long *at, int least)
 static void each_call_fails(void) { sweep(&calls, &fail_at, 15); }
 static void each_allocation_fails(void) { sweep(&allocs, &alloc_fail_at, 15); }
 
+// wine lets all of them run, whatever it is asked for; Windows would keep events from those that wait while one
+// that has waited there computes.
+static void every_worker_may_run_beside_the_driver(void)
+{
+    crt_runtime *rt;
+    may_run = 0;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.worker_threads = 2}, &rt), 0);
+    CHECK(may_run >= 1024);
+    crt_runtime_drop(&rt);
+}
+// Nor does wine have its limit of 260 units for a path that is not of the long form.
+static void is_path(const char *path, bool deep, const wchar_t *begins, const wchar_t *ends)
+{
+    wchar_t *wide = crt__win_path_as(path, deep);
+    size_t n = wide ? wcslen(wide) : 0, k = wcslen(ends);
+    CHECK(wide && !wcsncmp(wide, begins, wcslen(begins)) && n >= k && !wcscmp(wide + n - k, ends));
+    if (wide) CRT_FREE(wide);
+}
+static void what_lies_below_a_path_may_be_long(void)
+{
+    char name[240];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    is_path("C:\\deep", true, L"\\\\?\\C:\\deep", L"");
+    is_path("C:/deep/", true, L"\\\\?\\C:\\deep", L"");
+    is_path("\\\\host\\share\\x", true, L"\\\\?\\UNC\\host\\share\\x", L"");
+    is_path("\\\\?\\C:\\x", true, L"\\\\?\\C:\\x", L"");
+    is_path("deep", true, L"\\\\?\\", L"\\deep");
+    is_path("C:\\short", false, L"C:\\short", L"");
+    is_path("short", false, L"short", L"short");
+    is_path(name, false, L"\\\\?\\", L"xxx");   // short, but not from the root
+}
+static void an_environment_is_sorted_and_without_gaps(void)
+{
+    static const char *const env[] = {"b=2", "", "C=3", "A=1", "=", NULL};
+    static const wchar_t want[] = L"A=1\0b=2\0C=3\0";
+    wchar_t *block = NULL;
+    CHECK_EQ(crt__win_env(&(crt_process_desc){.env = env, .env_clear = true}, &block), 0);
+    CHECK(block && !memcmp(block, want, sizeof want));
+    if (block) CRT_FREE(block);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "--child")) {
@@ -206,6 +250,9 @@ int main(int argc, char **argv)
     crt__afd.control = faulty_control;
     TEST(each_call_fails);
     TEST(each_allocation_fails);
+    TEST(every_worker_may_run_beside_the_driver);
+    TEST(what_lies_below_a_path_may_be_long);
+    TEST(an_environment_is_sorted_and_without_gaps);
     return test_end();
 }
 #else
