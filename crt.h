@@ -10846,6 +10846,7 @@ CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size
     if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, n, buf || !n);
     if (k) return k;
+    if (!r->want) return crt__refuse(cx, 0);
     for (;;) {
         r->done += crt__reader_take(r, (char *)buf + r->done, r->want - r->done);
         size_t left = r->want - r->done;
