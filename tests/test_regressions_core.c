@@ -1,0 +1,851 @@
+// What a later review found in tasks, timers, groups, shutdown and children: each in the smallest scene
+// that shows it (see test_regressions.c). Where a hang was the bug, the harness names it.
+#ifndef _WIN32
+#include <signal.h>
+#include <sys/types.h>
+static int counted_kill(pid_t pid, int sig);
+#define kill counted_kill
+#endif
+#define CRT_IMPLEMENTATION
+#include "crt.h"
+#include "harness.h"
+#include "by_hand.h"
+#include <pthread.h>
+#ifndef _WIN32
+#include <poll.h>
+#undef kill
+static int kills;   // those of crt
+static int counted_kill(pid_t pid, int sig)
+{
+    kills++;
+    return kill(pid, sig);
+}
+#endif
+
+#define COUNTED .allocator = TEST_COUNTED, .log = {.func = test_log}
+#define GET(flag) __atomic_load_n(&(flag), __ATOMIC_SEQ_CST)
+#define SET(flag, to) __atomic_store_n(&(flag), (to), __ATOMIC_SEQ_CST)
+// A condition that comes true soon; if it does not, the wait ends, and somebody says so.
+#define SOON(c)                                                                            \
+    for (int ms_ = (int)test_patience(10) * 1000; ms_ && !(c); ms_--) test_pause_us(1000)
+static crt_runtime *built(crt_config c)
+{
+    crt_runtime *rt = NULL;
+    CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+    return rt;
+}
+static crt_runtime *runtime(int workers)   // 0: current thread
+{
+    crt_config c = {.flavor = workers ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = workers, COUNTED};
+    return built(c);
+}
+static crt_runtime *paused(void)
+{
+    return built((crt_config){.flavor = CRT_CURRENT_THREAD, .start_paused = true, COUNTED});
+}
+static void dropped(crt_runtime *rt)
+{
+    crt_runtime_drop(&rt);
+    test_all_freed();
+}
+static crt_poll nothing_run(void *frame, crt_cx *cx) { return (void)frame, (void)cx, 0; }
+static crt_notify never;
+
+// ---- storage of the caller's for a member of a local set ---------------------------------
+
+typedef struct kid {
+    crt_frame co;
+    char filled[64];
+} kid;
+static struct {
+    CRT_TASK_STORAGE(kid) task;
+    unsigned char behind[64];
+} storage;
+static crt_poll kid_run(void *frame, crt_cx *cx)
+{
+    kid *self = frame;
+    CRT_BEGIN(self, cx);
+    memset(self->filled, 'K', sizeof self->filled);
+    CRT_YIELD();
+    CRT_END;
+}
+typedef struct local_root {
+    crt_frame co;
+    crt_local_set set;
+    crt_join_handle *join;
+    crt_poll r;
+} local_root;
+static crt_poll member_run(void *frame, crt_cx *cx)
+{
+    local_root *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_ex(cx, &(crt_task_desc){.fn = kid_run, .size = sizeof(kid), .local = true, .join = &self->join,
+                                               .storage = &storage.task, .storage_size = sizeof storage.task}), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, 0);
+    CRT_END;
+}
+static crt_poll set_run(void *frame, crt_cx *cx)
+{
+    local_root *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_local_set_spawn(cx, &self->set, member_run, &(local_root){.r = 0}), 0);
+    CRT_AWAIT(crt_local_set_join(cx, &self->set));
+    CRT_END;
+}
+static void storage_has_room_for_a_member_of_a_local_set(void)
+{
+    for (int i = 0; i < 4; i++) {   // with the room that a histogram takes, and without
+        crt_runtime *rt = built((crt_config){.flavor = i & 1 ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD,
+                                             .worker_threads = 1, COUNTED,
+                                             .schedule_histogram = i & 2 ? CRT_HISTOGRAM_LINEAR : 0});
+        local_root r = {.r = 0};
+        int spoilt = 0;
+        memset(&storage, 0, sizeof storage);
+        memset(storage.behind, 0xaa, sizeof storage.behind);
+        CHECK_EQ(crt_block_on(rt, set_run, &r), 0);
+        for (size_t k = 0; k < sizeof storage.behind; k++) spoilt += storage.behind[k] != 0xaa;
+        CHECK_EQ(spoilt, 0);
+        CHECK(!crt_task_storage_busy(&storage.task));
+        dropped(rt);
+    }
+}
+
+// ---- delay queues: two wait, another runtime, years --------------------------------------
+
+static crt_delay_queue queue;   // drop it in the end
+static crt_delay entries[2];
+static struct {
+    crt_delay *due;
+    int64_t ms;
+    int busy;
+} heard[2];
+typedef struct waits {
+    crt_frame co;
+    int who;
+    crt_delay *due;
+    crt_instant began;
+    crt_duration after;
+    crt_join_handle *join[2];
+    crt_poll r;
+} waits;
+static crt_poll waiter_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    for (;;) {
+        CRT_AWAIT(self->r = crt_delay_next(cx, &queue, &self->due));
+        if (self->r != CRT_EBUSY) break;
+        heard[self->who].busy++;
+        CRT_AWAIT(crt_sleep(cx, CRT_MS(30)));
+    }
+    CHECK_EQ(self->r, 0);
+    heard[self->who].due = self->due;
+    heard[self->who].ms = (crt_now(cx) - self->began) / 1000000;
+    CRT_END;
+}
+static crt_poll two_wait_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    self->began = crt_now(cx);
+    CHECK_EQ(crt_delay_insert(cx, &queue, &entries[0], CRT_MS(500)), 0);
+    CHECK_EQ(crt_spawn_join(cx, &self->join[0], waiter_run, &(waits){.who = 0, .began = self->began}), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(20)));
+    // The second is queued, then the first is woken behind it: there is an earlier one to wait for.
+    CHECK_EQ(crt_spawn_join(cx, &self->join[1], waiter_run, &(waits){.who = 1, .began = self->began}), 0);
+    CHECK_EQ(crt_delay_insert(cx, &queue, &entries[1], CRT_MS(100)), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(1)));
+    CHECK(heard[0].due == &entries[1]);
+    CHECK_EQ(heard[0].ms, 120);
+    CHECK_EQ(heard[0].busy, 0);
+    CHECK(heard[1].due == &entries[0]);
+    CHECK_EQ(heard[1].ms, 500);
+    CHECK(heard[1].busy > 0);
+    for (self->who = 0; self->who < 2; self->who++) {
+        crt_abort(self->join[self->who]);
+        CRT_AWAIT(crt_join(cx, &self->join[self->who], NULL));
+    }
+    crt_delay_queue_clear(&queue);
+    CRT_END;
+}
+static void who_was_woken_keeps_its_place_in_a_delay_queue(void)
+{
+    crt_runtime *rt = paused();
+    waits r = {.r = 0};
+    memset(heard, 0, sizeof heard);
+    CHECK_EQ(crt_block_on(rt, two_wait_run, &r), 0);
+    crt_delay_queue_drop(&queue);
+    dropped(rt);
+}
+
+static crt_poll one_waits_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    self->began = crt_now(cx);
+    CHECK_EQ(crt_delay_insert(cx, &queue, &entries[0], self->after), 0);
+    CRT_AWAIT(self->r = crt_delay_next(cx, &queue, &self->due));
+    CHECK(self->r == 0 && self->due == &entries[0]);
+    CHECK_EQ((crt_now(cx) - self->began) / 1000000, self->after / 1000000);
+    CRT_END;
+}
+static void an_emptied_delay_queue_goes_by_its_next_runtimes_clock(void)
+{
+    for (int i = 0; i < 2; i++) {
+        crt_runtime *rt = paused();
+        waits r = {.after = i ? CRT_MS(100) : CRT_SEC(60)};
+        CHECK_EQ(crt_block_on(rt, one_waits_run, &r), 0);
+        dropped(rt);
+    }
+    crt_delay_queue_drop(&queue);
+}
+
+static crt_poll years_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    // More than 2^36 ms: a turn of the wheel's top level.
+    CHECK_EQ(crt_delay_insert(cx, &queue, &entries[0], CRT_MS((INT64_C(1) << 36) + (INT64_C(1) << 30) + 5)), 0);
+    CHECK_EQ(crt_delay_insert(cx, &queue, &entries[1], CRT_MS(INT64_C(5) << 30)), 0);
+    CHECK(crt_delay_peek(&queue) == &entries[1]);
+    CRT_AWAIT(self->r = crt_delay_next(cx, &queue, &self->due));
+    CHECK(self->r == 0 && self->due == &entries[1] && crt_delay_peek(&queue) == &entries[0]);
+    CHECK(crt_delay_remove(&queue, &entries[0]));
+    CHECK(crt_delay_peek(&queue) == NULL);
+    CRT_END;
+}
+static void a_peek_sees_what_is_due_before_years_have_passed(void)
+{
+    crt_runtime *rt = paused();
+    waits r = {.r = 0};
+    CHECK_EQ(crt_block_on(rt, years_run, &r), 0);
+    crt_delay_queue_drop(&queue);
+    dropped(rt);
+}
+
+// ---- a task woken while it runs, and one that then takes long ----------------------------
+
+static int again;   // atomic
+typedef struct woken {
+    crt_frame co;
+    bool yields;
+    int polls;
+} woken;
+static crt_poll long_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    SOON(GET(again));
+    CHECK(GET(again));
+    return 0;
+}
+static crt_poll woken_run(void *frame, crt_cx *cx)
+{
+    woken *self = frame;
+    if (self->polls++) {
+        SET(again, 1);
+        return 0;
+    }
+    // The other worker sleeps, and nobody looks for work: the word counts who is up, and who looks.
+    SOON(crt__atomic_load(&cx->rt->idle.word, CRT__SEQ_CST) == 1u << 16);
+    CHECK_EQ(crt__atomic_load(&cx->rt->idle.word, CRT__SEQ_CST), 1u << 16);
+    CHECK_EQ(crt_spawn(cx, long_run, &(crt_frame){0}), 0);   // into the LIFO slot
+    if (self->yields) return crt_yield_now(cx);
+    crt_waker w = crt_waker_clone(cx);
+    crt_wake(&w);
+    return CRT_PENDING;
+}
+static void a_task_woken_while_it_runs_is_not_stuck_behind_a_long_poll(void)
+{
+    for (int yields = 0; yields < 2; yields++) {
+        // What yields goes to the queue when the worker looks around: after each task.
+        crt_runtime *rt = built((crt_config){.worker_threads = 2, .event_interval = yields, COUNTED});
+        woken r = {.yields = yields};
+        SET(again, 0);
+        CHECK_EQ(crt_block_on(rt, woken_run, &r), 0);
+        dropped(rt);
+    }
+}
+
+// ---- a background task while there is always another that was injected -------------------
+
+enum { INJECTED = 5000 };
+static int ran, background_at, go;   // atomic
+static crt_poll counts_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    __atomic_fetch_add(&ran, 1, __ATOMIC_SEQ_CST);
+    return 0;
+}
+static crt_poll background_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    SET(background_at, GET(ran));
+    return 0;
+}
+static crt_poll gate_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    CHECK_EQ(crt_spawn_ex(cx, &(crt_task_desc){.fn = background_run, .priority = -1}), 0);
+    while (!GET(go)) test_pause_us(100);
+    return 0;
+}
+static void injected_tasks_do_not_starve_a_background_task(void)
+{
+    for (int workers = 0; workers < 2; workers++) {
+        crt_runtime *rt = runtime(workers);
+        crt_handle *h = crt_runtime_handle(rt);
+        SET(ran, 0);
+        SET(background_at, -1);
+        SET(go, 0);
+        CHECK_EQ(crt_handle_spawn(h, gate_run, &(crt_frame){0}), 0);
+        for (int i = 0; i < INJECTED; i++) CHECK_EQ(crt_handle_spawn(h, counts_run, &(crt_frame){0}), 0);
+        SET(go, 1);
+        while (GET(ran) < INJECTED || GET(background_at) < 0)
+            if (workers) test_pause_us(100);
+            else CHECK(crt_runtime_turn(rt, CRT_SEC(1)) >= 0);
+        CHECK(GET(background_at) < 1000);
+        crt_handle_drop(&h);
+        dropped(rt);
+    }
+}
+
+// ---- crt_block_on inside hooks ------------------------------------------------------------
+
+enum { BEFORE_POLL, THREAD_START, THREAD_STOP, HOOKS };
+static int asked[HOOKS];   // atomic
+static void ask(int which)
+{
+    crt_handle *h = crt_handle_current();
+    CHECK(h != NULL);
+    CHECK_EQ(crt_handle_block_on(h, nothing_run, &(crt_frame){0}), CRT_ENESTED);
+    crt_handle_drop(&h);
+    __atomic_fetch_add(&asked[which], 1, __ATOMIC_SEQ_CST);
+}
+static void before_poll(void *data, const crt_task_meta *meta) { (void)data, (void)meta, ask(BEFORE_POLL); }
+static void thread_start(void *data) { (void)data, ask(THREAD_START); }
+static void thread_stop(void *data) { (void)data, ask(THREAD_STOP); }
+static void a_hook_that_blocks_on_a_task_is_refused(void)
+{
+    for (int i = 0; i < 3; i++) {   // each hook, and the flavours
+        memset(asked, 0, sizeof asked);
+        crt_runtime *rt = built((crt_config){.flavor = i ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = 1,
+                                             .on_before_poll = i < 2 ? before_poll : NULL,
+                                             .on_thread_start = i == 2 ? thread_start : NULL,
+                                             .on_thread_stop = i == 2 ? thread_stop : NULL, COUNTED});
+        CHECK_EQ(crt_block_on(rt, nothing_run, &(crt_frame){0}), 0);
+        dropped(rt);
+        CHECK_EQ(GET(asked[BEFORE_POLL]) > 0, i < 2);
+        CHECK_EQ(GET(asked[THREAD_START]), i == 2);
+        CHECK_EQ(GET(asked[THREAD_STOP]), i == 2);
+    }
+}
+
+// ---- two blocking jobs of one poll ---------------------------------------------------------
+
+static int begun[2], leave;   // atomic
+static intptr_t job(void *arg)
+{
+    SET(*(int *)arg, 1);
+    while (!GET(leave)) test_pause_us(100);
+    return 0;
+}
+typedef struct jobs {
+    crt_frame co;
+    crt_join_handle *join[2];
+    int i;
+} jobs;
+static crt_poll jobs_run(void *frame, crt_cx *cx)
+{
+    jobs *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 2; self->i++) {   // without an await between
+        CHECK_EQ(crt_spawn_blocking(cx, &self->join[self->i], job, &begun[self->i]), 0);
+        SOON(GET(begun[self->i]));
+        CHECK(GET(begun[self->i]));
+    }
+    SET(leave, 1);
+    for (self->i = 0; self->i < 2; self->i++) CRT_AWAIT(crt_join(cx, &self->join[self->i], NULL));
+    CRT_END;
+}
+static void each_blocking_job_begins_before_the_poll_ends(void)
+{
+    for (int workers = 0; workers < 3; workers += 2) {
+        crt_runtime *rt = runtime(workers);
+        jobs r = {.i = 0};
+        SET(begun[0], 0);
+        SET(begun[1], 0);
+        SET(leave, 0);
+        CHECK_EQ(crt_block_on(rt, jobs_run, &r), 0);
+        dropped(rt);
+    }
+}
+
+// ---- a foreign loop that blocks on its set-up first ------------------------------------------
+
+#ifndef _WIN32
+enum { KIDS = 1000 };   // more than run at once
+static crt_poll yields_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_YIELD();
+    __atomic_fetch_add(&ran, 1, __ATOMIC_SEQ_CST);
+    CRT_END;
+}
+static crt_poll set_up_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));   // in the driver, so that the wake-up of its own spawn is taken out
+    for (int i = 0; i < KIDS; i++) CHECK_EQ(crt_spawn(cx, yields_run, &(crt_frame){0}), 0);
+    CRT_END;
+}
+static void the_poll_descriptor_tells_of_what_a_block_on_left(void)
+{
+    crt_runtime *rt = runtime(0);
+    SET(ran, 0);
+    CHECK_EQ(crt_block_on(rt, set_up_run, &(crt_frame){0}), 0);
+    CHECK(GET(ran) < KIDS);
+    struct pollfd p = {.fd = (int)crt_runtime_poll_fd(rt), .events = POLLIN};
+    for (int ready = 1; ready == 1 && GET(ran) < KIDS;) {
+        CHECK_EQ(ready = poll(&p, 1, 0), 1);
+        CHECK(crt_runtime_turn(rt, 0) > 0);
+    }
+    dropped(rt);
+}
+#endif
+
+// ---- a shutdown that gives up while another thread drives --------------------------------------
+
+enum { BLOCKS_ON, TURNS, DRIVERS };
+static crt_runtime *driven;
+static int polls, over, stop, turned;   // atomic
+static crt_poll stuck_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    SET(polls, 1);
+    while (!GET(over)) test_pause_us(100);   // in one poll, until the shutdown has returned
+    CRT_AWAIT(crt_notified(cx, &never));
+    CRT_FINALLY
+        CRT_AWAIT(crt_notified(cx, &never));
+    CRT_END;
+}
+static crt_poll parked_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_notified(cx, &never));
+    CRT_FINALLY
+        CRT_AWAIT(crt_notified(cx, &never));
+    CRT_END;
+}
+static void *drives(void *how)
+{
+    if (*(int *)how == TURNS) CHECK(crt_runtime_turn(driven, CRT_FOREVER) > 0);
+    else CHECK_EQ(crt_block_on(driven, stuck_run, &(crt_frame){0}), CRT_ECANCELED);
+    SET(turned, 1);
+    return NULL;
+}
+static void stuck(int how, crt_duration timeout)
+{
+    crt_runtime *rt = driven = runtime(0);
+    crt_handle *h = crt_runtime_handle(rt);
+    crt_join_handle *join[2] = {NULL, NULL};
+    pthread_t thread;
+    SET(polls, 0);
+    SET(over, 0);
+    CHECK_EQ(crt_handle_spawn_join(h, &join[0], parked_run, &(crt_frame){0}), 0);
+    if (how == TURNS) CHECK_EQ(crt_handle_spawn_join(h, &join[1], stuck_run, &(crt_frame){0}), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, drives, &how), 0);
+    while (!GET(polls)) test_pause_us(100);
+    CHECK_EQ(crt_runtime_shutdown(rt, timeout), 2);
+    SET(over, 1);
+    CHECK_EQ(crt_join_blocking(&join[0], NULL), CRT_ECANCELED);
+    if (how == TURNS) CHECK_EQ(crt_join_blocking(&join[1], NULL), CRT_ECANCELED);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    crt_handle_drop(&h);
+    dropped(rt);
+}
+static void a_driver_stuck_in_a_poll_ends_what_the_shutdown_left(void) { stuck(BLOCKS_ON, CRT_MS(1)); }
+static void a_driver_stuck_in_a_poll_ends_what_a_shutdown_without_time_left(void) { stuck(BLOCKS_ON, 0); }
+static void a_turn_stuck_in_a_poll_ends_what_the_shutdown_left(void) { stuck(TURNS, CRT_MS(1)); }
+
+static crt_poll busy_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    while (!GET(stop)) {
+        SET(polls, 1);
+        CRT_YIELD();
+    }
+    CRT_FINALLY
+        while (!GET(stop)) CRT_YIELD();
+    CRT_END;
+}
+static void a_turn_without_end_stops_with_the_shutdown(void)
+{
+    crt_runtime *rt = driven = runtime(0);
+    crt_handle *h = crt_runtime_handle(rt);
+    crt_join_handle *join;
+    pthread_t thread;
+    int how = TURNS;
+    SET(polls, 0);
+    SET(stop, 0);
+    SET(turned, 0);
+    CHECK_EQ(crt_handle_spawn_join(h, &join, busy_run, &(crt_frame){0}), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, drives, &how), 0);
+    while (!GET(polls)) test_pause_us(100);
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_MS(1)), 1);
+    SOON(GET(turned));
+    CHECK(GET(turned));
+    SET(stop, 1);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(crt_join_blocking(&join, NULL), CRT_ECANCELED);
+    crt_handle_drop(&h);
+    dropped(rt);
+}
+
+// ---- a runtime is dropped while another thread shuts it down --------------------------------------
+
+static int dropping, job_left;   // atomic
+static intptr_t lingering_job(void *arg)
+{
+    SET(begun[0], 1);
+    while (!GET(dropping)) test_pause_us(100);
+    test_pause_us(30000);   // in which a drop that does not wait is done
+    SET(job_left, 1);
+    return (intptr_t)arg;
+}
+static crt_poll lingers_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_blocking(cx, NULL, lingering_job, NULL), 0);
+    CRT_AWAIT(crt_notified(cx, &never));
+    CRT_END;
+}
+static void *shuts_down(void *rt)
+{
+    while (!GET(begun[0])) test_pause_us(100);
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_FOREVER), 0);
+    return NULL;
+}
+static void a_drop_waits_for_another_threads_shutdown(void)
+{
+    for (int workers = 0; workers < 2; workers++) {
+        crt_runtime *rt = runtime(workers);
+        pthread_t thread;
+        SET(begun[0], 0);
+        SET(dropping, 0);
+        SET(job_left, 0);
+        CHECK_EQ(pthread_create(&thread, NULL, shuts_down, rt), 0);
+        CHECK_EQ(crt_block_on(rt, lingers_run, &(crt_frame){0}), CRT_ECANCELED);
+        SET(dropping, 1);
+        crt_runtime_drop(&rt);
+        CHECK(GET(job_left));
+        CHECK(rt == NULL);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        test_all_freed();
+    }
+}
+
+// ---- a scope's tasks are cancelled with its body, not after it -----------------------------------
+
+static crt_oneshot_tx *goodbye;
+static crt_oneshot_rx *farewell;
+static int64_t sibling_ms, body_ms;
+typedef struct scoped {
+    crt_frame co;
+    crt_scope *scope;
+    bool fails;
+} scoped;
+static crt_poll sibling_run(void *frame, crt_cx *cx)
+{
+    scoped *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(3)));
+    CRT_FINALLY
+        sibling_ms = crt_now(cx) / 1000000;
+        crt_oneshot_tx_drop(&goodbye);
+    CRT_END;
+}
+static crt_poll fails_run(void *frame, crt_cx *cx)
+{
+    scoped *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(20)));
+    CRT_RETURN(-EXDEV);
+    CRT_END;
+}
+static crt_poll body_run(scoped *self, crt_cx *cx)
+{
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_scope_spawn(cx, self->scope, sibling_run, &(scoped){.fails = false}), 0);
+    if (self->fails) CHECK_EQ(crt_scope_spawn(cx, self->scope, fails_run, &(scoped){.fails = true}), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(60)));
+    CRT_FINALLY
+        CHECK_EQ(crt_scope_spawn(cx, self->scope, fails_run, &(scoped){.fails = true}), CRT_ECANCELED);
+        CRT_AWAIT(crt_oneshot_recv(cx, &farewell, NULL));   // until the sibling has gone
+        body_ms = crt_now(cx) / 1000000;
+    CRT_END;
+}
+typedef struct opener {
+    crt_frame co;
+    crt_scope scope;
+    scoped body;
+    crt_timer timer;
+    crt_instant began;
+    crt_poll r;
+    bool fails;
+} opener;
+static crt_poll opener_run(void *frame, crt_cx *cx)
+{
+    opener *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_oneshot_new(0, &goodbye, &farewell), 0);
+    self->body = (scoped){.scope = &self->scope, .fails = self->fails};
+    self->began = crt_now(cx);
+    if (self->fails)
+        CRT_AWAIT(self->r = crt_scope_try_run(cx, &self->scope, body_run(&self->body, cx)));
+    else
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(20),
+                                        crt_scope_run(cx, &self->scope, body_run(&self->body, cx))));
+    CHECK_EQ(self->r, self->fails ? -EXDEV : CRT_ETIMEDOUT);
+    CHECK_EQ(sibling_ms - self->began / 1000000, 20);
+    CHECK_EQ(body_ms - self->began / 1000000, 20);
+    CRT_FINALLY
+        crt_oneshot_rx_drop(&farewell);
+    CRT_END;
+}
+static void a_scopes_tasks_are_cancelled_before_its_body_has_cleaned_up(void)
+{
+    for (int fails = 0; fails < 2; fails++) {
+        crt_runtime *rt = paused();
+        opener r = {.fails = fails};
+        sibling_ms = body_ms = -1;
+        CHECK_EQ(crt_block_on(rt, opener_run, &r), 0);
+        dropped(rt);
+    }
+}
+
+// ---- a local set outlives its runtime ---------------------------------------------------------------
+
+// Blocks that are freed stay, and who looks at them finds nothing but the address of `haunted`.
+typedef struct ghost {
+    CRT__ALIGNAS(16) struct ghost *next;
+    size_t n;
+} ghost;
+static ghost *ghosts;
+static crt_runtime *haunted;
+static void *ghost_alloc(size_t n, void *user)
+{
+    ghost *g = malloc(sizeof *g + n);
+    (void)user;
+    if (!g) return NULL;
+    g->n = n;
+    return g + 1;
+}
+static void ghost_free(void *p, void *user)
+{
+    ghost *g = (ghost *)p - 1;
+    (void)user;
+    for (size_t at = 0; at + sizeof haunted <= g->n; at += sizeof haunted)
+        memcpy((char *)p + at, &haunted, sizeof haunted);
+    g->next = ghosts;
+    ghosts = g;
+}
+static crt_local_set old_set;
+static crt_poll old_set_run(void *frame, crt_cx *cx)
+{
+    local_root *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_local_set_spawn(cx, &old_set, nothing_run, &(crt_frame){0}), self->r);
+    CRT_AWAIT(crt_local_set_join(cx, &old_set));
+    CRT_END;
+}
+static void a_local_set_whose_runtime_is_gone_is_refused_by_another(void)
+{
+    crt_runtime *a = built((crt_config){.flavor = CRT_CURRENT_THREAD, .allocator = {ghost_alloc, ghost_free, NULL}});
+    crt_runtime *b = haunted = runtime(0);
+    local_root r = {.r = 0}, refused = {.r = CRT_EINVAL}, anew = {.r = 0};
+    memset(&old_set, 0, sizeof old_set);
+    CHECK_EQ(crt_block_on(a, old_set_run, &r), 0);
+    crt_runtime_drop(&a);
+    CHECK(ghosts != NULL);
+    CHECK_EQ(crt_block_on(b, old_set_run, &refused), 0);
+    memset(&old_set, 0, sizeof old_set);
+    CHECK_EQ(crt_block_on(b, old_set_run, &anew), 0);
+    for (ghost *next; ghosts; ghosts = next) {
+        next = ghosts->next;
+        free(ghosts);
+    }
+    dropped(b);
+}
+
+// ---- children ------------------------------------------------------------------------------------------
+
+#ifndef _WIN32
+typedef struct parent {
+    crt_frame co;
+    crt_process *p;
+    crt_output out;
+    int pid;
+    crt_poll r;
+} parent;
+static crt_poll killed_run(void *frame, crt_cx *cx)
+{
+    static const char *const cat[] = {"cat", NULL};
+    parent *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, &(crt_process_desc){.argv = cat, .in = {.kind = CRT_STDIO_PIPE}},
+                                          &self->p));
+    CHECK_EQ(self->r, 0);
+    self->pid = crt_process_id(self->p);
+    CHECK_EQ(kill(self->pid, SIGKILL), 0);
+    CHECK_EQ(waitpid(self->pid, NULL, 0), self->pid);
+    kills = 0;
+    CHECK_EQ(crt_process_kill(self->p), -ESRCH);
+    CHECK_EQ(kills, 0);   // its number may be another's by now
+    CRT_FINALLY
+        crt_close(&self->p);
+    CRT_END;
+}
+static void a_child_that_was_waited_for_elsewhere_is_not_killed(void)
+{
+    crt_runtime *rt = runtime(0);
+    parent r = {.r = 0};
+    int before = test_fd_count();
+    CHECK_EQ(crt_block_on(rt, killed_run, &r), 0);
+    CHECK_EQ(crt_block_on(rt, nothing_run, &(crt_frame){0}), 0);
+    dropped(rt);
+    CHECK(before < 0 || test_fd_count() <= before);
+}
+
+static crt_poll output_run(void *frame, crt_cx *cx)
+{
+    static const char *const echo[] = {"echo", "hello", NULL}, *const none[] = {"/no/such/program", NULL};
+    parent *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_output(cx, &(crt_process_desc){.argv = echo}, &self->out));
+    CHECK(self->r == 0 && self->out.out_n == 6 && !memcmp(self->out.out, "hello\n", 6));
+    crt_output_free(&self->out);
+    CRT_AWAIT(self->r = crt_process_output(cx, &(crt_process_desc){.argv = none}, &self->out));
+    CHECK_EQ(self->r, -ENOENT);
+    CHECK(self->out.out == NULL);
+    CHECK_EQ(self->out.out_n, 0);
+    CRT_FINALLY
+        crt_output_free(&self->out);
+    CRT_END;
+}
+static void an_output_used_again_has_nothing_of_the_last(void)
+{
+    crt_runtime *rt = runtime(0);
+    parent r = {.r = 0};
+    CHECK_EQ(crt_block_on(rt, output_run, &r), 0);
+    dropped(rt);
+}
+#endif
+
+// ---- small ones ---------------------------------------------------------------------------------------
+
+typedef struct small {
+    crt_frame co;
+    crt_until until;
+    crt_delay_queue q;
+    crt_poll r;
+} small;
+static crt_poll missing_run(void *frame, crt_cx *cx)
+{
+    small *self = frame;
+    crt_watch_tx *tx = NULL;
+    crt_watch_rx *rx = NULL;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_watch_new(8, NULL, &tx, &rx), CRT_EINVAL);   // it would hold what is in its memory by chance
+    CHECK(!tx && !rx);
+    crt_watch_tx_drop(&tx);
+    crt_watch_rx_drop(&rx);
+    CRT_AWAIT(self->r = crt_run_until_cancelled(cx, &self->until, NULL, crt_yield_now(cx)));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_AWAIT(self->r = crt_delay_next(cx, &self->q, NULL));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CRT_END;
+}
+static void what_is_missing_is_refused(void)
+{
+    crt_runtime *rt = runtime(0);
+    small r = {.r = 0};
+    CHECK_EQ(crt_block_on(rt, missing_run, &r), 0);
+    dropped(rt);
+}
+
+static void an_abort_handle_hears_of_the_end_as_early_as_the_join(void)
+{
+    crt_runtime *rt = runtime(0);
+    crt_handle *h = crt_runtime_handle(rt);
+    crt_join_handle *join;
+    CHECK_EQ(crt_handle_spawn_join(h, &join, nothing_run, &(crt_frame){0}), 0);
+    crt_abort_handle *a = crt_join_abort_handle(join);
+    CHECK(!crt_is_finished(join) && !crt_abort_handle_is_finished(a));
+    crt__joined(join)->join = CRT__JOIN_DONE;   // as the thread does that ends it, on its way
+    CHECK(crt_is_finished(join));
+    CHECK(crt_abort_handle_is_finished(a));
+    crt__joined(join)->join = 0;
+    CHECK_EQ(crt_runtime_turn(rt, 0), 1);
+    CHECK(crt_is_finished(join) && crt_abort_handle_is_finished(a));
+    CHECK_EQ(crt_join_blocking(&join, NULL), 0);
+    crt_abort_handle_drop(&a);
+    crt_handle_drop(&h);
+    dropped(rt);
+}
+
+#ifdef __linux__
+static void metrics_that_find_no_room_on_the_disk_say_so(void)
+{
+    static char buffer[1 << 16];   // takes all of it: only a flush finds out
+    crt_runtime *rt = runtime(1);
+    FILE *f = fopen("/dev/full", "w");
+    CHECK(f != NULL);
+    if (f) {
+        CHECK_EQ(setvbuf(f, buffer, _IOFBF, sizeof buffer), 0);
+        CHECK_EQ(crt_metrics_prometheus(rt, f), -EIO);
+        fclose(f);
+    }
+    dropped(rt);
+}
+#endif
+
+int main(int argc, char **argv)
+{
+    (void)test__on_each;
+    test_init(argc, argv);
+    TEST(storage_has_room_for_a_member_of_a_local_set);
+    TEST(who_was_woken_keeps_its_place_in_a_delay_queue);
+    TEST(an_emptied_delay_queue_goes_by_its_next_runtimes_clock);
+    TEST(a_peek_sees_what_is_due_before_years_have_passed);
+    TEST(a_task_woken_while_it_runs_is_not_stuck_behind_a_long_poll);
+    TEST(injected_tasks_do_not_starve_a_background_task);
+    TEST(a_hook_that_blocks_on_a_task_is_refused);
+    TEST(each_blocking_job_begins_before_the_poll_ends);
+#ifndef _WIN32
+    TEST(the_poll_descriptor_tells_of_what_a_block_on_left);
+#endif
+    TEST(a_driver_stuck_in_a_poll_ends_what_the_shutdown_left);
+    TEST(a_driver_stuck_in_a_poll_ends_what_a_shutdown_without_time_left);
+    TEST(a_turn_stuck_in_a_poll_ends_what_the_shutdown_left);
+    TEST(a_turn_without_end_stops_with_the_shutdown);
+    TEST(a_drop_waits_for_another_threads_shutdown);
+    TEST(a_scopes_tasks_are_cancelled_before_its_body_has_cleaned_up);
+    TEST(a_local_set_whose_runtime_is_gone_is_refused_by_another);
+#ifndef _WIN32
+    TEST(a_child_that_was_waited_for_elsewhere_is_not_killed);
+    TEST(an_output_used_again_has_nothing_of_the_last);
+#endif
+    TEST(what_is_missing_is_refused);
+    TEST(an_abort_handle_hears_of_the_end_as_early_as_the_join);
+#ifdef __linux__
+    TEST(metrics_that_find_no_room_on_the_disk_say_so);
+#endif
+    return test_end();
+}
