@@ -640,8 +640,8 @@ enum {
 // Opens the cleanup, which runs once however the coroutine ends: by CRT_RETURN,
 // by reaching this line (result 0), by cancellation, by panic, or by a
 // cancellation before the first poll: it must accept a frame as spawned. It may
-// await. A cancellation that arrives meanwhile cuts one await short (its value is
-// CRT_UNWIND) and the cleanup goes on: it always reaches its end. Optional.
+// await. A cancellation that arrives meanwhile, the task's first, cuts one await short (its
+// value is CRT_UNWIND, as a rule) and the cleanup goes on: it always reaches its end. Optional.
 #define CRT_FINALLY                                                                        \
     crt__leave(crt__f, 0);                                                                 \
     CRT__FALLTHROUGH_IF_REACHED                                                            \
@@ -709,10 +709,7 @@ static inline bool crt__unwind_at_start(crt_frame *f, crt_cx *cx)
 }
 static inline bool crt__park_here(crt_cx *cx, const crt_site *here)
 {
-    if (CRT__UNLIKELY(cx->unwind)) {   // an awaited function that did not look
-        cx->unwind = 0;
-        return false;
-    }
+    if (CRT__UNLIKELY(cx->unwind)) return !crt_take_unwind(cx);   // an awaited function that did not look
     if (!cx->site) cx->site = here;   // children return first: the innermost stays
     return true;
 }
@@ -910,7 +907,8 @@ CRTDEF int crt_args(char ***argv);
 #define CRT__TEXT_(x) #x
 
 // Starts a task: fn over a copy of *frame, in one allocation. Detached: its
-// result is dropped, but a panic or an error goes to the log. 0, CRT_ENOMEM,
+// result is dropped, but a panic or an error goes to the log (the first 16 of a runtime, then
+// fewer and fewer). 0, CRT_ENOMEM,
 // CRT_ESHUTDOWN, CRT_EINVAL (no fn; a frame without a type: pass `self`, not the void
 // pointer). From a task, or a hook that has a cx. Mirrors tokio::spawn.
 //     crt_spawn(cx, conn_run, &(conn){ .peer = s });
@@ -954,7 +952,7 @@ CRTDEF bool crt_task_storage_busy(const void *storage);
 typedef struct crt_task_desc {
     crt_fn fn;
     const void *frame;        // copied; NULL: a zeroed frame of `size` bytes
-    size_t size;              // of the frame; 0 without a frame: that of a crt_frame
+    size_t size;              // of the frame; 0 without a frame: that of a crt_frame. Below 2 GiB
     const char *name;         // copied (at most 63 bytes); NULL: none
     crt_join_handle **join;   // NULL: detached
     void *storage;            // NULL: from the runtime
@@ -1012,7 +1010,7 @@ CRTDEF uint64_t crt_abort_handle_id(const crt_abort_handle *a);
 CRTDEF void crt_abort_handle_drop(crt_abort_handle **a);
 
 // Goes to the back of the queue once, after the drivers. Mirrors yield_now.
-CRTDEF crt_poll crt_yield_now(crt_cx *cx);
+CRTDEF_POLL crt_yield_now(crt_cx *cx);
 // Unique among the tasks of a process that ever lived. Never 0.
 CRTDEF uint64_t crt_task_id(const crt_cx *cx);
 CRTDEF const char *crt_task_name(const crt_cx *cx);   // NULL: none
@@ -1542,7 +1540,7 @@ typedef struct crt_until {
     crt__until_end((u), crt_select_biased((cx), &(u)->sel,                                 \
         crt_on((cx), 0, (u)->crt__token = crt_cancelled((cx), (token))),                   \
         crt_on((cx), 1, (u)->result = (crt_poll)(__VA_ARGS__))))
-CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which);
+CRTDEF_POLL crt__until_end(crt_until *u, crt_poll which);
 
 // ---------------------------------------------------------------------------
 // >>api channels  oneshot, mpsc, broadcast, watch
@@ -2588,8 +2586,10 @@ typedef struct crt_runtime_metrics {
     uint64_t worker_park_unpark_count;   // 2 * worker_park_count, less those parked now
 } crt_runtime_metrics;
 typedef struct crt_worker_metrics {
-    uint64_t park_count, noop_count, steal_count, steal_operations, poll_count;
-    uint64_t local_schedule_count, overflow_count, busy_ns, mean_poll_ns, local_queue_depth;
+    uint64_t park_count, noop_count, steal_count, steal_operations, poll_count;   // noops: multi-thread alone
+    uint64_t local_schedule_count;   // tasks spawned or woken by others there: not yields
+    uint64_t overflow_count, busy_ns, mean_poll_ns;
+    uint64_t local_queue_depth;      // multi-thread alone; without pinned tasks
     uint64_t thread_id;
     uint64_t poll_histogram_count, poll_histogram_ns;
     uint64_t schedule_histogram_count, schedule_histogram_ns;
@@ -4390,6 +4390,7 @@ CRTDEF bool crt_take_unwind(crt_cx *cx)
 {
     bool was = cx->unwind != 0;
     cx->unwind = 0;
+    if (CRT__UNLIKELY(was)) crt__slot_cancel(cx->slot);   // nobody waits there any more: the cleanup may
     return was;
 }
 // The result of an operation that cannot begin; a cancellation comes first. It takes of
@@ -4478,14 +4479,14 @@ CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int li
     va_list args;
     crt_task *t = cx->task;
     cx->panics++;
-    if (t->flags & CRT__TASK_PANICKED) return;   // the first message stays
+    crt__slot_cancel(cx->slot);   // as in crt_take_unwind
     int n = snprintf(text, sizeof text, "%s:%d (%s): ", file, line, func);
     if ((size_t)n >= sizeof text) n = 0;   // an error, too
     va_start(args, format);
     vsnprintf(text + n, sizeof text - (size_t)n, format, args);
     va_end(args);
+    if (!(t->flags & CRT__TASK_PANICKED)) crt__ext_add_text(t, CRT__EXT_PANIC, text, sizeof text);   // the first stays
     t->flags |= CRT__TASK_PANICKED;
-    crt__ext_add_text(t, CRT__EXT_PANIC, text, sizeof text);
     crt__say(cx->rt, CRT_LOG_DEBUG, "task " CRT__ID " panicked: %s", (crt__id)t->id, text);
 }
 
@@ -5993,7 +5994,7 @@ static CRT__OUTLINE crt_task *crt__next_shared(crt__worker *w)
         w->until_inject = (w->inject_interval + 1) / 2;
         background = w->background_next = !w->background_next;
     }
-    if (background) t = crt__inject_pop(&w->rt->background);
+    if (background && (t = crt__inject_pop(&w->rt->background)) && w->until_inject < 2) w->until_inject = 2;
     return t ? t : crt__take_injected(w, true);
 }
 static crt_task *crt__next_from_ring(crt__worker *w, bool *from_lifo)
@@ -6395,7 +6396,7 @@ static crt_task *crt__rescue_lifo(crt__worker *w, int64_t now, int64_t apart)
     return NULL;
 }
 
-static bool crt__stopping(crt_runtime *rt) { return crt__atomic_load(&rt->stop, CRT__ACQUIRE) != 0; }
+static bool crt__stopping(crt_runtime *rt) { return crt__atomic_load(&rt->stop, CRT__SEQ_CST) != 0; }
 
 static void crt__abort_all(crt_runtime *rt);
 static uint64_t crt__alive(crt_runtime *rt);
@@ -6713,10 +6714,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
     crt__enter(rt, w, &cx);
     for (;;) {
         if (done ? crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE : crt__alive(rt) == 0) break;
-        if (crt__stopping(rt)) {   // a shutdown's deadline has passed
-            crt__last_round(w, &cx);
-            break;
-        }
+        if (crt__stopping(rt)) break;   // a shutdown's deadline has passed
         crt__worker_maintain(w, &aborted);
         uint32_t ran = crt__run_ready(w, &cx, (uint32_t)rt->config.event_interval);
         if (done && crt__atomic_load(done, CRT__ACQUIRE) == CRT__JOIN_DONE) break;
@@ -6725,10 +6723,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
         int64_t most = -1;
         if (deadline != CRT_FOREVER) {
             most = deadline - crt__clock();
-            if (most <= 0) {
-                crt__last_round(w, &cx);
-                break;
-            }
+            if (most <= 0) break;
         }
         if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) {
             crt__drivers_poll(w);
@@ -6752,6 +6747,8 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
         if (jobs_since) crt__spin_learn(&w->spin, rt->pool.spin_most, w->batch_start - jobs_since);
         crt__park_hook(rt, rt->config.on_thread_unpark);
     }
+    // Time is up for all: each cleanup begins.
+    if (crt__stopping(rt) || (deadline != CRT_FOREVER && crt__clock() >= deadline)) crt__last_round(w, &cx);
     crt__batch_end(w);
     w->cx = NULL;
     crt__tls = outer;
@@ -6761,18 +6758,23 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
 }
 static bool crt__drive_begin(crt_runtime *rt)
 {
-    uint32_t d = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
+    uint32_t d = crt__atomic_load(&rt->driving, CRT__SEQ_CST);
     while (!(d & 1))
-        if (crt__atomic_cas_weak(&rt->driving, &d, d | 1, CRT__ACQ_REL, CRT__ACQUIRE)) return true;
+        if (crt__atomic_cas_weak(&rt->driving, &d, d | 1, CRT__SEQ_CST, CRT__SEQ_CST)) return true;
     return false;
 }
 static void crt__drive_end(crt_runtime *rt)
 {
-    // The deadline of a shutdown has passed, and it may have gone without us: what is left is ours to end.
-    if (CRT__UNLIKELY(crt__stopping(rt)) && !crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE))
-        crt__finish_shutdown(rt);
-    crt__atomic_add(&rt->driving, 1, CRT__ACQ_REL);   // clears bit 0, counts on
-    crt__futex_wake(&rt->driving, INT_MAX);
+    // The deadline of a shutdown has passed, and it may have gone without us: what is left is ours to end. It
+    // may go between that look and the end of our turn: "give the turn back, read stop" against its "store
+    // stop, try to take the turn", all sequentially consistent.
+    do {
+        if (CRT__UNLIKELY(crt__stopping(rt)) && !crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE))
+            crt__finish_shutdown(rt);
+        crt__atomic_add(&rt->driving, 1, CRT__SEQ_CST);   // clears bit 0, counts on
+        crt__futex_wake(&rt->driving, INT_MAX);
+    } while (CRT__UNLIKELY(crt__stopping(rt)) && !crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) &&
+             crt__drive_begin(rt));
 }
 // Several threads in crt_block_on: one drives, the others wait for their own root
 // or for their turn. `driving`: bit 0 taken, the rest counts changes.
@@ -7117,7 +7119,8 @@ static intptr_t crt__takeover(void *arg)
     crt__job_ended(rt);   // a worker from here on: no job that a shutdown would count as left
     crt__atomic_sub(&rt->pool.threads, 1, CRT__SEQ_CST);
     crt__atomic_fence(CRT__SEQ_CST);
-    if (crt__inject_length(&rt->pool.queue)) (void)crt__pool_signal(rt);
+    int e = crt__inject_length(&rt->pool.queue) ? crt__pool_signal(rt) : 0;
+    if (e) crt__pool_give_up(rt, e);   // jobs that were queued while this thread was on its way
     crt__worker_loop(w);
     bool ended = !crt__tls.worker && !crt__tls.rt;
     crt__atomic_add(&rt->pool.threads, 1, CRT__SEQ_CST);
@@ -7214,7 +7217,9 @@ static bool crt__gate(crt_runtime *rt)
 }
 static CRT__COLD int crt__spawn_refused(crt_runtime *rt, crt__worker *w, int error)
 {
-    if (!w) crt__count_remote_end(rt);
+    if (w) return error;
+    crt__atomic_sub(&rt->remote_spawned, 2, CRT__SEQ_CST);   // let in by the gate, and never there
+    if (crt__atomic_load(&rt->closing, CRT__SEQ_CST)) crt__wake_all(rt);
     return error;
 }
 static CRT__COLD void crt__spawn_noted(crt_runtime *rt, crt_task *t, const char *site)
@@ -7335,6 +7340,7 @@ CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *d, const char *site)
 {
     if (!d) return CRT_EINVAL;
     crt__spawn_how how = {.fn = d->fn, .frame = d->frame, .size = d->size, .join = d->join, .name = d->name};
+    if (d->size == CRT__NO_SIZE) return CRT_EINVAL;
     if (!d->size) how.size = CRT__NO_SIZE;
     crt_runtime *rt = d->handle ? (crt_runtime *)d->handle : cx->rt;
     crt__worker *w = crt__tls.worker;
@@ -9620,12 +9626,11 @@ static crt_poll crt__shutdown_now(crt_stream *s, int how)
 #endif
     return 0;
 }
-// It waits for nothing, and takes budget like what does.
+// Done at once, and the same when done twice: without budget it is done, and said at the next poll.
 static crt_poll crt__shutdown(crt_cx *cx, crt_stream *s, int how)
 {
     if (crt_take_unwind(cx)) return CRT_UNWIND;
-    if (!s) return crt__refuse(cx, CRT_EINVAL);
-    return crt__coop(cx) ? crt__shutdown_now(s, how) : CRT_PENDING;
+    return crt__refuse(cx, s ? crt__shutdown_now(s, how) : CRT_EINVAL);
 }
 CRTDEF crt_poll crt_shutdown(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_WR); }
 CRTDEF crt_poll crt_shutdown_read(crt_cx *cx, crt_stream *s) { return crt__shutdown(cx, s, CRT__SHUT_RD); }
@@ -10178,9 +10183,8 @@ CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to)
 {
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!u || !to) return crt__refuse(cx, CRT_EINVAL);
-    if (!crt__coop(cx)) return CRT_PENDING;
     crt_addr a = *to;
-    return crt__udp_peer(u, &a, (socklen_t)a.len);
+    return crt__refuse(cx, crt__udp_peer(u, &a, (socklen_t)a.len));   // as crt_shutdown
 }
 CRTDEF int crt_udp_disconnect(crt_udp *u)
 {
@@ -11523,6 +11527,10 @@ static CRT__OUTLINE int crt__stdio_open(crt_cx *cx, int fd, crt_stream **out)
     if (!out) return CRT_EINVAL;
     *out = NULL;
     if (!crt__stdio_exists(fd)) return -EBADF;
+    if (!CRT__THREADS) {
+        crt__say(cx->rt, CRT_LOG_ERROR, "a standard stream needs a thread, and this is a build with CRT_NO_THREADS");
+        return -ENOTSUP;
+    }
     crt__stdio_end *end = crt__alloc_zero(cx->rt, sizeof *end);
     if (!end) return CRT_ENOMEM;
     end->soft.ops = &crt__stdio_ops;
@@ -12037,12 +12045,22 @@ static bool crt__fs_make(crt__fs *c)
     c->made = f;
     return true;
 }
-// It has been opened, or not: 0 or -errno. A device may take a seek that moves nothing: its bytes
-// come once, as those of a pipe.
+// Not a device that takes a seek and moves nothing: its bytes come once, as those of a pipe.
+static bool crt__is_seekable(crt_file *f)
+{
+    if (crt__os_seek(f, 0, SEEK_CUR) < 0) return false;
+#ifndef _WIN32
+    struct stat st;
+    if (fstat(f->fd, &st) || !S_ISCHR(st.st_mode)) return true;
+    return crt__os_seek(f, 1, SEEK_SET) == 1 && crt__os_seek(f, 0, SEEK_SET) == 0;
+#else
+    return true;
+#endif
+}
+// It has been opened, or not: 0 or -errno.
 static intptr_t crt__fs_made(crt__fs *c, int fd)
 {
     crt_file *f = c->made;
-    crt_fs_stat st;
     int e = fd < 0 ? -errno : 0;
     if (e) {
         c->made = NULL;
@@ -12050,8 +12068,7 @@ static intptr_t crt__fs_made(crt__fs *c, int fd)
         return e;
     }
     f->fd = fd;
-    bool still = !crt__os_fstat(fd, &st) && (st.kind == CRT_FS_FILE || st.kind == CRT_FS_BLOCK);
-    f->seekable = still && crt__os_seek(f, 0, SEEK_CUR) >= 0;
+    f->seekable = crt__is_seekable(f);
 #ifndef _WIN32
     if (!f->seekable) crt__fd_set_sigpipe(fd, false);   // a FIFO, perhaps
 #endif
@@ -16359,7 +16376,7 @@ CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t
     s->outer = cx->select;
     s->outer_slot = cx->slot;
     cx->select = s;
-    s->serial++;
+    if (++s->serial == 0) s->serial = 2;   // 1 is the first poll's alone
     s->turn = 0;
     // Polling starts at a random arm, or in order.
     s->start = 0;
@@ -17504,6 +17521,7 @@ static CRT__COLD void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s,
     if (!crt__sits_idle(s) || !crt__atomic_cas(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) return;
     const crt__op *op = t->u.slot.op;
     const crt_site *site = crt__atomic_load(&t->site, CRT__RELAXED);
+    if (!op && t->groups && t->groups->count == 1) op = t->groups->first->op;   // a crt_timer's
     const char *what = op ? op->name : t->groups ? "select" : "a waker";
     if (site) snprintf(text, n, " at %s:%u in %s, waits for %s", site->file, (unsigned)site->line, site->func, what);
     else snprintf(text, n, ", waits for %s", what);
@@ -17967,6 +17985,7 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
             if (!n || ran % (uint32_t)rt->config.event_interval == 0) crt__drivers_poll(w);
         }
     }
+    if (crt__stopping(rt)) crt__last_round(w, &cx);   // as in crt__drive
     crt__batch_end(w);
     w->cx = NULL;
     crt__tls = outer;
@@ -18009,8 +18028,11 @@ CRTDEF int crt_time_pause(crt_runtime *rt)
 {
     int e = crt__clock_misused(rt, "crt_time_pause");
     if (e || crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return e;
-    crt__atomic_store(&rt->clock_offset, crt__clock() - rt->clock_base, CRT__RELEASE);
-    crt__atomic_store(&rt->clock_paused, 1, CRT__RELEASE);
+    // At a tick, so that a sleep ends when that much has been advanced, and not one millisecond later.
+    int64_t now = crt__clock() - rt->clock_base;
+    crt__atomic_store(&rt->clock_offset, (now + 999999) / 1000000 * 1000000, CRT__RELEASE);
+    crt__atomic_store(&rt->clock_paused, 1, CRT__SEQ_CST);
+    crt__unpark(&rt->workers[0]);   // it waits for a time that does not come
     return 0;
 }
 CRTDEF int crt_time_resume(crt_runtime *rt)
@@ -18022,9 +18044,11 @@ CRTDEF int crt_time_resume(crt_runtime *rt)
     crt__unpark(&rt->workers[0]);   // it waits without looking at timers
     return 0;
 }
+// Never back: another thread may have advanced it meanwhile.
 static void crt__clock_to(crt_runtime *rt, crt_instant t)
 {
-    crt__atomic_store(&rt->clock_offset, t, CRT__RELEASE);
+    crt_instant now = crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);
+    while (now < t && !crt__atomic_cas_weak(&rt->clock_offset, &now, t, CRT__ACQ_REL, CRT__ACQUIRE)) {}
     crt__wheels_serve_all(rt);
 }
 CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d)
@@ -18032,7 +18056,9 @@ CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d)
     int e = crt__clock_misused(rt, "crt_time_advance");
     if (e) return e;
     if (!crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE) || d < 0) return CRT_EINVAL;
-    crt__clock_to(rt, crt__instant_after(rt->clock_offset, d));
+    crt_instant now = crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);
+    while (!crt__atomic_cas_weak(&rt->clock_offset, &now, crt__instant_after(now, d), CRT__ACQ_REL, CRT__ACQUIRE)) {}
+    crt__wheels_serve_all(rt);
     return 0;
 }
 // Nothing is ready and the clock stands: jump to the next timer. False: wait.
@@ -18050,7 +18076,7 @@ static bool crt__virtual_idle(crt_runtime *rt)
     crt__wheel_refresh(&rt->workers[0].wheel);
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return false;
-    crt__clock_to(rt, crt__max(next, rt->clock_offset));
+    crt__clock_to(rt, next);
     return true;
 }
 
@@ -18144,19 +18170,21 @@ static bool crt__is_adopted(crt_runtime *rt, crt_task *t)
     return adopted;
 }
 // None is freed before all have ended: a group may lie in the frame of one of them.
+// And last the tasks of crt_block_on: it returns as soon as its task has ended, and takes the frame with it.
 static int crt__end_adopted(crt_runtime *rt)
 {
     int n = 0;
     crt__list ended = {NULL, NULL};
-    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
-        if (!crt__is_adopted(rt, t)) continue;
-        crt__name_leftover(rt, t);
-        crt__task_ref(t);
-        crt__end_task(t, CRT_UNWIND);
-        crt__list_push(&ended, t);
-        crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
-        n++;
-    }
+    for (uint32_t kind = 0; kind <= CRT__TASK_EXTERNAL; kind += CRT__TASK_EXTERNAL)
+        for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+            if (!crt__is_adopted(rt, t) || (t->flags & CRT__TASK_EXTERNAL) != kind) continue;
+            crt__name_leftover(rt, t);
+            crt__task_ref(t);
+            crt__end_task(t, CRT_UNWIND);
+            crt__list_push(&ended, t);
+            crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
+            n++;
+        }
     for (crt_task *t; (t = crt__list_pop(&ended));) crt__task_unref(t, 1);
     return n;
 }
@@ -18230,7 +18258,7 @@ static uint32_t crt__wait_zero(uint32_t *word, int64_t deadline)
         uint32_t n = crt__atomic_load(word, CRT__ACQUIRE);
         int64_t left = crt__left(deadline);
         if (!n || left == 0) return n;
-        crt__futex_wait(word, n, left);
+        if (crt__futex_wait(word, n, left)) return crt__atomic_load(word, CRT__ACQUIRE);   // time is up
     }
 }
 static void crt__stop_workers(crt_runtime *rt)
@@ -18262,6 +18290,16 @@ static CRT__COLD void crt__name_alive(crt_runtime *rt)
         crt__say_left(rt, t, text, parked);
     }
 }
+// Tasks, or jobs, that have not ended. The counts of workers and pool come a little later than the joins.
+static CRT__COLD int crt__count_left(crt_runtime *rt, bool jobs)
+{
+    int n = 0;
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
+        bool over = (crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE) != 0;
+        n += crt__is_job(t) == jobs && !over && crt__atomic_load(&t->join, CRT__ACQUIRE) != CRT__JOIN_DONE;
+    }
+    return n;
+}
 static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
 {
     crt__pool *p = &rt->pool;
@@ -18277,15 +18315,16 @@ static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     crt__unlock(&p->exit_lock);
     if (last && !n) crt__thread_join(zombie);
     else if (last) crt__thread_detach(zombie);
-    if (jobs) crt__name_jobs(rt);
-    return (int)jobs;
+    if (!jobs) return 0;
+    crt__name_jobs(rt);
+    return crt__count_left(rt, true);
 }
 static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
 {
     uint32_t n = crt__wait_zero(&rt->unfinished, deadline);
-    if (n) {   // time is up: they stop after the poll they are in
+    if (n) {   // time is up: they stop after the poll they are in, if that is short
         crt__stop_workers(rt);
-        n = crt__wait_zero(&rt->unfinished, crt__clock() + (background ? 0 : CRT_MS(100)));
+        n = crt__wait_zero(&rt->unfinished, crt__clock() + (background ? CRT_MS(2) : CRT_MS(100)));
     }
     if (!n) (void)crt__wait_zero(&rt->threads_running, deadline);   // one may sit in crt_block_in_place
     for (uint32_t i = 0; i < rt->worker_count; i++) {
@@ -18295,7 +18334,7 @@ static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bo
         w->has_thread = false;
     }
     if (!n) return (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
-    if (background) return (int)crt__alive(rt);
+    if (background) return crt__count_left(rt, false);
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt_task *t = crt__atomic_load(&rt->workers[i].running, CRT__RELAXED);
         if (t) crt__say(rt, CRT_LOG_WARN, "shutdown: worker %u is stuck in a poll that does not return", (unsigned)i);
@@ -18391,10 +18430,11 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
     crt_runtime *rt;
     crt__argc = argc;
     crt__argv = argv;
-    int e = crt_runtime_new(NULL, &rt);
-    if (e) return 1;
-    crt_poll r = crt_block_on(rt, fn, frame);
-    crt_runtime_drop(&rt);
+    crt_poll r = crt_runtime_new(NULL, &rt);
+    if (r == 0) {
+        r = crt_block_on(rt, fn, frame);
+        crt_runtime_drop(&rt);
+    }
     if (r >= 0) return r > 125 ? 125 : (int)r;
     fprintf(stderr, "%s: %s\n", argc > 0 ? argv[0] : "crt", crt_strerror((int)r));
     return 1;

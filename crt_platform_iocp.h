@@ -728,6 +728,7 @@ CRT__UNUSED static wchar_t *crt__win_path_as(const char *path, bool deep)
     else if (!n || n > room - 8) (void)crt__win_failed(), CRT_FREE(whole), whole = NULL;
     CRT_FREE(wide);
     if (!whole) return NULL;
+    while (n > 3 && whole[8 + n - 1] == L'\\' && whole[8 + n - 2] != L':') whole[8 + --n] = 0;   // it is taken literally
     bool unc = whole[8] == L'\\' && whole[9] == L'\\';
     const wchar_t *head = unc ? shared : local;
     size_t skip = unc ? 10 : 8, k = wcslen(head);

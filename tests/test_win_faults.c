@@ -213,7 +213,8 @@ static void what_lies_below_a_path_may_be_long(void)
     memset(name, 'x', sizeof name - 1);
     name[sizeof name - 1] = 0;
     is_path("C:\\deep", true, L"\\\\?\\C:\\deep", L"");
-    is_path("C:/deep/", true, L"\\\\?\\C:\\deep", L"");
+    is_path("C:/deep/", true, L"\\\\?\\C:\\deep", L"deep");
+    is_path("C:\\", true, L"\\\\?\\C:\\", L"C:\\");
     is_path("\\\\host\\share\\x", true, L"\\\\?\\UNC\\host\\share\\x", L"");
     is_path("\\\\?\\C:\\x", true, L"\\\\?\\C:\\x", L"");
     is_path("deep", true, L"\\\\?\\", L"\\deep");
