@@ -45,9 +45,11 @@ SUM='/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3; n++ } END { printf "%d
 LAST='NF { l = $0 } END { print l }'
 FUZZ='/executions in/ { n += $2; t++ } END { printf "%.0f executions of %d targets", n, t }'
 TESTS='/passed .* failed .*s/ { programs++ } /^[0-9]+ passed, [0-9]+ failed$/ { l = $0 } END { printf "%d programs: %s", programs, l }'
-MODELS='/schedules of/ { for (i = 1; i < NF; i++) if ($(i + 1) == "schedules") s += $i; else if ($(i + 1) == "models,") m += $i
-            else if ($i == "models,") c += $(i + 1); else if ($(i + 1) == "seeded") b += $i; programs++ }
-        END { printf "%.0f schedules of %d models (%d complete) in %d programs, %d seeded bugs found", s, m, c, programs, b }'
+# The models run twice: every schedule with two preemptions, where no bugs are seeded, and then at random and deeper.
+MODELS='/schedules of/ { n = whole = $0; sub(/ schedules of.*/, "", n); sub(/.* /, "", n); s += n
+            sub(/.* schedules of /, "", whole); split(whole, w, /[ ,]+/)
+            if (whole ~ / 0 seeded bugs/) all += w[3]; else { m += w[1]; c += w[3]; bugs += w[7]; programs++ } }
+        END { printf "%.0f schedules of %d models (%d complete with two preemptions, %d deeper) in %d programs, %d seeded bugs found", s, m, all, c, programs, bugs }'
 
 echo "proof: budget $budget, seed $SEED, $(nproc) processors, $(uname -sr), $(${CC:-cc} --version | head -n 1)"
 step test "$TESTS" make test B="$B"
