@@ -301,7 +301,7 @@
 #define CRT__OUTLINE __attribute__((noinline))
 #define CRT__COLD __attribute__((cold, noinline))
 #endif
-#define CRT__INLINE inline __attribute__((always_inline))   // where the callers' constants matter
+#define CRT__INLINE inline __attribute__((always_inline))   // for the callers' constants, and in each wait
 #define CRT__PREFETCH(p) __builtin_prefetch((p), 1)   // to be written to; any address will do
 #else
 #define CRT__LIKELY(x) (x)
@@ -707,7 +707,7 @@ static inline bool crt__unwind_at_start(crt_frame *f, crt_cx *cx)
     crt__leave(f, CRT_UNWIND);
     return true;
 }
-static inline bool crt__park_here(crt_cx *cx, const crt_site *here)
+static CRT__INLINE bool crt__park_here(crt_cx *cx, const crt_site *here)
 {
     if (CRT__UNLIKELY(cx->unwind)) return !crt_take_unwind(cx);   // an awaited function that did not look
     if (!cx->site) cx->site = here;   // children return first: the innermost stays
