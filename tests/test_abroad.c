@@ -120,6 +120,11 @@ static void outlive(int how, int order, int way)
     crt_runtime_drop(&b);
     test_all_freed();
 }
+#ifdef __linux__   // a full receiver holds up who sends, and names may be abstract
+enum { FULL_RECEIVERS_WAIT = 1 };
+#else
+enum { FULL_RECEIVERS_WAIT = 0 };
+#endif
 static void paused_accept_outlives_the_listeners_runtime(void)
 {
     for (int i = 0; i < ORDERS * WAYS; i++) outlive(ACCEPT, i % ORDERS, i / ORDERS);
@@ -376,11 +381,11 @@ int main(int argc, char **argv)
 {
     test_init(argc, argv);
     TEST(paused_accept_outlives_the_listeners_runtime);
-#if defined(__linux__)   // where a full receiver holds up who sends, and names may be abstract
-    TEST(paused_send_outlives_the_sockets_runtime);
-    TEST(paused_send_meets_no_other_socket);
-    TEST(runtimes_without_drivers_say_so);
-#endif
+    if (FULL_RECEIVERS_WAIT) {
+        TEST(paused_send_outlives_the_sockets_runtime);
+        TEST(paused_send_meets_no_other_socket);
+        TEST(runtimes_without_drivers_say_so);
+    }
     TEST(a_listener_closed_inside_its_accept);
     TEST(each_thing_is_waited_on_from_abroad);
     TEST(each_thing_ends_under_a_wait_from_abroad);
