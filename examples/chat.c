@@ -92,14 +92,27 @@ static void free_name(uint32_t place)
     app.names[place][0] = '\0';
     pthread_mutex_unlock(&app.lock);
 }
-static void list_names(char *out, size_t room)
+static void say_names(uint32_t to)
 {
-    size_t used = (size_t)snprintf(out, room, "* here:");
+    char names[8 + GUESTS * (NAME_MAX_BYTES + 1)] = "* here:";
+    size_t used = strlen(names);
     pthread_mutex_lock(&app.lock);
-    for (uint32_t i = 1; i <= GUESTS && used + NAME_MAX_BYTES + 3 < room; i++)
-        if (app.names[i][0]) used += (size_t)snprintf(out + used, room - used, " %s", app.names[i]);
+    for (uint32_t i = 1; i <= GUESTS; i++)
+        if (app.names[i][0]) used += (size_t)snprintf(names + used, sizeof names - used, " %s", app.names[i]);
     pthread_mutex_unlock(&app.lock);
+    say_to(to, 0, names, "", "", "");
+}
+// No control sequences for other people's terminals: neither those of ASCII nor the ones
+// from 0x80 to 0x9f, be they written in UTF-8 (0xc2, 0x9b) or as bytes of no character.
+static void disarm(char *text)
+{
+    int due = 0;   // bytes of a character of several
+    for (unsigned char *p = (unsigned char *)text; *p; p++) {
+        const bool inside = due > 0 && (*p & 0xc0) == 0x80;
+        due = inside ? due - 1 : *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc0 ? 1 : 0;
+        if (*p < ' ' || *p == 127 || (*p >= 0x80 && *p < 0xa0 && (!inside || p[-1] == 0xc2))) *p = '?';
     }
+}
 
 // ---- The writing half: from the room to the guest -------------------------------
 
@@ -123,9 +136,9 @@ static crt_poll writer_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     for (;;) {
         CRT_AWAIT(self->which = crt_select_biased(cx, &self->sel,
-            crt_on(cx, 0, crt_cancelled(cx, self->gone)),
-            crt_on(cx, 1, self->r = crt_broadcast_recv(cx, self->room, &self->l, &self->lagged))));
-        if (self->which == 0 || self->r == CRT_ECLOSED) break;
+            crt_on(cx, 0, self->r = crt_broadcast_recv(cx, self->room, &self->l, &self->lagged)),
+            crt_on(cx, 1, crt_cancelled(cx, self->gone))));   // after what was said until then
+        if (self->which == 1 || self->r == CRT_ECLOSED) break;
         if (self->r == CRT_ELAGGED) {
             atomic_fetch_add(&app.lost, self->lagged);
             snprintf(self->note, sizeof self->note, "* you missed %llu lines\n", (unsigned long long)self->lagged);
@@ -162,7 +175,6 @@ typedef struct guest {
     crt_cancel_token *gone;
     uint32_t place;
     char name[NAME_MAX_BYTES + 1];
-    char names[GUESTS * 8];
     char *text;
     CRT_SELECT(2) sel;
     crt_timer timer;
@@ -206,8 +218,7 @@ static crt_poll guest_run(void *frame, crt_cx *cx)
             continue;
         }
         if (self->n < 0) break;   // gone, or silent for too long
-        for (char *p = self->text; *p; p++)
-            if ((unsigned char)*p < ' ' || *p == 127) *p = '?';   // no control sequences for other people's terminals
+        disarm(self->text);
         if (!self->place) {
             self->place = take_name(self->text);
             if (!self->place) {
@@ -221,8 +232,7 @@ static crt_poll guest_run(void *frame, crt_cx *cx)
         } else if (strcmp(self->text, "/quit") == 0) {
             break;
         } else if (strcmp(self->text, "/names") == 0) {
-            list_names(self->names, sizeof self->names);
-            say_to(self->place, 0, self->names, "", "", "");
+            say_names(self->place);
         } else if (strncmp(self->text, "/me ", 4) == 0) {
             say(self->place, "* ", self->name, " ", self->text + 4);
         } else if (self->text[0]) {
@@ -300,6 +310,13 @@ static crt_poll server_run(void *frame, crt_cx *cx)
     self->r = crt_broadcast_new(sizeof(line *), KEPT, &app.room);
     if (self->r == 0) crt_broadcast_set_ops(app.room, &(crt_elem_ops){.clone = on_clone, .drop = on_drop});
     if (self->r < 0 || !app.stop || !app.guests) CRT_RETURN(CRT_ENOMEM);
+    // The first call for a signal makes it heard, and is the only one that can fail.
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, 0, crt_ctrl_c(cx)));
+    if (self->r == CRT_ETIMEDOUT) CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, 0, crt_signal_recv(cx, SIGTERM)));
+    if (self->r != CRT_ETIMEDOUT) {
+        fprintf(stderr, "signals: %s\n", crt_strerror((int)self->r));
+        CRT_RETURN(self->r);
+    }
     self->r = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener);   // does not wait
     if (self->r < 0) {
         fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->r));
@@ -324,10 +341,18 @@ static crt_poll server_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 
+// The number that is all of the text, from 0 to max; -1: it is no such number.
+static long number(const char *text, long max)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 0 && n <= max ? n : -1;
+}
+
 int main(int argc, char **argv)
 {
-    const long port = argc > 1 ? strtol(argv[1], NULL, 10) : 7001;
-    if (argc > 2 || port < 0 || port > 65535) {
+    const long port = argc > 1 ? number(argv[1], 65535) : 7001;
+    if (argc > 2 || port < 0) {
         fprintf(stderr, "usage: chat [port]\n");
         return 2;
     }

@@ -40,6 +40,7 @@ typedef struct server {
     crt_listener *listener;
     crt_stream *peer;
     CRT_SELECT(2) sel;
+    crt_timer timer;
     crt_poll n, which;
 } server;
 
@@ -47,6 +48,12 @@ static crt_poll server_run(void *frame, crt_cx *cx)
 {
     server *self = frame;
     CRT_BEGIN(self, cx);
+    // The first call for a signal makes it heard, and is the only one that can fail.
+    CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, 0, crt_ctrl_c(cx)));
+    if (self->n != CRT_ETIMEDOUT) {
+        fprintf(stderr, "signals: %s\n", crt_strerror((int)self->n));
+        CRT_RETURN(self->n);
+    }
     CRT_AWAIT(self->n = crt_tcp_listen(cx, self->address, NULL, &self->listener));
     if (self->n < 0) {
         fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->n));
@@ -81,6 +88,14 @@ static crt_poll server_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 
+// The number that is all of the text, from 0 to max; -1: it is no such number.
+static long number(const char *text, long max)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 0 && n <= max ? n : -1;
+}
+
 static int usage(void)
 {
     fprintf(stderr, "usage: echo_server [current_thread|multi_thread] [port] [workers]\n");
@@ -90,10 +105,9 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     const char *flavor = argc > 1 ? argv[1] : "multi_thread";
-    char nothing[] = "", *rest = nothing;   // of the port
-    const long port = argc > 2 ? strtol(argv[2], &rest, 10) : 7000;
-    const long workers = argc > 3 ? strtol(argv[3], NULL, 10) : 0;   // 0: one for each CPU
-    if (*rest || port < 0 || port > 65535 || workers < 0 || workers > 1024) return usage();
+    const long port = argc > 2 ? number(argv[2], 65535) : 7000;
+    const long workers = argc > 3 ? number(argv[3], 1024) : 0;   // 0: one for each CPU
+    if (argc > 4 || port < 0 || workers < 0) return usage();
 
     crt_config config = {0};
     if (strcmp(flavor, "current_thread") == 0)

@@ -208,9 +208,11 @@ int main(int argc, char **argv)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
-        if (limit.rlim_cur < (rlim_t)connections * 2 + 32)
+        if (limit.rlim_cur < (rlim_t)connections * 2 + 32) {
             fprintf(stderr, "the limit on open files (%llu) is too low for that many\n",
                     (unsigned long long)limit.rlim_cur);
+            return 1;
+        }
     }
 #endif
     const double one = measure("current_thread", (crt_config){.flavor = CRT_CURRENT_THREAD},

@@ -13,7 +13,8 @@
 //     (while sleep 1; do date; done) | ./foreign_loop 7002        and: nc 127.0.0.1 7002
 //     ./foreign_loop --check       listeners and lines of its own, and ends by itself
 //
-// It ends when standard input does. Everything runs on this one thread.
+// It ends when standard input does, and those who listen have read the rest; who takes too
+// long for a line is dropped. Everything runs on this one thread.
 
 #define CRT_IMPLEMENTATION
 #include "../crt.h"
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WRITE_TIMEOUT CRT_SEC(5)
 enum { LINE = 256, BACKLOG = 64, LISTENERS = 3, LINES = 20 };
 
 typedef struct line {
@@ -67,8 +69,10 @@ static crt_poll listener_run(void *frame, crt_cx *cx)
         } else if (self->got < 0) {
             break;   // CRT_ECLOSED: standard input has ended, and everything was sent
         }
-        CRT_AWAIT(self->n = crt_write_all(cx, self->peer, self->line.text, self->line.n));
-        if (self->n < 0) CRT_RETURN(self->n == -EPIPE || self->n == CRT_ECONNRESET ? 0 : self->n);
+        CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, WRITE_TIMEOUT,
+            crt_write_all(cx, self->peer, self->line.text, self->line.n)));
+        if (self->n == -EPIPE || self->n == CRT_ECONNRESET || self->n == CRT_ETIMEDOUT) CRT_RETURN(0);
+        if (self->n < 0) CRT_RETURN(self->n);
     }
     CRT_AWAIT(self->n = crt_shutdown(cx, self->peer));
     CRT_FINALLY
@@ -129,8 +133,14 @@ typedef struct loop {
     line line;        // as far as it has come
 } loop;
 
-// Cuts what has arrived into lines and hands them to crt. A call from outside: it wakes the
-// listeners, and the next turn runs them.
+// Hands the line to crt. A call from outside: it wakes the listeners, and the next turn runs them.
+static void send_line(loop *l)
+{
+    (void)crt_broadcast_send(l->hub.lines, &l->line);   // CRT_ECLOSED: nobody listens
+    l->lines++;
+    l->line.n = 0;
+}
+// Cuts what has arrived into lines.
 static void read_lines(loop *l)
 {
     char bytes[1024];
@@ -138,12 +148,10 @@ static void read_lines(loop *l)
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
     for (ssize_t i = 0; i < n; i++) {
         l->line.text[l->line.n++] = bytes[i];
-        if (bytes[i] != '\n' && l->line.n < LINE) continue;
-        (void)crt_broadcast_send(l->hub.lines, &l->line);   // CRT_ECLOSED: nobody listens
-        l->lines++;
-        l->line.n = 0;
+        if (bytes[i] == '\n' || l->line.n == LINE) send_line(l);
     }
     if (n > 0) return;
+    if (l->line.n > 0) send_line(l);   // the last one needs no end
     l->ended = true;
     crt_broadcast_tx_drop(&l->hub.lines);   // listeners end when they have sent the rest
 }
@@ -276,14 +284,24 @@ static int end_check(const loop *l, const check *c)
     return right && calm ? 0 : 1;
 }
 
+// The number that is all of the text, from 0 to max; -1: it is no such number.
+static long number(const char *text, long max)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 0 && n <= max ? n : -1;
+}
+
 int main(int argc, char **argv)
 {
     static loop l;
     static check c;
     crt_config config = {.flavor = CRT_CURRENT_THREAD};
-    bool checks = argc > 1 && !strcmp(argv[1], "--check");
+    const bool checks = argc > 1 && !strcmp(argv[1], "--check");
+    const long port = checks ? 0 : argc > 1 ? number(argv[1], 65535) : 7002;
+    if (argc > 2 || port < 0) return fprintf(stderr, "usage: foreign_loop [port | --check]\n"), 2;
     char address[64];
-    snprintf(address, sizeof address, "127.0.0.1:%d", checks ? 0 : argc > 1 ? atoi(argv[1]) : 7002);
+    snprintf(address, sizeof address, "127.0.0.1:%ld", port);
     l.hub.beat = CRT_SEC(10);
     l.hub.talks = !checks;
     int e = crt_runtime_new(&config, &l.rt);

@@ -348,14 +348,23 @@ static void check(const game *g, const game *again)
            failed ? "WRONG" : "as it should be");
 }
 
+// The number that is all of the text; -1: it is no such number.
+static int number(const char *text)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 0 && n <= 1000000 ? (int)n : -1;
+}
+
 int main(int argc, char **argv)
 {
     static game first, second;
     int frames = 400;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--headless")) first.headless = true;
-        else if (!strcmp(argv[i], "--frames") && i + 1 < argc) frames = atoi(argv[++i]);
-        else return fprintf(stderr, "usage: %s [--headless] [--frames N]\n", argv[0]), 2;
+        else if (!strcmp(argv[i], "--frames") && i + 1 < argc) frames = number(argv[++i]);
+        else frames = -1;
+        if (frames < 0) return fprintf(stderr, "usage: %s [--headless] [--frames N]\n", argv[0]), 2;
     }
     int e = play(&first, frames);
     if (!first.headless) printf("\n");

@@ -57,6 +57,9 @@ static crt_poll program_run(void *frame, crt_cx *cx)
     char **argv;
     CRT_BEGIN(self, cx);
     self->limit = CRT_SEC(crt_args(&argv) > 1 ? atoi(argv[1]) : 3);
+    // Heard from here on; a later call cannot fail.
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, 0, crt_ctrl_c(cx)));
+    if (self->r != CRT_ETIMEDOUT) CRT_RETURN(self->r);
     self->stop = crt_cancel_token_new();
     self->tracker = crt_task_tracker_new();
     if (!self->stop || !self->tracker) CRT_RETURN(CRT_ENOMEM);

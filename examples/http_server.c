@@ -316,9 +316,7 @@ static size_t parse_request(const char *in, size_t n, request *r)
     const size_t wait = n < HEAD_MAX ? 0 : n;
     span line;
     *r = (request){.status = 200};
-    do {   // empty lines between requests are allowed
-        if (!next_line(&at, in + n, &line)) return wait ? bad_request(r, 431, n) : 0;
-    } while (line.n == 0);
+    if (!next_line(&at, in + n, &line)) return wait ? bad_request(r, 431, n) : 0;
     r->status = parse_request_line(line, r);
     if (r->status != 200) return bad_request(r, r->status, n);
     for (;;) {
@@ -341,6 +339,21 @@ typedef struct buffers {
     char in[HEAD_MAX];
     char out[OUT_MAX];
 } buffers;
+
+// The first n bytes have been dealt with.
+static void consume(buffers *io, size_t n)
+{
+    io->in_length -= n;
+    memmove(io->in, io->in + n, io->in_length);
+}
+
+// They are allowed between requests, and begin none.
+static void skip_empty_lines(buffers *io)
+{
+    size_t n = 0;
+    while (n < io->in_length && (io->in[n] == '\r' || io->in[n] == '\n')) n++;
+    if (n > 0) consume(io, n);
+}
 
 static const char *reason(int status)
 {
@@ -530,6 +543,7 @@ static crt_poll conn_run(void *frame, crt_cx *cx)
         // unless the next one would not fit or has to wait for something.
         for (;;) {
             self->used = 0;
+            skip_empty_lines(self->io);
             if (!self->close)
                 self->used = parse_request(self->io->in, self->io->in_length, &self->answer.r);
             if (self->io->out_length > 0 &&
@@ -544,8 +558,7 @@ static crt_poll conn_run(void *frame, crt_cx *cx)
             self->answer.io = self->io;
             CRT_AWAIT(self->n = answer_run(&self->answer, cx));
             self->close = self->answer.r.close;
-            self->io->in_length -= self->used;
-            memmove(self->io->in, self->io->in + self->used, self->io->in_length);
+            consume(self->io, self->used);
             self->deadline = crt_now(cx) + HEAD_TIMEOUT;
         }
     }
@@ -659,6 +672,13 @@ static crt_poll server_run(void *frame, crt_cx *cx)
     server *self = frame;
     CRT_BEGIN(self, cx);
     app.started = crt_now(cx);
+    // The first call for a signal makes it heard, and is the only one that can fail.
+    CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, 0, crt_ctrl_c(cx)));
+    if (self->n == CRT_ETIMEDOUT) CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, 0, crt_signal_recv(cx, SIGTERM)));
+    if (self->n != CRT_ETIMEDOUT) {
+        fprintf(stderr, "signals: %s\n", crt_strerror((int)self->n));
+        CRT_RETURN(self->n);
+    }
     self->n = crt_spawn(cx, calendar_run, &(calendar){0});
     if (self->n < 0) CRT_RETURN(self->n);
     CRT_AWAIT(self->n = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener));
@@ -712,15 +732,21 @@ static size_t connection_limit(void)
 #endif
 }
 
+// The number that is all of the text, from 0 to max; -1: it is no such number.
+static long number(const char *text, long max)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 0 && n <= max ? n : -1;
+}
+
 int main(int argc, char **argv)
 {
-    char nothing[] = "", *rest = nothing;   // of the port
-    const long port = argc > 1 ? strtol(argv[1], &rest, 10) : 8080;
-    const long workers = argc > 2 ? strtol(argv[2], NULL, 10) : 0;   // 0: one for each CPU
+    const long port = argc > 1 ? number(argv[1], 65535) : 8080;
+    const long workers = argc > 2 ? number(argv[2], 1024) : 0;   // 0: one for each CPU
     app.flavor = argc > 3 ? argv[3] : "multi_thread";
     const bool current = strcmp(app.flavor, "current_thread") == 0;
-    if (*rest || port < 0 || port > 65535 || workers < 0 || workers > 1024 ||
-        (!current && strcmp(app.flavor, "multi_thread") != 0)) {
+    if (argc > 4 || port < 0 || workers < 0 || (!current && strcmp(app.flavor, "multi_thread") != 0)) {
         fprintf(stderr, "usage: http_server [port] [workers] [multi_thread|current_thread]\n");
         return 2;
     }

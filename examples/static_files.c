@@ -2,7 +2,7 @@
 //
 //     ./static_files [directory] [port]          (., 8081; 0: any)
 //
-// GET and HEAD, keep-alive and pipelining, one range a request (with If-Range),
+// GET and HEAD, keep-alive and pipelining, one range a GET (with If-Range),
 // If-Modified-Since, index.html or a list for a directory, content types by name.
 //
 // Safe paths: a request names its file from the directory down, one part at a time, each
@@ -64,8 +64,11 @@ static struct {
 
 typedef struct request {
     int status;               // 200, or what is wrong with it
-    bool head, close, http10;
-    bool has_range, has_since, has_if_range;
+    bool head, http10;
+    bool close;               // the connection ends with the answer
+    bool asks_close, asks_keep_alive;
+    bool has_range, has_since, has_if_range, has_tag;
+    int hosts;
     int64_t first, last;      // as asked: -1: not given ("-500" is first -1, last 500)
     int64_t since, if_range;  // seconds since 1970
     char path[PATH_BYTES];    // decoded, without "." and empty parts: "a/b", "a/b/", ""
@@ -135,7 +138,8 @@ static bool parse_date(const char *text, int64_t *out)
     if (sscanf(text, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT%n", &day, month, &year, &hour, &minute, &second, &used) != 6 ||
         used == 0 || strlen(month) != 3) return false;
     const char *found = strstr(months, month);
-    if (!found || (found - months) % 3 != 0 || year < 1970 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) return false;
+    if (!found || (found - months) % 3 != 0 || year < 1970 || day < 1 || day > 31 || hour < 0 || hour > 23 ||
+        minute < 0 || minute > 59 || second < 0 || second > 60) return false;
     // Days since 1970 by the civil calendar, the year beginning in March.
     const int m = (int)(found - months) / 3 + 1, y = year - (m <= 2);
     const int64_t days = (int64_t)y * 365 + y / 4 - y / 100 + y / 400 + (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + day - 1 - 719468;
@@ -163,49 +167,84 @@ static bool parse_range(const char *text, int64_t *first, int64_t *last)
     *last = value[1];
     return i == 1 && (value[0] >= 0 || value[1] >= 0) && (value[0] < 0 || value[1] < 0 || value[0] <= value[1]);
 }
+// The first complaint counts. We do not know where such a request ends: nothing follows it.
+static void refuse(request *r, int status)
+{
+    if (!r->close) r->status = status;
+    r->close = true;
+}
+static bool has_control(const char *text)
+{
+    for (; *text; text++)
+        if (((unsigned char)*text < ' ' && *text != '\t') || *text == 127) return true;
+    return false;
+}
+// The name of a field: visible characters that separate nothing.
+static bool is_token(const char *text)
+{
+    const char *p = text;
+    while (*p > ' ' && *p < 127 && !strchr("\"(),/:;<=>?@[\\]{}", *p)) p++;
+    return p > text && !*p;
+}
+// Is the word one of those that commas separate?
+static bool lists(const char *words, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *p = words; *p; p += strcspn(p, ",")) {
+        p += strspn(p, ", \t");
+        if (strncasecmp(p, word, n) == 0 && strchr(", \t", p[n])) return true;   // strchr finds the end, too
+    }
+    return false;
+}
 static void parse_request_line(char *line, request *r)
 {
     char *target = strchr(line, ' '), *version = target ? strchr(target + 1, ' ') : NULL;
-    if (!version || strchr(version + 1, ' ')) {
-        r->status = 400;
+    if (!version || strchr(version + 1, ' ') || has_control(line)) {
+        refuse(r, 400);
         return;
     }
     *target++ = '\0';
     *version++ = '\0';
     r->http10 = strcmp(version, "HTTP/1.0") == 0;
-    r->close = r->http10;
     r->head = strcmp(line, "HEAD") == 0;
-    if (!r->http10 && strcmp(version, "HTTP/1.1") != 0) r->status = strncmp(version, "HTTP/", 5) == 0 ? 505 : 400;
-    else if (!r->head && strcmp(line, "GET") != 0) r->status = 405;
-    else r->status = parse_path(target, r->path);
-    // After these we do not know where the request ends.
-    if (r->status == 405 || r->status == 505 || r->status == 400) r->close = true;
+    if (!r->http10 && strcmp(version, "HTTP/1.1") != 0) refuse(r, strncmp(version, "HTTP/", 5) == 0 ? 505 : 400);
+    else if (!r->head && strcmp(line, "GET") != 0) refuse(r, 405);
+    else if ((r->status = parse_path(target, r->path)) == 400) refuse(r, 400);
 }
 static void parse_header(char *line, request *r)
 {
     char *value = strchr(line, ':');
-    if (!value || value == line || line[0] == ' ' || line[0] == '\t' || value[-1] == ' ') {
-        r->status = 400;
-        r->close = true;
+    if (value) *value++ = '\0';
+    // A space in the name also catches a line that continues the one before.
+    if (!value || !is_token(line) || has_control(value)) {
+        refuse(r, 400);
         return;
     }
-    *value++ = '\0';
     while (*value == ' ' || *value == '\t') value++;
     for (size_t n = strlen(value); n > 0 && (value[n - 1] == ' ' || value[n - 1] == '\t'); n--) value[n - 1] = '\0';
-    if (strcasecmp(line, "Connection") == 0) {
-        if (strcasecmp(value, "close") == 0) r->close = true;
-        else if (strcasecmp(value, "keep-alive") == 0 && r->http10 && r->status != 405) r->close = false;
+    if (strcasecmp(line, "Host") == 0) {
+        r->hosts++;
+    } else if (strcasecmp(line, "Connection") == 0) {
+        r->asks_close |= lists(value, "close");
+        r->asks_keep_alive |= lists(value, "keep-alive");
     } else if (strcasecmp(line, "Range") == 0) {
         r->has_range = parse_range(value, &r->first, &r->last);
     } else if (strcasecmp(line, "If-Modified-Since") == 0) {
         r->has_since = parse_date(value, &r->since);
+    } else if (strcasecmp(line, "If-None-Match") == 0) {
+        r->has_tag = true;   // which we never gave out; If-Modified-Since does not count then
     } else if (strcasecmp(line, "If-Range") == 0) {
         r->has_if_range = true;
         if (!parse_date(value, &r->if_range)) r->if_range = -1;   // a tag, which we never gave out
     } else if ((strcasecmp(line, "Content-Length") == 0 && strcmp(value, "0") != 0) || strcasecmp(line, "Transfer-Encoding") == 0) {
-        r->status = r->status == 405 ? 405 : 400;   // a body: neither GET nor HEAD has one
-        r->close = true;
+        refuse(r, 400);   // a body: neither GET nor HEAD has one
     }
+}
+// What the head says as a whole.
+static void end_head(request *r)
+{
+    if (r->hosts > 1 || (r->hosts == 0 && !r->http10)) refuse(r, 400);
+    if (r->asks_close || (r->http10 && !r->asks_keep_alive)) r->close = true;
 }
 
 // ---- Files, on the blocking pool --------------------------------------------------
@@ -217,7 +256,7 @@ typedef struct loan {
     int64_t modified;
     const char *type;
     int error;                // of a read: -errno, or CRT_EEOF: the file has become shorter
-    char head[1024];
+    char head[2048];
     size_t head_length;
     size_t n;                 // bytes in data
     char data[PIECE];
@@ -437,6 +476,10 @@ static void find_file(loan *l)
             return;
         }
         const int index = openat(l->fd, "index.html", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (index < 0 && errno != ENOENT && errno != ELOOP) {   // it is there: no list instead
+            r->status = status_of(-errno);
+            return;
+        }
         if (index < 0 || fstat(index, &st) != 0 || !S_ISREG(st.st_mode)) {
             if (index >= 0) close(index);
             list_directory(l);
@@ -453,9 +496,9 @@ static void find_file(loan *l)
     }
     l->size = st.st_size;
     l->modified = st.st_mtime;
-    if (r->has_since && l->modified <= r->since) {
+    if (r->has_since && !r->has_tag && l->modified <= r->since) {
         r->status = 304;
-    } else if (r->has_range && (!r->has_if_range || r->if_range == l->modified)) {
+    } else if (r->has_range && !r->head && (!r->has_if_range || r->if_range == l->modified)) {
         const int64_t first = r->first >= 0 ? r->first : r->last < l->size ? l->size - r->last : 0;
         const int64_t last = r->first >= 0 && r->last >= 0 && r->last < l->size ? r->last : l->size - 1;
         r->status = first < l->size && (r->first >= 0 || r->last > 0) ? 206 : 416;
@@ -497,10 +540,8 @@ static void put_head(loan *l)
     if (r->status == 405) p += snprintf(p, (size_t)(end - p), "Allow: GET, HEAD\r\n");
     if (r->status == 301) {   // relative to the name asked for, so that only its last part is needed
         const char *slash = strrchr(r->path, '/');
-        char name[300];
-        const char *last = slash ? slash + 1 : r->path;
-        name[0] = '\0';
-        if (strlen(last) < sizeof name / 3) put_escaped(name, last, true);
+        char name[3 * 255 + 1];   // open_below has opened it: it has no more than 255 bytes
+        put_escaped(name, slash ? slash + 1 : r->path, true);
         p += snprintf(p, (size_t)(end - p), "Location: ./%s/\r\n", name);
     }
     p += snprintf(p, (size_t)(end - p), "Connection: %s\r\n\r\n", r->close ? "close" : "keep-alive");
@@ -535,7 +576,12 @@ static intptr_t begin_answer(void *arg)
     loan *l = arg;
     if (l->r.status == 200) find_file(l);
     put_head(l);
-    return l->left > 0 ? read_piece(l) : 0;
+    if (l->left > 0 && read_piece(l) < 0) {   // nothing is sent yet, so we can still say it
+        l->r.status = 500;
+        l->error = 0;
+        put_head(l);
+    }
+    return 0;
 }
 static loan *loan_new(const request *r)
 {
@@ -577,16 +623,16 @@ static crt_poll head_run(void *frame, crt_cx *cx)
     for (self->lines = 0;; self->lines++) {
         CRT_AWAIT(self->n = crt_reader_read_line(cx, self->in, LINE_BYTES, &self->line));
         if (self->n == CRT_EMSGSIZE || self->lines == HEAD_LINES) {
-            self->r.status = 431;
-            self->r.close = true;
+            refuse(&self->r, 431);
             CRT_RETURN(0);
         }
         if (self->n < 0) CRT_RETURN(self->n);
-        if (strlen(self->line) != (size_t)self->n) self->r.status = 400, self->r.close = true;   // a NUL
+        if (strlen(self->line) != (size_t)self->n) refuse(&self->r, 400);   // a NUL
         else if (self->n == 0 && self->r.status != 0) break;
         else if (self->r.status == 0 && self->n > 0) parse_request_line(self->line, &self->r);
         else if (self->n > 0) parse_header(self->line, &self->r);
     }
+    end_head(&self->r);
     CRT_RETURN(0);
     CRT_END;
 }
@@ -607,11 +653,21 @@ typedef struct conn {
     crt_poll n, which;
 } conn;
 
+// They are allowed between requests.
+static void skip_empty_lines(crt_reader *in)
+{
+    const char *p = crt_reader_data(in);
+    size_t n = 0;
+    while (n < crt_reader_buffered(in) && (p[n] == '\r' || p[n] == '\n')) n++;
+    crt_reader_consume(in, n);
+}
+
 static crt_poll conn_run(void *frame, crt_cx *cx)
 {
     conn *self = frame;
     CRT_BEGIN(self, cx);
     while (!self->close) {
+        skip_empty_lines(&self->in);
         if (crt_reader_buffered(&self->in) == 0) {
             // Idle: without a buffer, until there is something to read.
             crt_reader_drop(&self->in);
@@ -621,6 +677,9 @@ static crt_poll conn_run(void *frame, crt_cx *cx)
                 crt_on(cx, 1, crt_cancelled(cx, app.stop)),
                 crt_on(cx, 2, crt_sleep(cx, IDLE_TIMEOUT))));
             if (self->which != 0 || self->n < 0) CRT_RETURN(0);
+            CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, HEAD_TIMEOUT, crt_reader_fill(cx, &self->in, 1)));
+            if (self->n <= 0) CRT_RETURN(0);   // the peer closed, or is gone
+            continue;   // it may be an empty line
         }
         self->head.in = &self->in;
         CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, HEAD_TIMEOUT, head_run(&self->head, cx)));
@@ -732,6 +791,13 @@ static crt_poll server_run(void *frame, crt_cx *cx)
     char text[64] = "?";
     crt_addr local;
     CRT_BEGIN(self, cx);
+    // The first call for a signal makes it heard, and is the only one that can fail.
+    CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, 0, crt_ctrl_c(cx)));
+    if (self->n == CRT_ETIMEDOUT) CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, 0, crt_signal_recv(cx, SIGTERM)));
+    if (self->n != CRT_ETIMEDOUT) {
+        fprintf(stderr, "signals: %s\n", crt_strerror((int)self->n));
+        CRT_RETURN(self->n);
+    }
     self->n = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener);   // does not wait
     if (self->n < 0) {
         fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->n));
@@ -771,11 +837,18 @@ static size_t connection_limit(void)
 #endif
 }
 
+// The number that is all of the text, from 0 to max; -1: it is no such number.
+static long number(const char *text, long max)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 0 && n <= max ? n : -1;
+}
 int main(int argc, char **argv)
 {
     const char *directory = argc > 1 ? argv[1] : ".";
-    const long port = argc > 2 ? strtol(argv[2], NULL, 10) : 8081;
-    if (argc > 3 || port < 0 || port > 65535) {
+    const long port = argc > 2 ? number(argv[2], 65535) : 8081;
+    if (argc > 3 || port < 0) {
         fprintf(stderr, "usage: static_files [directory] [port]\n");
         return 2;
     }

@@ -5,9 +5,10 @@
 //
 // crt_copy_bidirectional does the work: both directions at once, and when one side has
 // said all it has to say, the other is told (a half-close) and may still answer. Around
-// it are the limits that a proxy needs: so many connections at a time (more wait in the
-// kernel's queue), a time for connecting, a time without a byte either way. On Ctrl-C (or
-// SIGTERM) it accepts no more, gives what is under way a second, and prints what it did.
+// it are the limits that a proxy needs: so many connections at a time (no more than there
+// are descriptors for; others wait in the kernel's queue), a time for connecting, a time
+// without a byte either way. On Ctrl-C (or SIGTERM) it accepts no more, gives what is
+// under way a second, and prints what it did.
 
 #define CRT_IMPLEMENTATION
 #include "../crt.h"
@@ -15,6 +16,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#ifndef _WIN32
+#include <sys/resource.h>
+#endif
 
 #define CONNECT_TIMEOUT CRT_SEC(5)
 #define STOP_TIMEOUT CRT_SEC(1)
@@ -116,6 +120,13 @@ static crt_poll proxy_run(void *frame, crt_cx *cx)
     char text[64] = "?";
     crt_addr local;
     CRT_BEGIN(self, cx);
+    // The first call for a signal makes it heard, and is the only one that can fail.
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, 0, crt_ctrl_c(cx)));
+    if (self->r == CRT_ETIMEDOUT) CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, 0, crt_signal_recv(cx, SIGTERM)));
+    if (self->r != CRT_ETIMEDOUT) {
+        fprintf(stderr, "signals: %s\n", crt_strerror((int)self->r));
+        CRT_RETURN(self->r);
+    }
     self->r = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener);   // does not wait
     if (self->r < 0) {
         fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->r));
@@ -137,16 +148,40 @@ static crt_poll proxy_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 
+// As many connections as were asked for, if there are descriptors: two for each.
+static size_t connection_limit(size_t asked)
+{
+#ifdef _WIN32
+    return asked;
+#else
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return asked;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return asked;
+    const size_t most = limit.rlim_cur < 128 ? 16 : (size_t)(limit.rlim_cur - 64) / 2;
+    return asked < most ? asked : most;
+#endif
+}
+
+// The number that is all of the text, from 0 to max; -1: it is no such number.
+static long number(const char *text, long max)
+{
+    char *end;
+    const long n = strtol(text, &end, 10);
+    return *text && !*end && n >= 0 && n <= max ? n : -1;
+}
+
 int main(int argc, char **argv)
 {
-    const long most = argc > 3 ? strtol(argv[3], NULL, 10) : 1000, idle = argc > 4 ? strtol(argv[4], NULL, 10) : 60;
-    if (argc < 3 || argc > 5 || most < 1 || most > 1000000 || idle < 0 || idle > 1000000) {
+    const long most = argc > 3 ? number(argv[3], 1000000) : 1000, idle = argc > 4 ? number(argv[4], 1000000) : 60;
+    if (argc < 3 || argc > 5 || most < 1 || idle < 0) {
         fprintf(stderr, "usage: tcp_proxy LISTEN TARGET [connections] [idle seconds]\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     app.target = argv[2];
-    app.slot_count = (size_t)most;
+    app.slot_count = connection_limit((size_t)most);
     app.idle = CRT_SEC(idle);
     crt_semaphore_init(&app.slots, app.slot_count);
     crt_runtime *rt;

@@ -27,8 +27,9 @@ static crt_poll job_run(void *frame, crt_cx *cx)
     CRT_AWAIT(crt_semaphore_acquire(cx, &permits, 1));
     self->has_permit = true;
     {   // locals that no await separates
-        int now = __atomic_add_fetch(&working, 1, __ATOMIC_RELAXED);
-        if (now > __atomic_load_n(&most, __ATOMIC_RELAXED)) __atomic_store_n(&most, now, __ATOMIC_RELAXED);
+        int now = __atomic_add_fetch(&working, 1, __ATOMIC_RELAXED), seen = __atomic_load_n(&most, __ATOMIC_RELAXED);
+        while (now > seen &&
+               !__atomic_compare_exchange_n(&most, &seen, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
     }
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(50),
                                     crt_sleep(cx, self->number == STUCK ? CRT_SEC(3600) : CRT_MS(self->number % 7))));
