@@ -6,12 +6,15 @@
 // the usual client libraries. In memory only. What makes it a server and not a toy:
 //   - pipelining: whatever commands have arrived are answered with one write;
 //   - commands run on all workers at once, over a store in 64 parts with a lock each; a
-//     command with several keys locks its parts in order, so it is atomic like Redis's;
+//     command with several keys, and FLUSHALL, locks its parts in order, so it is atomic
+//     like Redis's (KEYS and DBSIZE look at one part after the other);
 //   - a limit for everything a client can send, make us keep, or not read: see the enum
 //     below. Memory of keys and memory of clients are limited each in total;
+//   - a web page that POSTs commands here is cut off at its first line;
 //   - an idle connection owns no buffer; deadlines for idling, for the rest of a command
 //     that has begun, and for taking an answer;
-//   - Ctrl-C, SIGTERM or SHUTDOWN: answers what has been read, then ends with status 0.
+//   - Ctrl-C, SIGTERM or SHUTDOWN: answers what has been read, for two seconds at most,
+//     then ends with status 0.
 //
 // Read from the bottom: main, server, conn, then the commands, the parser, pub/sub and
 // the store. Only what is under "A connection" and below waits; all above is plain C.
@@ -42,14 +45,16 @@ enum {
     IN_MAX = 8 * 1024 * 1024,            // of one command in all
     OUT_MAX = 16 * 1024 * 1024,          // of one answer
     OUT_FLUSH = 64 * 1024,               // answers collected before they are sent
-    PATTERN_MAX = 1024,                  // of a glob
+    PATTERN_MAX = 256,                   // of a glob, or of a channel's name
+    KEYS_WORK = 128 * 1024 * 1024,       // bytes of its glob that one KEYS may try in vain
     SUBSCRIPTIONS_MAX = 1024,            // of one client
     PATTERNS_MAX = 64,
+    PATTERNS_ALL = 4096,                 // different ones of all clients: each PUBLISH tries them all
     NEWS_MAX = 8 * 1024 * 1024,          // bytes of messages that wait for one subscriber
     NEWS_BATCH = 16,
     BUFFER_FIRST = 4 * 1024
 };
-#define CLIENTS_MEMORY ((size_t)256 * 1024 * 1024)   // buffers of all clients
+#define CLIENTS_MEMORY ((size_t)256 * 1024 * 1024)   // of all clients: buffers, arguments, subscriptions, messages
 #define RELEASE_TIME CRT_SEC(1)      // then an idle client's buffers go
 #define COMMAND_TIMEOUT CRT_SEC(30)  // from the first byte of a command to its last
 #define WRITE_TIMEOUT CRT_SEC(10)    // for a peer that does not read
@@ -70,10 +75,24 @@ static struct {
     atomic_ullong next_id, connections_total, commands, expired, refused;
     atomic_llong connections;
     atomic_size_t used;           // by the store, in bytes
-    atomic_size_t buffered;       // by the clients
+    atomic_size_t buffered;       // by and for the clients
 } app = {.maxclients = 10000, .maxmemory = (size_t)256 * 1024 * 1024, .timeout = CRT_SEC(300), .port = 6380};
 
-// ---- Buffers ------------------------------------------------------------------
+// ---- Memory of the clients ----------------------------------------------------
+
+// NULL: the system has none, or all clients together may not have more.
+static void *memory_grow(void *old, size_t from, size_t to)
+{
+    void *data = NULL;
+    if (atomic_fetch_add(&app.buffered, to - from) + (to - from) <= CLIENTS_MEMORY) data = realloc(old, to);
+    if (!data) atomic_fetch_sub(&app.buffered, to - from);
+    return data;
+}
+static void memory_free(void *data, size_t size)
+{
+    atomic_fetch_sub(&app.buffered, size);
+    free(data);
+}
 
 typedef struct text {
     const char *data;
@@ -87,27 +106,18 @@ typedef struct buffer {
 
 static void buffer_free(buffer *b)
 {
-    atomic_fetch_sub(&app.buffered, b->room);
-    free(b->data);
+    memory_free(b->data, b->room);
     *b = (buffer){0};
 }
-// Room for n more bytes. False: it would be more than `most`, or more than all clients may have.
+// Room for n more bytes. False: it would be more than `most`, or there is no memory.
 static bool buffer_reserve(buffer *b, size_t n, size_t most)
 {
     if (n <= b->room - b->length) return true;
     if (n > most || b->length > most - n) return false;
     size_t room = b->room ? b->room * 2 : BUFFER_FIRST;
     while (room < b->length + n) room *= 2;
-    const size_t more = room - b->room;
-    if (atomic_fetch_add(&app.buffered, more) + more > CLIENTS_MEMORY) {
-        atomic_fetch_sub(&app.buffered, more);
-        return false;
-    }
-    char *data = realloc(b->data, room);
-    if (!data) {
-        atomic_fetch_sub(&app.buffered, more);
-        return false;
-    }
+    char *data = memory_grow(b->data, b->room, room);
+    if (!data) return false;
     b->data = data;
     b->room = room;
     return true;
@@ -230,14 +240,14 @@ static bool shard_grow(shard *s)
     return true;
 }
 // The key's entry with room for a value of n bytes, the old value kept if it fits; a new
-// one is empty. NULL: no memory, or none allowed; nothing has changed then.
-static entry *store_reserve(shard *s, text key, uint64_t hash, size_t n, crt_instant now)
+// one is empty. NULL: no memory, or the store would have more than `most`; nothing has changed then.
+static entry *store_reserve(shard *s, text key, uint64_t hash, size_t n, crt_instant now, size_t most)
 {
     entry **link = store_find(s, key, hash, now);
     const size_t old = link ? cost_of((*link)->key_length, (*link)->room) : 0;
     if (link && n <= (*link)->room && (*link)->room / 2 <= n + 64) return *link;
     const size_t cost = cost_of(key.length, n);
-    if (cost > old && atomic_load_explicit(&app.used, memory_order_relaxed) + (cost - old) > app.maxmemory) return NULL;
+    if (cost > old && atomic_load_explicit(&app.used, memory_order_relaxed) + (cost - old) > most) return NULL;
     if (!link && s->count >= s->size && !shard_grow(s)) return NULL;
     entry *e = realloc(link ? *link : NULL, sizeof *e + key.length + n);
     if (!e) return NULL;
@@ -259,9 +269,9 @@ static entry *store_reserve(shard *s, text key, uint64_t hash, size_t n, crt_ins
     s->count++;
     return e;
 }
-static bool store_set(shard *s, text key, uint64_t hash, text value, crt_instant now)
+static bool store_set(shard *s, text key, uint64_t hash, text value, crt_instant now, size_t most)
 {
-    entry *e = store_reserve(s, key, hash, value.length, now);
+    entry *e = store_reserve(s, key, hash, value.length, now, most);
     if (!e) return false;
     memcpy(value_of(e), value.data, value.length);
     e->length = (uint32_t)value.length;
@@ -269,21 +279,25 @@ static bool store_set(shard *s, text key, uint64_t hash, text value, crt_instant
 }
 static void store_flush(void)
 {
+    struct { entry **buckets; size_t size; } old[SHARDS];
+    lock_shards(UINT64_MAX);
     for (int i = 0; i < SHARDS; i++) {
         shard *s = &shards[i];
-        pthread_mutex_lock(&s->lock);
-        const shard old = *s;
+        old[i].buckets = s->buckets;
+        old[i].size = s->size;
         s->buckets = NULL;
         s->size = s->count = s->mortal = s->swept = 0;
-        pthread_mutex_unlock(&s->lock);
-        size_t freed = old.size * sizeof *old.buckets;
-        for (size_t b = 0; b < old.size; b++)
-            for (entry *e = old.buckets[b], *next; e; e = next) {
+    }
+    unlock_shards(UINT64_MAX);
+    for (int i = 0; i < SHARDS; i++) {
+        size_t freed = old[i].size * sizeof *old[i].buckets;
+        for (size_t b = 0; b < old[i].size; b++)
+            for (entry *e = old[i].buckets[b], *next; e; e = next) {
                 next = e->next;
                 freed += cost_of(e->key_length, e->room);
                 free(e);
             }
-        free(old.buckets);
+        free(old[i].buckets);
         atomic_fetch_sub(&app.used, freed);
     }
 }
@@ -342,11 +356,13 @@ static bool glob_one(const char *p, const char *end, unsigned char byte, const c
     return found != negated;
 }
 // '*' is tried again only at the last star: the time is at most the product of the lengths.
-static bool glob(text pattern, text t)
+// The bytes of the pattern that were tried in vain are added to *work, unless it is NULL.
+static bool glob(text pattern, text t, size_t *work)
 {
     const char *p = pattern.data, *p_end = p + pattern.length, *star = NULL;
     const char *s = t.data, *s_end = s + t.length, *retry = NULL, *next;
     while (s < s_end) {
+        next = p;
         if (p < p_end && *p == '*') {
             star = ++p;
             retry = s;
@@ -354,6 +370,7 @@ static bool glob(text pattern, text t)
             p = next;
             s++;
         } else if (star) {
+            if (work) *work += (size_t)(next - star);
             p = star;
             s = ++retry;
         } else {
@@ -457,15 +474,17 @@ static void put_error(client *c, const char *format, ...)
 static const char not_an_integer[] = "ERR value is not an integer or out of range";
 static const char syntax_error[] = "ERR syntax error";
 static const char out_of_memory[] = "OOM command not allowed when used memory > 'maxmemory'.";
+static const char no_memory[] = "the server has no memory for clients";
 
 // ---- Publish and subscribe ----------------------------------------------------
 // A subscriber has a mailbox, an unbounded mpsc channel whose bytes are counted: one
 // queue however many channels it hears, in order, and it alone is cut off if it does not
-// read. A message is made once and shared by those who get it.
+// read. A message is made once and shared by those who get it; if the memory of the
+// clients does not suffice for it, nobody gets it, and PUBLISH counts nobody.
 
 typedef struct message {
     atomic_uint refs;
-    size_t length;
+    size_t size, length;   // of all, of bytes
     char bytes[];
 } message;
 
@@ -482,13 +501,14 @@ static struct {
     pthread_mutex_t lock;
     channel *buckets[1024];
     channel *patterns;
+    size_t pattern_count;
 } hub = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static text name_of(channel *ch) { return (text){ch->name, ch->length}; }
 
 static void message_drop(message *m)
 {
-    if (m && atomic_fetch_sub(&m->refs, 1) == 1) free(m);
+    if (m && atomic_fetch_sub(&m->refs, 1) == 1) memory_free(m, m->size);
 }
 static void message_on_drop(void *elem, void *user)
 {
@@ -498,9 +518,11 @@ static void message_on_drop(void *elem, void *user)
 // "message" channel payload, or "pmessage" pattern channel payload.
 static message *message_new(text pattern, text name, text payload)
 {
-    message *m = malloc(sizeof *m + pattern.length + name.length + payload.length + 160);
+    const size_t size = sizeof(message) + pattern.length + name.length + payload.length + 160;
+    message *m = memory_grow(NULL, 0, size);
     if (!m) return NULL;
     atomic_init(&m->refs, 1);
+    m->size = size;
     char *p = m->bytes;
     const text parts[] = {pattern, name, payload};
     p += sprintf(p, "%s", pattern.data ? "*4\r\n$8\r\npmessage\r\n" : "*3\r\n$7\r\nmessage\r\n");
@@ -526,8 +548,12 @@ static size_t channel_send(channel *ch, text name, text payload)
         if (atomic_load(&to->overflow)) continue;
         if (atomic_fetch_add(&to->waiting, size) + size > NEWS_MAX) atomic_store(&to->overflow, true);
         atomic_fetch_add(&m->refs, 1);
-        if (crt_mpsc_try_send(to->mail, &m) == 0) sent++;
-        else message_drop(m);
+        if (crt_mpsc_try_send(to->mail, &m) == 0) {
+            sent++;
+        } else {
+            atomic_fetch_sub(&to->waiting, size);
+            message_drop(m);
+        }
     }
     message_drop(m);
     return sent;
@@ -540,7 +566,7 @@ static size_t publish(text name, text payload)
         if (ch->length == name.length && memcmp(ch->name, name.data, name.length) == 0)
             sent += channel_send(ch, name, payload);
     for (channel *ch = hub.patterns; ch; ch = ch->next)
-        if (glob(name_of(ch), name)) sent += channel_send(ch, name, payload);
+        if (glob(name_of(ch), name, NULL)) sent += channel_send(ch, name, payload);
     pthread_mutex_unlock(&hub.lock);
     return sent;
 }
@@ -560,51 +586,66 @@ static ptrdiff_t subscription_index(const client *c, text name, bool pattern)
     }
     return -1;
 }
-// 0 (also if it was there already), CRT_ENOMEM, CRT_EFULL.
+// The channel, made if there is none yet. NULL: no memory, or too many patterns. The hub is locked.
+static channel *channel_get(text name, bool pattern)
+{
+    channel **link = channel_place(name, pattern), *ch = *link;
+    if (ch || (pattern && hub.pattern_count == PATTERNS_ALL)) return ch;
+    ch = memory_grow(NULL, 0, sizeof *ch + name.length);
+    if (!ch) return NULL;
+    *ch = (channel){.pattern = pattern, .length = name.length};
+    memcpy(ch->name, name.data, name.length);
+    hub.pattern_count += pattern;
+    *link = ch;
+    return ch;
+}
+static bool channel_room(channel *ch)
+{
+    if (ch->count < ch->room) return true;
+    const size_t room = ch->room ? ch->room * 2 : 4, one = sizeof *ch->subscribers;
+    client **subscribers = memory_grow(ch->subscribers, ch->room * one, room * one);
+    if (!subscribers) return false;
+    ch->subscribers = subscribers;
+    ch->room = room;
+    return true;
+}
+static void channel_drop_if_empty(channel *ch)
+{
+    if (ch->count > 0) return;
+    *channel_place(name_of(ch), ch->pattern) = ch->next;
+    hub.pattern_count -= ch->pattern;
+    memory_free(ch->subscribers, ch->room * sizeof *ch->subscribers);
+    memory_free(ch, sizeof *ch + ch->length);
+}
+// What a client needs before its first subscription.
+static bool mailbox_open(client *c)
+{
+    if (!c->subscriptions) c->subscriptions = memory_grow(NULL, 0, SUBSCRIPTIONS_MAX * sizeof *c->subscriptions);
+    if (!c->subscriptions) return false;
+    if (c->mail) return true;
+    if (crt_mpsc_new(sizeof(message *), 0, &c->mail, &c->news) < 0) return false;
+    crt_mpsc_on_drop(c->news, message_on_drop, NULL);
+    return true;
+}
+// 0 (also if it was there already), CRT_ENOMEM, CRT_EFULL, CRT_EMSGSIZE.
 static int subscribe(client *c, text name, bool pattern)
 {
+    if (name.length > PATTERN_MAX) return CRT_EMSGSIZE;
     if (subscription_index(c, name, pattern) >= 0) return 0;
     if (c->subscribed == SUBSCRIPTIONS_MAX || (pattern && c->patterns == PATTERNS_MAX)) return CRT_EFULL;
-    if (!c->subscriptions) c->subscriptions = malloc(SUBSCRIPTIONS_MAX * sizeof *c->subscriptions);
-    if (!c->subscriptions) return CRT_ENOMEM;
-    if (!c->mail) {
-        if (crt_mpsc_new(sizeof(message *), 0, &c->mail, &c->news) < 0) return CRT_ENOMEM;
-        crt_mpsc_on_drop(c->news, message_on_drop, NULL);
-    }
-    int e = 0;
+    if (!mailbox_open(c)) return CRT_ENOMEM;
     pthread_mutex_lock(&hub.lock);
-    channel **link = channel_place(name, pattern), *ch = *link;
-    if (!ch) {
-        ch = calloc(1, sizeof *ch + name.length);
-        if (ch) {
-            ch->pattern = pattern;
-            ch->length = name.length;
-            memcpy(ch->name, name.data, name.length);
-            *link = ch;
-        }
-    }
-    if (ch && ch->count == ch->room) {
-        const size_t room = ch->room ? ch->room * 2 : 4;
-        client **subscribers = realloc(ch->subscribers, room * sizeof *subscribers);
-        if (subscribers) {
-            ch->subscribers = subscribers;
-            ch->room = room;
-        }
-    }
-    if (ch && ch->count < ch->room) {
+    channel *ch = channel_get(name, pattern);
+    const bool ok = ch && channel_room(ch);
+    if (ok) {
         ch->subscribers[ch->count++] = c;
         c->subscriptions[c->subscribed++] = ch;
         c->patterns += pattern;
-    } else {
-        e = CRT_ENOMEM;
-        if (ch && ch->count == 0) {
-            *link = ch->next;
-            free(ch->subscribers);
-            free(ch);
-        }
+    } else if (ch) {
+        channel_drop_if_empty(ch);
     }
     pthread_mutex_unlock(&hub.lock);
-    return e;
+    return ok ? 0 : CRT_ENOMEM;
 }
 static void unsubscribe(client *c, size_t index)
 {
@@ -615,12 +656,21 @@ static void unsubscribe(client *c, size_t index)
     ch->subscribers[i] = ch->subscribers[--ch->count];
     c->subscriptions[index] = c->subscriptions[--c->subscribed];
     c->patterns -= ch->pattern;
-    if (ch->count == 0) {
-        *channel_place(name_of(ch), ch->pattern) = ch->next;
-        free(ch->subscribers);
-        free(ch);
-    }
+    channel_drop_if_empty(ch);
     pthread_mutex_unlock(&hub.lock);
+}
+// Appends what the hub has sent.
+static void put_message(client *c, message *m)
+{
+    atomic_fetch_sub(&c->waiting, m->length + sizeof *m);
+    put(c, m->bytes, m->length);
+    message_drop(m);
+}
+static void put_news(client *c)
+{
+    message *m;
+    while (crt_mpsc_try_recv(c->news, &m) == 0) put_message(c, m);
+    if (c->broken || atomic_load(&c->overflow)) c->closing = true;   // some are lost
 }
 
 // ---- Commands -----------------------------------------------------------------
@@ -771,7 +821,7 @@ static void do_set(client *c)
     entry *e = place_find(c, &p);
     const bool set = !(nx && e) && !(xx && !e);
     if (get) put_value(c, e);   // before it is overwritten
-    if (set && store_set(p.shard, p.key, p.hash, arg_text(c, 2), c->now)) {
+    if (set && store_set(p.shard, p.key, p.hash, arg_text(c, 2), c->now, app.maxmemory)) {
         if (!keep) entry_set_expiry(p.shard, place_find(c, &p), at);
         if (!get) PUT(c, "+OK\r\n");
     } else if (set) {
@@ -837,7 +887,8 @@ static void do_mset(client *c)
         return;
     }
     if (!key_shards(c, 1, 2, &set)) return;
-    // All or nothing: the whole of it must be allowed before the first is set.
+    // All or nothing: the whole of it must be allowed before the first is set, and then
+    // each is, though the store's buckets grow meanwhile. (Unless the system has no memory.)
     size_t need = 0;
     for (size_t i = 1; i < c->argc; i += 2) need += cost_of(c->args[i].length, c->args[i + 1].length);
     lock_shards(set);
@@ -846,7 +897,7 @@ static void do_mset(client *c)
         const text key = arg_text(c, i);
         const uint64_t hash = hash_of(key);
         shard *s = shard_of(hash);
-        ok = store_set(s, key, hash, arg_text(c, i + 1), c->now);
+        ok = store_set(s, key, hash, arg_text(c, i + 1), c->now, SIZE_MAX);
         if (ok) entry_set_expiry(s, *store_find(s, key, hash, c->now), 0);
     }
     unlock_shards(set);
@@ -864,7 +915,7 @@ static void add_to(client *c, int64_t by)
         put_error(c, not_an_integer);
     } else if (by > 0 ? value > INT64_MAX - by : value < INT64_MIN - by) {
         put_error(c, "ERR increment or decrement would overflow");
-    } else if (!store_set(p.shard, p.key, p.hash, (text){number, digits(number, value + by)}, c->now)) {
+    } else if (!store_set(p.shard, p.key, p.hash, (text){number, digits(number, value + by)}, c->now, app.maxmemory)) {
         put_error(c, out_of_memory);
     } else {
         put_int(c, value + by);   // the time to live stays
@@ -897,7 +948,8 @@ static void do_append(client *c)
         put_error(c, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     } else {
         // Half as much again, so that many short appends do not copy each time.
-        if (!e || length > e->room) e = store_reserve(p.shard, p.key, p.hash, length + (e ? length / 2 : 0), c->now);
+        const size_t room = length + (e ? length / 2 : 0);
+        if (!e || length > e->room) e = store_reserve(p.shard, p.key, p.hash, room, c->now, app.maxmemory);
         if (e) {
             memcpy(value_of(e) + e->length, more.data, more.length);
             e->length = (uint32_t)length;
@@ -981,17 +1033,23 @@ static void do_keys(client *c)
     enum { HEAD = 24 };
     put(c, "                        ", HEAD);
     int64_t found = 0;
-    for (int i = 0; i < SHARDS && !c->broken; i++) {
+    size_t work = 0;
+    for (int i = 0; i < SHARDS && !c->broken && work <= KEYS_WORK; i++) {
         shard *s = &shards[i];
         pthread_mutex_lock(&s->lock);
-        for (size_t b = 0; b < s->size && !c->broken; b++)
+        for (size_t b = 0; b < s->size && !c->broken && work <= KEYS_WORK; b++)
             for (entry *e = s->buckets[b]; e && !c->broken; e = e->next) {
                 const text key = {e->bytes, e->key_length};
-                if ((e->expires != 0 && e->expires <= c->now) || !glob(pattern, key)) continue;
+                if ((e->expires != 0 && e->expires <= c->now) || !glob(pattern, key, &work)) continue;
                 put_bulk(c, key);
                 found++;
             }
         pthread_mutex_unlock(&s->lock);
+    }
+    if (work > KEYS_WORK) {
+        c->out.length = c->mark;
+        put_error(c, "ERR the pattern takes too long on these keys");
+        return;
     }
     if (c->broken) return;
     char head[32] = "*";
@@ -1112,7 +1170,7 @@ static void do_config(client *c)
     size_t n = 0;
     for (size_t i = 2; i < c->argc && i < 64; i++)
         for (size_t k = 0; k < COUNT; k++)
-            if (!wanted[k] && c->args[i].length <= PATTERN_MAX && glob(arg_text(c, i), text_of(all[k].name))) {
+            if (!wanted[k] && c->args[i].length <= PATTERN_MAX && glob(arg_text(c, i), text_of(all[k].name), NULL)) {
                 wanted[k] = true;
                 n++;
             }
@@ -1147,16 +1205,19 @@ static void do_info(client *c)
         n += snprintf(out + n, sizeof out - (size_t)n, "db0:keys=%" PRId64 ",expires=0,avg_ttl=0\r\n", keys);
     put_bulk(c, (text){out, n > 0 ? (size_t)n : 0});
 }
-static void do_publish(client *c) { put_int(c, (int64_t)publish(arg_text(c, 1), arg_text(c, 2))); }
+static void do_publish(client *c)
+{
+    if (c->args[1].length > PATTERN_MAX) put_error(c, "ERR channel name is longer than %d bytes", PATTERN_MAX);
+    else put_int(c, (int64_t)publish(arg_text(c, 1), arg_text(c, 2)));
+}
 
 static void subscribe_all(client *c, bool pattern)
 {
     // One answer for each channel; this command alone has several.
     for (size_t i = 1; i < c->argc; i++) {
         const text name = arg_text(c, i);
-        const int e = pattern && name.length > PATTERN_MAX ? CRT_EMSGSIZE : subscribe(c, name, pattern);
-        if (e < 0) {
-            put_error(c, e == CRT_ENOMEM ? out_of_memory : "ERR too many subscriptions, or too long a pattern");
+        if (subscribe(c, name, pattern) < 0) {
+            put_error(c, "ERR too many subscriptions, too long a name, or no memory for it");
             return;
         }
         put_array(c, 3);
@@ -1168,10 +1229,16 @@ static void subscribe_all(client *c, bool pattern)
 static void unsubscribe_one(client *c, text name, bool pattern)
 {
     const ptrdiff_t index = subscription_index(c, name, pattern);
+    char copy[PATTERN_MAX];
+    if (index >= 0) {
+        memcpy(copy, name.data, name.length);   // it may go with the channel
+        name.data = copy;
+        unsubscribe(c, (size_t)index);
+        put_news(c);   // what was sent up to here comes before the answer
+    }
     put_array(c, 3);
     put_string(c, pattern ? "punsubscribe" : "unsubscribe");
     put_bulk(c, name);
-    if (index >= 0) unsubscribe(c, (size_t)index);   // `name` may go with it
     put_int(c, (int64_t)c->subscribed);
 }
 static void unsubscribe_all(client *c, bool pattern)
@@ -1282,7 +1349,9 @@ static void execute(client *c)
     const command *found = command_find(name);
     c->mark = c->out.length;
     c->executed++;
-    if (!found) {
+    if (!found && (arg_is(c, 0, "post") || arg_is(c, 0, "host:"))) {
+        c->closing = true;   // HTTP: a web page must not get at this server
+    } else if (!found) {
         const text first = c->argc > 1 ? arg_text(c, 1) : text_of("");
         put_error(c, "ERR unknown command '%.*s', with args beginning with: %s%.*s%s", shown, name.data,
                   c->argc > 1 ? "'" : "", (int)(first.length > 64 ? 64 : first.length), first.data, c->argc > 1 ? "' " : "");
@@ -1315,14 +1384,14 @@ static void client_release(client *c)   // what an idle one does not need
 {
     buffer_free(&c->in);
     buffer_free(&c->out);
-    free(c->args);
+    memory_free(c->args, c->args_room * sizeof *c->args);
     c->args = NULL;
     c->args_room = 0;
 }
 static void client_drop(client *c)
 {
     while (c->subscribed) unsubscribe(c, c->subscribed - 1);
-    free(c->subscriptions);
+    if (c->subscriptions) memory_free(c->subscriptions, SUBSCRIPTIONS_MAX * sizeof *c->subscriptions);
     c->subscriptions = NULL;
     crt_mpsc_tx_drop(&c->mail);
     crt_mpsc_rx_drop(&c->news);
@@ -1338,8 +1407,8 @@ static bool args_push(client *c, size_t at, size_t length)
 {
     if (c->argc == c->args_room) {
         const size_t room = c->args_room ? c->args_room * 2 : 8;
-        arg *args = realloc(c->args, room * sizeof *args);
-        if (!args) return protocol_error(c, "out of memory");
+        arg *args = memory_grow(c->args, c->args_room * sizeof *args, room * sizeof *args);
+        if (!args) return protocol_error(c, no_memory);
         c->args = args;
         c->args_room = room;
     }
@@ -1492,7 +1561,7 @@ static bool client_run(client *c, crt_instant now)
 static bool client_room(client *c)
 {
     if (c->in.length < c->in.room || buffer_reserve(&c->in, 1, IN_MAX)) return true;
-    return protocol_error(c, c->in.length >= IN_MAX / 2 ? "too big a command" : "the server has no memory for clients");
+    return protocol_error(c, c->in.length >= IN_MAX / 2 ? "too big a command" : no_memory);
 }
 
 // ---- A connection -------------------------------------------------------------
@@ -1512,14 +1581,9 @@ typedef struct conn {
 static bool take_news(conn *self, size_t count)
 {
     client *c = self->c;
-    bool ok = !atomic_load(&c->overflow);
+    const bool ok = !atomic_load(&c->overflow);
     c->mark = c->out.length;
-    for (size_t i = 0; i < count; i++) {
-        message *m = self->news[i];
-        atomic_fetch_sub(&c->waiting, m->length + sizeof *m);
-        put(c, m->bytes, m->length);
-        message_drop(m);
-    }
+    for (size_t i = 0; i < count; i++) put_message(c, self->news[i]);
     return ok && !c->broken;
 }
 
@@ -1531,7 +1595,7 @@ static crt_poll conn_run(void *frame, crt_cx *cx)
     if (!self->c) CRT_RETURN(0);
     client_init(self->c);
     self->last = crt_now(cx);
-    while (!self->c->closing) {
+    while (!self->c->closing && !crt_cancel_token_is_cancelled(app.stop)) {
         // A part of a command is here: the rest of it has a deadline. None: this client
         // is idle; it loses its buffers after a second and the connection after a while.
         if (self->c->in.length == 0) self->deadline = self->last + (self->c->in.room ? RELEASE_TIME
@@ -1567,7 +1631,7 @@ static crt_poll conn_run(void *frame, crt_cx *cx)
                 self->c->out.length = 0;
                 if (self->c->out.room > 4 * OUT_FLUSH) buffer_free(&self->c->out);
             }
-        } while (self->got && !crt_cancel_token_is_cancelled(app.stop));
+        } while (self->got);
         if (self->c->progress) self->deadline = self->last + COMMAND_TIMEOUT;
         self->c->progress = false;
         if (!self->c->closing && !client_room(self->c)) {
@@ -1662,7 +1726,7 @@ typedef struct server {
     crt_join_handle *sweeper;
     CRT_SELECT(4) sel;
     crt_timer timer;
-    crt_poll n, which;
+    crt_poll n, which, ends[4];
 } server;
 
 static crt_poll server_run(void *frame, crt_cx *cx)
@@ -1673,6 +1737,15 @@ static crt_poll server_run(void *frame, crt_cx *cx)
     app.started = crt_now(cx);
     self->n = crt_spawn_join(cx, &self->sweeper, sweeper_run, &(sweeper){0});
     if (self->n < 0) CRT_RETURN(self->n);
+    // The first call switches the default action off and tells whether signals work; what
+    // comes from now on is kept for the calls below.
+    CRT_AWAIT(self->ends[1] = crt_timeout(cx, &self->timer, 0, crt_ctrl_c(cx)));
+    CRT_AWAIT(self->ends[2] = crt_timeout(cx, &self->timer, 0, crt_signal_recv(cx, SIGTERM)));
+    for (int i = 1; i <= 2; i++) {
+        if (self->ends[i] == CRT_ETIMEDOUT) continue;
+        if (self->ends[i] < 0) fprintf(stderr, "signals: %s\n", crt_strerror((int)self->ends[i]));
+        CRT_RETURN(self->ends[i]);   // 0: it has come already
+    }
     snprintf(address, sizeof address, "127.0.0.1:%ld", app.port);
     self->n = crt_tcp_listen(cx, address, NULL, &self->acceptor.listener);   // does not wait
     if (self->n < 0) {
@@ -1686,17 +1759,18 @@ static crt_poll server_run(void *frame, crt_cx *cx)
                app.maxmemory >> 20);
     }
     CRT_AWAIT(self->which = crt_select(cx, &self->sel,
-        crt_on(cx, 0, self->n = acceptor_run(&self->acceptor, cx)),
-        crt_on(cx, 1, crt_ctrl_c(cx)),
-        crt_on(cx, 2, crt_signal_recv(cx, SIGTERM)),
-        crt_on(cx, 3, crt_cancelled(cx, app.stop))));
+        crt_on(cx, 0, self->ends[0] = acceptor_run(&self->acceptor, cx)),
+        crt_on(cx, 1, self->ends[1] = crt_ctrl_c(cx)),
+        crt_on(cx, 2, self->ends[2] = crt_signal_recv(cx, SIGTERM)),
+        crt_on(cx, 3, self->ends[3] = crt_cancelled(cx, app.stop))));
+    if (self->ends[self->which] < 0) fprintf(stderr, "waiting: %s\n", crt_strerror((int)self->ends[self->which]));
     printf("stopping, %lld clients connected\n", atomic_load(&app.connections));
     crt_cancel_token_cancel(app.stop);
     crt_task_tracker_close(app.tracker);
     CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, STOP_TIMEOUT, crt_task_tracker_wait(cx, app.tracker)));
     printf("stopped, %llu commands, %lld clients cut off\n", (unsigned long long)atomic_load(&app.commands),
            atomic_load(&app.connections));
-    CRT_RETURN(0);
+    CRT_RETURN(self->ends[self->which]);
     CRT_FINALLY
         if (self->sweeper) crt_abort(self->sweeper);
         crt_detach(&self->sweeper);

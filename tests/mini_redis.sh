@@ -11,15 +11,21 @@ MAKEFLAGS= make -s "$B/mini_redis" B="$B" || exit 1
 work=$(mktemp -d) || exit 1
 passed=0; failed=0; ours=; theirs=; our_pid=; their_pid=
 pass() { passed=$((passed + 1)); }
+letters() { head -c "$1" /dev/zero | tr '\0' "$2"; }   # that many times the letter
 fail() { echo "FAILED: $1"; failed=$((failed + 1)); }
 cleanup() { for p in $our_pid $their_pid; do kill -9 "$p" 2>/dev/null; done; rm -rf "$work"; }
 trap cleanup EXIT
 
+ready() {   # ready NAME: the port that the server with this output listens on
+    for i in $(seq 100); do
+        port=$(sed -n 's/^ready on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/$1" 2>/dev/null)
+        [ -n "$port" ] && { echo $port; return; }
+        sleep 0.05
+    done
+}
 "$B/mini_redis" --port 0 >"$work/ours" 2>&1 &
 our_pid=$!
-for i in $(seq 100); do
-    ours=$(sed -n 's/^ready on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/ours"); [ -n "$ours" ] && break; sleep 0.05
-done
+ours=$(ready ours)
 [ -n "$ours" ] || { cat "$work/ours"; echo "0 passed, 1 failed"; exit 1; }
 if command -v redis-server >/dev/null; then
     for try in 1 2 3 4 5; do
@@ -88,9 +94,9 @@ script() { cat <<'LINES'
 =GET a | NULL
 =EXPIRE b 0 | 1
 =EXISTS b | 0
-=SET short x PX 60 | OK
+=SET short x PX 400 | OK
 =EXISTS short | 1
-WAIT 0.15
+WAIT 0.6
 =GET short | NULL
 =EXISTS short | 0
 =TYPE short | none
@@ -225,7 +231,7 @@ redis-cli -p $ours set k v >/dev/null
 case $(redis-cli -p $ours info) in *redis_version:*used_memory:*total_commands_processed:*db0:keys=*) pass ;; *) fail INFO ;; esac
 
 # Bytes, not words: what no well-behaved client sends.
-raw() { printf "$1" | timeout 5 nc -q 1 127.0.0.1 $ours | tr -d '\r' | tr '\n' ';'; }
+raw() { printf "$1" | timeout 5 nc -N 127.0.0.1 $ours | tr -d '\r' | tr '\n' ';'; }
 expect() { got=$(raw "$2"); case $got in $3) pass ;; *) fail "$1: '$got', not '$3'" ;; esac; }
 if command -v nc >/dev/null; then
     redis-cli -p $ours flushall >/dev/null
@@ -242,6 +248,21 @@ if command -v nc >/dev/null; then
     expect "subscribers may not get" 'SUBSCRIBE a b\r\nGET k\r\nPING\r\nUNSUBSCRIBE\r\nGET none\r\nQUIT\r\n' \
         '\*3;$9;subscribe;$1;a;:1;\*3;$9;subscribe;$1;b;:2;-ERR Can'"'"'t execute *;\*2;$4;pong;$0;;\*3;$11;unsubscribe;*;:0;$-1;+OK;'
     expect "to oneself, by pattern" 'PSUBSCRIBE n?ws\r\nQUIT\r\n' '\*3;$10;psubscribe;$4;n?ws;:1;+OK;'
+    expect "a web page" 'POST / HTTP/1.1\r\nHost: localhost\r\n\r\nPING\r\n' ''
+    expect "a web page's second line" 'GET /\r\nHost: localhost\r\n\r\nPING\r\n' '$-1;'
+    long=$(letters 257 a)
+    expect "long names" "PUBLISH $long x\r\nSUBSCRIBE $long\r\nPSUBSCRIBE $long\r\nQUIT\r\n" \
+        '-ERR channel name is longer than 256 bytes;-ERR *too long a name*;-ERR *too long a name*;+OK;'
+    # What a client makes us keep is counted, arguments too, and given back.
+    memory() { redis-cli -p $ours info memory | tr -d '\r' | sed -n 's/^mem_clients_normal://p'; }
+    mkfifo "$work/half"
+    nc 127.0.0.1 $ours <"$work/half" & half=$!
+    exec 5>"$work/half"; (printf '*65536\r\n'; yes '$0__' | head -n 65535 | sed 's/__/\r\n\r/') >&5
+    for i in $(seq 50); do [ "$(memory)" -gt 1500000 ] && break; sleep 0.05; done
+    if [ $i -lt 50 ]; then pass; else fail "65535 arguments: $(memory) bytes of clients"; fi
+    kill $half; wait $half 2>/dev/null; exec 5>&-
+    for i in $(seq 50); do [ "$(memory)" -lt 50000 ] && break; sleep 0.05; done
+    if [ $i -lt 50 ]; then pass; else fail "$(memory) bytes of clients are not given back"; fi
     # A pipeline whose answers are far more than a socket takes, read late.
     redis-cli -p $ours set big "$(head -c 60000 /dev/zero | tr '\0' x)" >/dev/null
     n=$( (for i in $(seq 2000); do printf 'GET big\r\n'; done; printf 'QUIT\r\n') | timeout 20 nc -q 5 127.0.0.1 $ours | (sleep 0.5; wc -c) )
@@ -258,7 +279,7 @@ else
 fi
 # Full memory: a clear error, reading goes on, deleting helps.
 "$B/mini_redis" --port 0 --maxmemory 1000000 --maxclients 2 >"$work/small" 2>&1 & small_pid=$!
-for i in $(seq 100); do small=$(sed -n 's/^ready on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/small"); [ -n "$small" ] && break; sleep 0.05; done
+small=$(ready small)
 (for i in $(seq 200); do echo "set key$i $(head -c 9000 /dev/zero | tr '\0' v)"; done) | redis-cli -p $small >"$work/full" 2>&1
 oom=$(grep -c '^OOM command not allowed' "$work/full"); ok=$(grep -c '^OK' "$work/full")
 if [ "$ok" -gt 50 ] && [ "$oom" -gt 50 ] && [ $((ok + oom)) = 200 ]; then pass; else fail "maxmemory: $ok set, $oom refused"; fi
@@ -273,6 +294,65 @@ if command -v nc >/dev/null; then
     kill $a $b 2>/dev/null; wait $a $b 2>/dev/null
 fi
 kill -INT $small_pid; wait $small_pid; if [ $? = 0 ]; then pass; else fail "exit status"; fi
+
+# KEYS with a pattern that costs what no key is worth.
+redis-cli -p $ours flushall >/dev/null
+(for i in $(seq 10 29); do echo "set $i$(letters 65000 a) x"; done) | redis-cli -p $ours >/dev/null
+got=$(redis-cli -p $ours keys "*$(letters 254 a)b")
+case $got in "ERR the pattern takes too long"*) pass ;; *) fail "KEYS takes its time" ;; esac
+if [ "$(redis-cli -p $ours keys "*$(letters 50 a)" | wc -l)" = 20 ]; then pass; else fail "KEYS, long keys"; fi
+# MSET and FLUSHALL: all or nothing, for those who look on as well.
+redis-cli -p $ours -r 3000 mset a 1 b 1 c 1 d 1 e 1 >/dev/null & one=$!
+redis-cli -p $ours -r 3000 flushall >/dev/null & two=$!
+redis-cli --csv -p $ours -r 3000 mget a b c d e | grep -c 'NULL.*"1"\|"1".*NULL' >"$work/halves"
+wait $one $two
+halves=$(cat "$work/halves")
+if [ "$halves" = 0 ]; then pass; else fail "MGET saw half of an MSET or FLUSHALL $halves times"; fi
+"$B/mini_redis" --port 0 --workers 1 --maxmemory 65536 >"$work/tiny" 2>&1 & tiny_pid=$!
+tiny=$(ready tiny)
+for n in $(seq 600 20 900); do
+    redis-cli -p $tiny flushall >/dev/null
+    awk -v n=$n 'BEGIN { printf "mset"; for (i = 0; i < n; i++) printf " key%05d %020d", i, 0; print "" }' >"$work/mset"
+    got="$(redis-cli -p $tiny <"$work/mset") $(redis-cli -p $tiny dbsize)"
+    case $got in "OK $n"|"OOM command not allowed"*" 0") ;; *) echo $n ;; esac
+done >"$work/halves"
+halves=$(head -n 1 "$work/halves")
+if [ -z "$halves" ]; then pass; else fail "MSET at maxmemory: half of $halves keys are set"; fi
+if command -v nc >/dev/null; then
+    # A message comes before the answer to UNSUBSCRIBE, or not at all: both commands wait when the worker looks.
+    mkfifo "$work/ear" "$work/mouth"
+    timeout 5 nc 127.0.0.1 $tiny <"$work/ear" >"$work/heard" & ear=$!
+    timeout 5 nc 127.0.0.1 $tiny <"$work/mouth" >"$work/said" & mouth=$!
+    exec 5>"$work/ear" 6>"$work/mouth"
+    echo SUBSCRIBE news >&5; echo PING >&6
+    for i in $(seq 50); do [ -s "$work/heard" ] && [ -s "$work/said" ] && break; sleep 0.02; done
+    kill -STOP $tiny_pid; sleep 0.05; echo PUBLISH news late >&6; sleep 0.02; echo UNSUBSCRIBE >&5; sleep 0.1
+    kill -CONT $tiny_pid; sleep 0.05; echo QUIT >&6; echo QUIT >&5; exec 5>&- 6>&-; wait $ear $mouth
+    heard=$(tr -d '\r\n' <"$work/heard")
+    case $heard in *late*unsubscribe*:0+OK) pass ;; *) fail "a message and UNSUBSCRIBE: $heard" ;; esac
+    # SIGTERM while answers wait that are more than a socket takes: all of them come.
+    "$B/mini_redis" --port 0 >"$work/last" 2>&1 & last_pid=$!
+    last=$(ready last)
+    redis-cli -p $last set big "$(letters 60000 x)" >/dev/null
+    (sleep 0.2; kill $last_pid) &
+    n=$( (yes 'GET big' | head -n 300) | timeout 20 nc -N 127.0.0.1 $last | (sleep 0.4; wc -c) )
+    if [ "$n" = $((300 * 60010)) ]; then pass; else fail "SIGTERM among 300 large answers: $n bytes"; fi
+    wait $last_pid; if [ $? = 0 ]; then pass; else fail "exit status after SIGTERM"; fi
+fi
+kill $tiny_pid; wait $tiny_pid
+# Who has read "ready" may stop it; without descriptors for that it does not start.
+mkfifo "$work/line"; status=
+for i in 1 2 3 4 5 6 7 8; do
+    "$B/mini_redis" --port 0 >"$work/line" & last_pid=$!
+    exec 5<"$work/line"; read -r line <&5; kill $last_pid; wait $last_pid 2>/dev/null; status=$status$?; exec 5<&-
+done
+if [ $status = 00000000 ]; then pass; else fail "SIGTERM as soon as it is ready: $status"; fi
+for n in 4 5 6 7 8 9 10 11 12; do
+    (exec >/dev/null 2>&1; ulimit -n $n; exec timeout 0.1 "$B/mini_redis" --port 0)
+    [ $? != 0 ] || echo $n
+done >"$work/descriptors"
+few=$(head -n 1 "$work/descriptors")
+if [ -z "$few" ]; then pass; else fail "with $few descriptors it ends by itself, and with status 0"; fi
 
 # ---- The table
 cpu() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }   # in ticks of 10 ms
