@@ -18319,6 +18319,14 @@ static CRT__COLD int crt__shutdown_pool(crt_runtime *rt, int64_t deadline)
     crt__name_jobs(rt);
     return crt__count_left(rt, true);
 }
+// Time is up. How many tasks have not ended; or, if the last worker has come after all, how many it ends by force.
+static CRT__COLD int crt__tasks_left(crt_runtime *rt)
+{
+    int left = crt__count_left(rt, false);
+    if (!crt__atomic_load(&rt->ended, CRT__SEQ_CST)) return left;
+    uint32_t n = crt__wait_zero(&rt->unfinished, crt__clock() + CRT_MS(100));
+    return n ? left : (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
+}
 static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bool background)
 {
     uint32_t n = crt__wait_zero(&rt->unfinished, deadline);
@@ -18334,13 +18342,13 @@ static CRT__COLD int crt__shutdown_workers(crt_runtime *rt, int64_t deadline, bo
         w->has_thread = false;
     }
     if (!n) return (int)crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) - 1;
-    if (background) return crt__count_left(rt, false);
+    if (background) return crt__tasks_left(rt);
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt_task *t = crt__atomic_load(&rt->workers[i].running, CRT__RELAXED);
         if (t) crt__say(rt, CRT_LOG_WARN, "shutdown: worker %u is stuck in a poll that does not return", (unsigned)i);
     }
     crt__name_alive(rt);
-    return (int)crt__alive(rt);
+    return crt__tasks_left(rt);
 }
 // Current thread: drives what is left itself. A thread in crt_block_on may be
 // driving: its root has been cancelled, so it leaves soon, or at the deadline
@@ -18355,7 +18363,7 @@ static CRT__COLD int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
         if (crt__stopping(rt)) {
             crt__say(rt, CRT_LOG_WARN, "shutdown: the driving thread is stuck in a poll that does not return");
             crt__name_alive(rt);
-            return (int)crt__alive(rt);
+            return crt__tasks_left(rt);
         }
         crt__stop_workers(rt);
         until = crt__clock() + CRT_MS(100);

@@ -6,6 +6,22 @@
 static int counted_kill(pid_t pid, int sig);
 #define kill counted_kill
 #endif
+#include <stddef.h>
+#ifndef __atomic_store_n   // tcc's is a macro
+// What this thread does once, before its next store to a word of crt or compare-and-swap of it.
+#define STEPS_IN
+static _Thread_local struct { const void *word; void (*act)(void); } meanwhile;
+static void steps_in(const volatile void *word)
+{
+    if (!meanwhile.act || word != meanwhile.word) return;
+    void (*act)(void) = meanwhile.act;
+    meanwhile.act = NULL;
+    act();
+}
+#define __atomic_store_n(p, v, order) (steps_in(p), __atomic_store_n((p), (v), (order)))
+#define __atomic_compare_exchange_n(p, old, to, weak, ok, no)                              \
+    (steps_in(p), __atomic_compare_exchange_n((p), (old), (to), (weak), (ok), (no)))
+#endif
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
@@ -816,6 +832,593 @@ static void metrics_that_find_no_room_on_the_disk_say_so(void)
 }
 #endif
 
+// ---- a leaf that stays parked where a poll by hand was unwound -------------------------------------------
+
+enum { TAKES_IT, LOOKS_AWAY, PANICS, TIMES_OUT, HOWS };
+static const char lump[3000];
+typedef struct hands {
+    crt_frame co;
+    int how, polls;
+    bool writes;   // or it sleeps
+    crt_stream *a, *b;
+    crt_timer timer;
+    crt_instant began;
+    crt_join_handle *join;
+    char got[4000];
+    size_t n;
+    crt_poll r;
+} hands;
+static crt_poll unwound(hands *self, crt_cx *cx)
+{
+    if (self->how != LOOKS_AWAY && crt_take_unwind(cx)) return CRT_UNWIND;
+    if (cx->unwind) return CRT_PENDING;
+    if (self->how == PANICS && self->polls++) return crt_panic(cx, "by hand");   // its leaf is parked
+    if (self->how == PANICS) {
+        crt_waker w = crt_waker_clone(cx);
+        crt_wake(&w);
+    }
+    return self->a ? crt_write_all(cx, self->a, lump, sizeof lump) : crt_sleep(cx, CRT_SEC(2));
+}
+static crt_poll hands_run(void *frame, crt_cx *cx)
+{
+    hands *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->how == TIMES_OUT) {
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(20), unwound(self, cx)));
+        CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    } else {
+        CRT_AWAIT(unwound(self, cx));
+    }
+    CRT_FINALLY
+        self->began = crt_now(cx);
+        if (self->a) {
+            CRT_AWAIT(self->r = crt_write_all(cx, self->a, "bye\n", 4));
+            CHECK_EQ(self->r, 4);
+        } else {
+            CRT_AWAIT(self->r = crt_sleep(cx, CRT_MS(10)));
+            CHECK_EQ(self->r, 0);
+            CHECK_EQ((crt_now(cx) - self->began) / 1000000, 10);
+        }
+        crt_close(&self->a);
+    CRT_END;
+}
+static crt_poll unwinds_run(void *frame, crt_cx *cx)
+{
+    hands *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->writes) CHECK_EQ(crt_duplex(cx, 1000, &self->a, &self->b), 0);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, hands_run, &(hands){.how = self->how, .a = self->a}), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(10)));
+    if (self->how < PANICS) crt_abort(self->join);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(30)));
+    while (self->b) {   // as much as there was room for before, and then the four
+        CRT_AWAIT(self->r = crt_read(cx, self->b, self->got + self->n, sizeof self->got - self->n));
+        if (self->r <= 0) break;
+        self->n += (size_t)self->r;
+    }
+    if (self->b) CHECK(self->n == 1004 && !memcmp(self->got + 1000, "bye\n", 4));
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, self->how == TIMES_OUT ? 0 : self->how == PANICS ? CRT_EPANIC : CRT_ECANCELED);
+    CRT_FINALLY
+        crt_detach(&self->join);
+        crt_close(&self->b);
+    CRT_END;
+}
+static void what_a_poll_by_hand_left_parked_is_gone_in_the_cleanup(void)
+{
+    for (int writes = 0; writes < 2; writes++)
+        for (int how = 0; how < HOWS; how++) {
+            crt_runtime *rt = paused();
+            hands r = {.how = how, .writes = writes};
+            CHECK_EQ(crt_block_on(rt, unwinds_run, &r), 0);
+            dropped(rt);
+        }
+}
+
+// ---- a select that is polled 2^32 times ---------------------------------------------------------------------
+
+typedef struct rounds {
+    crt_frame co;
+    CRT_SELECT(2) sel;
+    crt_poll a, b;
+} rounds;
+static crt_poll rounds_run(void *frame, crt_cx *cx)
+{
+    enum { LAST = 8 };
+    rounds *self = frame;
+    for (int joins = 0; joins < 2; joins++) {
+        crt_poll r = CRT_PENDING;
+        int i = 0;
+        for (; i <= LAST && r == CRT_PENDING; i++) {
+            crt_poll arm = i < LAST ? CRT_PENDING : 0;
+            r = joins ? crt_join_all(cx, &self->sel, crt_on(cx, 0, self->a = arm), crt_on(cx, 1, self->b = arm))
+                      : crt_select(cx, &self->sel, crt_on(cx, 0, self->a = arm), crt_on(cx, 1, self->b = arm));
+            if (i == 0) self->sel.crt__head.serial = UINT32_MAX - 2;
+        }
+        CHECK_EQ(i, LAST + 1);
+        CHECK(r == 0 || (r == 1 && !joins));
+    }
+    return 0;
+}
+static void a_select_is_polled_as_often_as_need_be(void)
+{
+    crt_runtime *rt = runtime(0);
+    rounds r = {.a = 0};
+    CHECK_EQ(crt_block_on(rt, rounds_run, &r), 0);
+    dropped(rt);
+}
+
+// ---- a background task that is always ready ------------------------------------------------------------------
+
+enum { MANY_POLLS = 100000 };
+static crt_poll always_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (GET(stop) || __atomic_add_fetch(&ran, 1, __ATOMIC_SEQ_CST) >= MANY_POLLS) return 0;
+    crt_waker w = crt_waker_clone(cx);
+    crt_wake(&w);
+    return CRT_PENDING;
+}
+static crt_poll normal_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->who = 0; self->who < 100; self->who++) CRT_YIELD();
+    SET(stop, 1);
+    CRT_END;
+}
+static crt_poll beside_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_ex(cx, &(crt_task_desc){.fn = always_run, .priority = -1}), 0);
+    CHECK_EQ(crt_spawn_join(cx, &self->join[0], normal_run, &(waits){.who = 0}), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join[0], NULL));
+    CHECK_EQ(self->r, 0);
+    CRT_END;
+}
+static void a_background_task_does_not_starve_the_others(void)
+{
+    for (int i = 0; i < 6; i++) {
+        crt_runtime *rt = built((crt_config){.flavor = i & 1 ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD,
+                                             .worker_threads = 1, .global_queue_interval = i / 2, COUNTED});
+        waits r = {.who = 0};
+        SET(stop, 0);
+        SET(ran, 0);
+        CHECK_EQ(crt_block_on(rt, beside_run, &r), 0);
+        CHECK(GET(ran) < MANY_POLLS / 10);
+        dropped(rt);
+    }
+}
+
+// ---- the virtual clock and other threads ---------------------------------------------------------------------
+
+#ifdef STEPS_IN
+static void *advances(void *rt)
+{
+    CHECK_EQ(crt_time_advance(rt, CRT_SEC(10)), 0);
+    return NULL;
+}
+static void another_advances(void)
+{
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, advances, driven), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+static crt_poll overtaken_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    self->began = crt_now(cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(1)));
+    CHECK_EQ((crt_now(cx) - self->began) / 1000000000, self->after / 1000000000);
+    CRT_END;
+}
+static void an_advance_from_another_thread_is_not_lost(void)
+{
+    crt_runtime *rt = driven = paused();
+    waits r = {.after = CRT_SEC(10)}, after = {.after = CRT_SEC(1)};
+    // The clock jumps by a second, and just before it does somebody advances it by ten.
+    meanwhile.word = &rt->clock_offset;
+    meanwhile.act = another_advances;
+    CHECK_EQ(crt_block_on(rt, overtaken_run, &r), 0);
+    CHECK(!meanwhile.act);
+    CHECK_EQ(crt_block_on(rt, overtaken_run, &after), 0);
+    crt_instant began = crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);
+    meanwhile.act = another_advances;
+    CHECK_EQ(crt_time_advance(rt, CRT_SEC(5)), 0);
+    CHECK(!meanwhile.act);
+    CHECK_EQ((crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE) - began) / 1000000000, 15);
+    dropped(rt);
+}
+#endif
+
+static crt_poll long_sleep_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    SET(polls, 1);
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(1000)));
+    SET(over, 1);
+    CRT_END;
+}
+static void *sleeps(void *rt)
+{
+    CHECK_EQ(crt_block_on(rt, long_sleep_run, &(crt_frame){0}), 0);
+    return NULL;
+}
+static bool is_parked(crt_runtime *rt)
+{
+    crt_worker_metrics m;
+    CHECK_EQ(crt_metrics_worker(rt, 0, &m), 0);
+    return m.park_unpark_count & 1;
+}
+static void a_pause_reaches_a_driver_that_waits(void)
+{
+    crt_runtime *rt = runtime(0);
+    pthread_t thread;
+    SET(polls, 0);
+    SET(over, 0);
+    CHECK_EQ(pthread_create(&thread, NULL, sleeps, rt), 0);
+    SOON(GET(polls) && is_parked(rt));
+    CHECK(is_parked(rt));
+    CHECK_EQ(crt_time_pause(rt), 0);
+    SOON(GET(over));
+    CHECK(GET(over));
+    if (!GET(over)) CHECK_EQ(crt_time_advance(rt, CRT_SEC(1000)), 0);   // and so it ends
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    dropped(rt);
+}
+
+// ---- what a dump says of a timer --------------------------------------------------------------------------------
+
+typedef struct timed {
+    crt_frame co;
+    crt_timer timer;
+} timed;
+static crt_poll timed_run(void *frame, crt_cx *cx)
+{
+    timed *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_timer_reset(cx, &self->timer, CRT_SEC(1000));
+    CRT_AWAIT(crt_timer_wait(cx, &self->timer));
+    CRT_END;
+}
+static void a_dump_says_that_a_timer_sleeps(void)
+{
+    crt_runtime *rt = runtime(0);
+    crt_handle *h = crt_runtime_handle(rt);
+    int n = 0;
+    CHECK_EQ(crt_handle_spawn(h, timed_run, &(timed){.co = {0}}), 0);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 1);
+    char *text = test_dump(rt, &n);
+    CHECK_EQ(n, 1);
+    CHECK(strstr(text, "waits for sleep"));
+    free(text);
+    crt_handle_drop(&h);
+    dropped(rt);
+}
+
+// ---- a shutdown whose deadline passes while the driver is in a poll ---------------------------------------------
+
+enum { CLEANERS = 50 };
+static int cleaned;   // atomic
+static crt_poll cleaner_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    __atomic_fetch_add(&ran, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(crt_notified(cx, &never));
+    CRT_FINALLY
+        __atomic_fetch_add(&cleaned, 1, __ATOMIC_SEQ_CST);
+    CRT_END;
+}
+static crt_poll outlasts_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    while (GET(ran) < CLEANERS) CRT_YIELD();
+    SET(polls, 1);
+    while (!crt__stopping(driven)) test_pause_us(100);   // in one poll, until the deadline has passed
+    CRT_AWAIT(crt_notified(cx, &never));
+    CRT_END;
+}
+static void *drives_beyond(void *how)
+{
+    if (*(int *)how == BLOCKS_ON) CHECK_EQ(crt_block_on(driven, outlasts_run, &(crt_frame){0}), CRT_ECANCELED);
+    else while (!GET(polls)) CHECK(crt_runtime_turn(driven, CRT_FOREVER) > 0);
+    return NULL;
+}
+static int left_by(int how, crt_duration timeout)
+{
+    crt_runtime *rt = driven = runtime(0);
+    crt_handle *h = crt_runtime_handle(rt);
+    pthread_t thread;
+    SET(polls, 0);
+    SET(ran, 0);
+    SET(cleaned, 0);
+    for (int i = 0; i < CLEANERS; i++) CHECK_EQ(crt_handle_spawn(h, cleaner_run, &(crt_frame){0}), 0);
+    if (how == TURNS) CHECK_EQ(crt_handle_spawn(h, outlasts_run, &(crt_frame){0}), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, drives_beyond, &how), 0);
+    while (!GET(polls)) test_pause_us(100);
+    int left = crt_runtime_shutdown(rt, timeout);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(GET(cleaned), CLEANERS);
+    crt_handle_drop(&h);
+    dropped(rt);
+    return left;
+}
+static void a_driver_that_leaves_its_poll_too_late_begins_each_cleanup(void)
+{
+    for (int how = 0; how < DRIVERS; how++)
+        for (int ms = 0; ms < 2; ms++) {
+            int left = 1;
+            // It has 100 ms, which may be too little on a busy machine.
+            for (int tries = 5; tries && left; tries--) left = left_by(how, CRT_MS(ms));
+            CHECK_EQ(left, 0);
+        }
+}
+
+// ---- a scope in the frame of a crt_block_on that a shutdown ends by force ----------------------------------------
+
+enum { WORKS = 8 };
+static uint64_t blocked_id;
+static int blocked_over, frame_gone;   // atomic
+typedef struct works {
+    crt_frame co;
+    crt_notify *notify;
+} works;
+static crt_poll works_run(void *frame, crt_cx *cx)
+{
+    works *self = frame;
+    CRT_BEGIN(self, cx);
+    if (!self->notify) CRT_RETURN(0);
+    __atomic_fetch_add(&ran, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(crt_notified(cx, self->notify));
+    CRT_FINALLY
+        if (self->notify) CRT_AWAIT(crt_notified(cx, self->notify));
+    CRT_END;
+}
+typedef struct blocked {
+    crt_frame co;
+    crt_scope scope;
+    crt_notify notify;
+    bool warms_up;
+    int spawned;
+} blocked;
+static crt_poll spawns_works(blocked *self, crt_cx *cx)
+{
+    works w = {.notify = self->warms_up ? NULL : &self->notify};
+    for (; self->spawned < WORKS; self->spawned++) CHECK_EQ(crt_scope_spawn(cx, &self->scope, works_run, &w), 0);
+    return 0;
+}
+static crt_poll blocked_run(void *frame, crt_cx *cx)
+{
+    blocked *self = frame;
+    CRT_BEGIN(self, cx);
+    blocked_id = crt_task_id(cx);
+    CRT_AWAIT(crt_scope_run(cx, &self->scope, spawns_works(self, cx)));
+    CRT_END;
+}
+static void terminates(void *data, const crt_task_meta *meta)
+{
+    (void)data;
+    if (!GET(ran)) return;   // the warm-up
+    if (meta->id == blocked_id) SET(blocked_over, 1);
+    else CHECK(!GET(blocked_over));
+    if (meta->id != blocked_id && GET(blocked_over)) SOON(GET(frame_gone));
+}
+static void *blocks_on_heap(void *h)
+{
+    blocked *f = calloc(1, sizeof *f);
+    CHECK(f != NULL);
+    if (!f) return NULL;
+    CHECK_EQ(crt_handle_block_on(h, blocked_run, f), CRT_ECANCELED);
+    memset(f, 0xff, sizeof *f);
+    free(f);
+    SET(frame_gone, 1);
+    return NULL;
+}
+static void a_block_on_ends_after_the_tasks_of_its_scope(void)
+{
+    crt_runtime *rt = built((crt_config){.worker_threads = 1, .on_task_terminate = terminates, COUNTED});
+    crt_handle *h = crt_runtime_handle(rt);
+    crt_join_handle *join;
+    pthread_t thread;
+    SET(ran, 0);
+    SET(blocked_over, 0);
+    SET(frame_gone, 0);
+    // The memory of the tasks comes first, then that of crt_block_on: what is newer is met first.
+    CHECK_EQ(crt_handle_spawn_join(h, &join, blocked_run, &(blocked){.warms_up = true}), 0);
+    CHECK_EQ(crt_join_blocking(&join, NULL), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, blocks_on_heap, h), 0);
+    while (GET(ran) < WORKS) test_pause_us(100);
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_MS(1)), WORKS + 1);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    crt_handle_drop(&h);
+    dropped(rt);
+}
+
+// ---- what a shutdown without time says is left -----------------------------------------------------------------
+
+enum { ALONE, TASKS, A_JOB, SCENES };
+typedef struct scene {
+    crt_frame co;
+    int which, i;
+    crt_join_handle *join;
+} scene;
+static intptr_t short_job(void *arg) { return (intptr_t)arg; }
+static crt_poll scene_run(void *frame, crt_cx *cx)
+{
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->which != ALONE && self->i < 3; self->i++) {
+        if (self->which == TASKS) CHECK_EQ(crt_spawn_join(cx, &self->join, nothing_run, &(crt_frame){0}), 0);
+        else CHECK_EQ(crt_spawn_blocking(cx, &self->join, short_job, NULL), 0);
+        CRT_AWAIT(crt_join(cx, &self->join, NULL));
+    }
+    CRT_END;
+}
+static void a_shutdown_without_time_counts_what_has_not_ended(void)
+{
+    int wrong = 0;
+    for (int i = 0; i < 600; i++) {
+        crt_runtime *rt = runtime(i & 1 ? 2 : 0);
+        scene r = {.which = i / 2 % SCENES};
+        CHECK_EQ(crt_block_on(rt, scene_run, &r), 0);
+        wrong += crt_runtime_shutdown(rt, 0) != 0;
+        crt_runtime_drop(&rt);
+    }
+    CHECK_EQ(wrong, 0);
+    test_all_freed();
+    wrong = 0;
+    for (int i = 0; i < 100; i++) {
+        crt_runtime *rt = runtime(2);
+        crt_handle *h = crt_runtime_handle(rt);
+        scene r = {.which = i % SCENES};
+        SET(polls, 0);
+        SET(over, 0);
+        CHECK_EQ(crt_handle_spawn(h, stuck_run, &(crt_frame){0}), 0);
+        while (!GET(polls)) test_pause_us(100);
+        CHECK_EQ(crt_block_on(rt, scene_run, &r), 0);
+        wrong += crt_runtime_shutdown(rt, 0) != 1;
+        SET(over, 1);
+        crt_handle_drop(&h);
+        dropped(rt);
+    }
+    CHECK_EQ(wrong, 0);
+}
+
+#ifdef STEPS_IN
+static void worker_gets_there_first(void)   // before the count looks at the tasks
+{
+    SET(over, 1);
+    while (!crt__atomic_load(&driven->shutdown_done, CRT__ACQUIRE)) test_pause_us(100);
+}
+static void deadline_has_passed(void)
+{
+    meanwhile.word = &driven->slab_lock;
+    meanwhile.act = worker_gets_there_first;
+}
+static void what_is_ended_by_force_meanwhile_is_counted(void)
+{
+    driven = runtime(1);
+    crt_handle *h = crt_runtime_handle(driven);
+    SET(polls, 0);
+    SET(over, 0);
+    CHECK_EQ(crt_handle_spawn(h, stuck_run, &(crt_frame){0}), 0);
+    while (!GET(polls)) test_pause_us(100);
+    meanwhile.word = &driven->stop;
+    meanwhile.act = deadline_has_passed;
+    CHECK_EQ(crt_runtime_shutdown(driven, 0), 1);
+    CHECK(test_log_has("did not end in time"));
+    meanwhile.act = NULL;
+    SET(over, 1);
+    crt_handle_drop(&h);
+    dropped(driven);
+}
+#endif
+
+// ---- crt_shutdown without budget -------------------------------------------------------------------------------
+
+typedef struct ends {
+    crt_frame co;
+    crt_stream *a, *b;
+    crt_timer timer;
+    char got[8];
+    crt_poll r;
+} ends;
+static crt_poll ends_run(void *frame, crt_cx *cx)
+{
+    ends *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
+    cx->budget = 0;
+    (void)crt_shutdown(cx, self->a);   // it does not wait, so nobody awaits it
+    CRT_YIELD();
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC((int)test_patience(5)),
+                                    crt_read(cx, self->b, self->got, sizeof self->got)));
+    CHECK_EQ(self->r, 0);
+    CRT_FINALLY
+        crt_close(&self->a);
+        crt_close(&self->b);
+    CRT_END;
+}
+static void a_stream_is_shut_down_without_budget_too(void)
+{
+    crt_runtime *rt = runtime(0);
+    ends r = {.r = 0};
+    CHECK_EQ(crt_block_on(rt, ends_run, &r), 0);
+    dropped(rt);
+}
+
+// ---- spawns that are refused ------------------------------------------------------------------------------------
+
+static int starved;
+static void *starved_alloc(size_t n, void *user) { return starved ? NULL : test_counted_alloc(n, user); }
+static struct { char room[1 << 20]; } vast;
+static void a_refused_spawn_is_not_counted(void)
+{
+    crt_runtime *rt = built((crt_config){.flavor = CRT_CURRENT_THREAD, .log = {.func = test_log},
+                                         .allocator = {starved_alloc, test_counted_free, NULL}});
+    crt_handle *h = crt_runtime_handle(rt);
+    static CRT_TASK_STORAGE(crt_frame) room;
+    crt_task_desc d = {.fn = nothing_run, .size = sizeof(crt_frame), .handle = h,
+                       .storage = &room, .storage_size = sizeof room};
+    crt_runtime_metrics m;
+    CHECK_EQ(crt_spawn_ex(NULL, &d), 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(crt_spawn_ex(NULL, &d), CRT_EBUSY);
+    starved = 1;
+    CHECK_EQ(crt_handle_spawn(h, nothing_run, &vast), CRT_ENOMEM);
+    starved = 0;
+    CHECK_EQ(crt_spawn_ex(NULL, &(crt_task_desc){.fn = nothing_run, .size = SIZE_MAX, .handle = h}), CRT_EINVAL);
+    crt_metrics(rt, &m);
+    CHECK_EQ(m.spawned_tasks_count, 1);
+    CHECK_EQ(m.num_alive_tasks, 1);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 1);
+    crt_metrics(rt, &m);
+    CHECK_EQ(m.num_alive_tasks, 0);
+    crt_handle_drop(&h);
+    dropped(rt);
+}
+
+// ---- a task that panics twice -----------------------------------------------------------------------------------
+
+static crt_poll twice_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_PANIC(cx, "the first");
+    CRT_FINALLY
+        CRT_PANIC(cx, "the second");
+    CRT_END;
+}
+static crt_poll twice_by_hand_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    (void)crt_panic(cx, "the first");
+    return crt_panic(cx, "the second");
+}
+static void a_second_panic_is_logged_and_the_join_tells_of_the_first(void)
+{
+    for (int i = 0; i < 2; i++) {
+        crt_runtime *rt = built((crt_config){.flavor = CRT_CURRENT_THREAD, .allocator = TEST_COUNTED,
+                                             .log = {.func = test_log, .level = CRT_LOG_DEBUG}});
+        crt_handle *h = crt_runtime_handle(rt);
+        crt_join_handle *join;
+        test_log_clear();
+        CHECK_EQ(crt_handle_spawn_join(h, &join, i ? twice_run : twice_by_hand_run, &(crt_frame){0}), 0);
+        CHECK_EQ(crt_runtime_turn(rt, 0), 1);
+        CHECK_EQ(crt_join_blocking(&join, NULL), CRT_EPANIC);
+        CHECK(strstr(crt_join_panic_message(join), "the first"));
+        CHECK(test_log_has("the first") && test_log_has("the second"));
+        crt_detach(&join);
+        crt_handle_drop(&h);
+        dropped(rt);
+    }
+}
+
 int main(int argc, char **argv)
 {
     (void)test__on_each;
@@ -847,5 +1450,22 @@ int main(int argc, char **argv)
 #ifdef __linux__
     TEST(metrics_that_find_no_room_on_the_disk_say_so);
 #endif
+    TEST(what_a_poll_by_hand_left_parked_is_gone_in_the_cleanup);
+    TEST(a_select_is_polled_as_often_as_need_be);
+    TEST(a_background_task_does_not_starve_the_others);
+#ifdef STEPS_IN
+    TEST(an_advance_from_another_thread_is_not_lost);
+#endif
+    TEST(a_pause_reaches_a_driver_that_waits);
+    TEST(a_dump_says_that_a_timer_sleeps);
+    TEST(a_driver_that_leaves_its_poll_too_late_begins_each_cleanup);
+    TEST(a_block_on_ends_after_the_tasks_of_its_scope);
+    TEST(a_shutdown_without_time_counts_what_has_not_ended);
+#ifdef STEPS_IN
+    TEST(what_is_ended_by_force_meanwhile_is_counted);
+#endif
+    TEST(a_stream_is_shut_down_without_budget_too);
+    TEST(a_refused_spawn_is_not_counted);
+    TEST(a_second_panic_is_logged_and_the_join_tells_of_the_first);
     return test_end();
 }
