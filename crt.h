@@ -640,8 +640,8 @@ enum {
 // Opens the cleanup, which runs once however the coroutine ends: by CRT_RETURN,
 // by reaching this line (result 0), by cancellation, by panic, or by a
 // cancellation before the first poll: it must accept a frame as spawned. It may
-// await. A cancellation that arrives meanwhile, the task's first, cuts one await short (its
-// value is CRT_UNWIND, as a rule) and the cleanup goes on: it always reaches its end. Optional.
+// await. A cancellation that arrives meanwhile, if it is the task's first, cuts one await short
+// (its value is CRT_UNWIND) and the cleanup goes on: it always reaches its end. Optional.
 #define CRT_FINALLY                                                                        \
     crt__leave(crt__f, 0);                                                                 \
     CRT__FALLTHROUGH_IF_REACHED                                                            \
@@ -769,7 +769,7 @@ typedef struct crt_config {
     int flavor;                       // CRT_MULTI_THREAD
     int worker_threads;               // CRT_WORKER_THREADS in the environment, else the
                                       // CPUs that affinity and cgroup allow; at most 1024. The
-                                      // current-thread flavour has one, whichever it is
+                                      // current-thread flavour has one, whatever of these it is
     int max_blocking_threads;         // 512
     int max_lookups;                  // 16, at most half of the blocking threads; names
                                       // looked up at the same time
@@ -833,16 +833,14 @@ CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame);
 // has not ended after `timeout` ns is named in the log, freed where it can be,
 // and counted in the result: a worker may still be inside a poll then, so what such
 // tasks point at or wait for must last until their joins are done. Such a poll gets 100 ms
-// beyond the deadline to return. 0: each CRT_FINALLY runs to its first wait, and no further (what it
-// would have released after that is not); polls and jobs that go on end in the background.
-// CRT_FOREVER: wait. A second call returns 0. CRT_EINVAL
-// (a negative timeout), CRT_ENESTED: inside a task of any runtime, or a hook or job of this
-// one. Any plain thread. Mirrors Runtime::shutdown_timeout.
+// beyond the deadline to return. 0: each CRT_FINALLY runs to its first wait, and no further (what
+// it would have released after that is not); polls and jobs that go on end in the background.
+// CRT_FOREVER: wait. A second call returns 0. CRT_EINVAL (a negative timeout), CRT_ENESTED: inside
+// a task of any runtime, or a hook or job of this one. Any plain thread. Mirrors Runtime::shutdown_timeout.
 CRTDEF int crt_runtime_shutdown(crt_runtime *rt, crt_duration timeout);
 // crt_runtime_shutdown(CRT_FOREVER) unless that has been done (one that goes on in another
-// thread is waited for), then lets go of
-// the runtime; *rt becomes NULL. Its memory goes with the last handle, join
-// handle, stream and waker. Where crt_runtime_shutdown says CRT_ENESTED it does nothing but
+// thread is waited for), then lets go of the runtime; *rt becomes NULL. Its memory goes with
+// the last handle, join handle, stream and waker. Where crt_runtime_shutdown says CRT_ENESTED it does nothing but
 // log that, and *rt stays.
 CRTDEF void crt_runtime_drop(crt_runtime **rt);
 
@@ -908,9 +906,8 @@ CRTDEF int crt_args(char ***argv);
 
 // Starts a task: fn over a copy of *frame, in one allocation. Detached: its
 // result is dropped, but a panic or an error goes to the log (the first 16 of a runtime, then
-// fewer and fewer). 0, CRT_ENOMEM,
-// CRT_ESHUTDOWN, CRT_EINVAL (no fn; a frame without a type: pass `self`, not the void
-// pointer). From a task, or a hook that has a cx. Mirrors tokio::spawn.
+// fewer and fewer). 0, CRT_ENOMEM, CRT_ESHUTDOWN, CRT_EINVAL (no fn; a frame without a type:
+// pass `self`, not the void pointer). From a task, or a hook that has a cx. Mirrors tokio::spawn.
 //     crt_spawn(cx, conn_run, &(conn){ .peer = s });
 #define crt_spawn(cx, fn, ...)                                                             \
     crt__spawn((cx), NULL, (fn), CRT__FRAME(__VA_ARGS__))
@@ -5994,6 +5991,7 @@ static CRT__OUTLINE crt_task *crt__next_shared(crt__worker *w)
         w->until_inject = (w->inject_interval + 1) / 2;
         background = w->background_next = !w->background_next;
     }
+    // With an interval of 1 each task would be one of the background.
     if (background && (t = crt__inject_pop(&w->rt->background)) && w->until_inject < 2) w->until_inject = 2;
     return t ? t : crt__take_injected(w, true);
 }
