@@ -703,7 +703,7 @@ static inline crt_poll crt__finish(crt_frame *f)
 }
 static inline bool crt__unwind_at_start(crt_frame *f, crt_cx *cx)
 {
-    cx->unwind = 0;
+    (void)crt_take_unwind(cx);
     crt__leave(f, CRT_UNWIND);
     return true;
 }
@@ -6767,8 +6767,10 @@ static void crt__drive_end(crt_runtime *rt)
     // may go between that look and the end of our turn: "give the turn back, read stop" against its "store
     // stop, try to take the turn", all sequentially consistent.
     do {
-        if (CRT__UNLIKELY(crt__stopping(rt)) && !crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE))
+        if (CRT__UNLIKELY(crt__stopping(rt)) && !crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE)) {
+            crt__drive(rt, NULL, CRT_FOREVER);   // stops at once: each cleanup begins, if it has not yet
             crt__finish_shutdown(rt);
+        }
         crt__atomic_add(&rt->driving, 1, CRT__SEQ_CST);   // clears bit 0, counts on
         crt__futex_wake(&rt->driving, INT_MAX);
     } while (CRT__UNLIKELY(crt__stopping(rt)) && !crt__atomic_load(&rt->shutdown_done, CRT__ACQUIRE) &&
@@ -6906,6 +6908,7 @@ static int crt__pool_signal(crt_runtime *rt)
     }
 }
 static intptr_t crt__takeover(void *arg);
+static bool crt__is_takeover(crt_task *t) { return ((crt__job *)crt__task_frame(t))->fn == crt__takeover; }
 static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg);
 
 // Cancels what is queued.
@@ -6917,7 +6920,9 @@ static CRT__COLD void crt__pool_drain(crt_runtime *rt)
             crt__cpu_relax();
             continue;
         }
-        if (crt__job_claim(t, CRT__CANCELLED)) {
+        // Without a thread for it, who gave the worker away keeps it, unless all is over.
+        bool kept = crt__is_takeover(t) && !crt__atomic_load(&rt->pool.stop, CRT__SEQ_CST);
+        if (!kept && crt__job_claim(t, CRT__CANCELLED)) {
             crt__job job = *(crt__job *)crt__task_frame(t);
             crt__job_abandon(t);
             if (job.fn == crt__takeover) crt__worker_done(rt);   // nobody runs its loop any more
@@ -7338,7 +7343,6 @@ CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *d, const char *site)
 {
     if (!d) return CRT_EINVAL;
     crt__spawn_how how = {.fn = d->fn, .frame = d->frame, .size = d->size, .join = d->join, .name = d->name};
-    if (d->size == CRT__NO_SIZE) return CRT_EINVAL;
     if (!d->size) how.size = CRT__NO_SIZE;
     crt_runtime *rt = d->handle ? (crt_runtime *)d->handle : cx->rt;
     crt__worker *w = crt__tls.worker;
@@ -7346,6 +7350,7 @@ CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *d, const char *site)
     how.storage_size = d->storage_size;
     how.site = site;
     if (d->join) *d->join = NULL;
+    if (d->size == CRT__NO_SIZE) return CRT_EINVAL;
     if (d->local) {
         int e = rt == cx->rt ? crt__spawn_local_how(cx, &how) : CRT_EINVAL;
         if (e) return e;
@@ -12050,7 +12055,11 @@ static bool crt__is_seekable(crt_file *f)
 #ifndef _WIN32
     struct stat st;
     if (fstat(f->fd, &st) || !S_ISCHR(st.st_mode)) return true;
+#ifdef __linux__
     return crt__os_seek(f, 1, SEEK_SET) == 1 && crt__os_seek(f, 0, SEEK_SET) == 0;
+#else   // any number is taken: a disk has an end
+    return crt__os_seek(f, 0, SEEK_END) > 0 && crt__os_seek(f, 0, SEEK_SET) == 0;
+#endif
 #else
     return true;
 #endif
@@ -18256,7 +18265,8 @@ static uint32_t crt__wait_zero(uint32_t *word, int64_t deadline)
         uint32_t n = crt__atomic_load(word, CRT__ACQUIRE);
         int64_t left = crt__left(deadline);
         if (!n || left == 0) return n;
-        if (crt__futex_wait(word, n, left)) return crt__atomic_load(word, CRT__ACQUIRE);   // time is up
+        // Where time stands still (the models) the end of a wait is the end of the time.
+        if (crt__futex_wait(word, n, left) && crt__left(deadline) == left) return crt__atomic_load(word, CRT__ACQUIRE);
     }
 }
 static void crt__stop_workers(crt_runtime *rt)
@@ -18269,7 +18279,8 @@ static CRT__COLD void crt__name_jobs(crt_runtime *rt)
 {
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
-        if (!crt__is_job(t) || (s & (CRT__ACTIVE | CRT__CANCELLED | CRT__COMPLETE)) != CRT__ACTIVE) continue;
+        if (!crt__is_job(t) || crt__is_takeover(t)) continue;
+        if ((s & (CRT__ACTIVE | CRT__CANCELLED | CRT__COMPLETE)) != CRT__ACTIVE) continue;
         intptr_t (*fn)(void *) = ((crt__job *)crt__task_frame(t))->fn;
         crt__say(rt, CRT_LOG_WARN, "shutdown: blocking job " CRT__ID " did not end in time; its function is at 0x%lx%s",
                  (crt__id)t->id, (unsigned long)(uintptr_t)fn, crt__is_call(fn) ? " (a call of crt's own)" : "");
@@ -18294,7 +18305,8 @@ static CRT__COLD int crt__count_left(crt_runtime *rt, bool jobs)
     int n = 0;
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         bool over = (crt__atomic_load(&t->state, CRT__ACQUIRE) & CRT__COMPLETE) != 0;
-        n += crt__is_job(t) == jobs && !over && crt__atomic_load(&t->join, CRT__ACQUIRE) != CRT__JOIN_DONE;
+        if (crt__is_job(t) != jobs || (jobs && crt__is_takeover(t))) continue;
+        n += !over && crt__atomic_load(&t->join, CRT__ACQUIRE) != CRT__JOIN_DONE;
     }
     return n;
 }
