@@ -1372,7 +1372,10 @@ static void a_refused_spawn_is_not_counted(void)
     starved = 1;
     CHECK_EQ(crt_handle_spawn(h, nothing_run, &vast), CRT_ENOMEM);
     starved = 0;
-    CHECK_EQ(crt_spawn_ex(NULL, &(crt_task_desc){.fn = nothing_run, .size = SIZE_MAX, .handle = h}), CRT_EINVAL);
+    crt_join_handle *none = (crt_join_handle *)(uintptr_t)16;
+    CHECK_EQ(crt_spawn_ex(NULL, &(crt_task_desc){.fn = nothing_run, .size = SIZE_MAX, .handle = h, .join = &none}),
+             CRT_EINVAL);
+    CHECK(!none);
     crt_metrics(rt, &m);
     CHECK_EQ(m.spawned_tasks_count, 1);
     CHECK_EQ(m.num_alive_tasks, 1);
@@ -1419,6 +1422,54 @@ static void a_second_panic_is_logged_and_the_join_tells_of_the_first(void)
     }
 }
 
+// ---- a coroutine that is cancelled before it begins, in the place of a sleep ------------------------------------
+
+typedef struct late {
+    crt_frame co;
+    crt_instant began;
+} late;
+static crt_poll late_run(void *frame, crt_cx *cx)
+{
+    late *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_FINALLY
+        self->began = crt_now(cx);
+        CRT_AWAIT(crt_sleep(cx, CRT_MS(10)));
+        CHECK_EQ((crt_now(cx) - self->began) / 1000000, 10);
+    CRT_END;
+}
+typedef struct swapped {
+    int polls;
+    late c;
+} swapped;
+static crt_poll swapped_run(void *frame, crt_cx *cx)
+{
+    swapped *self = frame;
+    return self->polls++ ? late_run(&self->c, cx) : crt_sleep(cx, CRT_SEC(2));
+}
+typedef struct swaps {
+    crt_frame co;
+    crt_join_handle *join;
+    crt_poll r;
+} swaps;
+static crt_poll swaps_run(void *frame, crt_cx *cx)
+{
+    swaps *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, swapped_run, &(swapped){.polls = 0}), 0);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(10)));
+    crt_abort(self->join);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, CRT_ECANCELED);
+    CRT_END;
+}
+static void what_is_cancelled_before_it_begins_waits_anew(void)
+{
+    crt_runtime *rt = paused();
+    CHECK_EQ(crt_block_on(rt, swaps_run, &(swaps){.r = 0}), 0);
+    dropped(rt);
+}
+
 int main(int argc, char **argv)
 {
     (void)test__on_each;
@@ -1460,6 +1511,7 @@ int main(int argc, char **argv)
     TEST(a_dump_says_that_a_timer_sleeps);
     TEST(a_driver_that_leaves_its_poll_too_late_begins_each_cleanup);
     TEST(a_block_on_ends_after_the_tasks_of_its_scope);
+    TEST(what_is_cancelled_before_it_begins_waits_anew);
     TEST(a_shutdown_without_time_counts_what_has_not_ended);
 #ifdef STEPS_IN
     TEST(what_is_ended_by_force_meanwhile_is_counted);
