@@ -90,7 +90,7 @@
 //     In every file alike, or the files do not link:
 //       CRT_STATIC              all functions static: one translation unit only.
 //                               gcc, with a CRT_NO_*: -Wno-unused-function, as it names those left out.
-//       CRT_USE_COUNTER         await states from __COUNTER__ instead of __LINE__.
+//       CRT_USE_COUNTER         await states from __COUNTER__ instead of __LINE__ (MSVC: always).
 //     No option changes the layout of a public struct.
 //
 // LINKING
@@ -101,6 +101,15 @@
 //     macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
 //     Windows 10 or newer: crt_platform_iocp.h; mingw-w64: -lws2_32 -lsynchronization;
 //     Visual Studio 2022 17.9 or newer: /std:c11, its libraries are named in the header.
+//
+// C++
+//     The file with CRT_IMPLEMENTATION is C. A frame that is spawned is copied as bytes: what is
+//     not trivially copyable is refused, and no frame has a virtual function. Without the
+//     compound literals of C, a frame is a variable: { conn c{}; c.peer = s; crt_spawn(cx, conn_run, &c); }
+//     An exception must not leave a coroutine: CRT_FINALLY would not run, and the runtime be lost.
+//     A name with a comma in it, run<A, B>, goes in parentheses, or has an alias.
+//     With CRT_USE_COUNTER (MSVC has it always) no coroutine is in an inline function, a template or
+//     a class body that several files include: each would count its states differently.
 //
 // WINDOWS, where it differs
 //     Paths, arguments and variables are UTF-8. Only sockets are descriptors that can be
@@ -530,11 +539,14 @@ CRTDEF bool crt_take_unwind(crt_cx *cx);
 // >>coroutine     CRT_BEGIN, CRT_AWAIT, CRT_FINALLY, CRT_END
 // ---------------------------------------------------------------------------
 // A coroutine is one switch over the resume point. The state *is* the line of
-// the await (a counter under MSVC, whose __LINE__ is no constant), so two awaits
+// the await (a counter under MSVC, whose __LINE__ is no constant with /ZI), so two awaits
 // cannot share a line, and a dump can print where a task is. The state is stored
 // before the awaited expression is evaluated.
 
-#if defined(_MSC_VER) && !defined(__clang__) || defined(CRT_USE_COUNTER)
+#if defined(_MSC_VER) && !defined(__clang__) && !defined(CRT_USE_COUNTER)
+#define CRT_USE_COUNTER
+#endif
+#ifdef CRT_USE_COUNTER
 #define CRT__STATE(line, counter) (counter)
 #define CRT__COUNT __COUNTER__ + 1
 #ifdef __clang__   // from 22 on it calls __COUNTER__ an extension, in the user's file, under -Wpedantic
@@ -545,6 +557,15 @@ CRTDEF bool crt_take_unwind(crt_cx *cx);
 #else
 #define CRT__STATE(line, counter) (line)
 #define CRT__COUNT 0
+#endif
+// The place of an await, a constant; but to MSVC __func__ is none, and with /ZI nor is __LINE__, which is
+// written in before somebody may read it: by any thread, the same each time.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define CRT__SITE(name) static crt_site name = {__FILE__, __FUNCTION__, 0}
+#define CRT__SITE_LINE(name) (void)(*(volatile uint32_t *)&(name).line = (uint32_t)__LINE__)
+#else
+#define CRT__SITE(name) static const crt_site name = {__FILE__, __func__, __LINE__}
+#define CRT__SITE_LINE(name) ((void)0)
 #endif
 
 enum {
@@ -580,11 +601,12 @@ enum {
 #define CRT_BEGIN(self, cx)                                                                \
     crt_frame *const crt__f = (crt_frame *)(void *)(self);                                 \
     crt_cx *const crt__cx = (cx);                                                          \
-    static const crt_site crt__begin = {__FILE__, __func__, __LINE__};                     \
+    CRT__SITE(crt__begin);                                                                 \
     goto crt__again;                                                                       \
     crt__again:                                                                            \
     switch (crt__f->resume) {                                                              \
     default:                                                                               \
+        CRT__SITE_LINE(crt__begin);                                                        \
         if (crt__done_or_trap(crt__f, crt__cx, &crt__begin)) goto crt__done;               \
         goto crt__again;                                                                   \
     case 0:                                                                                \
@@ -602,13 +624,14 @@ enum {
 #define CRT__AWAIT_(line, count, ...) CRT__AWAIT__(CRT__STATE(line, count), __VA_ARGS__)
 #define CRT__AWAIT__(at, ...)                                                              \
     do {                                                                                   \
-        static const crt_site crt__here = {__FILE__, __func__, __LINE__};                  \
+        CRT__SITE(crt__here);                                                              \
         crt__f->resume = (uint32_t)(at);                                                   \
         CRT__FALLTHROUGH;                                                                  \
     case (at): {                                                                           \
         CRT__AUTO crt__r = (__VA_ARGS__);                                                  \
         CRT__CHECK_POLL(crt__r);                                                           \
         if (CRT__UNLIKELY((crt_poll)crt__r <= CRT_UNWIND)) {                               \
+            CRT__SITE_LINE(crt__here);                                                     \
             if ((crt_poll)crt__r == CRT_PENDING && crt__park_here(crt__cx, &crt__here))    \
                 return CRT_PENDING;                                                        \
             if (crt__unwound(crt__f)) goto crt__again;                                     \
@@ -664,7 +687,7 @@ enum {
 #define CRT__STATES line
 #endif
 #define CRT__LINKED__(name, major, minor, patch, states) name##_##major##_##minor##_##patch##_##states
-#define CRT__LINKED_(...) CRT__LINKED__(__VA_ARGS__)
+#define CRT__LINKED_(name, major, minor, patch, states) CRT__LINKED__(name, major, minor, patch, states)
 #define crt__done_or_trap                                                                  \
     CRT__LINKED_(crt__trap, CRT_VERSION_MAJOR, CRT_VERSION_MINOR, CRT_VERSION_PATCH, CRT__STATES)
 
@@ -890,10 +913,21 @@ CRTDEF int crt_args(char ***argv);
 
 // What each macro that spawns hands on: the frame, its size, and the place for hooks. A
 // void pointer says no size (gcc would take 1): NULL is then a frame for a coroutine that has
-// no variables, anything else is refused. In C++ NULL has no type: (crt_frame *)NULL.
+// no variables, anything else is refused.
 #define CRT__NO_SIZE SIZE_MAX
-#ifdef __cplusplus   // sizeof does not take void there
-#define CRT__SIZE_OF(...) sizeof *(__VA_ARGS__)
+#ifdef __cplusplus
+extern "C++" {
+template <class T> struct crt__size_of { static constexpr size_t value = CRT__NO_SIZE; };   // NULL, nullptr
+template <class T> struct crt__size_of<T *> {
+    static_assert(__is_trivially_copyable(T), "a frame that is spawned is copied as bytes, and no destructor runs in "
+                                              "the task: keep a pointer to what has one, and delete it in CRT_FINALLY");
+    static constexpr size_t value = sizeof(T);
+};
+template <> struct crt__size_of<void *> { static constexpr size_t value = CRT__NO_SIZE; };
+template <> struct crt__size_of<const void *> { static constexpr size_t value = CRT__NO_SIZE; };
+template <class T> T crt__value_of(T);
+}
+#define CRT__SIZE_OF(...) (crt__size_of<decltype(crt__value_of(__VA_ARGS__))>::value)
 #else
 #define CRT__SIZE_OF(...)                                                                  \
     _Generic((__VA_ARGS__), void *: CRT__NO_SIZE, const void *: CRT__NO_SIZE,              \
@@ -2640,6 +2674,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out);
 #ifdef __cplusplus
 }   // extern "C"
 
+extern "C++" {   // where somebody includes all of this as C
 static inline void crt_close(crt_stream **s) { crt_stream_close(s); }
 static inline void crt_close(crt_listener **l) { crt_listener_close(l); }
 static inline void crt_close(crt_udp **u) { crt_udp_close(u); }
@@ -2651,6 +2686,7 @@ static inline int crt_local_addr(const crt_listener *l, crt_addr *a) { return cr
 static inline int crt_local_addr(const crt_udp *u, crt_addr *a) { return crt_udp_local_addr(u, a); }
 static inline int crt_peer_addr(const crt_stream *s, crt_addr *a) { return crt_stream_peer_addr(s, a); }
 static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_peer_addr(u, a); }
+}
 #else
 // Closes and sets the pointer to NULL; accepts a pointer to NULL. A task that
 // waits on what is closed gets CRT_ECLOSED.
@@ -2676,6 +2712,13 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 #if defined(CRT_IMPLEMENTATION) && !defined(CRT__IMPLEMENTED)
 #define CRT__IMPLEMENTED
 
+#ifdef __cplusplus
+#error "compile the one file that defines CRT_IMPLEMENTATION as C; files in C++ just include crt.h"
+#endif
+#ifdef _MSC_VER   // strerror, getenv: it would rather have others, and /sdl makes errors of such warnings
+#pragma warning(push)
+#pragma warning(disable : 4996)
+#endif
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -2883,7 +2926,7 @@ static inline uint64_t crt__ms_add_64(volatile uint64_t *p, uint64_t v)
 #define crt__ms_add_32(p, v) ((uint32_t)_InterlockedExchangeAdd((volatile long *)(p), (long)(v)))
 #define crt__ms_xchg_64(p, v) ((uint64_t)_InterlockedExchange64((volatile __int64 *)(p), (__int64)(v)))
 #define crt__ms_add_64(p, v) ((uint64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), (__int64)(v)))
-#if defined(_M_ARM64)
+#if defined(_M_ARM64) || defined(_M_ARM64EC)
 #define crt__ms_barrier() __dmb(0xB)
 #define crt__cpu_relax() __yield()
 #define crt__atomic_fence(order) ((void)(order), __dmb(0xB))
@@ -6059,6 +6102,24 @@ static CRT__COLD void crt__count_remote_end(crt_runtime *rt)
     crt__atomic_add(&rt->remote_completed, 1, CRT__SEQ_CST);
     if (crt__atomic_load(&rt->closing, CRT__SEQ_CST)) crt__wake_all(rt);
 }
+// Ends a task that the end of a shutdown has passed by, and that is marked CRT__TASK_LATE. crt_block_on
+// takes its frame back with its task, and what others wait in may lie there: those end first.
+static CRT__COLD void crt__end_late(crt_runtime *rt, crt_task *t, crt_poll r)
+{
+    if (t->flags & CRT__TASK_EXTERNAL)
+        while (crt__atomic_load(&rt->unfinished, CRT__ACQUIRE)) crt__futex_wait(&rt->unfinished, 1, -1);
+    crt__end_task(t, r);
+}
+// A task that nobody polls, claimed after the leftovers were adopted.
+static CRT__COLD void crt__end_missed(crt_runtime *rt, crt_task *t)
+{
+    crt__lock(&rt->walk_lock);
+    crt__atomic_or(&t->state, CRT__ACTIVE | CRT__OFF, CRT__ACQ_REL);
+    t->flags |= CRT__TASK_LATE;
+    crt__unlock(&rt->walk_lock);
+    crt__end_late(rt, t, CRT_UNWIND);
+    crt__count_remote_end(rt);
+}
 // The end of a poll that gave its worker away (crt_block_in_place). Workers may
 // have been waiting, or have been stopped, meanwhile: then the task ends here.
 static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task *t, crt_poll r)
@@ -6084,7 +6145,8 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
         if (state & CRT__NOTIFIED) crt__submit(t);
         return;
     }
-    if (ended || !in_scope) crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
+    if (ended) crt__end_late(rt, t, r == CRT_PENDING ? CRT_UNWIND : r);
+    else if (!in_scope) crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
     crt__count_remote_end(rt);
 }
 
@@ -9476,9 +9538,11 @@ CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
 
 // --- pairs and pipes
 
+#ifndef _WIN32
 // What an end of a pipe is to begin with: who reads where only writing goes is told -EBADF by
 // the system at once, where no event would ever come.
-CRT__UNUSED static uint32_t crt__one_way(bool writes) { return writes ? CRT__READ_CLOSED : CRT__WRITE_CLOSED; }
+static uint32_t crt__one_way(bool writes) { return writes ? CRT__READ_CLOSED : CRT__WRITE_CLOSED; }
+#endif
 // Two records for two new descriptors, or neither.
 static int crt__sock_new_two(crt_runtime *rt, const int fd[2], uint32_t ready, uint32_t flags, crt__sock **a,
                              crt__sock **b)
@@ -12962,7 +13026,7 @@ static struct {
     uint8_t installed[CRT__SIGNALS];    // atomic for who does not have the lock
     uint32_t raised[CRT__SIGNALS];      // atomic: set by the handler
     uint64_t count[CRT__SIGNALS];
-    crt_slot *waiters;                  // slot.extra: signal, slot.value: count seen
+    crt_slot *waiters;                  // slot.extra: the signal
 } crt__signals;
 
 typedef struct crt__ext_signal {
@@ -13023,32 +13087,43 @@ static void crt__signal_unlink(crt_slot *slot)
     else crt__signals.waiters = slot->next;
     if (slot->next) slot->next->prev = slot->prev;
 }
+// Counts a signal that was raised, and has those woken who wait for it. Under the lock; afterwards:
+// crt__signal_tell.
+typedef struct crt__signal_news {
+    crt__list ready;
+    bool child;
+} crt__signal_news;
+static void crt__signal_take(int sig, crt__signal_news *news)
+{
+    if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) return;
+    (void)crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST);   // taken back here alone, under the lock
+    crt__signals.count[sig]++;
+#ifdef SIGCHLD
+    if (sig == SIGCHLD) news->child = true;
+#endif
+    for (crt_slot *s = crt__signals.waiters, *after; s; s = after) {
+        after = s->next;
+        if (s->extra != (uint32_t)sig) continue;
+        crt__signal_unlink(s);
+        s->state = CRT__WAIT_WOKEN;
+        crt__wake_into(&news->ready, s->task);
+    }
+}
+static void crt__signal_tell(crt__signal_news *news)
+{
+    crt__submit_list(&news->ready);
+    if (news->child) crt__process_heard();
+}
 // The pipe is readable: hand out what was raised.
 static void crt__signal_wake(crt_runtime *rt)
 {
-    crt__list ready = {NULL, NULL};
-    bool child = false;
+    crt__signal_news news = {{NULL, NULL}, false};
     (void)rt;
     crt__signal_drain();
     crt__lock(&crt__signals.lock);
-    for (int sig = 1; sig < CRT__SIGNALS; sig++) {
-        if (!crt__atomic_load(&crt__signals.raised[sig], CRT__RELAXED)) continue;
-        (void)crt__atomic_xchg(&crt__signals.raised[sig], 0, CRT__SEQ_CST);   // taken back here alone, under the lock
-        crt__signals.count[sig]++;
-#ifdef SIGCHLD
-        if (sig == SIGCHLD) child = true;
-#endif
-        for (crt_slot *s = crt__signals.waiters, *after; s; s = after) {
-            after = s->next;
-            if (s->extra != (uint32_t)sig) continue;
-            crt__signal_unlink(s);
-            s->state = CRT__WAIT_WOKEN;
-            crt__wake_into(&ready, s->task);
-        }
-    }
+    for (int sig = 1; sig < CRT__SIGNALS; sig++) crt__signal_take(sig, &news);
     crt__unlock(&crt__signals.lock);
-    crt__submit_list(&ready);
-    if (child) crt__process_heard();
+    crt__signal_tell(&news);
 }
 static CRT__COLD void crt__op_signal_cancel(crt_slot *slot)
 {
@@ -13067,8 +13142,9 @@ static CRT__COLD int crt__signal_install(crt_runtime *rt, int sig)
     if (!e) crt__atomic_store(&crt__signals.installed[sig], 1, CRT__RELEASE);
     return e;
 }
-// What this task has seen of a signal; from its first call on.
-static CRT__COLD crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
+// What this task has seen of a signal; from its first call on. What was raised before, while no runtime
+// listened perhaps, is taken first: it is not for this task.
+static CRT__COLD crt__ext_signal *crt__signal_memory(crt_task *t, int sig, crt__signal_news *news)
 {
     for (crt__ext *e = t->ext; e; e = e->next)
         if (e->kind == CRT__EXT_SIGNAL && ((crt__ext_signal *)(void *)e)->sig == sig)
@@ -13076,6 +13152,7 @@ static CRT__COLD crt__ext_signal *crt__signal_memory(crt_task *t, int sig)
     crt__ext_signal *m = crt__ext_add(t, CRT__EXT_SIGNAL, sizeof *m);
     if (!m) return NULL;
     m->sig = sig;
+    crt__signal_take(sig, news);
     m->seen = crt__signals.count[sig];
     crt__ext_publish(t, m);
     return m;
@@ -13092,9 +13169,10 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
                  "waiting for a signal (Ctrl-C too) needs CRT_DRIVER_SIGNAL and CRT_DRIVER_IO in crt_config.drivers");
         return crt__refuse(cx, CRT_ENODRIVER);
     }
+    crt__signal_news news = {{NULL, NULL}, false};
     crt__lock(&crt__signals.lock);
     int e = crt__signal_install(rt, sig);
-    crt__ext_signal *m = e ? NULL : crt__signal_memory(cx->task, sig);
+    crt__ext_signal *m = e ? NULL : crt__signal_memory(cx->task, sig, &news);
     if (!m) {
         r = e ? e : CRT_ENOMEM;
     } else if (m->seen != crt__signals.count[sig]) {
@@ -13113,6 +13191,7 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
         crt__signals.waiters = slot;
     }
     crt__unlock(&crt__signals.lock);
+    crt__signal_tell(&news);
     return r;
 }
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
@@ -17540,8 +17619,7 @@ static CRT__COLD void crt__dump_parked(crt_runtime *rt, crt_task *t, uint32_t s,
         s &= ~(uint32_t)CRT__ACTIVE;
         while (!crt__atomic_cas_weak(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE))
             if (!crt__sits_idle(s)) return;
-        crt__end_task(t, CRT_UNWIND);
-        crt__count_remote_end(rt);
+        crt__end_missed(rt, t);
     }
 }
 #ifdef CRT_ENABLE_TRACE
@@ -18200,7 +18278,7 @@ static int crt__end_adopted(crt_runtime *rt)
 // them alone. An idle task is taken where it is, a queued one out of its queue. One
 // that is neither is on its way into the injection queue, whose pusher will see
 // `ended` and end it (crt__end_queued), or is being polled by a thread that has
-// given its worker away, which will see `ended` too.
+// given its worker away, or looked at by a dump: who has it will see `ended` too.
 static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
@@ -18210,7 +18288,6 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         if (crt__is_job(t)) continue;
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
-        left += (s & CRT__OFF) && !(s & CRT__COMPLETE);
         while (crt__sits_idle(s)) {
             if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
             t->flags |= CRT__TASK_ADOPTED;
@@ -18219,20 +18296,17 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
     }
     for (uint32_t i = 0; i < rt->worker_count; i++) crt__adopt_of_worker(&rt->workers[i]);
     crt__adopt_shared(rt);
+    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {   // those that others will end
+        uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+        if (!crt__is_job(t) && !(s & CRT__COMPLETE)) left += (s & CRT__OFF) || !(t->flags & CRT__TASK_ADOPTED);
+    }
     crt__unlock(&rt->walk_lock);
     return left + crt__end_adopted(rt);
 }
 // A task was pushed after the leftovers were adopted.
 static CRT__COLD void crt__end_all_in(crt_runtime *rt, crt__inject *q)
 {
-    for (crt_task *t; (t = crt__inject_pop(q));) {
-        crt__lock(&rt->walk_lock);
-        crt__atomic_or(&t->state, CRT__ACTIVE | CRT__OFF, CRT__ACQ_REL);
-        t->flags |= CRT__TASK_LATE;
-        crt__unlock(&rt->walk_lock);
-        crt__end_task(t, CRT_UNWIND);
-        crt__atomic_add(&rt->remote_completed, 1, CRT__RELEASE);
-    }
+    for (crt_task *t; (t = crt__inject_pop(q));) crt__end_missed(rt, t);
 }
 static CRT__COLD void crt__end_queued(crt_runtime *rt)
 {
@@ -18242,10 +18316,14 @@ static CRT__COLD void crt__end_queued(crt_runtime *rt)
     for (uint32_t i = 0; i < rt->worker_count; i++)
         if (rt->workers[i].inbox) crt__end_all_in(rt, rt->workers[i].inbox);
 }
-// Runs once, when the last worker has left its loop, or the driving thread is done.
+// Runs once, when the last worker has left its loop, or the driving thread is done. What the tasks leave
+// to be dropped is dropped inside the runtime: a shutdown in there is refused, or it would wait for itself.
 static CRT__COLD void crt__finish_shutdown(crt_runtime *rt)
 {
+    crt_runtime *outer = crt__tls.rt;
+    crt__tls.rt = rt;
     uint32_t left = (uint32_t)crt__end_leftovers(rt);
+    crt__tls.rt = outer;
     crt__sock_shutdown_all(rt);
     crt__process_end_all(rt);
     crt__atomic_store(&rt->shutdown_done, 1 + left, CRT__RELEASE);
@@ -18258,16 +18336,21 @@ static int64_t crt__left(int64_t deadline)
     int64_t left = deadline - crt__clock();
     return crt__max(left, 0);
 }
+// Waits until *word is another than `seen`, or somebody wakes. False: the deadline has passed.
+static bool crt__wait_change(uint32_t *word, uint32_t seen, int64_t deadline)
+{
+    int64_t left = crt__left(deadline);
+    if (left == 0) return false;
+    // Where time stands still (the models) the end of a wait is the end of the time.
+    return !crt__futex_wait(word, seen, left) || crt__left(deadline) != left;
+}
 // Waits until *word is 0 or the deadline has passed; what it is then.
 static uint32_t crt__wait_zero(uint32_t *word, int64_t deadline)
 {
-    for (;;) {
-        uint32_t n = crt__atomic_load(word, CRT__ACQUIRE);
-        int64_t left = crt__left(deadline);
-        if (!n || left == 0) return n;
-        // Where time stands still (the models) the end of a wait is the end of the time.
-        if (crt__futex_wait(word, n, left) && crt__left(deadline) == left) return crt__atomic_load(word, CRT__ACQUIRE);
-    }
+    uint32_t n;
+    while ((n = crt__atomic_load(word, CRT__ACQUIRE)) != 0)
+        if (!crt__wait_change(word, n, deadline)) return crt__atomic_load(word, CRT__ACQUIRE);
+    return n;
 }
 static void crt__stop_workers(crt_runtime *rt)
 {
@@ -18368,8 +18451,7 @@ static CRT__COLD int crt__shutdown_current(crt_runtime *rt, int64_t deadline)
     int64_t until = deadline;
     while (!crt__drive_begin(rt)) {
         uint32_t seen = crt__atomic_load(&rt->driving, CRT__ACQUIRE);
-        if (seen & 1) crt__futex_wait(&rt->driving, seen, crt__left(until));
-        if (crt__left(until) != 0) continue;
+        if (!(seen & 1) || crt__wait_change(&rt->driving, seen, until)) continue;
         if (crt__stopping(rt)) {
             crt__say(rt, CRT_LOG_WARN, "shutdown: the driving thread is stuck in a poll that does not return");
             crt__name_alive(rt);
@@ -18458,6 +18540,9 @@ CRTDEF int crt__main(crt_fn fn, void *frame, int argc, char **argv)
     return 1;
 }
 
+#ifdef _MSC_VER
+#pragma warning(pop)
+#endif
 #endif   // CRT_IMPLEMENTATION
 
 // ---------------------------------------------------------------------------

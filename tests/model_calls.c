@@ -147,7 +147,8 @@ static void start_signal(crt_join_handle **join)
     heard = 0;
     // The task has asked before, so that it misses nothing from now on.
     crt_task *t = model_start(signal_task, &frame, sizeof frame, join);
-    EX_ASSERT(crt__signal_memory(t, SIGNAL));
+    crt__signal_news news = {{NULL, NULL}, false};
+    EX_ASSERT(crt__signal_memory(t, SIGNAL, &news) && !news.ready.head);
 }
 static void handler(void *arg)
 {
@@ -164,21 +165,33 @@ static void driver(void *arg)
     while (!crt__atomic_load(&pipe_bytes, ACQUIRE)) crt__futex_wait(&pipe_bytes, 0, -1);
     crt__signal_wake(&rt);
 }
-static void signal_to(int drivers, bool abort)
+// As the first call of another task does it: what was raised before is counted for those who waited before.
+static void first_call(void *arg)
+{
+    (void)arg;
+    crt__signal_news news = {{NULL, NULL}, false};
+    crt__lock(&crt__signals.lock);
+    crt__signal_take(SIGNAL, &news);
+    crt__unlock(&crt__signals.lock);
+    crt__signal_tell(&news);
+}
+static void signal_to(int drivers, bool abort, bool another)
 {
     start_signal(abort ? &handle : NULL);
     int t[4], n = 0;
     t[n++] = ex_spawn(handler, NULL);
     while (n <= drivers) t[n++] = ex_spawn(driver, NULL);
     if (abort) t[n++] = ex_spawn(aborts, NULL);
+    if (another) t[n++] = ex_spawn(first_call, NULL);
     model_run_until(&workers[0], 1);
     while (n) ex_join(t[--n]);
     EX_ASSERT(heard + unwinds == 1 && (abort || heard == 1));
     EX_ASSERT(crt__signals.count[SIGNAL] == 1 && !crt__signals.waiters && !crt__signals.raised[SIGNAL]);
 }
-static void signal_against_wait(void) { signal_to(1, false); }
-static void two_drivers(void) { signal_to(2, false); }
-static void signal_against_abort(void) { signal_to(1, true); }
+static void signal_against_wait(void) { signal_to(1, false, false); }
+static void two_drivers(void) { signal_to(2, false, false); }
+static void signal_against_abort(void) { signal_to(1, true, false); }
+static void signal_against_first_call(void) { signal_to(1, false, true); }
 
 static const model table[] = {
     {.name = "a call ends while its task goes to wait", .run = call_against_wait},
@@ -188,6 +201,7 @@ static const model table[] = {
     {.name = "a signal against a task that goes to wait", .run = signal_against_wait},
     {.name = "a signal, and two runtimes that watch", .run = two_drivers},
     {.name = "a signal against an abort", .run = signal_against_abort},
+    {.name = "a signal against the first call of another task", .run = signal_against_first_call},
     // what is done wrongly is found
     {.name = "seed: a call that ends wakes nobody", .run = call_against_wait,
      .seed = {"crt__call_finish", "xchg &c->word", MODEL_SKIP, 0, NULL, 0}},
@@ -200,7 +214,7 @@ static const model table[] = {
     {.name = "seed: a job is cancelled without a look", .run = call_against_abort,
      .seed = {"crt__op_call_cancel", "cas &c->word", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: a flag that is taken stays up", .run = two_drivers,
-     .seed = {"crt__signal_wake", "xchg &crt__signals.raised[sig]", MODEL_SKIP, 0, NULL, 0}},
+     .seed = {"crt__signal_take", "xchg &crt__signals.raised[sig]", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: the handler raises no flag", .run = signal_against_wait,
      .seed = {"crt__signal_set", NULL, MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: signals are handed out without the lock", .run = signal_against_wait,

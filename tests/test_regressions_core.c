@@ -22,8 +22,19 @@ static void steps_in(const volatile void *word)
 #define __atomic_compare_exchange_n(p, old, to, weak, ok, no)                              \
     (steps_in(p), __atomic_compare_exchange_n((p), (old), (to), (weak), (ok), (no)))
 #endif
+// What this thread does before crt writes its next text.
+#include <stdio.h>
+static _Thread_local void (*before_text)(void);
+static void text_comes(void)
+{
+    void (*act)(void) = before_text;
+    before_text = NULL;
+    if (act) act();
+}
+#define snprintf(...) (text_comes(), snprintf(__VA_ARGS__))
 #define CRT_IMPLEMENTATION
 #include "crt.h"
+#undef snprintf
 #include "harness.h"
 #include "by_hand.h"
 #include <pthread.h>
@@ -1240,6 +1251,140 @@ static void a_block_on_ends_after_the_tasks_of_its_scope(void)
     dropped(rt);
 }
 
+static int body_may_go;   // atomic
+static intptr_t until_the_end_of_another(void *arg)
+{
+    while (!GET(body_may_go)) test_pause_us(100);
+    return (intptr_t)arg;
+}
+static void lets_the_body_go(void *data, const crt_task_meta *meta)
+{
+    (void)data;
+    if (!GET(ran)) return;   // the warm-up
+    if (meta->id == blocked_id) {
+        SET(blocked_over, 1);
+        return;
+    }
+    SET(body_may_go, 1);
+    test_pause_us(20000);   // in which a root that does not wait is over
+    CHECK(!GET(blocked_over));
+}
+static crt_poll spawns_and_blocks(blocked *self, crt_cx *cx)
+{
+    if (spawns_works(self, cx) == 0 && !self->warms_up) {
+        CHECK_EQ(crt_block_in_place(cx, until_the_end_of_another, NULL), 0);
+        self->warms_up = true;
+    }
+    return 0;
+}
+static crt_poll blocked_in_place_run(void *frame, crt_cx *cx)
+{
+    blocked *self = frame;
+    CRT_BEGIN(self, cx);
+    blocked_id = crt_task_id(cx);
+    CRT_AWAIT(crt_scope_run(cx, &self->scope, spawns_and_blocks(self, cx)));
+    CRT_END;
+}
+static void *blocks_in_place_on_heap(void *h)
+{
+    blocked *f = calloc(1, sizeof *f);
+    CHECK(f != NULL);
+    if (!f) return NULL;
+    CHECK_EQ(crt_handle_block_on(h, blocked_in_place_run, f), CRT_ECANCELED);
+    memset(f, 0xff, sizeof *f);
+    free(f);
+    return NULL;
+}
+static void a_block_on_that_blocks_in_place_ends_after_the_tasks_of_its_scope(void)
+{
+    crt_runtime *rt = built((crt_config){.worker_threads = 1, .on_task_terminate = lets_the_body_go, COUNTED});
+    crt_handle *h = crt_runtime_handle(rt);
+    pthread_t thread;
+    SET(ran, 0);
+    SET(blocked_over, 0);
+    SET(body_may_go, 0);
+    CHECK_EQ(pthread_create(&thread, NULL, blocks_in_place_on_heap, h), 0);
+    while (GET(ran) < WORKS) test_pause_us(100);
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_MS(1)), WORKS + 1);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK(GET(blocked_over));
+    crt_handle_drop(&h);
+    dropped(rt);
+}
+
+// ---- what a dump has in its hands at a forced end ----------------------------------------------------
+
+static crt_runtime *looked_at;
+static int left_meanwhile;
+static void ends_meanwhile(void) { left_meanwhile = crt_runtime_shutdown(looked_at, CRT_MS(1)); }
+static void what_a_dump_looks_at_is_counted_at_a_forced_end(void)
+{
+    FILE *out = tmpfile();
+    CHECK(out != NULL);
+    if (!out) return;
+    for (int workers = 0; workers < 2; workers++) {
+        looked_at = runtime(workers);
+        crt_handle *h = crt_runtime_handle(looked_at);
+        crt_join_handle *join;
+        CHECK_EQ(crt_handle_spawn_join(h, &join, works_run, &(works){.notify = &never}), 0);
+        if (!workers) (void)crt_runtime_turn(looked_at, 0);
+        SOON(crt__sits_idle(crt__atomic_load(&crt__joined(join)->state, CRT__ACQUIRE)));
+        left_meanwhile = -1;
+        before_text = ends_meanwhile;
+        CHECK_EQ(crt_dump(looked_at, out), 1);
+        CHECK(!before_text);
+        CHECK_EQ(left_meanwhile, 1);
+        CHECK_EQ(crt_join_blocking(&join, NULL), CRT_ECANCELED);
+        crt_handle_drop(&h);
+        dropped(looked_at);
+    }
+    fclose(out);
+}
+
+// ---- a drop of the runtime by what a task leaves -----------------------------------------------------
+
+static const crt_task_local leaves_key = {0};
+static crt_runtime *dropped_within;
+static void drops_it(void *times)
+{
+    crt_runtime *rt = dropped_within;
+    crt_runtime_drop(&rt);   // waits for itself, or is refused
+    CHECK(rt == dropped_within);
+    ++*(int *)times;
+}
+typedef struct leaver {
+    crt_frame co;
+    int *times;
+} leaver;
+static crt_poll leaver_run(void *frame, crt_cx *cx)
+{
+    leaver *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_task_local_set(cx, &leaves_key, self->times, drops_it), 0);
+    __atomic_fetch_add(&ran, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(crt_notified(cx, &never));
+    CRT_FINALLY
+        CRT_AWAIT(crt_notified(cx, &never));
+    CRT_END;
+}
+static void a_drop_by_what_a_task_leaves_is_refused_at_a_forced_end(void)
+{
+    for (int workers = 0; workers < 2; workers++) {
+        dropped_within = runtime(workers);
+        crt_handle *h = crt_runtime_handle(dropped_within);
+        int times = 0;
+        SET(ran, 0);
+        CHECK_EQ(crt_handle_spawn(h, leaver_run, &(leaver){.times = &times}), 0);
+        if (!workers) (void)crt_runtime_turn(dropped_within, 0);
+        while (!GET(ran)) test_pause_us(100);
+        CHECK_EQ(crt_runtime_shutdown(dropped_within, CRT_MS(1)), 1);
+        CHECK_EQ(times, 1);
+        CHECK(test_log_has("they are refused inside a task"));
+        crt_handle_drop(&h);
+        dropped(dropped_within);
+    }
+}
+
 // ---- what a shutdown without time says is left -----------------------------------------------------------------
 
 enum { ALONE, TASKS, A_JOB, SCENES };
@@ -1511,6 +1656,9 @@ int main(int argc, char **argv)
     TEST(a_dump_says_that_a_timer_sleeps);
     TEST(a_driver_that_leaves_its_poll_too_late_begins_each_cleanup);
     TEST(a_block_on_ends_after_the_tasks_of_its_scope);
+    TEST(a_block_on_that_blocks_in_place_ends_after_the_tasks_of_its_scope);
+    TEST(what_a_dump_looks_at_is_counted_at_a_forced_end);
+    TEST(a_drop_by_what_a_task_leaves_is_refused_at_a_forced_end);
     TEST(what_is_cancelled_before_it_begins_waits_anew);
     TEST(a_shutdown_without_time_counts_what_has_not_ended);
 #ifdef STEPS_IN

@@ -147,6 +147,20 @@ static void a_new_listener_starts_from_now(crt_runtime *rt)
     frame f = {.i = 0};
     CHECK_EQ(crt_block_on(rt, early_run, &f), 0);
 }
+// Nor those that were raised while no runtime listened: no driver has counted them yet.
+static void a_signal_between_two_runtimes_is_not_for_the_second(void)
+{
+    for (int i = 0; i < 2; i++) {
+        crt_config c = {.flavor = CRT_CURRENT_THREAD};
+        crt_runtime *rt;
+        frame f = {.i = 0};
+        CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+        CHECK_EQ(crt_block_on(rt, late_run, &f), 0);
+        crt_runtime_drop(&rt);
+        raise_signal(SIGUSR1);
+        WAIT_FOR(crt__atomic_load(&crt__signals.raised[SIGUSR1], CRT__ACQUIRE));
+    }
+}
 
 // Eight tasks listen; each sees each of ten signals.
 static crt_poll listener_run(void *f, crt_cx *cx)
@@ -453,6 +467,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(numbers_that_cannot_be_caught_are_refused);
     TEST(without_the_driver_it_says_so);
     TEST_ON_EACH(two_runtimes_both_see_a_signal);
+    TEST(a_signal_between_two_runtimes_is_not_for_the_second);
     TEST(cancelled_listeners_and_ended_runtimes_leave_nothing);
     TEST_ON_EACH(a_burst_of_signals_does_no_harm);
     TEST_ON_EACH(two_waits_of_one_task);

@@ -193,8 +193,41 @@ for cc in gcc clang; do
     # All in one file, static: what is not used there is no warning either.
     accepts "CRT_STATIC" $cc -std=c11 $c_flags -Wno-unused-function -O1 -I"$top" -c "$tmp/one.c" -o "$tmp/one.$cc.o"
 done
+# A file of C++ with what is spawned there.
+cat >"$tmp/spawns.cc" <<'END'
+#include <string>
+#ifdef AS_C
+extern "C" {
+#include "crt.h"
+}
+#else
+#include "crt.h"
+#endif
+struct plain { crt_frame co; int n; plain() : co(), n(3) {} };
+struct owner { crt_frame co; std::string name; };
+crt_poll run(void *, crt_cx *);
+template <class T> int spawn(crt_cx *cx, T &frame) { return crt_spawn(cx, run, &frame); }
+int all(crt_cx *cx, const plain *constant, plain (&several)[2], void *untyped, owner &o, crt_stream *s);
+int all(crt_cx *cx, const plain *constant, plain (&several)[2], void *untyped, owner &o, crt_stream *s)
+{
+    plain p;
+    (void)o, (void)untyped;
+    crt_close(&s);
+    return crt_spawn(cx, run, constant) + crt_spawn(cx, run, several) + crt_spawn(cx, run, nullptr) +
+           crt_spawn(cx, run, NULL) + crt_spawn(cx, run, untyped) + spawn(cx, p)
+#ifdef OWNER
+           + crt_spawn(cx, run, &o)
+#endif
+        ;
+}
+END
+cp "$tmp/impl.c" "$tmp/impl.cc"
 for cxx in g++ clang++; do
     have $cxx || continue
+    accepts "frames of C++" $cxx -std=c++17 $both -I"$top" -c "$tmp/spawns.cc" -o "$tmp/x.o"
+    accepts "included as C" $cxx -std=c++17 $both -DAS_C -I"$top" -c "$tmp/spawns.cc" -o "$tmp/x.o"
+    rejects "a frame with a destructor" "copied as bytes" $cxx -std=c++17 -DOWNER -I"$top" -c "$tmp/spawns.cc" -o "$tmp/x.o"
+    rejects "the implementation as C++" "CRT_IMPLEMENTATION as C" $cxx -std=c++17 -I"$top" -c "$tmp/impl.cc" -o "$tmp/x.o"
     for o in -O0 -O1 -O2 -O3; do
         accepts "public half as C++17" $cxx -std=c++17 $both $o -I"$top" -c "$tmp/public.cc" -o "$tmp/x.o"
         accepts "coroutines in C++17" $cxx -std=c++17 $both $o -I"$top" -c "$here/cpp_compile.cc" -o "$tmp/cpp.$cxx$o.o"

@@ -208,6 +208,14 @@ if [ -z "${QUICK:-}" ]; then
             "$(file_of "$name")" 2>>"$B/counter.log" || bad=1
     done
     told "CRT_USE_COUNTER" $bad "$B/counter.log"
+    # And as MSVC reads it with /ZI, where __LINE__ is no constant.
+    bad=0; : >"$B/zi.log"
+    for name in $AS_MSVC; do
+        # shellcheck disable=SC2086
+        "$CC" -std=c11 -D_GNU_SOURCE -fsyntax-only -DMSVC_ZI $WARN -Werror -DWINE -I. -Itests \
+            -Itests/win_shim $(view_of "$name") "$(file_of "$name")" 2>>"$B/zi.log" || bad=1
+    done
+    told "MSVC's /ZI" $bad "$B/zi.log"
 fi
 echo "took $(($(date +%s) - begun)) s"
 echo "$passed passed, $failed failed"
