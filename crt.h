@@ -71,8 +71,10 @@
 //       CRT_MALLOC(size) CRT_FREE(ptr)  malloc, free. Both or none. A runtime can have
 //                               its own: crt_config.allocator.
 //       CRT_ASSERT(c)           assert(c). For misuse that has no result to report it.
-//       CRT_DEBUG               warn when an operand of CRT_AWAIT moves between polls, and when a
-//                               task waits for what nothing can wake.
+//       CRT_DEBUG               warn when an operand of CRT_AWAIT moves, or what is sent changes,
+//                               between polls, and when a task waits for what nothing can wake.
+//                               Defined for a file of coroutines: one that is spawned with a
+//                               frame too small for it panics.
 //       CRT_ENABLE_TRACE        record of each task where it was spawned, its polls, wakes and times:
 //                               crt_dump prints them, crt_metrics_task reads them. An allocation and
 //                               16 bytes for each task, two looks at the clock for each wake and each
@@ -594,6 +596,12 @@ enum {
 #define CRT__CHECK_POLL(r) ((void)0)
 #endif
 
+#if defined(CRT_DEBUG) && !defined(__cplusplus)
+#define CRT__CHECK_FRAME(self)                                                             \
+    if (!crt__frame_fits(crt__f, crt__cx, CRT__SIZE_OF(self), &crt__begin)) goto crt__done;
+#else
+#define CRT__CHECK_FRAME(self)
+#endif
 // Opens the body. `self` points to the frame, whose first member is a crt_frame.
 // The default arm is the trap: a resume point that this switch does not have,
 // which is what an await inside a nested switch (or a frame that was scribbled
@@ -610,6 +618,7 @@ enum {
         if (crt__done_or_trap(crt__f, crt__cx, &crt__begin)) goto crt__done;               \
         goto crt__again;                                                                   \
     case 0:                                                                                \
+        CRT__CHECK_FRAME(self)                                                             \
         if (CRT__UNLIKELY(crt__cx->unwind) && crt__unwind_at_start(crt__f, crt__cx))       \
             goto crt__again;
 
@@ -663,7 +672,8 @@ enum {
 // Opens the cleanup, which runs once however the coroutine ends: by CRT_RETURN,
 // by reaching this line (result 0), by cancellation, by panic, or by a
 // cancellation before the first poll: it must accept a frame as spawned. It may
-// await. A cancellation that arrives meanwhile, if it is the task's first, cuts one await short
+// await, write files and spawn blocking jobs, also while the runtime shuts down; only new tasks
+// are refused then (CRT_ESHUTDOWN). A cancellation that arrives meanwhile, if it is the task's first, cuts one await short
 // (its value is CRT_UNWIND) and the cleanup goes on: it always reaches its end. Optional.
 #define CRT_FINALLY                                                                        \
     crt__leave(crt__f, 0);                                                                 \
@@ -737,6 +747,7 @@ static CRT__INLINE bool crt__park_here(crt_cx *cx, const crt_site *here)
     return true;
 }
 CRTDEF bool crt__done_or_trap(crt_frame *f, crt_cx *cx, const crt_site *begin);
+CRTDEF bool crt__frame_fits(crt_frame *f, crt_cx *cx, size_t size, const crt_site *begin);
 CRTDEF void crt__panic_at(crt_cx *cx, const char *file, const char *func, int line,
                           const char *format, ...) CRT__PRINTF(5, 6);
 
@@ -851,8 +862,8 @@ CRTDEF int crt_runtime_new(const crt_config *config, crt_runtime **rt);
 // CRT_ECANCELED, CRT_ESHUTDOWN, CRT_ENOMEM. Any thread. Mirrors Runtime::block_on.
 CRTDEF crt_poll crt_block_on(crt_runtime *rt, crt_fn fn, void *frame);
 
-// Stops the runtime: no new tasks, every task is cancelled through its
-// CRT_FINALLY, queued blocking jobs are dropped, running ones waited for. What
+// Stops the runtime: no new tasks, and no new jobs but those of its tasks, each of which is cancelled
+// through its CRT_FINALLY; then queued blocking jobs are dropped, running ones waited for. What
 // has not ended after `timeout` ns is named in the log, freed where it can be,
 // and counted in the result: a worker may still be inside a poll then, so what such
 // tasks point at or wait for must last until their joins are done. Such a poll gets 100 ms
@@ -1058,8 +1069,8 @@ CRTDEF void crt__unconstrain(crt_cx *cx);
 CRTDEF crt_poll crt__constrain(crt_cx *cx, crt_poll r);
 
 // Runs f(arg) on a thread of the blocking pool. `join` may be NULL. 0,
-// CRT_ENOMEM, CRT_ESHUTDOWN, or -errno if no thread at all can be started. The
-// result of f is what crt_join gives. crt_abort works until it begins. Mirrors
+// CRT_ENOMEM, CRT_ESHUTDOWN (a task of the runtime that shuts down still may), or -errno if no thread at
+// all can be started. The result of f is what crt_join gives. crt_abort works until it begins. Mirrors
 // task::spawn_blocking.
 CRTDEF int crt_spawn_blocking(crt_cx *cx, crt_join_handle **join, intptr_t (*f)(void *),
                               void *arg);
@@ -4390,6 +4401,42 @@ static CRT__COLD void crt__leaf_moved(crt_cx *cx, const crt__op *op)
     (void)op;
     crt__slot_cancel(cx->slot);
 }
+#ifdef CRT_DEBUG
+// What a wait that goes on was given at its last poll: by the place of the slot, of which a newer one may be.
+static struct {
+    const crt_slot *slot;
+    const char *call;
+    const void *at;
+    uint32_t sum;
+} crt__operands[1024];
+static uint32_t crt__operands_lock;
+static uint32_t crt__sum_of(const unsigned char *at, size_t n)
+{
+    uint32_t sum = 2166136261u;
+    for (size_t i = 0; i < crt__min(n, 512); i++) sum = (sum ^ at[i]) * 16777619u;
+    return sum;
+}
+// Of what is sent the bytes must last (`given`), of what is done piece by piece the place.
+static void crt__check_operand(crt_cx *cx, const char *call, const void *at, size_t n, bool given, bool pieces)
+{
+    uint32_t sum = given && at ? crt__sum_of(at, n) : 0;
+    uint32_t i = (uint32_t)((uintptr_t)cx->slot >> 4) * 2654435761u % 1024;
+    crt__lock(&crt__operands_lock);
+    bool goes_on = cx->slot->op && crt__operands[i].slot == cx->slot && crt__operands[i].call == call;
+    bool same = crt__operands[i].sum == sum && (!pieces || crt__operands[i].at == at);
+    crt__operands[i].slot = cx->slot;
+    crt__operands[i].call = call;
+    crt__operands[i].at = at;
+    crt__operands[i].sum = sum;
+    crt__unlock(&crt__operands_lock);
+    if (goes_on && !same)
+        crt__say(cx->rt, CRT_LOG_WARN,
+                 "task " CRT__ID ": %s: what it was given is another at this poll than at the one before: a variable "
+                 "of C does not survive an await, keep it in the frame", (crt__id)cx->task->id, call);
+}
+#else
+#define crt__check_operand(cx, call, at, n, given, pieces) ((void)0)
+#endif
 // A cancellation that waits to be delivered is taken here: the node in the slot
 // is unlinked and the operation returns CRT_UNWIND. A slot that is parked on
 // something else belongs to a wait that was given up by hand: unlink that too.
@@ -4540,6 +4587,19 @@ CRTDEF crt_poll crt__no_result(crt_cx *cx, const crt_site *begin, int line)
     return CRT_UNWIND;
 }
 // True: the coroutine is over. False: run the switch again, at CRT_FINALLY.
+// With CRT_DEBUG: has the task room for what its coroutine takes its frame for? If not it panics, and ends.
+CRTDEF bool crt__frame_fits(crt_frame *f, crt_cx *cx, size_t size, const crt_site *begin)
+{
+    crt_task *t = cx->task;
+    if (size == CRT__NO_SIZE || t->flags & CRT__TASK_EXTERNAL || (void *)f != crt__task_frame(t)) return true;
+    size_t room = (size_t)((char *)t + t->home->stride - (char *)f);
+    if (size <= room) return true;
+    crt__say(cx->rt, CRT_LOG_ERROR, "%s (%s:%u) has a frame of %lu bytes, and was spawned with one of at most %lu",
+             begin->func, begin->file, (unsigned)begin->line, (unsigned long)size, (unsigned long)room);
+    crt__panic_at(cx, begin->file, begin->func, (int)begin->line, "spawned with the frame of another coroutine");
+    f->result = CRT_UNWIND;
+    return false;
+}
 CRTDEF bool crt__done_or_trap(crt_frame *f, crt_cx *cx, const crt_site *begin)
 {
     if (f->resume == CRT__STATE_FINALLY || f->resume == CRT__STATE_DONE) return true;
@@ -7004,6 +7064,12 @@ static void crt__crew_forget(crt_task *t);
 static uint32_t crt__crew_flags(const crt__crew *c);
 
 // `join` and `crew` may be NULL.
+// A shutdown closes the pool to others at once, to its own tasks when the last of them has ended: a cleanup
+// may write a file.
+static bool crt__pool_closed(crt_runtime *rt)
+{
+    return crt__atomic_load(crt__tls.rt == rt ? &rt->pool.stop : &rt->closing, CRT__ACQUIRE) != 0;
+}
 static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle **join, crt__crew *crew,
                               intptr_t (*f)(void *), void *arg)
 {
@@ -7014,7 +7080,7 @@ static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle *
         crt__say(rt, CRT_LOG_ERROR, "blocking work needs a thread, and this is a build with CRT_NO_THREADS");
         return -ENOTSUP;
     }
-    if (crt__atomic_load(&rt->closing, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
+    if (crt__pool_closed(rt)) return CRT_ESHUTDOWN;
     crt_task *t = crt__task_alloc(rt, w, sizeof job + (crew ? sizeof(crt__member) : 0));
     if (!t) return CRT_ENOMEM;
     crt__task_init(t, w, NULL, &job, sizeof job, crew ? CRT__TASK_MEMBER : 0);
@@ -7532,7 +7598,7 @@ static bool crt__is_call(intptr_t (*fn)(void *))
 // call, whoever waits for it hears so.
 static CRT__COLD void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg)
 {
-    int e = crt__atomic_load(&rt->closing, CRT__ACQUIRE) ? CRT_ESHUTDOWN : -EAGAIN;
+    int e = crt__atomic_load(&rt->pool.stop, CRT__ACQUIRE) ? CRT_ESHUTDOWN : -EAGAIN;
 #ifndef CRT_NO_NET
     if (fn == crt__lookup_main) {
         crt__lookup_leave(rt);
@@ -8323,6 +8389,7 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     intptr_t k;
     crt_poll r;
     bool held;   // after a wait, which is what slot->op tells until the end: see crt__io_hold_open
+    crt__check_operand(cx, op->name, buf, n, (how & CRT__OUT) != 0, all);
     if (CRT__UNLIKELY(!s || !buf || !n || n > CRT__MOST_BYTES)) goto general;
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
     if (slot->op) {
@@ -15440,6 +15507,7 @@ CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
     crt__mpsc *c = (crt__mpsc *)tx;
     bool reserved;
     if (CRT__UNLIKELY(!elem && c && c->size)) return crt__slot_cancel(cx->slot), crt__refuse(cx, CRT_EINVAL);
+    crt__check_operand(cx, "mpsc_send", elem, c ? c->size : 0, true, false);
     if (CRT__LIKELY(c && !cx->slot->op && !cx->unwind)) {   // there is room, as a rule
         if (!crt__coop(cx)) return CRT_PENDING;
         if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
@@ -16347,10 +16415,21 @@ enum { CRT__PHASE_FRESH = 0, CRT__PHASE_POLL, CRT__PHASE_CANCEL };
 enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5, CRT__TIMEOUT_WAITING = 6 };
 
 // --- timeout. phase: POLL, EXPIRED (the next pass delivers the unwind), CANCEL,
-// DONE. `set` is 1 if an unwind from outside was there when this poll began.
+// DONE. `set`: was an unwind from outside there when this poll began, is the expression being
+// evaluated, and is another time-out in there by the same timer: that one does nothing.
 
+enum { CRT__TIMEOUT_UNWINDS = 1, CRT__TIMEOUT_INSIDE = 2, CRT__TIMEOUT_REFUSED = 4 };
+static CRT__COLD void crt__timeout_refuse(crt_cx *cx, crt_timer *t)
+{
+    crt__say(cx->rt, CRT_LOG_ERROR, "a crt_timer is used inside the crt_timeout that uses it: give the inner one its own");
+    t->set |= CRT__TIMEOUT_REFUSED;
+}
 CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute)
 {
+    if (CRT__UNLIKELY(t->phase != CRT__PHASE_FRESH && t->set & CRT__TIMEOUT_INSIDE)) {
+        crt__timeout_refuse(cx, t);
+        return;
+    }
     if (t->phase == CRT__PHASE_FRESH) {
         crt__timer_due(cx, t, when, absolute);
         t->phase = CRT__PHASE_POLL;
@@ -16366,16 +16445,16 @@ CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool abso
 }
 CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t)
 {
+    if (CRT__UNLIKELY(t->set & CRT__TIMEOUT_REFUSED)) return false;
     t->panics = cx->panics;
-    if (t->phase == CRT__TIMEOUT_EXPIRED) {
-        cx->unwind = 1;
-        return true;
-    }
     if (t->phase == CRT__TIMEOUT_UNWOUND) {   // second pass of the same poll
         t->phase = CRT__PHASE_CANCEL;
         return false;
     }
-    return t->phase == CRT__PHASE_POLL || t->phase == CRT__PHASE_CANCEL;
+    if (t->phase == CRT__TIMEOUT_EXPIRED) cx->unwind = 1;
+    else if (t->phase != CRT__PHASE_POLL && t->phase != CRT__PHASE_CANCEL) return false;
+    t->set |= CRT__TIMEOUT_INSIDE;
+    return true;
 }
 // The clock is polled with whatever budget a busy expression has left, which must not hide it;
 // but if there was none to begin with (`reset_in`), its end waits for the next poll, so that
@@ -16401,6 +16480,7 @@ static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
 }
 CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
 {
+    t->set &= CRT__TIMEOUT_UNWINDS;
     if (t->phase == CRT__PHASE_POLL) {
         if (r != CRT_PENDING) {
             t->result = r;
@@ -16429,7 +16509,10 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
 }
 CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t)
 {
-    (void)cx;
+    if (CRT__UNLIKELY(t->set & CRT__TIMEOUT_REFUSED)) {
+        t->set &= ~(uint32_t)CRT__TIMEOUT_REFUSED;
+        return crt__refuse(cx, CRT_EINVAL);
+    }
     if (t->phase == CRT__TIMEOUT_DONE) {
         t->phase = CRT__PHASE_FRESH;
         t->set = 0;
@@ -16448,8 +16531,22 @@ static crt__arm *crt__arm_at(crt__select *s, uint32_t i)
 {
     return (crt__arm *)(void *)((char *)s->group.first + (size_t)i * s->group.stride);
 }
+// A select inside itself, by one CRT_SELECT used twice: the inner one does nothing but say so. Until its
+// end cx->select is odd, which no address of one is; what it was, but for that.
+static bool crt__select_refused(const crt__select *s) { return ((uintptr_t)s & 1) != 0; }
+static CRT__COLD void crt__select_refuse(crt_cx *cx)
+{
+    crt__say(cx->rt, CRT_LOG_ERROR,
+             "a CRT_SELECT, crt_until or crt_scope is used inside itself: give the inner one a member of its own");
+    cx->select = (crt__select *)(void *)((char *)cx->select + 1);
+}
 CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t n, int mode)
 {
+    for (const crt__select *o = cx->select; o; o = o->outer)
+        if (CRT__UNLIKELY(o == s)) {
+            crt__select_refuse(cx);
+            return;
+        }
     if (s->phase == CRT__PHASE_FRESH) {
         crt__group_link(cx, &s->group, &arms[0].slot, (uint32_t)n, sizeof *arms);
         for (size_t i = 0; i < n; i++) arms[i].state = arms[i].seen = 0;
@@ -16483,6 +16580,7 @@ CRTDEF bool crt__arm_enter(crt_cx *cx, int i, bool condition)
         crt__say(cx->rt, CRT_LOG_ERROR, "crt_on(cx, %d, ...) stands outside crt_select: it does nothing", i);
         return false;
     }
+    if (CRT__UNLIKELY(crt__select_refused(s))) return false;
     if (i < 0 || (uint32_t)i >= s->group.count) {
         if (s->phase == CRT__PHASE_POLL) {
             crt__say(cx->rt, CRT_LOG_ERROR, "crt_on(cx, %d, ...) in a CRT_SELECT(%u)", i, (unsigned)s->group.count);
@@ -16552,12 +16650,17 @@ static CRT__OUTLINE void crt__select_check(crt_cx *cx, crt__select *s)
 CRTDEF void crt__select_turn(crt_cx *cx)
 {
     crt__select *s = cx->select;
+    if (CRT__UNLIKELY(crt__select_refused(s))) return;
     if (++s->turn == 2 && s->serial == 1 && s->phase == CRT__PHASE_POLL) crt__select_check(cx, s);
 }
 CRTDEF crt_poll crt__select_end(crt_cx *cx)
 {
     crt__select *s = cx->select;
     uint32_t active = 0;
+    if (CRT__UNLIKELY(crt__select_refused(s))) {
+        cx->select = (crt__select *)(void *)((char *)s - 1);
+        return crt__refuse(cx, CRT_EINVAL);
+    }
     cx->select = s->outer;
     for (uint32_t i = 0; i < s->group.count; i++) {
         uint32_t state = crt__arm_at(s, i)->state;

@@ -637,9 +637,9 @@ BODY(behind_a_job_that_holds)
         for (int i = 3; i < 5; i++) CHECK_EQ(AT(s[i], crt_resolve(cx, "localhost:80", &addr, 1)), PENDING);
         for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[5], crt_tcp_connect(cx, "localhost:80", &stream)), PENDING);
         if (closing) {
-            crt__atomic_store(&cx->rt->closing, 1, CRT__RELEASE);
+            crt__atomic_store(&cx->rt->pool.stop, 1, CRT__SEQ_CST);
             crt__pool_drain(cx->rt);
-            crt__atomic_store(&cx->rt->closing, 0, CRT__RELEASE);
+            crt__atomic_store(&cx->rt->pool.stop, 0, CRT__SEQ_CST);
         } else {
             crt__pool_give_up(cx->rt, -EAGAIN);
         }

@@ -1154,6 +1154,97 @@ static void a_program(void)
     close(to);
 }
 
+// ---- CRT_DEBUG: a variable of C where the frame should be, and a frame of another type -----------------------
+
+BODY(what_changes_between_polls)
+{
+    POLLS;
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    crt_stream *a, *b;
+    char block[64] = "what is written", got_it[64];
+    int x = 1;
+    CHECK_EQ(crt_mpsc_new(sizeof x, 1, &tx, &rx), 0);
+    CHECK_EQ(AT(s[0], crt_mpsc_send(cx, tx, &x)), 0);
+    for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[0], crt_mpsc_send(cx, tx, &x)), PENDING);
+    CHECK(!test_log_has("is another at this poll"));
+    x = 2;
+    CHECK_EQ(AT(s[0], crt_mpsc_send(cx, tx, &x)), PENDING);
+    CHECK(test_log_has("mpsc_send: what it was given is another at this poll"));
+    CHECK_EQ(CANCEL(s[0], crt_mpsc_send(cx, tx, &x)), UNWIND);
+    crt_mpsc_tx_drop(&tx);
+    crt_mpsc_rx_drop(&rx);
+    CHECK_EQ(crt_duplex(cx, 16, &a, &b), 0);
+    for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[1], crt_write_all(cx, a, block, sizeof block)), PENDING);
+    CHECK(!test_log_has("write_all: what"));
+    block[0] = 'W';
+    CHECK_EQ(AT(s[1], crt_write_all(cx, a, block, sizeof block)), PENDING);
+    CHECK(test_log_has("write_all: what it was given is another"));
+    CHECK_EQ(CANCEL(s[1], crt_write_all(cx, a, block, sizeof block)), UNWIND);
+    for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[2], crt_read_exact(cx, b, got_it, 32)), PENDING);
+    CHECK(!test_log_has("read_exact: what"));
+    CHECK_EQ(AT(s[2], crt_read_exact(cx, b, got_it + 1, 32)), PENDING);
+    CHECK(test_log_has("read_exact: what it was given is another"));
+    CHECK_EQ(CANCEL(s[2], crt_read_exact(cx, b, got_it, 32)), UNWIND);
+    test_log_clear();
+    for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[3], crt_read(cx, b, got_it + i, 1)), PENDING);   // all at once, at the end
+    CHECK(!test_log_has("is another at this poll"));
+    CHECK_EQ(CANCEL(s[3], crt_read(cx, b, got_it, 1)), UNWIND);
+    crt_close(&a);
+    crt_close(&b);
+}
+typedef struct wide {
+    crt_frame co;
+    char room[400];
+} wide;
+static crt_poll wide_run(void *frame, crt_cx *cx)
+{
+    wide *self = frame;
+    CRT_BEGIN(self, cx);
+    memset(self->room, 1, sizeof self->room);
+    CRT_FINALLY
+        memset(self->room, 2, sizeof self->room);
+    CRT_END;
+}
+static crt_poll untyped_run(void *frame, crt_cx *cx)
+{
+    CRT_BEGIN(frame, cx);
+    CRT_END;
+}
+typedef struct narrow_frames {
+    crt_frame co;
+    crt_join_handle *join;
+    crt_join_set set;
+    wide child;
+    crt_poll r;
+} narrow_frames;
+static crt_poll narrow_run(void *frame, crt_cx *cx)
+{
+    narrow_frames *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, wide_run, &(unit){0}), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, CRT_EPANIC);
+    CHECK(test_log_has("has a frame of"));
+    CHECK_EQ(crt_join_set_spawn(cx, &self->set, wide_run, &(unit){0}), 0);
+    CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, NULL));
+    CHECK_EQ(self->r, CRT_EPANIC);
+    CHECK_EQ(crt_join_set_spawn(cx, &self->set, wide_run, &(wide){.co = {0}}), 0);
+    CRT_AWAIT(self->r = crt_join_set_next(cx, &self->set, NULL));
+    CHECK_EQ(self->r, 0);
+    crt_join_set_drop(&self->set);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, untyped_run, &(unit){0}), 0);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = wide_run(&self->child, cx));   // no task's own
+    CHECK_EQ(self->r, 0);
+    CRT_END;
+}
+static void a_frame_of_another_type(crt_runtime *rt)
+{
+    CHECK_EQ(crt_block_on(rt, narrow_run, &(narrow_frames){.r = 0}), 0);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -1184,6 +1275,8 @@ int main(int argc, char **argv)
     TEST_ON_EACH_WITH(no_driver, .drivers = CRT_DRIVER_NONE, .log.func = test_log);
     TEST_ON_EACH_WITH(no_clock, .drivers = CRT_DRIVER_IO, .log.func = test_log);
     TEST_ON_EACH_WITH(macros, .log.func = test_log);
+    TEST_ON_EACH_WITH(what_changes_between_polls, .log.func = test_log);
+    TEST_ON_EACH_WITH(a_frame_of_another_type, .log.func = test_log);
     TEST(a_program);
     return test_end();
 }

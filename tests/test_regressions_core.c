@@ -1615,6 +1615,109 @@ static void what_is_cancelled_before_it_begins_waits_anew(void)
     dropped(rt);
 }
 
+// ---- a cleanup at the end of the runtime may still use the pool ----------------------------------------
+
+typedef struct keeper {
+    crt_frame co;
+    char path[80];
+    crt_poll r;
+    crt_file *f;
+    crt_handle *h;
+    crt_join_handle *join;
+    int *saved;
+} keeper;
+static const crt_fs_open_desc opens = {.write = true, .create = true};
+static intptr_t seven(void *arg) { return (void)arg, 7; }
+static crt_poll keeper_run(void *frame, crt_cx *cx)
+{
+    keeper *self = frame;
+    CRT_BEGIN(self, cx);
+    SET(ran, 1);
+    CRT_AWAIT(crt_notified(cx, &never));
+    CRT_FINALLY
+        CRT_AWAIT(self->r = crt_fs_open(cx, self->path, &opens, &self->f));
+        CHECK_EQ(self->r, 0);
+        CRT_AWAIT(self->r = crt_file_write_all(cx, self->f, "state", 5));
+        CHECK_EQ(self->r, 5);
+        CRT_AWAIT(self->r = crt_file_sync(cx, self->f));
+        CHECK_EQ(self->r, 0);
+        crt_close(&self->f);
+        CRT_AWAIT(self->r = crt_fs_remove_file(cx, self->path));
+        CHECK_EQ(self->r, 0);
+        CHECK_EQ(crt_spawn_blocking(cx, &self->join, seven, NULL), 0);
+        CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+        CHECK_EQ(self->r, 0);
+        CHECK_EQ(crt_handle_spawn(self->h, nothing_run, &(crt_frame){0}), CRT_ESHUTDOWN);
+        crt_handle_drop(&self->h);
+        *self->saved = 1;
+    CRT_END;
+}
+static void a_cleanup_writes_a_file_while_the_runtime_ends(void)
+{
+    for (int workers = 0; workers < 3; workers++) {
+        crt_runtime *rt = runtime(workers);
+        crt_handle *h = crt_runtime_handle(rt);
+        crt_join_handle *refused;
+        int saved = 0;
+        keeper k = {.h = crt_handle_clone(h), .saved = &saved};
+        snprintf(k.path, sizeof k.path, "/tmp/crt-keeper-%d-%d", (int)getpid(), workers);
+        SET(ran, 0);
+        CHECK_EQ(crt_handle_spawn(h, keeper_run, &k), 0);
+        if (!workers) (void)crt_runtime_turn(rt, 0);
+        while (!GET(ran)) test_pause_us(100);
+        CHECK_EQ(crt_runtime_shutdown(rt, CRT_FOREVER), 0);
+        CHECK_EQ(saved, 1);
+        CHECK_EQ(crt_handle_spawn_blocking(h, &refused, seven, NULL), CRT_ESHUTDOWN);
+        crt_handle_drop(&h);
+        dropped(rt);
+    }
+}
+
+// ---- one select, or one timer, inside itself -----------------------------------------------------------
+
+typedef struct within {
+    crt_frame co;
+    CRT_SELECT(2) sel;
+    crt_timer timer;
+    crt_poll r, inner, a;
+    crt_instant began;
+} within;
+static crt_poll within_run(void *frame, crt_cx *cx)
+{
+    within *self = frame;
+    CRT_BEGIN(self, cx);
+    self->a = CRT_PENDING;
+    CRT_AWAIT(self->r = crt_select(cx, &self->sel,
+        crt_on(cx, 0, self->inner = crt_select(cx, &self->sel,
+            crt_on(cx, 0, self->a = crt_sleep(cx, CRT_MS(10))), crt_on(cx, 1, crt_sleep(cx, CRT_MS(20))))),
+        crt_on(cx, 1, crt_sleep(cx, CRT_MS(100)))));
+    CHECK_EQ(self->r, 0);   // the arm has ended, with an error
+    CHECK_EQ(self->inner, CRT_EINVAL);
+    CHECK_EQ(self->a, CRT_PENDING);
+    CHECK(test_log_has("used inside itself"));
+    self->began = crt_now(cx);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(100),
+        self->inner = crt_timeout(cx, &self->timer, CRT_MS(20), self->a = crt_sleep(cx, CRT_SEC(5)))));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CHECK_EQ(self->inner, CRT_EINVAL);
+    CHECK_EQ(self->a, CRT_PENDING);
+    CHECK_EQ(crt_now(cx) - self->began, 0);
+    CHECK(test_log_has("a crt_timer is used inside"));
+    // One after the other, and one within another's, are as before.
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(10), crt_sleep(cx, CRT_SEC(5))));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CRT_AWAIT(self->r = crt_select(cx, &self->sel, crt_on(cx, 0, crt_sleep(cx, CRT_MS(10))),
+                                   crt_on(cx, 1, crt_sleep(cx, CRT_MS(20)))));
+    CHECK_EQ(self->r, 0);
+    CRT_END;
+}
+static void a_select_or_timer_inside_itself_is_refused(void)
+{
+    crt_runtime *rt = paused();
+    CHECK_EQ(crt_block_on(rt, within_run, &(within){.r = 0}), 0);
+    dropped(rt);
+}
+
 int main(int argc, char **argv)
 {
     (void)test__on_each;
@@ -1660,6 +1763,8 @@ int main(int argc, char **argv)
     TEST(what_a_dump_looks_at_is_counted_at_a_forced_end);
     TEST(a_drop_by_what_a_task_leaves_is_refused_at_a_forced_end);
     TEST(what_is_cancelled_before_it_begins_waits_anew);
+    TEST(a_cleanup_writes_a_file_while_the_runtime_ends);
+    TEST(a_select_or_timer_inside_itself_is_refused);
     TEST(a_shutdown_without_time_counts_what_has_not_ended);
 #ifdef STEPS_IN
     TEST(what_is_ended_by_force_meanwhile_is_counted);
