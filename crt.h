@@ -74,7 +74,8 @@
 //       CRT_DEBUG               warn when an operand of CRT_AWAIT moves, or what is sent changes,
 //                               between polls, and when a task waits for what nothing can wake.
 //                               Defined for a file of coroutines: one that is spawned with a
-//                               frame too small for it panics.
+//                               frame too small for it panics, and one whose frame does not begin
+//                               with a crt_frame does not compile (gcc, clang).
 //       CRT_ENABLE_TRACE        record of each task where it was spawned, its polls, wakes and times:
 //                               crt_dump prints them, crt_metrics_task reads them. An allocation and
 //                               16 bytes for each task, two looks at the clock for each wake and each
@@ -176,9 +177,12 @@
 //
 // RULES FOR COROUTINES
 //   * What must survive an await lives in the frame. A C local does not: between
-//     two awaits it is a new variable. `make lint` in crt's repository shows the
-//     two compiler checks that find most of it; use them on your own files:
+//     two awaits it is a new variable: msg m = {1}; CRT_AWAIT(crt_mpsc_send(cx, tx, &m)) sends
+//     rubbish if it has to wait. `make lint` in crt's repository shows the two compiler
+//     checks that find most of it (this one only gcc's); use them on your own files:
 //         clang -Wconditional-uninitialized    gcc -Wjump-misses-init
+//     CRT_DEBUG sees at run time what changes while it is being sent.
+//   * A frame is awaited in one place at a time: no two arms of a select share a child.
 //   * Whatever takes cx and may wait needs CRT_AWAIT (or an arm of a select). A bare
 //     crt_sleep(cx, d) does not wait: it parks, and the next await goes on with it (gcc and
 //     clang warn, unless CRT_ALLOW_BARE_POLLS is defined).
@@ -573,8 +577,7 @@ CRTDEF bool crt_take_unwind(crt_cx *cx);
 enum {
     CRT__STATE_FINALLY = INT_MAX,     // CRT_FINALLY has to run
     CRT__STATE_DONE = INT_MAX - 1,    // nothing is left to run
-    CRT__FRAME_IN_FINALLY = 1,
-    CRT__FRAME_TRAPPED = 2
+    CRT__FRAME_IN_FINALLY = 1
 };
 
 // If a compile error about a type led you here: the value awaited must go into a
@@ -598,7 +601,20 @@ enum {
 
 #if defined(CRT_DEBUG) && !defined(__cplusplus)
 #define CRT__CHECK_FRAME(self)                                                             \
+    CRT__CHECK_FIRST(self)                                                                 \
     if (!crt__frame_fits(crt__f, crt__cx, CRT__SIZE_OF(self), &crt__begin)) goto crt__done;
+#if defined(__GNUC__) || defined(__clang__)
+// If a compile error about an initializer led you here: the first member of the frame is no crt_frame.
+#define CRT__CHECK_FIRST(self)                                                             \
+    _Pragma("GCC diagnostic push")                                                         \
+    _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"")                     \
+    _Pragma("GCC diagnostic ignored \"-Wmissing-braces\"")                                 \
+    (void)sizeof((__typeof__(*_Generic((self), crt_frame *: (struct { crt_frame f; } *)0,  \
+        void *: (struct { crt_frame f; } *)0, default: (self)))){*(crt_frame *)0});        \
+    _Pragma("GCC diagnostic pop")
+#else
+#define CRT__CHECK_FIRST(self)
+#endif
 #else
 #define CRT__CHECK_FRAME(self)
 #endif
@@ -673,8 +689,8 @@ enum {
 // by reaching this line (result 0), by cancellation, by panic, or by a
 // cancellation before the first poll: it must accept a frame as spawned. It may
 // await, write files and spawn blocking jobs, also while the runtime shuts down; only new tasks
-// are refused then (CRT_ESHUTDOWN). A cancellation that arrives meanwhile, if it is the task's first, cuts one await short
-// (its value is CRT_UNWIND) and the cleanup goes on: it always reaches its end. Optional.
+// are refused then (CRT_ESHUTDOWN). A cancellation that arrives meanwhile, if it is the task's first, cuts
+// one await short (its value is CRT_UNWIND) and the cleanup goes on: it always reaches its end. Optional.
 #define CRT_FINALLY                                                                        \
     crt__leave(crt__f, 0);                                                                 \
     CRT__FALLTHROUGH_IF_REACHED                                                            \
@@ -1114,8 +1130,9 @@ CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t);
 
 // crt_timeout(cx, &self->timer, CRT_SEC(5), expr): the result of expr, or
 // CRT_ETIMEDOUT once d ns have passed; the expression is then cancelled to its
-// end first; a variable that it assigns then holds CRT_UNWIND. Polls expr before the
-// clock. Nests. Mirrors time::timeout.
+// end first; a variable that it assigns then holds CRT_UNWIND, which tells this time-out from a
+// CRT_ETIMEDOUT of the expression's own. Polls expr before the clock. Nests, each with a timer of
+// its own (CRT_EINVAL). Mirrors time::timeout.
 #define crt_timeout(cx, t, d, ...)                                                         \
     CRT__TIMEOUT(cx, t, crt__timeout_begin((cx), (t), (d), false), __VA_ARGS__)
 #define crt_timeout_at(cx, t, at, ...)                                                     \
@@ -1133,7 +1150,8 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r);
 CRTDEF_POLL crt__timeout_end(crt_cx *cx, crt_timer *t);
 
 // What an interval does when ticks were missed: BURST all of them at once, DELAY
-// the next a whole period from now, SKIP to the next multiple of the period.
+// the next a whole period from now, SKIP to the next multiple of the period. A tick up to 5 ms late
+// is in time, as in Tokio: with a shorter period the three are the same.
 typedef enum crt_missed { CRT_BURST = 0, CRT_DELAY = 1, CRT_SKIP = 2 } crt_missed;
 typedef struct crt_interval {
     crt_duration period;
@@ -1235,15 +1253,16 @@ enum { CRT__SELECT = 0, CRT__SELECT_BIASED = 1, CRT__JOIN_ALL = 2, CRT__TRY_JOIN
                                             : (void)0)
 
 // The index of the arm that ended first; polls start at a random arm. CRT_EINVAL
-// if every arm is disabled or the indices are wrong. What shall outlive a select and go on in the
-// next: spawn it and let the arm crt_join it, or wait for a crt_timer. Mirrors select!.
+// if every arm is disabled, the indices are wrong, or *s is in use around it. What shall outlive a select
+// and go on in the next: spawn it and let the arm crt_join it, or wait for a crt_timer. Mirrors select!.
 #define crt_select(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT, __VA_ARGS__)
 // The same, polled in order: who is always ready, or uses the budget up, goes last. Mirrors select! { biased; ... }.
 #define crt_select_biased(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT_BIASED, __VA_ARGS__)
 // 0 when every arm has ended. Mirrors join!.
 #define crt_join_all(cx, s, ...) CRT__SELECT3(cx, s, CRT__JOIN_ALL, __VA_ARGS__)
 // 0 when every arm has ended well; the first negative result cancels the others
-// and is returned. Mirrors try_join!.
+// and is returned. What an arm that had ended well has got (a permit, a stream) is yours to give back
+// then: its variable is 0 or more if it was CRT_PENDING before. Mirrors try_join!.
 #define crt_try_join(cx, s, ...) CRT__SELECT3(cx, s, CRT__TRY_JOIN, __VA_ARGS__)
 
 // Three passes over the same arms: from the random start to the end, then the
@@ -2423,7 +2442,8 @@ CRTDEF_POLL crt_fs_remove_dir(crt_cx *cx, const char *path);   // an empty one
 // removed). Takes a descriptor for each level. Stops at the first error, and when it is
 // cancelled: part is left. Mirrors remove_dir_all.
 CRTDEF_POLL crt_fs_remove_dir_all(crt_cx *cx, const char *path);
-CRTDEF_POLL crt_fs_rename(crt_cx *cx, const char *from, const char *to);   // replaces `to`
+// Replaces `to`. To have it on the disk: crt_fs_open(cx, directory, NULL, &d), crt_file_sync (not on Windows).
+CRTDEF_POLL crt_fs_rename(crt_cx *cx, const char *from, const char *to);
 // Copies what a plain file holds and its permissions; *bytes (may be NULL) says how
 // much. `to` is created or replaced. CRT_EINVAL if `from` is not a plain file, or the
 // same file as `to`. Stops when it is cancelled: part is left. Mirrors fs::copy.
@@ -4609,9 +4629,7 @@ CRTDEF bool crt__done_or_trap(crt_frame *f, crt_cx *cx, const crt_site *begin)
              begin->func, begin->file, (unsigned)begin->line, (unsigned)f->resume);
     crt__panic_at(cx, begin->file, begin->func, (int)begin->line,
                   "cannot resume at line %u: an await inside a nested switch?", (unsigned)f->resume);
-    if (f->flags & CRT__FRAME_TRAPPED) return true;
-    f->flags |= CRT__FRAME_TRAPPED;
-    crt__leave(f, CRT_UNWIND);
+    crt__leave(f, CRT_UNWIND);   // to the cleanup; trapped in there, to the end
     return false;
 }
 
@@ -4752,7 +4770,7 @@ CRTDEF crt_abort_handle *crt_abort_handle_clone(crt_abort_handle *a)
 CRTDEF void crt_abort_handle_abort(crt_abort_handle *a) { crt_abort((crt_join_handle *)a); }
 CRTDEF bool crt_abort_handle_is_finished(const crt_abort_handle *a)
 {
-    if (!a || crt_is_finished((const crt_join_handle *)a)) return true;   // no later than the join says so
+    if (crt_is_finished((const crt_join_handle *)a)) return true;   // no later than the join says so
     return (crt__atomic_load(&((const crt_task *)(const void *)a)->state, CRT__ACQUIRE) & CRT__COMPLETE) != 0;
 }
 CRTDEF uint64_t crt_abort_handle_id(const crt_abort_handle *a) { return crt_join_id((const crt_join_handle *)a); }
@@ -10904,11 +10922,9 @@ static int crt__reader_resize(crt_reader *r, size_t capacity)
     unsigned char *data = CRT_MALLOC(capacity + 1);
     if (!data) return CRT_ENOMEM;
     if (r->data) {
-        memcpy(data, r->data + r->pos, r->filled - r->pos);
+        memcpy(data, r->data, r->filled);   // `pos` is 0: see below
         CRT_FREE(r->data);
     }
-    r->filled -= r->pos;
-    r->pos = 0;
     r->data = data;
     r->capacity = capacity;
     return 0;
@@ -12787,7 +12803,6 @@ static CRT__OUTLINE crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call 
     if (r == 0) {
         *text = c->out;
         c->out = NULL;
-        c->temp = 0;
     }
     crt__call_unref(&c->call);
     return r;
@@ -15127,12 +15142,12 @@ static void crt__op_oneshot_closed_cancel(crt_slot *slot)
 static const crt__op crt__op_oneshot = {"oneshot", crt__op_oneshot_cancel};
 static const crt__op crt__op_oneshot_closed = {"oneshot closed", crt__op_oneshot_closed_cancel};
 
-// Uses up the receiver of a oneshot that has ended.
 // Received into nothing.
 static CRT__COLD void crt__oneshot_discard(crt__oneshot *o, uintptr_t word)
 {
     if (word == CRT__ONESHOT_SENT && o->size && o->drop) o->drop(o->value, o->drop_user);
 }
+// Uses up the receiver of a oneshot that has ended.
 static inline int crt__oneshot_take(crt_oneshot_rx **rx, void *elem, uintptr_t word)
 {
     crt__oneshot *o = (crt__oneshot *)*rx;
@@ -16421,7 +16436,7 @@ enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5
 enum { CRT__TIMEOUT_UNWINDS = 1, CRT__TIMEOUT_INSIDE = 2, CRT__TIMEOUT_REFUSED = 4 };
 static CRT__COLD void crt__timeout_refuse(crt_cx *cx, crt_timer *t)
 {
-    crt__say(cx->rt, CRT_LOG_ERROR, "a crt_timer is used inside the crt_timeout that uses it: give the inner one its own");
+    crt__say(cx->rt, CRT_LOG_ERROR, "a crt_timer is used inside its own crt_timeout: give the inner one another");
     t->set |= CRT__TIMEOUT_REFUSED;
 }
 CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute)

@@ -284,6 +284,31 @@ for cc in gcc clang g++ clang++; do
     accepts "two awaits on one line with CRT_USE_COUNTER" $cc -std=$std $both -DCRT_USE_COUNTER -I"$top" -c "$tmp/twice.$suffix" -o "$tmp/x.o"
 done
 
+# ---- a frame that does not begin with a crt_frame: an error with CRT_DEBUG
+
+for cc in gcc clang; do
+    have $cc >/dev/null || continue
+    for first in "crt_frame co;" "child base;" "int n; crt_frame co;" "struct inner *in; crt_frame co;" "child *c; crt_frame co;"; do
+        cat >"$tmp/first.c" <<END
+#include "crt.h"
+typedef struct child { crt_frame co; long n; } child;
+typedef struct f { $first char *text; double d[3]; } f;
+crt_poll f_run(void *frame, crt_cx *cx);
+crt_poll f_run(void *frame, crt_cx *cx)
+{
+    f *self = frame;
+    CRT_BEGIN(self, cx);
+    self->text = 0;
+    CRT_END;
+}
+END
+        case $first in
+        crt_frame*|child\ base*) accepts "frame with $first" $cc -std=c11 $c_flags -DCRT_DEBUG -I"$top" -c "$tmp/first.c" -o "$tmp/x.o" ;;
+        *) rejects "frame with $first" "crt__f\|CRT_BEGIN" $cc -std=c11 -DCRT_DEBUG -I"$top" -c "$tmp/first.c" -o "$tmp/x.o" ;;
+        esac
+    done
+done
+
 # ---- a forgotten await
 
 for cc in gcc clang g++ clang++; do
