@@ -16430,26 +16430,25 @@ enum { CRT__PHASE_FRESH = 0, CRT__PHASE_POLL, CRT__PHASE_CANCEL };
 enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5, CRT__TIMEOUT_WAITING = 6 };
 
 // --- timeout. phase: POLL, EXPIRED (the next pass delivers the unwind), CANCEL,
-// DONE. `set`: was an unwind from outside there when this poll began, is the expression being
-// evaluated, and is another time-out in there by the same timer: that one does nothing.
+// DONE; INSIDE as well while the expression is evaluated, and REFUSED if there is another time-out in there
+// by the same timer: that one does nothing. `set` is 1 if an unwind from outside was there when this poll began.
 
-enum { CRT__TIMEOUT_UNWINDS = 1, CRT__TIMEOUT_INSIDE = 2, CRT__TIMEOUT_REFUSED = 4 };
+enum { CRT__TIMEOUT_INSIDE = 8, CRT__TIMEOUT_REFUSED = 16 };
 static CRT__COLD void crt__timeout_refuse(crt_cx *cx, crt_timer *t)
 {
     crt__say(cx->rt, CRT_LOG_ERROR, "a crt_timer is used inside its own crt_timeout: give the inner one another");
-    t->set |= CRT__TIMEOUT_REFUSED;
+    t->phase |= CRT__TIMEOUT_REFUSED;
 }
 CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute)
 {
-    if (CRT__UNLIKELY(t->phase != CRT__PHASE_FRESH && t->set & CRT__TIMEOUT_INSIDE)) {
-        crt__timeout_refuse(cx, t);
-        return;
-    }
     if (t->phase == CRT__PHASE_FRESH) {
         crt__timer_due(cx, t, when, absolute);
         t->phase = CRT__PHASE_POLL;
         t->result = CRT_ETIMEDOUT;
         crt__group_link(cx, &t->group, &t->slot, 1, 0);
+    } else if (CRT__UNLIKELY(t->phase & CRT__TIMEOUT_INSIDE)) {
+        crt__timeout_refuse(cx, t);
+        return;
     }
     t->set = cx->unwind;
     t->reset_in = cx->budget > 0 || cx->unconstrained;
@@ -16460,15 +16459,16 @@ CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool abso
 }
 CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t)
 {
-    if (CRT__UNLIKELY(t->set & CRT__TIMEOUT_REFUSED)) return false;
-    t->panics = cx->panics;
-    if (t->phase == CRT__TIMEOUT_UNWOUND) {   // second pass of the same poll
+    if (t->phase == CRT__TIMEOUT_EXPIRED) {
+        cx->unwind = 1;
+    } else if (t->phase == CRT__TIMEOUT_UNWOUND) {   // second pass of the same poll
         t->phase = CRT__PHASE_CANCEL;
         return false;
+    } else if (t->phase != CRT__PHASE_POLL && t->phase != CRT__PHASE_CANCEL) {
+        return false;
     }
-    if (t->phase == CRT__TIMEOUT_EXPIRED) cx->unwind = 1;
-    else if (t->phase != CRT__PHASE_POLL && t->phase != CRT__PHASE_CANCEL) return false;
-    t->set |= CRT__TIMEOUT_INSIDE;
+    t->panics = cx->panics;
+    t->phase |= CRT__TIMEOUT_INSIDE;
     return true;
 }
 // The clock is polled with whatever budget a busy expression has left, which must not hide it;
@@ -16495,8 +16495,7 @@ static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
 }
 CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
 {
-    t->set &= CRT__TIMEOUT_UNWINDS;
-    if (t->phase == CRT__PHASE_POLL) {
+    if (t->phase == (CRT__PHASE_POLL | CRT__TIMEOUT_INSIDE)) {
         if (r != CRT_PENDING) {
             t->result = r;
             t->phase = CRT__TIMEOUT_DONE;
@@ -16511,12 +16510,11 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
     }
     // EXPIRED or CANCEL: an expression that took no notice of the unwind is left.
     bool ignored = cx->unwind != 0;
-    bool first = t->phase == CRT__TIMEOUT_EXPIRED;
+    bool first = t->phase == (CRT__TIMEOUT_EXPIRED | CRT__TIMEOUT_INSIDE);
     cx->unwind = 0;
     if (cx->panics != t->panics) t->result = CRT_UNWIND;   // the cleanup panicked
     if (r == CRT_PENDING && !ignored) {
-        if (first) t->phase = CRT__PHASE_CANCEL;
-        else t->phase = CRT__TIMEOUT_UNWOUND;
+        t->phase = first ? CRT__PHASE_CANCEL : CRT__TIMEOUT_UNWOUND;
         return;
     }
     if (ignored) crt__slot_cancel(cx->slot);
@@ -16524,16 +16522,16 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
 }
 CRTDEF crt_poll crt__timeout_end(crt_cx *cx, crt_timer *t)
 {
-    if (CRT__UNLIKELY(t->set & CRT__TIMEOUT_REFUSED)) {
-        t->set &= ~(uint32_t)CRT__TIMEOUT_REFUSED;
-        return crt__refuse(cx, CRT_EINVAL);
-    }
     if (t->phase == CRT__TIMEOUT_DONE) {
         t->phase = CRT__PHASE_FRESH;
         t->set = 0;
         crt__slot_cancel(&t->slot);
         crt__group_unlink(&t->group);
         return t->result;
+    }
+    if (CRT__UNLIKELY(t->phase & CRT__TIMEOUT_REFUSED)) {
+        t->phase &= ~(uint32_t)CRT__TIMEOUT_REFUSED;
+        return crt__refuse(cx, CRT_EINVAL);
     }
     CRT_ASSERT(t->phase != CRT__TIMEOUT_UNWOUND);   // of the first pass: the second has seen it
     if (t->phase == CRT__TIMEOUT_WAITING) t->phase = CRT__PHASE_POLL;
