@@ -12803,6 +12803,7 @@ static CRT__OUTLINE crt_poll crt__fs_text(crt_cx *cx, intptr_t (*run)(crt__call 
     if (r == 0) {
         *text = c->out;
         c->out = NULL;
+        c->temp = 0;
     }
     crt__call_unref(&c->call);
     return r;

@@ -296,6 +296,7 @@ BODY(refusals_clear_their_outputs)
 
 // ---- a runtime without the IO driver sleeps: it does not spin until its timers are due ----
 
+#ifndef _WIN32
 typedef struct naps {
     crt_frame co;
 } naps;
@@ -315,6 +316,7 @@ static void without_io_a_runtime_sleeps_too(void)
     CHECK((clock() - before) * 4 < CLOCKS_PER_SEC);
     dropped(rt);
 }
+#endif
 
 // ---- what is no error has a text too ----
 
@@ -666,7 +668,9 @@ int main(int argc, char **argv)
     TEST(who_is_deaf_to_a_cancellation_has_left_its_queue);
     TEST(who_is_deaf_to_a_timeout_has_left_its_queue);
     TEST_ON_EACH(refusals_clear_their_outputs);
+#ifndef _WIN32   // whose clock() is not the processor's
     TEST(without_io_a_runtime_sleeps_too);
+#endif
     TEST(a_success_has_a_text);
     TEST_ON_EACH(a_sleep_that_parks_costs_no_budget);
     TEST(a_worker_is_handed_on_after_a_local_set);
