@@ -39,13 +39,12 @@
 #undef __SIZEOF_LONG__
 #define _MSC_VER 1939
 #define _M_X64 100
-// No constants there: __func__ in C; with /ZI, which MSVC_ZI stands for, __LINE__.
+#ifdef MSVC_ZI   // to be compiled only: __func__ is no constant there, and with /ZI nor is __LINE__
+#pragma GCC system_header   // no warning where a name of the compiler's is defined anew
 static const char *msvc_function = "a function";
+static long msvc_line;
 #define __func__ msvc_function
 #define __FUNCTION__ "a function"
-#ifdef MSVC_ZI
-#pragma GCC system_header   // no warning where a name of the compiler's is defined anew
-static long msvc_line;
 #undef __LINE__
 #define __LINE__ (msvc_line + 3)
 #endif
