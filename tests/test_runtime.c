@@ -808,7 +808,7 @@ static void a_turn_while_another_thread_drives_is_refused(void)
     CHECK_EQ(crt_runtime_turn(f.rt, 0), 0);
     crt_runtime_drop(&f.rt);
 }
-static void *spawn_later(void *arg)
+static CRT__UNUSED void *spawn_later(void *arg)
 {
     pause_ms(20);
     CHECK_EQ(crt_handle_spawn(arg, counted_run, &(counted){.most = 1}), 0);

@@ -2,7 +2,8 @@
 # Builds the tests and examples for Windows with mingw-w64 and runs them under wine:
 #     sh tests/wine.sh [name...]        B=dir: where to build; WINEPREFIX=dir: which wine
 #     QUICK=1 sh tests/wine.sh          the part that a change to the Windows header may break
-# One line for each program, then their sum; while one runs, the next is built. What passes
+#     LANES=1 sh tests/wine.sh          one program at a time (2): most of them wait more than they work
+# One line for each program, then their sum; while some run, the next is built. What passes
 # here has been shown for wine: Windows itself differs in places (tests/README.md lists
 # what wine cannot show). The servers among the examples are driven from this side by curl
 # and by echo_load: what wine's programs listen on are sockets of this system.
@@ -77,23 +78,20 @@ for name in $names; do rm -f "$B/$name.built" "$B/$name.exe"; done
 build_all &
 builder=$!
 trap 'kill $builder 2>/dev/null' EXIT
-for name in $names; do
-    while [ ! -f "$B/$name.built" ]; do
-        kill -0 $builder 2>/dev/null || [ -f "$B/$name.built" ] || { echo "the builder is gone"; exit 1; }
-        sleep 0.2
-    done
+# Runs one that has been built; its line, and where it failed what it said.
+run_one() {
+    name=$1
     t0=$(date +%s)
     file=$(file_of "$name")
     if [ "$(cat "$B/$name.built")" != 0 ]; then
-        printf '%-24s does not compile\n' "$name"
+        printf '%-24s     0 passed   1 failed, does not compile\n' "$name"
         head -n 5 "$B/$name.log"
-        failed=$((failed + 1))
-        continue
+        return
     fi
     case "$file $(echo $ENDING) " in
     tests/*) ;;
     *" $name "*) ;;
-    *) printf '%-24s built\n' "$name"; passed=$((passed + 1)); continue ;;
+    *) printf '%-24s     1 passed   0 failed, built\n' "$name"; return ;;
     esac
     # Into a file: what wine begins in the background keeps a pipe open.
     args=; [ "$name" != echo_throughput ] || args="20 10 2"
@@ -120,7 +118,26 @@ for name in $names; do
     printf '%-24s %5s passed %3s failed  %3ds\n' "$name" "$p" "$f" $(($(date +%s) - t0))
     [ "$f" = 0 ] || printf '%s\n' "$out" | tail -n "${LINES_SHOWN:-20}"
     [ ! -s "$B/$name.log" ] || head -n 5 "$B/$name.log"
-    passed=$((passed + p)); failed=$((failed + f))
+}
+# As many at once as there are lanes: who ends gives its lane back, through a pipe.
+rm -f "$B/lanes"; mkfifo "$B/lanes"
+exec 9<>"$B/lanes"
+for lane in $(seq "${LANES:-2}"); do echo "$lane" >&9; done
+runs=
+for name in $names; do
+    while [ ! -f "$B/$name.built" ]; do
+        kill -0 $builder 2>/dev/null || [ -f "$B/$name.built" ] || { echo "the builder is gone"; exit 1; }
+        sleep 0.2
+    done
+    read -r lane <&9
+    { run_one "$name" >"$B/$name.told"; cat "$B/$name.told"; echo "$lane" >&9; } &
+    runs="$runs $!"
+done
+# shellcheck disable=SC2086   # a list
+wait $runs
+for name in $names; do
+    set -- $(sed -n 's/^[^ ]*  *\([0-9]*\) passed  *\([0-9]*\) failed.*/\1 \2/p' "$B/$name.told" | head -n 1) 0 1
+    passed=$((passed + $1)); failed=$((failed + $2))
 done
 wait $builder
 # Ctrl-C, as wine hears it: SIGINT.
