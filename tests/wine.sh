@@ -215,24 +215,21 @@ if asked static_files && [ -f "$B/static_files.exe" ]; then
     ends 'stopped, .* 0 connections cut off' || wrong "$(cat "$said")"
     told static_files $bad "$B/load"
 fi
-# MSVC's form of the coroutine macros, of all that was asked for: compiled, not run again.
+# compiled WHAT FLAGS NAME...: those files with these flags, not run.
+compiled() {
+    what=$1; flags=$2; shift 2
+    for name; do file_of "$name"; done |
+        # shellcheck disable=SC2086   # lists of flags
+        xargs -P "${LANES:-2}" -I FILE "$CC" -std=c11 -D_GNU_SOURCE -fsyntax-only $WARN -Werror -DWINE -I. -Itests \
+            -Itests/win_shim $flags FILE >"$B/compiled.log" 2>&1
+    told "$what" $? "$B/compiled.log"
+}
 if [ -z "${QUICK:-}" ]; then
-    bad=0; : >"$B/counter.log"
-    for name in $all; do
-        case $name in *_msvc) continue ;; esac
-        # shellcheck disable=SC2086
-        "$CC" -std=c11 -D_GNU_SOURCE -fsyntax-only -DCRT_USE_COUNTER $WARN -Werror -DWINE -I. -Itests -Itests/win_shim \
-            "$(file_of "$name")" 2>>"$B/counter.log" || bad=1
-    done
-    told "CRT_USE_COUNTER" $bad "$B/counter.log"
-    # And as MSVC reads it with /ZI, where __LINE__ is no constant.
-    bad=0; : >"$B/zi.log"
-    for name in $AS_MSVC; do
-        # shellcheck disable=SC2086
-        "$CC" -std=c11 -D_GNU_SOURCE -fsyntax-only -DMSVC_ZI $WARN -Werror -DWINE -I. -Itests \
-            -Itests/win_shim $(view_of "$name") "$(file_of "$name")" 2>>"$B/zi.log" || bad=1
-    done
-    told "MSVC's /ZI" $bad "$B/zi.log"
+    # shellcheck disable=SC2046,SC2086   # lists of names
+    compiled "CRT_USE_COUNTER" -DCRT_USE_COUNTER $(for name in $all; do echo "$name"; done | grep -v '_msvc$')
+    # As MSVC reads them with /ZI, where __LINE__ is no constant.
+    # shellcheck disable=SC2086
+    compiled "MSVC's /ZI" "-DMSVC_ZI $(view_of _msvc)" $AS_MSVC
 fi
 echo "took $(($(date +%s) - begun)) s"
 echo "$passed passed, $failed failed"
