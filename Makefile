@@ -17,13 +17,14 @@ HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind stall coverage analyze cpp warnings clean
+.PHONY: all help run test nobody examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind stall coverage analyze cpp warnings clean
 
 all: examples
 
 help:
 	@echo "make run          build and start examples/http_server on 127.0.0.1:8080"
 	@echo "make test         build and run the quick suite (no root, loopback only)"
+	@echo "make nobody       the tests of files and children by the user nobody (needs root and setpriv)"
 	@echo "make examples     build every example into $(B)/"
 	@echo "make sanitize     the suite under ASan+UBSan, then under TSan"
 	@echo "make msan         the suite under MemorySanitizer (needs clang and its runtime)"
@@ -63,6 +64,10 @@ $(B)/%: examples/%.c $(HEADERS)
 
 TEST_WARN = -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wno-missing-field-initializers
 $(B)/test_explore $(B)/test_sim $(B)/test_syscalls $(B)/test_scheduler: TEST_LEVEL = -O1
+# These take in other programs whole.
+$(B)/test_corpus: $(wildcard tests/fuzz_*.c)
+$(B)/test_corpus_http: tests/fuzz_http.c examples/http_server.c
+$(B)/test_corpus_redis: tests/fuzz_redis.c examples/mini_redis.c
 $(B)/test_%: tests/test_%.c $(HEADERS) $(wildcard tests/*.h)
 	@mkdir -p $(B)
 	$(CC) $(STD) $(TEST_CFLAGS) $(TEST_WARN) -I. -Itests $< -o $@ $(LIBS)
@@ -86,6 +91,9 @@ run: $(B)/http_server
 # One line for each program; the last line adds them up.
 test: $(TESTS:%=$(B)/%)
 	@sh tests/run.sh $(B) $(TESTS)
+# What of it root is spared: by a user who may not do everything.
+nobody: $(B)/test_fs $(B)/test_process
+	@sh tests/nobody.sh $(B)
 
 # The explorer switches stacks in ways that sanitizers cannot follow.
 PLAIN = $(filter-out test_explore model_%,$(TESTS))

@@ -8870,7 +8870,7 @@ typedef struct crt__options {
     int send_buffer, recv_buffer, ttl, tos;
     unsigned mode;   // of the file that a Unix socket will have
 } crt__options;
-static CRT__COLD bool crt__options_bad(const crt__options *o)
+static CRT__OUTLINE bool crt__options_bad(const crt__options *o)
 {
     return o->send_buffer < 0 || o->recv_buffer < 0 || o->ttl < 0 || o->ttl > 255 || o->tos < 0 || o->tos > 255;
 }
@@ -8974,7 +8974,7 @@ static CRT__COLD int crt__listen(crt_cx *cx, int fd, int backlog, uint32_t flags
     *l = (crt_listener *)s;
     return 0;
 }
-static CRT__COLD crt__options crt__listen_options(const crt_listen_desc *d)
+static CRT__OUTLINE crt__options crt__listen_options(const crt_listen_desc *d)
 {
     crt__options o = {!d->no_reuseaddr, d->reuseport, d->v6only, false,  d->send_buffer,
                       d->recv_buffer,   d->ttl,       d->tos,    d->mode};
@@ -10037,7 +10037,7 @@ static CRT__OUTLINE int crt__udp_new(crt_cx *cx, int fd, uint32_t flags, crt_udp
     return 0;
 }
 static const crt_udp_desc crt__udp_defaults;
-static CRT__COLD crt__options crt__udp_options(const crt_udp_desc *d)
+static CRT__OUTLINE crt__options crt__udp_options(const crt_udp_desc *d)
 {
     crt__options o = {d->reuseaddr,   d->reuseport,   d->v6only, d->broadcast,
                       d->send_buffer, d->recv_buffer, d->ttl,    d->tos, d->mode};

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Compares what crt's operations cost, counted in instructions, system calls and allocations, with the numbers kept in
-# baseline/, and fails if one is more than 3 % worse. UPDATE=1 writes the baseline instead.
+# baseline/, and fails if one is more than 3 % worse or was not counted. UPDATE=1 writes the baseline instead.
 #
 #   bench/check.sh [WORKLOAD...]     all of them, or only these
 #
@@ -29,6 +29,7 @@ if [ ! -f "$base" ] && [ -z "${UPDATE:-}" ]; then
     kept=
     for tool in $tools; do [ $tool = instructions ] || kept="$kept $tool"; done
     tools=$kept
+    [ -n "$tools" ] || { note "skipped: nothing but instructions to count"; exit 0; }
 fi
 
 now=$BUILD/counts.tsv
@@ -50,9 +51,15 @@ if [ -n "${UPDATE:-}" ]; then
     exit
 fi
 
-awk -F'\t' -v base="${base##*/}" '
+awk -F'\t' -v base="${base##*/}" -v asked="$*" -v tools="$tools" '
+    # Whether this run was to count it.
+    function wanted(workload, tool) {
+        sub(/ .*/, "", workload)
+        return index(" " tools " ", " " tool " ") && (asked == "" || index(" " asked " ", " " workload " "))
+    }
     /^#/ { next }
-    NR == FNR { was[$1, $2] = $3; next }
+    NR == FNR { was[$1, $2] = $3; if (wanted($1, $2)) missing[$1, $2] = $1 ": " $2; next }
+    { delete missing[$1, $2] }
     !(($1, $2) in was) { printf "new      %s: %s %s\n", $1, $3, $2; next }
     {
         old = was[$1, $2]
@@ -64,8 +71,11 @@ awk -F'\t' -v base="${base##*/}" '
         n++
     }
     END {
-        printf "bench-check: %d counts compared with baseline/%s, %d worse, %d better\n", n, base, worse, better
+        for (key in missing) { print "VANISHED " missing[key] " were not counted"; vanished++ }
+        printf "bench-check: %d counts compared with baseline/%s, %d worse, %d better, %d vanished\n",
+            n, base, worse, better, vanished
+        if (!n) print "Nothing was compared: is there no such workload?"
         if (worse) print "To see where: callgrind_annotate bench/build/callgrind.out after bench/check.sh WORKLOAD."
         if (worse || better) print "To keep the new numbers: make bench-check UPDATE=1, and commit bench/baseline."
-        exit worse > 0
+        exit worse > 0 || vanished > 0 || !n
     }' "$base" "$now"

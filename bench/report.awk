@@ -84,10 +84,15 @@ function print_group(group,    k, i, rows, width, used, shown) {
 function judge(i, label, t,    n, v, who, x) {
     if (against[t] == "-") n = collect(label, "crt", what[t], v)
     else if ((who = best(label, against[t], what[t])) != "") n = collect_ratios(label, who, what[t], v)
-    if (!n) return 0
-    x = median(v, n)
+    if (!n && (who == "" || !collect(label, "crt", what[t], v))) return 0
     at[i, 1] = label (what[t] == "cpu" ? " [CPU]" : "")
     at[i, 2] = who == "" ? "-" : who (against[t] == who ? "" : " (best of " against[t] ")")
+    if (!n) {   # both have run, but the other's figure is 0 or none
+        at[i, 3] = "no ratio"
+        at[i, 4] = ""; at[i, 5] = limit[t]; at[i, 6] = "-"
+        return 1
+    }
+    x = median(v, n)
     at[i, 3] = who == "" ? short(x) : sprintf("%.3f", x)
     at[i, 4] = v[1] == v[n] ? "" : who == "" ? short(v[1]) ".." short(v[n]) : sprintf("%.2f..%.2f", v[1], v[n])
     at[i, 5] = limit[t]
@@ -104,13 +109,14 @@ function print_targets(    g, t, i, label, n, met, unseen) {
         for (i = 1; i <= labels; i++) if (order[i] ~ pattern[t] && judge(n + 1, order[i], t)) {
             found = 1
             if (at[++n, 6] == "met") met++
+            else if (at[n, 6] == "-") none++
         }
         if (!found) unseen++
     }
     if (!n) return
     print_columns(n, 6)
-    printf "%d targets looked at: %d met, %d missed; %d lines of targets.tsv not measured in this run.\n\n",
-        n, met, n - met, unseen
+    printf "%d targets looked at: %d met, %d missed%s; %d lines of targets.tsv not measured in this run.\n\n",
+        n, met, n - met - none, none ? ", " none " without a ratio" : "", unseen
 }
 
 BEGIN { peers = split(columns, peer, " "); OFS = "\t" }

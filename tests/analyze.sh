@@ -1,5 +1,5 @@
 #!/bin/sh
-# What compilers and analysers can find without running anything: analyze.sh [fanalyzer|tidy|cppcheck|examples]...
+# What compilers and analysers can find without running anything: analyze.sh [fanalyzer|tidy|cppcheck]...
 #
 #   fanalyzer   gcc -fanalyzer over the implementation (two minutes and 7 GiB)
 #   tidy        clang-tidy with the static analyser of clang in it, over the implementation and the examples
@@ -12,7 +12,7 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' INT TERM
 answers=tests/analyze.answers
-have() { command -v "$1" >/dev/null 2>&1 || { echo "skipped: $1 is missing (apt-get install $2)"; return 1; }; }
+have() { command -v "$1" >/dev/null 2>&1 || { echo "skipped: $1 is missing (apt-get install $2)" >&2; return 1; }; }
 printf '#define _GNU_SOURCE\n#define CRT_IMPLEMENTATION\n#include "crt.h"\n' >"$tmp/impl.c"
 # The examples without the implementation, which is looked at once.
 mkdir "$tmp/examples"
@@ -34,34 +34,44 @@ CHECKS="$CHECKS,-bugprone-easily-swappable-parameters,-bugprone-assignment-in-if
 CHECKS="$CHECKS,-cert-dcl37-c,-cert-dcl51-cpp,-cert-err33-c,-misc-no-recursion,-misc-include-cleaner,-performance-no-int-to-ptr"
 CHECKS="$CHECKS,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-clang-analyzer-security.insecureAPI.vfork"
 
-# Findings as "tool file line check message".
+# An analyser that does not come to its end finds nothing, which must not look like an answer.
+broke() { echo "analyze: $1 failed:" >&2; tail -n 5 "$2" >&2; broken=1; }
+# Findings as "tool file line check message". Status 1: the tool is missing.
 run_fanalyzer() {
     have gcc gcc || return
-    gcc -std=c11 -O1 -fanalyzer -I. -c "$tmp/impl.c" -o "$tmp/impl.o" 2>"$tmp/log"
+    gcc -std=c11 -O1 -fanalyzer -I. -c "$tmp/impl.c" -o "$tmp/impl.o" 2>"$tmp/log" ||
+        broke "gcc -fanalyzer" "$tmp/log"
     sed -n 's/^\(.*\/\)\{0,1\}\([^:/]*\):\([0-9]*\):[0-9]*: warning: \(.*\) \[.*-W\(analyzer[^],]*\)\]$/fanalyzer \2 \3 \5 \4/p' "$tmp/log"
 }
 run_tidy() {
     have clang-tidy clang-tidy || return
+    cp crt.h crt_platform_*.h "$tmp/"   # the examples' ../crt.h; cppcheck does without, as it cannot read the macros
+    : >"$tmp/log"
     for f in "$tmp/impl.c" "$tmp"/examples/*.c; do
-        clang-tidy -quiet --checks="$CHECKS" --header-filter='crt.*' "$f" -- -std=c11 -I. 2>/dev/null
-    done >"$tmp/log"
+        clang-tidy -quiet --checks="$CHECKS" --header-filter='crt.*' "$f" -- -std=c11 -D_GNU_SOURCE -I. 2>"$tmp/said" >>"$tmp/log" ||
+            { cat "$tmp/said" >>"$tmp/log"; broke "clang-tidy of ${f##*/}" "$tmp/log"; }
+    done
+    rm "$tmp"/crt*.h
     sed -n 's/^\(.*\/\)\{0,1\}\([^:/]*\):\([0-9]*\):[0-9]*: warning: \(.*\) \[\([^],]*\).*\]$/tidy \2 \3 \5 \4/p' "$tmp/log" | sort -u
 }
 run_cppcheck() {
     have cppcheck cppcheck || return
     known="-D__linux__ -D__x86_64__ -D__GNUC__=12 -D_GNU_SOURCE"
     cppcheck --enable=warning,performance,portability --std=c11 --language=c --quiet --inline-suppr $known -DCRT_IMPLEMENTATION -I. \
-        --template='{file}:{line}:0: {id}: {message}' crt.h 2>"$tmp/log"
+        --template='{file}:{line}:0: {id}: {message}' crt.h 2>"$tmp/log" || broke "cppcheck of crt.h" "$tmp/log"
     for f in "$tmp"/examples/*.c; do
         cppcheck --enable=warning,performance,portability --std=c11 --quiet $known -I. --template='{file}:{line}:0: {id}: {message}' \
-            "$f" 2>>"$tmp/log"
+            "$f" 2>>"$tmp/log" || broke "cppcheck of ${f##*/}" "$tmp/log"
     done
     sed -n 's/^\(.*\/\)\{0,1\}\([^:/]*\):\([0-9]*\):0: \([^:]*\): \(.*\)$/cppcheck \2 \3 \4 \5/p' "$tmp/log" | sort -u
 }
 
-tools=${*:-fanalyzer tidy cppcheck}
+tools=; broken=0
 : >"$tmp/found"
-for tool in $tools; do "run_$tool" >>"$tmp/found"; done
+for tool in ${*:-fanalyzer tidy cppcheck}; do
+    case $tool in fanalyzer|tidy|cppcheck) ;; *) echo "analyze: there is no $tool" >&2; exit 2 ;; esac
+    if "run_$tool" >>"$tmp/found"; then tools="$tools $tool"; fi   # those that are there
+done
 # The function that a line is in: the last line before it that begins one.
 while read -r tool file line check message; do
     path=$file
@@ -83,4 +93,4 @@ done >"$tmp/stale"
 cat "$tmp/stale"
 stale=$(wc -l <"$tmp/stale")
 echo "analyze: $(wc -l <"$tmp/named") findings, $answered answered, $new new, $stale answers to nothing"
-[ "$new" = 0 ] && [ "$stale" = 0 ]
+[ "$new" = 0 ] && [ "$stale" = 0 ] && [ $broken = 0 ]

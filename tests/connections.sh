@@ -41,18 +41,35 @@ for i in $(seq "$processes"); do
     "$B/connections" hold "$port" "$each" "$held" "$i" >"$dir/client$i" 2>&1 &
     clients="$clients $!"
 done
-for i in $(seq "$processes"); do
-    for t in $(seq 1200); do grep -q '^open' "$dir/client$i" && break; sleep 0.1; done
+i=0
+for p in $clients; do
+    i=$((i + 1))
+    for t in $(seq 1200); do
+        grep -q '^open' "$dir/client$i" || ! kill -0 "$p" 2>/dev/null && break
+        sleep 0.1
+    done
 done
 after=0; for p in $servers; do after=$((after + $(resident "$p"))); done
 open=$(awk '/^open/ { n += $2 } END { print n + 0 }' "$dir"/client*)
 echo "$open connections open in $processes server process(es); $(((after - before) / (open > 0 ? open : 1))) resident bytes each"
-for p in $clients; do wait "$p"; done
+i=0; bad=0   # clients and servers that did not end well
+for p in $clients; do
+    i=$((i + 1))
+    wait "$p"; code=$?
+    # Status 1 and a sum: some of its connections were lost, and are counted there.
+    [ $code -le 1 ] && grep -q passed "$dir/client$i" && continue
+    echo "client $i did not end well (status $code)"
+    bad=$((bad + 1))
+done
 clients=
 cat "$dir"/client* | grep -v -e '^open' -e passed
 for p in $servers; do kill -INT "$p"; done
-code=0; for p in $servers; do wait "$p" || code=1; done
+for p in $servers; do wait "$p" || { echo "a server did not end well"; bad=$((bad + 1)); }; done
 servers=
-[ $code = 0 ] || echo "a server did not end well"
-awk -v bad=$code '/passed/ { p += $1; f += $3 } END { print p + 0 " passed, " f + bad " failed" }' "$dir"/client*
-! awk '/passed/ { f += $3 } END { exit f == 0 }' "$dir"/client* && [ $code = 0 ]
+awk -v bad=$bad -v wanted=$((each * processes)) '/passed/ { p += $1; f += $3 }
+    END {
+        f += bad
+        if (f < wanted - p) f = wanted - p
+        print p + 0 " passed, " f " failed"
+        exit f > 0
+    }' "$dir"/client*

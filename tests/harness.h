@@ -15,6 +15,7 @@
 #ifndef CRT_TEST_HARNESS_H
 #define CRT_TEST_HARNESS_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -188,7 +189,14 @@ static void test__done(void)
             test__done();                                                                  \
         }                                                                                  \
     } while (0)
-static void test_init(int argc, char **argv) { test__filter = argc > 1 ? argv[1] : NULL; }
+static void test_init(int argc, char **argv)
+{
+    test__filter = argc > 1 ? argv[1] : NULL;
+#ifndef _WIN32   // where a standard descriptor is missing, the first pipe of a test would stand in for it
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd) abort();
+#endif
+}
 static int test_end(void)
 {
     fflush(stderr);

@@ -741,6 +741,10 @@ static crt_poll failures_run(void *frame, crt_cx *cx)
         {"/tmp", -EACCES}, {"/dev/null", -EACCES}, {"/etc/passwd/x", -ENOENT},
 #endif
     };
+#ifndef _WIN32   // the PATH of whoever runs this may name a directory that cannot be searched: -EACCES
+    self->env[0] = "PATH=/bin:/usr/bin";
+    self->desc.env = self->env;
+#endif
     for (self->i = 0; self->i < 6; self->i++) {
         self->argv[0] = bad[self->i].name;
         self->argv[1] = NULL;
@@ -748,6 +752,7 @@ static crt_poll failures_run(void *frame, crt_cx *cx)
         CHECK(!self->p);
         if (self->i < 5 || self->r != -ENOTDIR) CHECK_EQ(self->r, bad[self->i].error);
     }
+    self->desc.env = NULL;
     // A file that is no program.
     if (test_directory(self->dir, sizeof self->dir)) CRT_RETURN(-1);
     snprintf(self->path, sizeof self->path, "%s/program.exe", self->dir);

@@ -20,7 +20,7 @@ B=$(cd "$B" && pwd)
 for name in $names; do
     cat >"$B/valgrind/$name" <<END
 #!/bin/sh
-TEST_SELF=$B/$name; export TEST_SELF   # what a program starts as a child of itself runs without valgrind
+TEST_SELF="$B/$name"; export TEST_SELF   # what a program starts as a child of itself runs without valgrind
 valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite,indirect,possible \\
     --errors-for-leak-kinds=definite,indirect,possible --suppressions=tests/valgrind.supp --fair-sched=try \\
     --log-file="$B/valgrind/$name.%p.log" "$B/$name" "\$@"
