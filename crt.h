@@ -5577,6 +5577,8 @@ static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
 // The same for CRT__PRIORITY, where that is not part of the above; such a header defines
 // CRT__URGENT_UNTOLD if its events never bring a stream that bit unasked. 0 or -errno.
 CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token);
+// CRT__WRITE_CLOSED is a hang-up. With CRT__HALVES_TOLD it is the end of one direction, as
+// CRT__READ_CLOSED is, also by a shutdown of this end.
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
 CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token);
@@ -5780,6 +5782,8 @@ static intptr_t crt__sock_sendv(crt__fd fd, const crt__iovec *pieces, int count)
 // Of any descriptor; the second for those that are not sockets.
 static intptr_t crt__fd_readv(crt__fd fd, const crt__iovec *pieces, int count);
 static intptr_t crt__fd_writev(crt__fd fd, const crt__iovec *pieces, int count);
+// A header that has its own crt__sock_listens defines CRT__LISTENERS_UNTOLD, and CRT__PAIRS_UNTOLD
+// if this may fail for a pair, whose two ends are of this process.
 static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred);
 // Where IPv4 multicast leaves from; by index, 0: the system's choice. 0 or -errno.
 static int crt__sock_multicast_interface(crt__fd fd, uint32_t ifindex);
@@ -7703,7 +7707,8 @@ enum {
     CRT__SOCK_FILE = 2,      // no socket (a pipe, a terminal): read and write, not recv and send
     CRT__SOCK_WHOLE = 4,     // a short transfer does not mean that the kernel has no more: pipes, packets, and
                              // Unix streams, where a read stops behind bytes that came with descriptors
-    CRT__SOCK_UNIX = 8       // datagrams over a Unix socket
+    CRT__SOCK_UNIX = 8,      // datagrams over a Unix socket
+    CRT__SOCK_PAIR = 16      // of crt_stream_pair
 };
 enum { CRT__WAIT_QUEUED = 1, CRT__WAIT_WOKEN = 2, CRT__WAIT_CLOSED = 3 };
 enum { CRT__WAIT_BITS = 0xff, CRT__GENERATION = 0x7fffff };   // 23 bits of it fit every slot
@@ -8815,17 +8820,19 @@ static CRT__OUTLINE int crt__set_buffer(crt__fd fd, int name, int bytes)
 {
     return bytes < 1 ? CRT_EINVAL : crt__set_option(fd, SOL_SOCKET, name, bytes);
 }
-#ifdef SO_LINGER_SEC   // macOS counts the other's time in ticks
+#ifdef SO_LINGER_SEC   // macOS counts the other's time in ticks, of 10 ms, and these too have 15 bits inside
 #define CRT__SO_LINGER SO_LINGER_SEC
+#define CRT__LINGER_MOST 327
 #else
 #define CRT__SO_LINGER SO_LINGER
+#define CRT__LINGER_MOST INT_MAX
 #endif
 static CRT__OUTLINE int crt__set_linger(crt__fd fd, int seconds)
 {
 #ifdef _WIN32
     struct linger l = {seconds >= 0, (unsigned short)crt__max(crt__min(seconds, 65535), 0)};
 #else
-    struct linger l = {seconds >= 0, seconds >= 0 ? seconds : 0};
+    struct linger l = {seconds >= 0, crt__max(crt__min(seconds, CRT__LINGER_MOST), 0)};
 #endif
     if (fd < 0) return CRT_EINVAL;
     return crt__os_setsockopt((int)fd, SOL_SOCKET, CRT__SO_LINGER, &l, sizeof l) ? -errno : 0;
@@ -9305,18 +9312,22 @@ CRTDEF crt_poll crt_resolve(crt_cx *cx, const char *host_port, crt_addr *out, si
 // them is ready wakes the task, which looks at all. The record owns the sockets: to let
 // go of it is to close them.
 
-static int crt__connect_result(crt__sock *s)   // 1: connected, 0: not yet, or -errno
+// 1: connected, 0: not yet, or -errno; `seen` is its readiness.
+static int crt__connect_result(crt__sock *s, uint64_t seen)
 {
-    int e = 0;
-    socklen_t n = sizeof e;
     struct sockaddr_storage peer;
-    if (crt__os_getsockopt((int)s->fd, SOL_SOCKET, SO_ERROR, &e, &n)) return -errno;
-    if (e) return -e;
-    n = sizeof peer;
+    socklen_t n = sizeof peer;
+    int e = crt__take_error(s->fd);
+    if (e) return e;
     if (!crt__os_getpeername((int)s->fd, (struct sockaddr *)&peer, &n)) return 1;
-    return errno == ENOTCONN ? 0 : -errno;
+    int why = errno == ENOTCONN ? 0 : -errno;
+    if (why && why != -EINVAL) return why;
+    // A peer that has answered and closed has no name any more: ENOTCONN on the BSDs, EINVAL on
+    // macOS. So has one that broke since.
+    if ((e = crt__take_error(s->fd)) != 0) return e;
+    return seen & CRT__WRITE_CLOSED ? 1 : why;
 }
-// Connects fd. On failure it is closed. 0: under way, or an error.
+// Connects fd. On failure it is closed. 1: at once, as Unix sockets do; 0: under way, or an error.
 static int crt__connect_begin(crt_cx *cx, int fd, crt_addr *a, crt__sock **out)
 {
     int e = 0;
@@ -9325,7 +9336,8 @@ static int crt__connect_begin(crt_cx *cx, int fd, crt_addr *a, crt__sock **out)
         crt__fd_close(fd);
         return -e;
     }
-    return crt__sock_new(cx->rt, fd, 0, out);
+    int failed = crt__sock_new(cx->rt, fd, e ? 0 : CRT__WRITABLE, out);
+    return failed ? failed : !e;
 }
 // Waits for one connection. CRT_PENDING, 0 or an error; the socket is handed out or gone.
 static crt_poll crt__connect_wait(crt_cx *cx, const crt__op *op, crt__sock *s, crt_stream **out)
@@ -9333,7 +9345,7 @@ static crt_poll crt__connect_wait(crt_cx *cx, const crt__op *op, crt__sock *s, c
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
         if (seen & CRT__FOR_WRITE) {
-            int done = seen & CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : crt__connect_result(s);
+            int done = seen & CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : crt__connect_result(s, seen);
             if (done) {
                 cx->slot->op = NULL;
                 if (done > 0) *out = (crt_stream *)s;
@@ -9498,7 +9510,7 @@ static crt_poll crt__attempt_start(crt_cx *cx, crt__race *race, crt_instant now,
     crt_addr *to = &race->addr[race->begun++];
     int fd = crt__attempt_open(race, to);
     int e = fd < 0 ? fd : crt__connect_begin(cx, fd, to, &a->sock);
-    if (e) return e;
+    if (e < 0) return e;
     a->deadline = race->desc.attempt_timeout ? crt__instant_after(now, race->desc.attempt_timeout) : CRT_FOREVER;
     race->due = crt__instant_after(now, race->desc.attempt_delay);
     return crt__attempt_poll(cx, a, out);
@@ -9584,12 +9596,12 @@ static void crt__op_sock_cancel(crt_slot *slot)
 static const crt__op crt__op_unix_connect = {"connect", crt__op_sock_cancel};
 static const crt__op crt__op_unix_pause = {"connect (the backlog is full)", crt__timer_cancel};
 
-// Begins to connect. CRT_EAGAIN: the listener's backlog is full.
+// As crt__connect_begin. CRT_EAGAIN: the listener's backlog is full.
 static int crt__unix_begin(crt_cx *cx, crt_addr *a, crt__sock **s)
 {
     int fd = crt__socket(AF_UNIX, SOCK_STREAM);
     int e = fd < 0 ? fd : crt__connect_begin(cx, fd, a, s);
-    if (!e) (*s)->flags |= CRT__SOCK_WHOLE;
+    if (e >= 0) (*s)->flags |= CRT__SOCK_WHOLE;
     return e;
 }
 CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
@@ -9618,7 +9630,9 @@ CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
         slot->op = &crt__op_unix_pause;
         return CRT_PENDING;
     }
-    return r ? r : crt__connect_wait(cx, &crt__op_unix_connect, s, out);
+    if (r == 0) return crt__connect_wait(cx, &crt__op_unix_connect, s, out);
+    if (r > 0) *out = (crt_stream *)s;
+    return crt__min(r, 0);
 }
 
 // --- pairs and pipes
@@ -9653,7 +9667,7 @@ CRTDEF int crt_stream_pair(crt_cx *cx, crt_stream **a, crt_stream **b)
     if (!cx->rt->reactor) return (int)crt__no_driver(cx, "crt_stream_pair");
     int e = crt__socket_pair(SOCK_STREAM, fd);
     if (e) return e;
-    return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, CRT__SOCK_WHOLE, (crt__sock **)(void *)a,
+    return crt__sock_new_two(cx->rt, fd, CRT__WRITABLE, CRT__SOCK_WHOLE | CRT__SOCK_PAIR, (crt__sock **)(void *)a,
                              (crt__sock **)(void *)b);
 }
 CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
@@ -9681,6 +9695,10 @@ CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
 
 enum { CRT__AS_STREAM, CRT__AS_LISTENER, CRT__AS_DATAGRAMS };
 
+#ifndef CRT__LISTENERS_UNTOLD
+// 0: no. On Linux 1, on FreeBSD and OpenBSD the option's own bit.
+static int crt__sock_listens(crt__fd fd) { return crt__get_option(fd, SOL_SOCKET, SO_ACCEPTCONN); }
+#endif
 // The flags of a record for such a descriptor, or an error.
 static CRT__COLD int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
 {
@@ -9697,13 +9715,15 @@ static CRT__COLD int crt__adopt_kind(crt_cx *cx, crt__fd fd, int as)
     (void)cx;   // what is no socket is refused below
 #endif
     int type = crt__get_option(fd, SOL_SOCKET, SO_TYPE);
-    bool packets = type == SOCK_SEQPACKET, listens = crt__get_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+    bool packets = type == SOCK_SEQPACKET;
     if (type < 0) return type;
     if (as == CRT__AS_DATAGRAMS) {
         if (type != SOCK_DGRAM) return -EPROTOTYPE;
         return crt__fd_family(fd) == AF_UNIX ? CRT__SOCK_UNIX : 0;
     }
-    if ((type != SOCK_STREAM && !packets) || listens != (as == CRT__AS_LISTENER)) return -EPROTOTYPE;
+    if (type != SOCK_STREAM && !packets) return -EPROTOTYPE;
+    int listens = crt__sock_listens(fd);   // an error: the caller will know
+    if (listens >= 0 && (listens > 0) != (as == CRT__AS_LISTENER)) return -EPROTOTYPE;
     return packets || crt__fd_family(fd) == AF_UNIX ? CRT__SOCK_WHOLE : 0;
 }
 static int crt__fd_adopt(crt_cx *cx, intptr_t fd, int how, int as, crt__sock **out)
@@ -9940,7 +9960,15 @@ CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
     memset(cred, 0, sizeof *cred);
     int family = crt__fd_family(crt__fd_of(s));
     if (family < 0) return family;
-    return family == AF_UNIX ? crt__sock_peer_cred(crt__fd_of(s), cred) : -EOPNOTSUPP;
+    if (family != AF_UNIX) return -EOPNOTSUPP;
+    int e = crt__sock_peer_cred(crt__fd_of(s), cred);
+#ifdef CRT__PAIRS_UNTOLD
+    if (e && (((const crt__sock *)(const void *)s)->flags & CRT__SOCK_PAIR)) {
+        *cred = (crt_peer_cred){getpid(), geteuid(), getegid()};
+        e = 0;
+    }
+#endif
+    return e;
 }
 
 // --- any descriptor: a duplicate of it is watched for the duration of the wait,
@@ -9948,27 +9976,53 @@ CRTDEF int crt_unix_peer_cred(const crt_stream *s, crt_peer_cred *cred)
 
 static const crt__op crt__op_fd = {"descriptor", crt__op_sock_cancel};
 
-static int crt__fd_reasons(uint64_t ready)
+// What a hang-up waits for. Where each direction ends by itself, a socket's both have to; what is no
+// socket, a pipe say, may have only one.
+static uint32_t crt__fd_hangup(const crt__sock *s, uint64_t ready)
 {
-    return (ready & (CRT__READABLE | CRT__READ_CLOSED) ? CRT_FD_READ : 0) |
-           (ready & (CRT__WRITABLE | CRT__WRITE_CLOSED) ? CRT_FD_WRITE : 0) |
-           (ready & CRT__PRIORITY ? CRT_FD_PRIORITY : 0) | (ready & CRT__IO_ERROR ? CRT_FD_ERROR : 0) |
-           (ready & CRT__WRITE_CLOSED ? CRT_FD_HANGUP : 0);
+#ifdef CRT__HALVES_TOLD
+    if (s->flags & CRT__SOCK_FILE) return CRT__READ_CLOSED | CRT__WRITE_CLOSED;
+    if (ready & CRT__WRITE_CLOSED) return CRT__READ_CLOSED;
+#endif
+    (void)s, (void)ready;
+    return CRT__WRITE_CLOSED;
+}
+static int crt__fd_reasons(const crt__sock *s, uint64_t ready, int reasons)
+{
+    int all = (ready & (CRT__READABLE | CRT__READ_CLOSED) ? CRT_FD_READ : 0) |
+              (ready & (CRT__WRITABLE | CRT__WRITE_CLOSED) ? CRT_FD_WRITE : 0) |
+              (ready & CRT__PRIORITY ? CRT_FD_PRIORITY : 0) | (ready & CRT__IO_ERROR ? CRT_FD_ERROR : 0) |
+              (ready & crt__fd_hangup(s, ready) ? CRT_FD_HANGUP : 0);
+    return all & (reasons | CRT_FD_ERROR | CRT_FD_HANGUP);
 }
 // What of it holds now.
 #ifndef _WIN32
-static int crt__fd_reasons_now(crt__fd fd, int reasons)
+static int crt__fd_now(const crt__sock *s, int reasons)
 {
-    struct pollfd p = {(int)fd, 0, 0};
-    if (reasons & CRT_FD_READ) p.events |= POLLIN;
-    if (reasons & CRT_FD_WRITE) p.events |= POLLOUT;
-    if (reasons & CRT_FD_PRIORITY) p.events |= POLLPRI;
-    if (poll(&p, 1, 0) <= 0) return 0;
-    // After a hangup neither way would wait (as in crt__fd_reasons).
-    int now = (p.revents & (POLLIN | POLLHUP) ? CRT_FD_READ : 0) | (p.revents & (POLLOUT | POLLHUP) ? CRT_FD_WRITE : 0);
-    return (now & reasons) | (p.revents & POLLPRI ? CRT_FD_PRIORITY : 0) | (p.revents & POLLERR ? CRT_FD_ERROR : 0) |
-           (p.revents & POLLHUP ? CRT_FD_HANGUP : 0);
+    // Each direction by itself: macOS says POLLHUP for the end of any that was asked for, of reading POLLPRI with it.
+    struct pollfd p[2] = {{(int)s->fd, POLLIN, 0}, {(int)s->fd, POLLOUT, 0}};
+    if (reasons & CRT_FD_PRIORITY) p[0].events |= POLLPRI;
+    if (poll(p, 2, 0) <= 0) return 0;
+    int in = p[0].revents, out = p[1].revents;
+#ifdef CRT__HALVES_TOLD
+    if (in & POLLHUP) in &= ~POLLPRI;
+#endif
+    uint32_t ready = (in & POLLIN ? CRT__READABLE : 0) | (in & POLLHUP ? CRT__READ_CLOSED : 0) |
+                     (in & POLLPRI ? CRT__PRIORITY : 0) | (out & POLLOUT ? CRT__WRITABLE : 0) |
+                     (out & POLLHUP ? CRT__WRITE_CLOSED : 0) | ((in | out) & POLLERR ? CRT__IO_ERROR : 0);
+    return crt__fd_reasons(s, ready, reasons);
 }
+#else
+static int crt__fd_now(const crt__sock *s, int reasons) { return crt__fd_reasons_now(s->fd, reasons); }
+#endif
+#ifdef CRT__HALVES_TOLD
+static uint32_t crt__fd_flags(crt__fd fd)
+{
+    struct stat st;
+    return fstat((int)fd, &st) || !S_ISSOCK(st.st_mode) ? CRT__SOCK_FILE : 0;
+}
+#else
+static uint32_t crt__fd_flags(crt__fd fd) { return (void)fd, 0; }
 #endif
 CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
 {
@@ -9987,25 +10041,27 @@ CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
         int twin = crt__dup(fd);
         if (twin < 0) return twin;
         if ((r = crt__sock_new(cx->rt, twin, 0, &s)) != 0) return r;
+        s->flags = crt__fd_flags(twin);
         if (reasons & CRT_FD_PRIORITY) r = crt__reactor_add_priority(cx->rt->reactor, twin, crt__sock_token(s));
         if (r) return crt__sock_unref(s), r;
-        if ((now = crt__fd_reasons_now(twin, reasons)) != 0) {
+        if ((now = crt__fd_now(s, reasons)) != 0) {
             crt__sock_unref(s);
             return now;
         }
     }
-    uint32_t bits = CRT__IO_ERROR | CRT__IO_SHUTDOWN | CRT__WRITE_CLOSED;
-    if (reasons & CRT_FD_READ) bits |= CRT__FOR_READ;
-    if (reasons & CRT_FD_WRITE) bits |= CRT__FOR_WRITE;
-    if (reasons & CRT_FD_PRIORITY) bits |= CRT__PRIORITY;
-    if (!(crt__ready_now(s) & bits) &&
-        (r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0)
-        return r;
-    slot->op = NULL;
+    uint32_t asked = CRT__IO_ERROR | CRT__IO_SHUTDOWN, bits;
+    if (reasons & CRT_FD_READ) asked |= CRT__FOR_READ;
+    if (reasons & CRT_FD_WRITE) asked |= CRT__FOR_WRITE;
+    if (reasons & CRT_FD_PRIORITY) asked |= CRT__PRIORITY;
     uint64_t ready = crt__ready_now(s);
+    while (!(ready & (bits = asked | crt__fd_hangup(s, ready)))) {   // one half of a hang-up leaves the other
+        if ((r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0) return r;
+        ready = crt__ready_now(s);
+    }
+    slot->op = NULL;
+    now = ready & CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : crt__fd_reasons(s, ready, reasons);
     crt__sock_unref(s);
-    if (ready & CRT__IO_SHUTDOWN) return CRT_ESHUTDOWN;
-    return crt__fd_reasons(ready) & (reasons | CRT_FD_ERROR | CRT_FD_HANGUP);
+    return now;
 }
 CRTDEF crt_poll crt_fd_readable(crt_cx *cx, intptr_t fd)
 {

@@ -6,9 +6,11 @@
 // Needs macOS 10.12, FreeBSD 10, OpenBSD 7.3 (waitid) or NetBSD 8 (accept4). What each
 // lacks:
 //   macOS    no call makes a descriptor close-on-exec at once: a child that another part
-//            of the program starts meanwhile may inherit it. No sendmmsg.
+//            of the program starts meanwhile may inherit it. No sendmmsg. A close lingers for
+//            327 s at most.
 //   OpenBSD  no keepalive times for a single socket: -ENOPROTOOPT.
-//   FreeBSD, NetBSD   no CRT_FD_PRIORITY: -EOPNOTSUPP.
+//   FreeBSD, NetBSD   no CRT_FD_PRIORITY: -EOPNOTSUPP. A crt_stream_pair has no credentials of
+//            its own: its peer is this process, as it is when asked; one from elsewhere has none.
 // Where they differ in the layout of struct kevent, in the width and sign of filters and
 // flags, or in a constant that is missing, it is said at the place. No value of a constant
 // is relied on.
@@ -358,15 +360,14 @@ static int crt__child_set_uid(uint32_t uid)
 
 #ifndef CRT_NO_NET
 #ifndef SOCK_CLOEXEC
-// A socket that was reset before it was accepted takes no options any more.
-static int crt__sock_made(int fd)
+static int crt__socket(int family, int type)
 {
-    fd = crt__fd_made(fd, true);
+    int fd = crt__fd_made(socket(family, type, 0), true);
     if (fd < 0 || !crt__fd_nosigpipe(fd, 1)) return fd;
+    int e = -errno;
     crt__fd_close(fd);
-    return -ECONNABORTED;
+    return e;
 }
-static int crt__socket(int family, int type) { return crt__sock_made(socket(family, type, 0)); }
 static int crt__socket_pair(int type, int fd[2])
 {
     int e = socketpair(AF_UNIX, type, 0, fd) ? -errno : crt__fd_made_two(fd, true);
@@ -375,7 +376,11 @@ static int crt__socket_pair(int type, int fd[2])
 }
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 {
-    return crt__sock_made(accept((int)fd, sa, n));
+    int made = crt__fd_made(accept((int)fd, sa, n), true);
+    // macOS refuses all options once both directions have ended, of a peer that has closed before it was
+    // accepted (EINVAL). It has this one from the listener.
+    if (made >= 0) crt__fd_set_sigpipe(made, false);
+    return made;
 }
 #else
 static int crt__socket(int family, int type)
@@ -478,6 +483,17 @@ static intptr_t crt__fd_writev(crt__fd fd, const struct iovec *pieces, int count
     return k;
 }
 #endif
+#ifdef PROC_PIDFDSOCKETINFO
+// macOS does not let one ask for SO_ACCEPTCONN (ENOPROTOOPT), but shows what options a process's sockets have.
+#define CRT__LISTENERS_UNTOLD 1
+static int crt__sock_listens(crt__fd fd)
+{
+    struct socket_fdinfo info;
+    int n = proc_pidfdinfo(getpid(), (int)fd, PROC_PIDFDSOCKETINFO, &info, (int)sizeof info);
+    return n < (int)sizeof info ? -ENOPROTOOPT : (info.psi.soi_options & SO_ACCEPTCONN) != 0;
+}
+#endif
+#define CRT__PAIRS_UNTOLD 1
 static int crt__sock_peer_cred(crt__fd fd, crt_peer_cred *cred)
 {
     cred->pid = -1;
@@ -584,7 +600,8 @@ static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 //   edge-triggered     EVFILT_READ and EVFILT_WRITE of each descriptor, with EV_CLEAR
 //   one event for both filters are independent of one another: events of the same udata
 //                      that come together are put together
-//   an end is readable EV_EOF comes with the filter of its direction and closes that one;
+//   an end is readable EV_EOF comes with the filter of its direction and closes that one,
+//                      of writing also after a shutdown of this end (CRT__HALVES_TOLD);
 //                      fflags then has the error of a socket that broke
 //   registration       EV_RECEIPT: each change is answered by itself, and no event is
 //                      taken by a thread that only registers
@@ -610,6 +627,7 @@ static intptr_t crt__sock_send_many(crt__fd fd, crt_udp_msg *msgs, size_t count)
 // one event too many, which the contract allows.
 
 #define CRT__URGENT_UNTOLD 1
+#define CRT__HALVES_TOLD 1
 
 enum { CRT__WAKE_TOKEN = 0x7ffffffe, CRT__KQUEUE_MOST_SECONDS = 86400 };
 
@@ -734,7 +752,7 @@ static crt__fd crt__reactor_fd(crt__reactor *r) { return r->kq; }
 // what its number left behind. What is told for an earlier record looks no more: its
 // timer, which the number names, would take the place of the later one's.
 //
-// NetBSD does not let one watch a child that runs set-user-id (EACCES): SIGCHLD tells of it.
+// NetBSD and OpenBSD do not let one watch a child that runs set-user-id (EACCES): SIGCHLD tells of it.
 
 #ifndef CRT_NO_PROCESS
 static bool crt__child_ended(int pid)

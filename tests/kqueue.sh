@@ -2,9 +2,10 @@
 # The suite over crt_platform_kqueue.h, on a kqueue made of epoll (tests/kqueue_shim).
 #
 #   tests/kqueue.sh                     everything; the last line is "N passed, N failed"
-#   QUICK=1 tests/kqueue.sh             the suite once; of the other systems one (openbsd), the rest are compiled only
+#   QUICK=1 tests/kqueue.sh             the suite once; openbsd and macos besides, the other systems are compiled only
 #   TESTS="test_io test_net" tests/kqueue.sh
 #   SYSTEM=plain tests/kqueue.sh        a system without EVFILT_USER, SOCK_CLOEXEC, ...
+#   SYSTEM=macos tests/kqueue.sh        what its sockets and poll do otherwise than the BSDs'
 #   SYSTEM=freebsd tests/kqueue.sh      what is behind #ifdef __FreeBSD__; also openbsd, netbsd, netbsd9
 #   CFLAGS="-O1 -g -fsanitize=address,undefined" B=.build/kqueue/asan TESTS=test_io tests/kqueue.sh
 # Everything is: all programs on a system that has everything, plain, under ASan with UBSan,
@@ -33,11 +34,13 @@ part()
     failed=$((failed + ${sum%% *}))
 }
 if [ -z "$TESTS$SYSTEM" ]; then
-    nearest="test_smoke test_io test_signal test_sockets"
+    nearest="test_smoke test_io test_signal test_sockets test_regressions_io"
     part "the suite" TESTS=all TEST_TIMEOUT="${TEST_TIMEOUT:-300}"
-    for system in plain freebsd openbsd netbsd netbsd9; do
-        if [ -n "$QUICK" ] && [ $system != openbsd ]; then part "compiled for: $system" SYSTEM=$system TESTS=none B="$B/$system"
-        else part "taken for: $system" SYSTEM=$system TESTS="$nearest" B="$B/$system"
+    for system in plain macos freebsd openbsd netbsd netbsd9; do
+        if [ -z "$QUICK" ] || [ $system = openbsd ] || [ $system = macos ]; then
+            part "taken for: $system" SYSTEM=$system TESTS="$nearest" B="$B/$system"
+        else
+            part "compiled for: $system" SYSTEM=$system TESTS=none B="$B/$system"
         fi
     done
     if [ -z "$QUICK" ]; then
@@ -67,6 +70,8 @@ fi
 WARN="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wimplicit-fallthrough -Wstrict-prototypes -Wundef"
 KQUEUE="-D_GNU_SOURCE -DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim"
 SHIM=$B/kqueue.o
+WRAP=-Wl
+for call in close waitid getpeername getsockopt setsockopt fcntl poll writev; do WRAP="$WRAP,--wrap=$call"; done
 case $TESTS in
 '' | all)
     TESTS=$(ls tests/test_*.c | sed 's,.*/,,; s,\.c$,,' | grep -vx -e test_sim -e test_explore -e test_syscalls) ;;
@@ -74,7 +79,7 @@ none) TESTS= ;;
 esac
 case $SYSTEM in
 '') ;;
-plain) KQUEUE="$KQUEUE -DKQUEUE_SHIM_PLAIN" ;;
+plain | macos) KQUEUE="$KQUEUE -DKQUEUE_SHIM_$(echo "$SYSTEM" | tr a-z A-Z)" ;;
 freebsd | openbsd | netbsd | netbsd9)
     KQUEUE="$KQUEUE -DKQUEUE_SHIM_$(echo "$SYSTEM" | tr a-z A-Z)"
     BSD="-include tests/kqueue_shim/bsd.h" SHIM="$SHIM $B/bsd.o" ;;
@@ -97,7 +102,7 @@ old()
 }
 old | xargs -r -P "$JOBS" -I{} $CC -std=c11 $CFLAGS -Wall -Wextra -Wshadow \
     -Wno-missing-field-initializers -I. -Itests $KQUEUE $BSD tests/{}.c $SHIM -o "$B/{}" \
-    -Wl,--wrap=close,--wrap=waitid -pthread || exit 1
+    $WRAP -pthread || exit 1
 
 # What run.sh says of one program, less its sum, as soon as it has ended.
 for t in $TESTS; do echo "$t"; done | xargs -r -P "$JOBS" -I{} sh -c \

@@ -20,6 +20,33 @@ static int test_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)
     return no_threads ? EAGAIN : pthread_create(t, a, f, arg);
 }
 #define pthread_create test_pthread_create
+// Who listens at `hasty` has answered and closed before connect returns, with that error. On
+// the BSDs, and otherwise on macOS, who has closed has no name any more. With `breaks` the
+// connection does so while its name is asked for.
+#include <sys/socket.h>
+#include <unistd.h>
+static int hasty = -1, hasty_error, nameless, unheard = -1, breaks;
+static int test_connect(int fd, const struct sockaddr *a, socklen_t n)
+{
+    int r = connect(fd, a, n), peer;
+    if (r || hasty < 0) return r;
+    peer = accept(hasty, NULL, NULL);
+    if (breaks) unheard = peer;
+    else if (peer < 0 || write(peer, "hello", 5) != 5 || close(peer)) return -1;
+    errno = hasty_error;
+    return hasty_error ? -1 : 0;
+}
+static int test_getpeername(int fd, struct sockaddr *a, socklen_t *n)
+{
+    if (unheard >= 0) {   // with a byte that nobody has read it is a reset
+        if (send(fd, "x", 1, 0) != 1) return -1;
+        close(unheard);
+        unheard = -1;
+    }
+    return nameless ? (errno = nameless, -1) : getpeername(fd, a, n);
+}
+#define connect(...) test_connect(__VA_ARGS__)
+#define getpeername test_getpeername
 #endif
 #define getaddrinfo test_getaddrinfo
 #define freeaddrinfo test_freeaddrinfo
@@ -251,6 +278,9 @@ static crt_poll stream_options_run(void *frame, crt_cx *cx)
 #endif
     CHECK_EQ(crt_stream_set_keepalive_ex(self->a, &(crt_keepalive){true, -1, 0, 0}), CRT_EINVAL);
     CHECK_EQ(crt_stream_set_keepalive_ex(self->a, NULL), CRT_EINVAL);
+    CHECK_EQ(crt_stream_set_linger(self->a, 1000), 0);
+    CHECK_EQ(crt_stream_get_linger(self->a, &self->value), 0);
+    CHECK(self->value >= 327 && self->value <= 1000);   // macOS can no more
     CHECK_EQ(crt_stream_set_linger(self->a, -1), 0);
     CHECK_EQ(crt_stream_get_linger(self->a, &self->value), 0);
     CHECK_EQ(self->value, -1);
@@ -1685,6 +1715,92 @@ static crt_poll unix_stream_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void unix_stream(crt_runtime *rt) { run_root(rt, unix_stream_run); }
+
+static crt_poll hasty_run(void *frame, crt_cx *cx)
+{
+    static const struct { int error, nameless; } cases[] = {
+        {0, 0}, {EINTR, 0}, {EINTR, ENOTCONN}, {EINPROGRESS, EINVAL}};
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    snprintf(self->text, sizeof self->text, "%s/hasty", dir);
+    self->listen.unlink_stale = true;
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, &self->listen, &self->l));
+    CHECK_EQ(self->r, 0);
+    for (self->i = 0; self->i < 4; self->i++) {
+        hasty = (int)crt_listener_fd(self->l);
+        hasty_error = cases[self->i].error;
+        nameless = cases[self->i].nameless;
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(2), crt_unix_connect(cx, self->text, &self->a)));
+        hasty = -1;
+        nameless = 0;
+        CHECK_EQ(self->r, 0);
+        if (self->r) CRT_RETURN(self->r);
+        CRT_AWAIT(self->r = crt_read_exact(cx, self->a, self->buf, 5));
+        CHECK(self->r == 5 && !memcmp(self->buf, "hello", 5));
+        CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 5));
+        CHECK_EQ(self->r, 0);
+        crt_close(&self->a);
+    }
+#ifdef __linux__   // elsewhere it may be an end like any other
+    hasty = (int)crt_listener_fd(self->l);
+    hasty_error = EINTR;
+    nameless = ENOTCONN;
+    breaks = 1;
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(2), crt_unix_connect(cx, self->text, &self->a)));
+    CHECK(self->r == -ECONNRESET && !self->a);
+    self->r = 0;
+#endif
+    CRT_FINALLY
+        breaks = 0;
+        hasty = -1;
+        nameless = 0;
+        unlink(self->text);
+        close_all(self);
+    CRT_END;
+}
+static void a_server_that_answers_and_closes_at_once_was_connected(crt_runtime *rt) { run_root(rt, hasty_run); }
+
+static crt_poll gone_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    snprintf(self->text, sizeof self->text, "%s/gone", dir);
+    self->listen.unlink_stale = true;
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->text, &self->listen, &self->l));
+    CHECK(self->r == 0 && crt_local_addr(self->l, &self->addr) == 0);
+    self->fd = test_socket(AF_UNIX, SOCK_STREAM);
+    const void *sa = crt_addr_sockaddr(&self->addr, &self->n);
+    CHECK(connect(self->fd, sa, (socklen_t)self->n) == 0 && write(self->fd, "request", 7) == 7);
+    close(self->fd);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(2), crt_accept(cx, self->l, &self->a, NULL)));
+    CHECK_EQ(self->r, 0);
+    if (self->r) CRT_RETURN(self->r);
+    CRT_AWAIT(self->r = crt_read_exact(cx, self->a, self->buf, 7));
+    CHECK(self->r == 7 && !memcmp(self->buf, "request", 7));
+    CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 7));
+    CHECK_EQ(self->r, 0);
+    CRT_FINALLY
+        unlink(self->text);
+        close_all(self);
+    CRT_END;
+}
+static void a_client_that_has_closed_is_accepted(crt_runtime *rt) { run_root(rt, gone_run); }
+
+static crt_poll cred_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
+    for (self->i = 0; self->i < 2; self->i++) {
+        crt_peer_cred cred;
+        CHECK_EQ(crt_unix_peer_cred(self->i ? self->a : self->b, &cred), 0);
+        CHECK(cred.pid == getpid() && cred.uid == geteuid() && cred.gid == getegid());
+    }
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void the_ends_of_a_pair_are_this_process(crt_runtime *rt) { run_root(rt, cred_run); }
 #endif
 
 // ---- addresses, half-close -------------------------------------------------
@@ -1795,6 +1911,60 @@ static crt_poll half_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 static void half_closed(crt_runtime *rt) { run_root(rt, half_run); }
+
+// A direction that has ended is no hang-up, whichever it is; both are.
+static crt_poll halves_run(void *frame, crt_cx *cx)
+{
+    root *self = frame;
+    CRT_BEGIN(self, cx);
+    LISTEN(self, cx, "127.0.0.1:0", NULL, &self->l);
+    for (self->i = 0; self->i < 2; self->i++) {
+        if (self->i) CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
+        else MEET(self, cx);
+        self->fd = (int)crt_stream_fd(self->a);
+        self->fd2 = (int)crt_stream_fd(self->b);
+        // Waited for while this end ends, and after.
+        CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+            crt_on(cx, 0, self->x = crt_timeout(cx, &self->timer, CRT_MS(8), crt_fd_ready(cx, self->fd, 0))),
+            crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? crt_shutdown(cx, self->a) : CRT_PENDING)));
+        CHECK(self->x == CRT_ETIMEDOUT && self->y == 0);
+        for (self->k = 0; self->k < 2; self->k++) {
+            CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(3),
+                                            crt_fd_ready(cx, self->fd, self->k ? CRT_FD_READ : 0)));
+            CHECK_EQ(self->r, CRT_ETIMEDOUT);
+        }
+#ifndef _WIN32
+        CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd, CRT_FD_READ | CRT_FD_WRITE));   // it would not wait
+        CHECK_EQ(self->r, CRT_FD_WRITE);
+#endif
+        CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd2, CRT_FD_READ));
+        CHECK_EQ(self->r, CRT_FD_READ);
+        CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd2, CRT_FD_READ | CRT_FD_WRITE));
+        CHECK_EQ(self->r, CRT_FD_READ | CRT_FD_WRITE);
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(3), crt_fd_ready(cx, self->fd2, 0)));
+        CHECK_EQ(self->r, CRT_ETIMEDOUT);
+        CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+            crt_on(cx, 0, self->x = crt_fd_ready(cx, self->fd, CRT_FD_READ)),
+            crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? crt_try_write(self->b, "!", 1) : CRT_PENDING)));
+        CHECK(self->x == CRT_FD_READ && self->y == 1);
+        CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, 1));
+        CHECK_EQ(self->r, 1);
+#ifndef _WIN32   // where only a reset tells of itself unasked
+        CRT_AWAIT(self->r = crt_join_all(cx, &self->both,
+            crt_on(cx, 0, self->x = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_fd_ready(cx, self->fd, 0))),
+            crt_on(cx, 1, self->y = crt_sleep(cx, CRT_MS(1)) == 0 ? crt_shutdown(cx, self->b) : CRT_PENDING)));
+        CHECK(self->x == CRT_FD_HANGUP && self->y == 0);
+        CRT_AWAIT(self->r = crt_fd_ready(cx, self->fd, CRT_FD_READ));
+        CHECK_EQ(self->r, CRT_FD_READ | CRT_FD_HANGUP);
+#endif
+        crt_close(&self->a);
+        crt_close(&self->b);
+    }
+    CRT_FINALLY
+        close_all(self);
+    CRT_END;
+}
+static void a_hang_up_is_the_end_of_both_directions(crt_runtime *rt) { run_root(rt, halves_run); }
 
 // ---- defence ---------------------------------------------------------------
 
@@ -1989,9 +2159,13 @@ int main(int argc, char **argv)
 #ifndef _WIN32
     TEST_ON_EACH(unix_dgram);
     TEST_ON_EACH(unix_stream);
+    TEST_ON_EACH(a_server_that_answers_and_closes_at_once_was_connected);
+    TEST_ON_EACH(a_client_that_has_closed_is_accepted);
+    TEST_ON_EACH(the_ends_of_a_pair_are_this_process);
 #endif
     TEST(addresses);
     TEST_ON_EACH(half_closed);
+    TEST_ON_EACH(a_hang_up_is_the_end_of_both_directions);
     TEST_ON_EACH(limited);
 #ifndef _WIN32
     TEST_ON_EACH_WITH(starved, .log.func = test_log);

@@ -1,5 +1,6 @@
 // bsd.c - what bsd.h beside it declares, made of what Linux has
 #include "bsd.h"
+#include "sys/event.h"
 #undef getsockopt
 #undef pthread_setname_np
 #undef pthread_getaffinity_np
@@ -28,6 +29,7 @@ int kqueue_shim_getsockopt(int fd, int level, int name, void *value, socklen_t *
     struct ucred c;
     socklen_t size = sizeof c;
     if (name != WHICH_CRED) return getsockopt(fd, level, name, value, n);
+    if (kqueue_shim_no_cred(fd)) return errno = EINVAL, -1;
     if (getsockopt(fd, SOL_SOCKET, LINUX_PEERCRED, &c, &size)) return -1;
 #ifdef KQUEUE_SHIM_FREEBSD
     *(struct xucred *)value = (struct xucred){.cr_uid = c.uid, .cr_ngroups = 1, .cr_groups = {c.gid}, .cr_pid = c.pid};

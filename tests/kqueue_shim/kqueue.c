@@ -6,12 +6,21 @@
 // the outer one. As on the BSDs, and unlike epoll:
 //   * close() removes the filters of that descriptor, whatever duplicates there are
 //   * EV_ADD of what is there already looks at it again
-//   * EV_EOF says that a direction has ended; fflags has the error of a socket that broke,
-//     and an error that does not end a socket is an event like any other
+//   * EV_EOF says that a direction has ended, of writing also after a shutdown of this end;
+//     fflags has the error of a socket that broke, and an error that does not end a socket
+//     is an event like any other
 //   * triggering a user event replaces its udata
 //   * a process that has ended is unknown (ESRCH), and one whose end is told cannot be
 //     waited for yet: for a moment, waitid with WNOHANG denies it
 //   * EVFILT_EXCEPT tells of ordinary data too, without NOTE_OOB (macOS)
+// And beside kqueue:
+//   * a Unix socket whose peer has closed has no peer's name (ENOTCONN; macOS: EINVAL)
+//   * SO_ACCEPTCONN is the option's own bit; macOS does not know it (ENOPROTOOPT), NetBSD says 1
+//   * the ends of a socketpair have no credentials (NetBSD: one has; OpenBSD, macOS: both)
+// With KQUEUE_SHIM_MACOS also:
+//   * F_SETNOSIGPIPE, which a socket refuses (EINVAL) once both directions have ended
+//   * SO_LINGER_SEC, kept as a short of ticks
+//   * poll says POLLHUP for the end of any direction asked for, and then not POLLOUT but POLLPRI
 //
 // KQUEUE_SHIM_HARSH=1 in the environment: what a kernel may do besides, again and again. Waits are interrupted, or give
 // one event at a time; there is no timer left (ENOMEM). =2: and descriptors are told of with nothing new, which those of
@@ -23,6 +32,10 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <poll.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +44,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #define KQUEUE_SHIM_ALL
 #include "sys/event.h"
@@ -71,6 +85,174 @@ int __real_close(int fd);
 int __wrap_close(int fd);
 int __real_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
 int __wrap_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
+int __real_getpeername(int fd, struct sockaddr *a, socklen_t *n);
+int __wrap_getpeername(int fd, struct sockaddr *a, socklen_t *n);
+int __real_getsockopt(int fd, int level, int name, void *value, socklen_t *n);
+int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *n);
+int __real_setsockopt(int fd, int level, int name, const void *value, socklen_t n);
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t n);
+int __real_fcntl(int fd, int how, ...);
+int __wrap_fcntl(int fd, int how, ...);
+int __real_poll(struct pollfd *p, nfds_t n, int ms);
+int __wrap_poll(struct pollfd *p, nfds_t n, int ms);
+ssize_t __real_writev(int fd, const struct iovec *pieces, int count);
+ssize_t __wrap_writev(int fd, const struct iovec *pieces, int count);
+
+// --- sockets
+
+// A Unix socket has the length of its name, or -1.
+static int name_length(int fd, int (*get)(int, struct sockaddr *, socklen_t *))
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+    a.ss_family = AF_UNSPEC;
+    return get(fd, (struct sockaddr *)&a, &n) || a.ss_family != AF_UNIX ? -1 : (int)n;
+}
+// A Unix socket that was connected, and whose peer has closed.
+static bool peer_gone(int fd)
+{
+    struct pollfd p = {fd, 0, 0};
+    return name_length(fd, __real_getpeername) >= 0 && __real_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
+}
+// This end sends no more: SBS_CANTSENDMORE.
+static bool sends_no_more(int fd)
+{
+    struct tcp_info t;
+    socklen_t n = sizeof t;
+    int type = 0;
+    memset(&t, 0, sizeof t);
+    if (!__real_getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t, &n))
+        return t.tcpi_state == TCP_FIN_WAIT1 || t.tcpi_state == TCP_FIN_WAIT2 || t.tcpi_state == TCP_CLOSING ||
+               t.tcpi_state == TCP_LAST_ACK;
+    n = sizeof type;
+    if (name_length(fd, getsockname) < 0 || __real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n)) return false;
+    return type == SOCK_STREAM && send(fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
+}
+bool kqueue_shim_no_cred(int fd)
+{
+#if defined(KQUEUE_SHIM_OPENBSD) || defined(KQUEUE_SHIM_MACOS)
+    (void)fd;
+    return false;
+#else
+    const int none = (int)sizeof(sa_family_t);
+    bool pair = name_length(fd, getsockname) == none && name_length(fd, __real_getpeername) == none;
+#if defined(KQUEUE_SHIM_NETBSD) || defined(KQUEUE_SHIM_NETBSD9)
+    return pair && (fd & 1);
+#else
+    return pair;
+#endif
+#endif
+}
+int __wrap_getpeername(int fd, struct sockaddr *a, socklen_t *n)
+{
+    if (!peer_gone(fd)) return __real_getpeername(fd, a, n);
+#ifdef KQUEUE_SHIM_MACOS
+    return errno = EINVAL, -1;
+#else
+    return errno = ENOTCONN, -1;
+#endif
+}
+#ifndef KQUEUE_SHIM_MACOS
+int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *n)
+{
+    int r = __real_getsockopt(fd, level, name, value, n);
+#if !defined(KQUEUE_SHIM_NETBSD) && !defined(KQUEUE_SHIM_NETBSD9)
+    int yes = 2;
+    if (!r && level == SOL_SOCKET && name == SO_ACCEPTCONN && *(int *)value) memcpy(value, &yes, sizeof yes);
+#endif
+    return r;
+}
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t n)
+{
+    return __real_setsockopt(fd, level, name, value, n);
+}
+int __wrap_fcntl(int fd, int how, ...)
+{
+    va_list v;
+    va_start(v, how);
+    long value = va_arg(v, long);
+    va_end(v);
+    return __real_fcntl(fd, how, value);
+}
+int __wrap_poll(struct pollfd *p, nfds_t n, int ms) { return __real_poll(p, n, ms); }
+ssize_t __wrap_writev(int fd, const struct iovec *pieces, int count) { return __real_writev(fd, pieces, count); }
+static void made_anew(int fd) { (void)fd; }
+#else
+static char quiet[1 << 16];   // atomic; by descriptor: F_SETNOSIGPIPE
+static void made_anew(int fd)
+{
+    if (fd >= 0 && fd < (int)sizeof quiet) __atomic_store_n(&quiet[fd], 0, __ATOMIC_RELAXED);
+}
+int __wrap_fcntl(int fd, int how, ...)
+{
+    va_list v;
+    va_start(v, how);
+    long value = va_arg(v, long);
+    va_end(v);
+    if (how != F_SETNOSIGPIPE) return __real_fcntl(fd, how, value);
+    if (__real_fcntl(fd, F_GETFD) < 0) return -1;
+    if (peer_gone(fd)) return errno = EINVAL, -1;
+    if (fd < (int)sizeof quiet) __atomic_store_n(&quiet[fd], value != 0, __ATOMIC_RELAXED);
+    return 0;
+}
+ssize_t __wrap_writev(int fd, const struct iovec *pieces, int count)
+{
+    sigset_t sigpipe, before, pending;
+    bool held = fd >= 0 && fd < (int)sizeof quiet && __atomic_load_n(&quiet[fd], __ATOMIC_RELAXED);
+    int sig;
+    if (!held) return __real_writev(fd, pieces, count);
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+    ssize_t r = __real_writev(fd, pieces, count);
+    int e = errno;
+    if (r < 0 && e == EPIPE && !sigpending(&pending) && sigismember(&pending, SIGPIPE)) (void)sigwait(&sigpipe, &sig);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return errno = e, r;
+}
+int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *n)
+{
+    if (level == SOL_SOCKET && name == SO_ACCEPTCONN) return errno = ENOPROTOOPT, -1;
+    return __real_getsockopt(fd, level, name == SO_LINGER_SEC ? SO_LINGER : name, value, n);
+}
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t n)
+{
+    struct linger l;
+    if (level != SOL_SOCKET || name != SO_LINGER_SEC) return __real_setsockopt(fd, level, name, value, n);
+    memcpy(&l, value, sizeof l);
+    l.l_linger = (short)(l.l_linger * 100) / 100;
+    return __real_setsockopt(fd, level, SO_LINGER, &l, sizeof l);
+}
+int kqueue_shim_socket_info(int fd, struct socket_fdinfo *info, int room)
+{
+    int listens = 0;
+    socklen_t n = sizeof listens;
+    if (room < (int)sizeof *info) return errno = ENOMEM, 0;
+    if (__real_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n)) return 0;
+    memset(info, 0, sizeof *info);
+    info->psi.soi_options = (short)(listens ? SO_ACCEPTCONN : 0);
+    return (int)sizeof *info;
+}
+// What has ended of a socket, of what was asked for.
+static short ended(int fd, short events)
+{
+    struct pollfd p = {fd, POLLRDHUP, 0};
+    int type;
+    socklen_t n = sizeof type;
+    if (__real_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) || __real_poll(&p, 1, 0) < 0) return 0;
+    bool in = p.revents & (POLLRDHUP | POLLHUP), out = (p.revents & POLLHUP) || sends_no_more(fd);
+    return (short)((in ? events & (POLLIN | POLLPRI) : 0) | (out ? events & POLLOUT : 0));
+}
+int __wrap_poll(struct pollfd *p, nfds_t n, int ms)
+{
+    int r = __real_poll(p, n, ms);
+    for (nfds_t i = 0; i < n && r > 0; i++) {
+        short end = p[i].revents && p[i].fd >= 0 ? ended(p[i].fd, p[i].events) : 0;
+        if (end) p[i].revents = (short)(((p[i].revents | POLLHUP) & ~POLLOUT) | (end & ~POLLOUT));
+    }
+    return r;
+}
+#endif
 
 static queue *find(int fd)
 {
@@ -130,7 +312,7 @@ int __wrap_close(int fd)
         else forget(q, fd);
     }
     int r = __real_close(fd);   // under the lock: the number may be another's at once
-    if (r == 0) errno = e;
+    if (r == 0) made_anew(fd), errno = e;
     pthread_mutex_unlock(&lock);
     return r;
 }
@@ -341,6 +523,7 @@ static bool take_inner(queue *q, int which, const struct epoll_event *e, struct 
     }
     bool broken = e->events & EPOLLERR;
     if ((e->events & hung_up) || (broken && !n->socket)) out->flags |= EV_EOF;
+    if (which == WRITES && n->socket && sends_no_more(fd)) out->flags |= EV_EOF;
     // Looking which error it is would take it away from the socket.
     if (broken && n->socket && (e->events & EPOLLHUP)) out->fflags = ECONNRESET;
     return true;
@@ -440,7 +623,8 @@ int kqueue_shim_peer_id(int fd, uid_t *uid, gid_t *gid)
 {
     struct ucred c;
     socklen_t n = sizeof c;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n)) return -1;
+    if (kqueue_shim_no_cred(fd)) return errno = ENOTCONN, -1;
+    if (__real_getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n)) return -1;
     *uid = c.uid;
     *gid = c.gid;
     return 0;

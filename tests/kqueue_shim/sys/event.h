@@ -1,11 +1,13 @@
 // sys/event.h - kqueue on Linux, as far as crt_platform_kqueue.h uses it, for tests
 //
-//   cc -DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim ... tests/kqueue_shim/kqueue.c -Wl,--wrap=close,--wrap=waitid
+//   cc -DCRT_PLATFORM_KQUEUE -Itests/kqueue_shim ... tests/kqueue_shim/kqueue.c -Wl,--wrap=close,--wrap=waitid,
+//      --wrap=getpeername,--wrap=getsockopt,--wrap=setsockopt,--wrap=fcntl,--wrap=poll,--wrap=writev
 //
 // No value is that of a real system: whoever relies on one fails here. By default it is a
 // system that has everything; with one of these, what is laid out and lacking as on
 //   KQUEUE_SHIM_PLAIN     all that lack something: no EVFILT_USER, no EVFILT_EXCEPT, no
-//                         MCAST_JOIN_GROUP, no SOCK_CLOEXEC and what came with it (macOS)
+//                         MCAST_JOIN_GROUP, no SOCK_CLOEXEC and what came with it
+//   KQUEUE_SHIM_MACOS     no SOCK_CLOEXEC; F_SETNOSIGPIPE, SO_LINGER_SEC, proc_pidfdinfo
 //   KQUEUE_SHIM_FREEBSD   no EVFILT_EXCEPT; struct kevent is longer
 //   KQUEUE_SHIM_OPENBSD   before 7.8: no EVFILT_USER
 //   KQUEUE_SHIM_NETBSD    10: filters and flags have 32 bits and no sign, counts are size_t
@@ -13,6 +15,7 @@
 #ifndef KQUEUE_SHIM_SYS_EVENT_H
 #define KQUEUE_SHIM_SYS_EVENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -78,10 +81,24 @@ struct kevent {
 #define EVFILT_EXCEPT KQUEUE_SHIM_FILTER(26)
 #define NOTE_OOB 0x1000u
 #endif
-#ifdef KQUEUE_SHIM_PLAIN
+#if defined(KQUEUE_SHIM_PLAIN) || defined(KQUEUE_SHIM_MACOS)
 #undef SOCK_CLOEXEC
 #undef CLOSE_RANGE_CLOEXEC
+#ifdef KQUEUE_SHIM_PLAIN
 #undef MCAST_JOIN_GROUP
+#endif
+#endif
+#ifdef KQUEUE_SHIM_MACOS
+#define F_SETNOSIGPIPE 0x7777
+#define SO_LINGER_SEC 0x7f01
+#define PROC_PIDFDSOCKETINFO 0x7f02
+struct socket_fdinfo {
+    struct {
+        short soi_options;
+    } psi;
+};
+int kqueue_shim_socket_info(int fd, struct socket_fdinfo *info, int room);
+#define proc_pidfdinfo(pid, fd, what, info, room) kqueue_shim_socket_info((fd), (info), (room))
 #endif
 
 int kqueue(void);
@@ -90,6 +107,9 @@ int kevent(int kq, const struct kevent *changes, kqueue_shim_count change_count,
 
 // Descriptors that stand for processes and timers, which a kqueue has without any.
 int kqueue_shim_descriptors(void);
+
+// An end of a pair that has no credentials.
+bool kqueue_shim_no_cred(int fd);
 
 // What else the BSDs have. Linux keeps ids for each thread and the C library sets them for
 // all: in a child of vfork those are its parent's, so here it is the system call.
