@@ -99,8 +99,9 @@
 // LINKING
 //     -pthread; macOS needs nothing.
 //     Linux 2.6.27 or newer; 5.3 to wait for children without SIGCHLD, 5.11 for time-outs
-//     finer than 1 ms; glibc or musl. gcc, clang; tcc on x86-64. Processors of 32 bits without
-//     atomics of 64 (before ARMv7 or i586, MIPS, POWER): -latomic too.
+//     finer than 1 ms; glibc or musl. gcc, clang; tcc on x86-64, with -std=c11. Processors of
+//     32 bits without atomics of 64 (before ARMv7 or i586, MIPS, POWER): -latomic too; none of
+//     fewer bits.
 //     macOS 10.12, FreeBSD 10, OpenBSD 7.1, NetBSD 8 or newer.
 //     Windows 10 or newer: crt_platform_iocp.h; mingw-w64: -lws2_32 -lsynchronization;
 //     Visual Studio 2022 17.9 or newer: /std:c11, its libraries are named in the header.
@@ -126,16 +127,25 @@
 //
 // BARE METAL
 //     CRT_NO_THREADS leaves the current-thread flavour, which crt_config.flavor must name,
-//     and no blocking pool: what needs a thread gives -ENOTSUP. Where there is no operating
-//     system either, there are no sockets, files, processes and signals: timers, >>api sync,
-//     >>api channels and everything else are there, crt_spawn_in needs no heap, and a handler
-//     of an interrupt may call what needs no cx and does not wait (crt_notify_one,
-//     crt_mpsc_try_send, crt_wake). CRT_PLATFORM_HEADER is yours, with these functions, all
-//     static (examples/cortex_m/platform.h has them for a Cortex-M, in 80 lines):
+//     and no blocking pool: what needs a thread gives -ENOTSUP; a call named _blocking_ gives
+//     CRT_ENOCONTEXT where it would have to wait. Where there is no operating system either,
+//     there are no sockets, files, processes and signals: timers, >>api sync, >>api channels
+//     and everything else are there, crt_spawn_in needs no heap, and a handler of an interrupt
+//     may call what needs no cx and does not wait (crt_notify_one, crt_mpsc_try_send,
+//     crt_wake). It also ends the wait of a _blocking_ call outside handlers, which sleeps.
+//     crt asks the heap (CRT_MALLOC, CRT_FREE, crt_config.allocator) with interrupts on or off,
+//     and in handlers: crt_handle_spawn and sends without bound allocate; receives without
+//     bound free, and so does who drops the last reference (crt_wake, _drop, crt_oneshot_send
+//     to a receiver that is gone). Where handlers call those, malloc has to turn interrupts off
+//     (newlib: in __malloc_lock). What else they call leaves the heap alone.
+//     CRT_PLATFORM_HEADER is yours, looked for beside crt.h and where -I says, with these
+//     functions, all static (examples/cortex_m/platform.h has them for a Cortex-M, in 80 lines):
 //       uint32_t crt__interrupts_off(void)    gives what they were before: calls nest
-//       void crt__interrupts_on(uint32_t were)     as they were
+//       void crt__interrupts_on(uint32_t were)     as they were. Both hold the compiler back:
+//                                             asm volatile with a "memory" clobber
 //       bool crt__in_interrupt(void)          does a handler run?
-//       int64_t crt__clock(void)              ns, never backwards; not called by handlers
+//       int64_t crt__clock(void)              ns, never backwards. Called by handlers with
+//                                             schedule_histogram or CRT_ENABLE_TRACE only
 //       int crt__futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns)
 //                                             sleeps while *word == expected, at most so
 //                                             long (< 0: no limit), and may return early.
@@ -143,6 +153,10 @@
 //                                             interrupts off, so that none is missed
 //       void crt__futex_wake(uint32_t *word, int n)     called in handlers: end that sleep
 //       void crt__log_line(const char *level, const char *line)     prints
+//     Of the C library it needs memcpy, memset, strlen, snprintf, vsnprintf, strerror; unless
+//     you define others malloc, free, assert; for crt_dump, crt_metrics_prometheus and CRT_MAIN
+//     fprintf, fwrite, fflush, stderr, which -ffunction-sections and the linker's --gc-sections
+//     leave out. Of the stack it takes up to 2 kB, half of that for a line of the log.
 //
 // CONTENTS (search for the tag)
 //     public          >>config  >>errors  >>core types  >>coroutine
@@ -290,6 +304,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#if UINTPTR_MAX < 0xffffffff || INT_MAX < 0x7fffffff
+#error "crt.h needs pointers and int of 32 bits or more"
+#endif
 
 #define CRT_VERSION_MAJOR 0
 #define CRT_VERSION_MINOR 1
@@ -2745,6 +2763,8 @@ static inline int crt_peer_addr(const crt_udp *u, crt_addr *a) { return crt_udp_
 
 #ifdef __cplusplus
 #error "compile the one file that defines CRT_IMPLEMENTATION as C; files in C++ just include crt.h"
+#elif !defined(_MSC_VER) && (!defined(__STDC_VERSION__) || __STDC_VERSION__ < 201112L)
+#error "crt's implementation is C11: compile the file that defines CRT_IMPLEMENTATION with -std=c11 or newer"
 #endif
 #ifdef _MSC_VER   // strerror, getenv: it would rather have others, and /sdl makes errors of such warnings
 #pragma warning(push)
@@ -2814,8 +2834,9 @@ CRTDEF void crt_process_close(crt_process **p) { *p = NULL; }
 
 #ifdef CRT_NO_THREADS
 // One thread, and interrupts. A handler is to crt what another thread is elsewhere, but one
-// that runs to its end once it has begun. So what has to be in one piece is done with
-// interrupts off, whatever its size: no instruction for atomics is needed.
+// that runs to its end once it has begun: it must find nothing to wait for. So what has to be
+// in one piece is done with interrupts off, whatever its size: no instruction for atomics is
+// needed.
 #ifdef CRT__BARE
 static inline uint32_t crt__interrupts_off(void);   // nests: it gives what they were, and
 static inline void crt__interrupts_on(uint32_t were);   // this sets them back to that
@@ -3209,7 +3230,8 @@ static int crt__cpu_count(void);
 static uint64_t crt__thread_number(void);
 static void crt__thread_set_name(const char *name);
 
-// Monotonic nanoseconds; they do not count while the machine sleeps (on Windows they do). Bare: not from handlers.
+// Monotonic nanoseconds; they do not count while the machine sleeps (on Windows they do). Bare: handlers
+// call it where it is measured when tasks are woken.
 static int64_t crt__clock(void);
 // A thread that takes no signals; stack 0: the system's usual size. 0 or -errno. It ends
 // with fn, and then one join or detach is due, by the handle or by what self gave in it.
@@ -3560,7 +3582,7 @@ struct crt_runtime {
     uint32_t closing;         // atomic: no new tasks
     uint32_t stop;            // atomic: workers leave their loop
     uint32_t dead;            // under slab_lock: only orphans are left
-    uint32_t burying, buried; // atomic: somebody sees to that; has done so
+    uint32_t buried;          // atomic: its own reference goes next, or has gone
     uint32_t watches_polls;   // a hook, a histogram or the trace: one branch for all
     uint32_t task_flags;      // of every task: CRT__TASK_TIMED or 0
     uint32_t task_extra;      // room behind every frame: that of a crt__record, or 0
@@ -14438,6 +14460,12 @@ static void crt__thread_task_wake(crt_task *t)
     crt__atomic_store(word, 1, CRT__RELEASE);
     crt__futex_wake(word, 1);
 }
+// Without threads only a handler can end such a sleep, and none can sleep itself.
+#ifdef CRT__BARE
+#define crt__may_sleep() (!crt__in_interrupt())
+#else
+#define crt__may_sleep() CRT__THREADS
+#endif
 // What a blocking call polls: up to three operands.
 typedef struct crt__call_of {
     void *object, *a, *b;
@@ -14459,7 +14487,7 @@ static int crt__block_thread(crt_poll (*poll_fn)(crt_cx *cx, crt__call_of *call)
     cx.slot = &me.task.u.slot;
     cx.unconstrained = 1;
     while ((r = poll_fn(&cx, &call)) == CRT_PENDING) {
-        if (!CRT__THREADS) {   // who could end the wait does not run meanwhile: take it back
+        if (!crt__may_sleep()) {   // who could end the wait does not run meanwhile: take it back
             cx.unwind = 1;
             (void)poll_fn(&cx, &call);
             r = CRT_ENOCONTEXT;
@@ -15457,6 +15485,11 @@ static bool crt__mpsc_append(crt__mpsc *c, const void *elem, crt__list *ready)
     crt__mpsc_wake_receiver(c, ready);
     return true;
 }
+#ifdef CRT__BARE
+// Between claim and mark a handler that receives would wait for ever for what it has
+// interrupted: all is sent under the lock, with interrupts off.
+static inline bool crt__mpsc_send_now(crt__mpsc *c, const void *elem) { return (void)c, (void)elem, false; }
+#else
 // Sends without the lock, as a rule. False: it has to be asked.
 static inline bool crt__mpsc_send_now(crt__mpsc *c, const void *elem)
 {
@@ -15480,6 +15513,7 @@ static inline bool crt__mpsc_send_now(crt__mpsc *c, const void *elem)
     if (word & CRT__MPSC_PARKED) crt__mpsc_wake_now(c);
     return true;
 }
+#endif
 // Permits, under the lock; more of them only with the right to claim.
 static void crt__mpsc_reserved_add(crt__mpsc *c, size_t n)
 {
@@ -18025,21 +18059,19 @@ static CRT__COLD void crt__rt_bury(crt_runtime *rt)
             orphans += (crt__chunk_task(c, i)->flags & CRT__TASK_ALLOCATED) != 0;
     crt__atomic_add(&rt->refs, orphans, CRT__RELAXED);
     crt__unlock(&rt->slab_lock);
+    crt__atomic_store(&rt->buried, 1, CRT__RELEASE);
     crt__atomic_sub(&rt->refs, 1, CRT__ACQ_REL);
 }
 // Whoever is about to leave only the runtime's own reference buries it first, while
-// its own reference still holds: the count never falls from 2 to 1 before that.
+// its own reference still holds: the count never falls from 2 to 1 before that. Whoever else
+// comes by meanwhile finds 3 at least, or buried set: nobody waits for the one who buries, who
+// may be what a handler has interrupted.
 static void crt__rt_unref(crt_runtime *rt)
 {
     uint32_t n = crt__atomic_load(&rt->refs, CRT__ACQUIRE);
     for (;;) {
         if (n == 2 && !crt__atomic_load(&rt->buried, CRT__ACQUIRE)) {
-            if (!crt__atomic_xchg(&rt->burying, 1, CRT__ACQ_REL)) {
-                crt__rt_bury(rt);
-                crt__atomic_store(&rt->buried, 1, CRT__RELEASE);
-            } else {
-                crt__cpu_relax();   // somebody does, right now
-            }
+            crt__rt_bury(rt);
             n = crt__atomic_load(&rt->refs, CRT__ACQUIRE);
         } else if (crt__atomic_cas_weak(&rt->refs, &n, n - 1, CRT__ACQ_REL, CRT__ACQUIRE)) {
             break;

@@ -59,6 +59,8 @@ void systick_handler(void)
 }
 static int64_t nanoseconds(uint64_t cycles) { return (int64_t)(cycles * (1000000000 / CLOCK_HZ)); }
 
+// Handlers ask only with schedule_histogram or CRT_ENABLE_TRACE. The answer is right unless the
+// handler's priority is above SysTick's: all have the same after a reset.
 static int64_t crt__clock(void)
 {
     uint32_t were = crt__interrupts_off();
