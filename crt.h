@@ -619,6 +619,7 @@ enum {
 
 #if defined(CRT_DEBUG) && !defined(__cplusplus)
 #define CRT__CHECK_FRAME(self)                                                             \
+    CRT__SITE_LINE(crt__begin);                                                            \
     CRT__CHECK_FIRST(self)                                                                 \
     if (!crt__frame_fits(crt__f, crt__cx, CRT__SIZE_OF(self), &crt__begin)) goto crt__done;
 #if defined(__GNUC__) || defined(__clang__)
@@ -627,9 +628,11 @@ enum {
     _Pragma("GCC diagnostic push")                                                         \
     _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"")                     \
     _Pragma("GCC diagnostic ignored \"-Wmissing-braces\"")                                 \
-    (void)sizeof((__typeof__(*_Generic((self), crt_frame *: (struct { crt_frame f; } *)0,  \
-        void *: (struct { crt_frame f; } *)0, default: (self)))){*(crt_frame *)0});        \
+    (void)sizeof((__typeof__(*_Generic((self), crt_frame *: (struct crt__begins *)0,       \
+        const crt_frame *: (struct crt__begins *)0, void *: (struct crt__begins *)0,       \
+        const void *: (struct crt__begins *)0, default: (self)))){*(crt_frame *)0});       \
     _Pragma("GCC diagnostic pop")
+struct crt__begins { crt_frame with; };
 #else
 #define CRT__CHECK_FIRST(self)
 #endif
@@ -962,15 +965,20 @@ CRTDEF int crt_args(char ***argv);
 #define CRT__NO_SIZE SIZE_MAX
 #ifdef __cplusplus
 extern "C++" {
-template <class T> struct crt__size_of { static constexpr size_t value = CRT__NO_SIZE; };   // NULL, nullptr
-template <class T> struct crt__size_of<T *> {
+template <class T> struct crt__frame_of {
     static_assert(__is_trivially_copyable(T), "a frame that is spawned is copied as bytes, and no destructor runs in "
                                               "the task: keep a pointer to what has one, and delete it in CRT_FINALLY");
     static constexpr size_t value = sizeof(T);
 };
-template <> struct crt__size_of<void *> { static constexpr size_t value = CRT__NO_SIZE; };
-template <> struct crt__size_of<const void *> { static constexpr size_t value = CRT__NO_SIZE; };
+template <class T> T &crt__some();
 template <class T> T crt__value_of(T);
+template <class T> crt__frame_of<T> crt__pointed_to(const T &);
+template <class T, class = void> struct crt__size_of { static constexpr size_t value = CRT__NO_SIZE; };   // NULL
+template <class T> struct crt__size_of<T, decltype((void)crt__pointed_to(*crt__some<T>()))> {
+    static constexpr size_t value = decltype(crt__pointed_to(*crt__some<T>()))::value;
+};
+template <> struct crt__size_of<void *, void> { static constexpr size_t value = CRT__NO_SIZE; };
+template <> struct crt__size_of<const void *, void> { static constexpr size_t value = CRT__NO_SIZE; };
 }
 #define CRT__SIZE_OF(...) (crt__size_of<decltype(crt__value_of(__VA_ARGS__))>::value)
 #else
@@ -1143,7 +1151,7 @@ typedef struct crt_timer {
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d);
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at);
 CRTDEF void crt_timer_stop(crt_timer *t);   // as if never set; not while it is awaited
-CRTDEF_POLL crt_timer_wait(crt_cx *cx, crt_timer *t);   // 0; CRT_EINVAL if not set
+CRTDEF_POLL crt_timer_wait(crt_cx *cx, crt_timer *t);   // 0; CRT_EINVAL if not set, or in a crt_timeout
 CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t);
 
 // crt_timeout(cx, &self->timer, CRT_SEC(5), expr): the result of expr, or
@@ -1316,8 +1324,9 @@ typedef struct crt__crew {
 // The body, and the tasks themselves, spawn into it. It ends when the body and every
 // task has ended: with the body's result, or the first failure among the tasks
 // (a negative result, CRT_EPANIC). If the opener is cancelled, the body and all the
-// tasks are, cleanup included, and are waited for. All-zero is ready; nothing is
-// allocated but the tasks. What structured concurrency libraries call a nursery.
+// tasks are, cleanup included, and are waited for. Inside a scope runs another, not the same one.
+// All-zero is ready; nothing is allocated but the tasks. What structured concurrency libraries call
+// a nursery.
 typedef struct crt_scope {
     crt__crew crt__tasks;
     CRT_SELECT(2) crt__sel;
@@ -4443,35 +4452,40 @@ static CRT__COLD void crt__leaf_moved(crt_cx *cx, const crt__op *op)
     (void)op;
     crt__slot_cancel(cx->slot);
 }
+// What a wait takes: room; bytes to send, which last and may become more; an element, whose padding may be
+// another each time.
+enum { CRT__NONE_GIVEN = 0, CRT__BYTES_GIVEN, CRT__ELEMENT_GIVEN };
 #ifdef CRT_DEBUG
-// What a wait that goes on was given at its last poll: by the place of the slot, of which a newer one may be.
-static struct {
+// The beginning of what a wait that goes on was given at its last poll: by the place of the slot, of which a
+// newer one may be.
+typedef struct crt__operand {
     const crt_slot *slot;
     const char *call;
     const void *at;
-    uint32_t sum;
-} crt__operands[1024];
+    size_t n;
+    unsigned char bytes[64];
+} crt__operand;
+static crt__operand crt__operands[1024];
 static uint32_t crt__operands_lock;
-static uint32_t crt__sum_of(const unsigned char *at, size_t n)
+static bool crt__operand_changed(const crt__operand *o, const unsigned char *at, size_t n, int given)
 {
-    uint32_t sum = 2166136261u;
-    for (size_t i = 0; i < crt__min(n, 512); i++) sum = (sum ^ at[i]) * 16777619u;
-    return sum;
+    size_t others = 0;
+    for (size_t i = 0; i < n; i++) others += o->bytes[i] != at[i];
+    return given == CRT__ELEMENT_GIVEN ? others * 2 > n : others > 0;
 }
-// Of what is sent the bytes must last (`given`), of what is done piece by piece the place.
-static void crt__check_operand(crt_cx *cx, const char *call, const void *at, size_t n, bool given, bool pieces)
+// Of what is done piece by piece the place must last as well.
+static void crt__check_operand(crt_cx *cx, const char *call, const void *at, size_t n, int given, bool pieces)
 {
-    uint32_t sum = given && at ? crt__sum_of(at, n) : 0;
-    uint32_t i = (uint32_t)((uintptr_t)cx->slot >> 4) * 2654435761u % 1024;
+    if (given == CRT__NONE_GIVEN) n = 0;
+    n = crt__min(n, sizeof crt__operands->bytes);
     crt__lock(&crt__operands_lock);
-    bool goes_on = cx->slot->op && crt__operands[i].slot == cx->slot && crt__operands[i].call == call;
-    bool same = crt__operands[i].sum == sum && (!pieces || crt__operands[i].at == at);
-    crt__operands[i].slot = cx->slot;
-    crt__operands[i].call = call;
-    crt__operands[i].at = at;
-    crt__operands[i].sum = sum;
+    crt__operand *o = &crt__operands[(uint32_t)((uintptr_t)cx->slot >> 4) * 2654435761u % 1024];
+    bool goes_on = cx->slot->op && o->slot == cx->slot && o->call == call;
+    bool changed = goes_on && ((pieces && o->at != at) || crt__operand_changed(o, at, crt__min(n, o->n), given));
+    *o = (crt__operand){cx->slot, call, at, n, {0}};
+    if (n) memcpy(o->bytes, at, n);
     crt__unlock(&crt__operands_lock);
-    if (goes_on && !same)
+    if (changed)
         crt__say(cx->rt, CRT_LOG_WARN,
                  "task " CRT__ID ": %s: what it was given is another at this poll than at the one before: a variable "
                  "of C does not survive an await, keep it in the frame", (crt__id)cx->task->id, call);
@@ -5287,21 +5301,30 @@ static inline uint32_t crt__poll_number(const crt_cx *cx)
     return cx->worker ? crt__atomic_load(&cx->worker->tick, CRT__RELAXED) : 0;
 }
 // Out of the wheel, for another deadline. Whoever waits has to look again, after this poll.
-static CRT__COLD void crt__timer_take_down(crt_timer *t)
+// Of a time-out that goes on it is no timer to be set or awaited.
+static CRT__COLD bool crt__timer_is_free(crt_cx *cx, const crt_timer *t)
 {
+    if (!t->phase) return true;
+    crt__say(cx->rt, CRT_LOG_ERROR, "a crt_timer is set or awaited while a crt_timeout uses it: take another");
+    return false;
+}
+static CRT__COLD bool crt__timer_take_down(crt_cx *cx, crt_timer *t)
+{
+    if (!crt__timer_is_free(cx, t)) return false;
     crt_task *waiter = t->slot.op ? t->slot.task : NULL;
     crt_timer_stop(t);
     if (waiter) crt__task_wake(waiter);
+    return true;
 }
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at)
 {
-    if (CRT__UNLIKELY(t->group.pprev != NULL)) crt__timer_take_down(t);
+    if (CRT__UNLIKELY(t->group.pprev != NULL) && !crt__timer_take_down(cx, t)) return;
     crt__timer_due(cx, t, at, true);
     t->set = 1;
 }
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d)
 {
-    if (CRT__UNLIKELY(t->group.pprev != NULL)) crt__timer_take_down(t);
+    if (CRT__UNLIKELY(t->group.pprev != NULL) && !crt__timer_take_down(cx, t)) return;
     crt__timer_due(cx, t, d, false);
     t->reset_in = crt__poll_number(cx);
     t->set = 1;
@@ -5314,7 +5337,7 @@ CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
 CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t)
 {
     crt_slot *outer = cx->slot;
-    if (!t->set) return crt__refuse(cx, CRT_EINVAL);
+    if (CRT__UNLIKELY(!t->set || t->phase)) return (void)crt__timer_is_free(cx, t), crt__refuse(cx, CRT_EINVAL);
     if (!t->group.pprev) crt__group_link(cx, &t->group, &t->slot, 1, 0);
     cx->slot = &t->slot;
     bool same_poll = cx->worker && t->reset_in == crt__poll_number(cx);
@@ -6212,7 +6235,10 @@ static CRT__COLD void crt__end_late(crt_runtime *rt, crt_task *t, crt_poll r)
 {
     if (t->flags & CRT__TASK_EXTERNAL)
         while (crt__atomic_load(&rt->unfinished, CRT__ACQUIRE)) crt__futex_wait(&rt->unfinished, 1, -1);
+    crt_runtime *outer = crt__tls.rt;
+    crt__tls.rt = rt;   // as in crt__finish_shutdown
     crt__end_task(t, r);
+    crt__tls.rt = outer;
 }
 // A task that nobody polls, claimed after the leftovers were adopted.
 static CRT__COLD void crt__end_missed(crt_runtime *rt, crt_task *t)
@@ -8434,8 +8460,8 @@ static CRT__INLINE crt_poll crt__io_plain(crt_cx *cx, crt_stream *stream, const 
     intptr_t k;
     crt_poll r;
     bool held;   // after a wait, which is what slot->op tells until the end: see crt__io_hold_open
-    crt__check_operand(cx, op->name, buf, n, (how & CRT__OUT) != 0, all);
     if (CRT__UNLIKELY(!s || !buf || !n || n > CRT__MOST_BYTES)) goto general;
+    crt__check_operand(cx, op->name, buf, n, how & CRT__OUT ? CRT__BYTES_GIVEN : CRT__NONE_GIVEN, all);
     if (CRT__UNLIKELY(cx->unwind || cx->unconstrained || !cx->budget)) goto general;
     if (slot->op) {
         if (CRT__UNLIKELY(slot->op != op || slot->object != s)) goto general;
@@ -15613,7 +15639,7 @@ CRTDEF crt_poll crt_mpsc_send(crt_cx *cx, crt_mpsc_tx *tx, const void *elem)
     crt__mpsc *c = (crt__mpsc *)tx;
     bool reserved;
     if (CRT__UNLIKELY(!elem && c && c->size)) return crt__slot_cancel(cx->slot), crt__refuse(cx, CRT_EINVAL);
-    crt__check_operand(cx, "mpsc_send", elem, c ? c->size : 0, true, false);
+    if (c) crt__check_operand(cx, "mpsc_send", elem, c->size, CRT__ELEMENT_GIVEN, false);
     if (CRT__LIKELY(c && !cx->slot->op && !cx->unwind)) {   // there is room, as a rule
         if (!crt__coop(cx)) return CRT_PENDING;
         if (CRT__LIKELY(crt__mpsc_send_now(c, elem))) return 0;
@@ -16641,7 +16667,7 @@ static bool crt__select_refused(const crt__select *s) { return ((uintptr_t)s & 1
 static CRT__COLD void crt__select_refuse(crt_cx *cx)
 {
     crt__say(cx->rt, CRT_LOG_ERROR,
-             "a CRT_SELECT, crt_until or crt_scope is used inside itself: give the inner one a member of its own");
+             "a CRT_SELECT, crt_until or crt_scope_try_run is used inside itself: give the inner one its own");
     cx->select = (crt__select *)(void *)((char *)cx->select + 1);
 }
 CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t n, int mode)

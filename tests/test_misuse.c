@@ -1168,7 +1168,7 @@ BODY(what_changes_between_polls)
     CHECK_EQ(AT(s[0], crt_mpsc_send(cx, tx, &x)), 0);
     for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[0], crt_mpsc_send(cx, tx, &x)), PENDING);
     CHECK(!test_log_has("is another at this poll"));
-    x = 2;
+    x = ~x;
     CHECK_EQ(AT(s[0], crt_mpsc_send(cx, tx, &x)), PENDING);
     CHECK(test_log_has("mpsc_send: what it was given is another at this poll"));
     CHECK_EQ(CANCEL(s[0], crt_mpsc_send(cx, tx, &x)), UNWIND);
@@ -1186,7 +1186,15 @@ BODY(what_changes_between_polls)
     CHECK_EQ(AT(s[2], crt_read_exact(cx, b, got_it + 1, 32)), PENDING);
     CHECK(test_log_has("read_exact: what it was given is another"));
     CHECK_EQ(CANCEL(s[2], crt_read_exact(cx, b, got_it, 32)), UNWIND);
+    // A length that is none is refused before it is looked at; what is written once may grow meanwhile.
+    CHECK_EQ(AT(s[4], crt_write(cx, a, block, (size_t)-1)), CRT_EINVAL);
+    CHECK_EQ(AT(s[4], crt_write_all(cx, a, block, sizeof block)), PENDING);
+    CHECK_EQ(CANCEL(s[4], crt_write_all(cx, a, block, sizeof block)), UNWIND);
     test_log_clear();
+    for (size_t i = 1; i < 4; i++) CHECK_EQ(AT(s[5], crt_write(cx, a, block, i)), PENDING);
+    CHECK(!test_log_has("is another at this poll"));
+    CHECK_EQ(CANCEL(s[5], crt_write(cx, a, block, 1)), UNWIND);
+    while (crt_try_read(b, got_it, sizeof got_it) > 0) continue;
     for (int i = 0; i < 2; i++) CHECK_EQ(AT(s[3], crt_read(cx, b, got_it + i, 1)), PENDING);   // all at once, at the end
     CHECK(!test_log_has("is another at this poll"));
     CHECK_EQ(CANCEL(s[3], crt_read(cx, b, got_it, 1)), UNWIND);

@@ -1367,6 +1367,28 @@ static crt_poll leaver_run(void *frame, crt_cx *cx)
         CRT_AWAIT(crt_notified(cx, &never));
     CRT_END;
 }
+// While a dump has it the end passes by, and who dumps ends it.
+static void a_drop_by_what_a_task_leaves_is_refused_at_a_late_end(void)
+{
+    FILE *out = tmpfile();
+    CHECK(out != NULL);
+    if (!out) return;
+    dropped_within = looked_at = runtime(1);
+    crt_handle *h = crt_runtime_handle(looked_at);
+    crt_join_handle *join;
+    int times = 0;
+    CHECK_EQ(crt_handle_spawn_join(h, &join, leaver_run, &(leaver){.times = &times}), 0);
+    SOON(crt__sits_idle(crt__atomic_load(&crt__joined(join)->state, CRT__ACQUIRE)));
+    before_text = ends_meanwhile;
+    CHECK_EQ(crt_dump(looked_at, out), 1);
+    CHECK_EQ(left_meanwhile, 1);
+    CHECK_EQ(times, 1);
+    CHECK(test_log_has("they are refused inside a task"));
+    crt_detach(&join);
+    crt_handle_drop(&h);
+    dropped(looked_at);
+    fclose(out);
+}
 static void a_drop_by_what_a_task_leaves_is_refused_at_a_forced_end(void)
 {
     for (int workers = 0; workers < 2; workers++) {
@@ -1703,6 +1725,13 @@ static crt_poll within_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->a, CRT_PENDING);
     CHECK_EQ(crt_now(cx) - self->began, 0);
     CHECK(test_log_has("a crt_timer is used inside its own"));
+    test_log_clear();
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(10),
+        (crt_timer_reset(cx, &self->timer, CRT_MS(1)), crt_timer_reset_at(cx, &self->timer, 0), crt_sleep(cx, CRT_SEC(5)))));
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CHECK(test_log_has("while a crt_timeout uses it"));
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(10), crt_timer_wait(cx, &self->timer)));
+    CHECK_EQ(self->r, CRT_EINVAL);
     // One after the other, and one within another's, are as before.
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(10), crt_sleep(cx, CRT_SEC(5))));
     CHECK_EQ(self->r, CRT_ETIMEDOUT);
@@ -1762,6 +1791,7 @@ int main(int argc, char **argv)
     TEST(a_block_on_that_blocks_in_place_ends_after_the_tasks_of_its_scope);
     TEST(what_a_dump_looks_at_is_counted_at_a_forced_end);
     TEST(a_drop_by_what_a_task_leaves_is_refused_at_a_forced_end);
+    TEST(a_drop_by_what_a_task_leaves_is_refused_at_a_late_end);
     TEST(what_is_cancelled_before_it_begins_waits_anew);
     TEST(a_cleanup_writes_a_file_while_the_runtime_ends);
     TEST(a_select_or_timer_inside_itself_is_refused);
