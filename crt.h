@@ -4642,7 +4642,6 @@ CRTDEF crt_poll crt__no_result(crt_cx *cx, const crt_site *begin, int line)
     crt__slot_cancel(cx->slot);   // the cleanup may wait there for something else
     return CRT_UNWIND;
 }
-// True: the coroutine is over. False: run the switch again, at CRT_FINALLY.
 // With CRT_DEBUG: has the task room for what its coroutine takes its frame for? If not it panics, and ends.
 CRTDEF bool crt__frame_fits(crt_frame *f, crt_cx *cx, size_t size, const crt_site *begin)
 {
@@ -4656,6 +4655,7 @@ CRTDEF bool crt__frame_fits(crt_frame *f, crt_cx *cx, size_t size, const crt_sit
     f->result = CRT_UNWIND;
     return false;
 }
+// True: the coroutine is over. False: run the switch again, at CRT_FINALLY.
 CRTDEF bool crt__done_or_trap(crt_frame *f, crt_cx *cx, const crt_site *begin)
 {
     if (f->resume == CRT__STATE_FINALLY || f->resume == CRT__STATE_DONE) return true;
@@ -5300,7 +5300,6 @@ static inline uint32_t crt__poll_number(const crt_cx *cx)
 {
     return cx->worker ? crt__atomic_load(&cx->worker->tick, CRT__RELAXED) : 0;
 }
-// Out of the wheel, for another deadline. Whoever waits has to look again, after this poll.
 // Of a time-out that goes on it is no timer to be set or awaited.
 static CRT__COLD bool crt__timer_is_free(crt_cx *cx, const crt_timer *t)
 {
@@ -5308,6 +5307,7 @@ static CRT__COLD bool crt__timer_is_free(crt_cx *cx, const crt_timer *t)
     crt__say(cx->rt, CRT_LOG_ERROR, "a crt_timer is set or awaited while a crt_timeout uses it: take another");
     return false;
 }
+// Out of the wheel, for another deadline. Whoever waits has to look again, after this poll.
 static CRT__COLD bool crt__timer_take_down(crt_cx *cx, crt_timer *t)
 {
     if (!crt__timer_is_free(cx, t)) return false;
@@ -5619,11 +5619,11 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
 #if !defined(CRT__BARE) && (!defined(_WIN32) || !defined(CRT_NO_NET))
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
+// Of its events CRT__WRITE_CLOSED is a hang-up; if the header defines CRT__HALVES_TOLD, the end of
+// one direction, as CRT__READ_CLOSED is, also by a shutdown of this end.
 // The same for CRT__PRIORITY, where that is not part of the above; such a header defines
 // CRT__URGENT_UNTOLD if its events never bring a stream that bit unasked. 0 or -errno.
 CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token);
-// CRT__WRITE_CLOSED is a hang-up. With CRT__HALVES_TOLD it is the end of one direction, as
-// CRT__READ_CLOSED is, also by a shutdown of this end.
 // Stops watching; called before fd is closed. An event that is under way may
 // still arrive: tokens carry a generation for that.
 CRT__UNUSED static void crt__reactor_remove(crt__reactor *r, crt__fd fd, uint64_t token);
@@ -7133,13 +7133,13 @@ static bool crt__crew_add(crt__crew *c, crt_task *t, uint64_t key, bool join, ui
 static void crt__crew_forget(crt_task *t);
 static uint32_t crt__crew_flags(const crt__crew *c);
 
-// `join` and `crew` may be NULL.
 // A shutdown closes the pool to others at once, to its own tasks when the last of them has ended: a cleanup
 // may write a file.
 static bool crt__pool_closed(crt_runtime *rt)
 {
     return crt__atomic_load(crt__tls.rt == rt ? &rt->pool.stop : &rt->closing, CRT__ACQUIRE) != 0;
 }
+// `join` and `crew` may be NULL.
 static int crt__pool_spawn_in(crt_runtime *rt, crt__worker *w, crt_join_handle **join, crt__crew *crew,
                               intptr_t (*f)(void *), void *arg)
 {
