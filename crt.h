@@ -5610,7 +5610,8 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
     CRT__READABLE = 1,
     CRT__WRITABLE = 2,
     CRT__READ_CLOSED = 4,
-    CRT__WRITE_CLOSED = 8,
+    CRT__WRITE_CLOSED = 8,   // a hang-up; if the header defines CRT__HALVES_TOLD the end of this
+                             // direction, also by a shutdown of this end
     CRT__IO_ERROR = 16,
     CRT__IO_SHUTDOWN = 32,   // the runtime is gone
     CRT__PRIORITY = 64,      // urgent data, or what POLLPRI means for the descriptor
@@ -5619,8 +5620,6 @@ enum {   // readiness; CLOSED bits stay until an operation meets EAGAIN all the 
 #if !defined(CRT__BARE) && (!defined(_WIN32) || !defined(CRT_NO_NET))
 // Starts watching fd in both directions; events carry `token`. 0 or -errno.
 static int crt__reactor_add(crt__reactor *r, crt__fd fd, uint64_t token);
-// Of its events CRT__WRITE_CLOSED is a hang-up; if the header defines CRT__HALVES_TOLD, the end of
-// one direction, as CRT__READ_CLOSED is, also by a shutdown of this end.
 // The same for CRT__PRIORITY, where that is not part of the above; such a header defines
 // CRT__URGENT_UNTOLD if its events never bring a stream that bit unasked. 0 or -errno.
 CRT__UNUSED static int crt__reactor_add_priority(crt__reactor *r, crt__fd fd, uint64_t token);
