@@ -1,8 +1,8 @@
 # crt: build, run, prove. `make help` lists the targets.
 CC      ?= cc
 CFLAGS  ?= -O2 -g
-# Half of the quick suite's time is the compiler's, and few of its programs wait for their own code; the models are
-# optimised. Flags given to make hold for all.
+# Half of the quick suite's time is the compiler's, and few of its programs wait for their own code. Flags given to
+# make hold for all.
 TEST_LEVEL  = -O0
 TEST_CFLAGS = $(if $(filter file,$(origin CFLAGS)),$(TEST_LEVEL) -g,$(CFLAGS)) $(SANITIZE)
 STD      = -std=c11
@@ -74,7 +74,6 @@ $(B)/test_%: tests/test_%.c $(HEADERS) $(wildcard tests/*.h)
 
 # In some models macros stand for the system's calls: what was handed to those goes unused.
 MODEL_WARN = -Wno-unused-parameter -Wno-unused-variable
-$(B)/model_%: TEST_LEVEL = -O1
 $(B)/model_%: tests/model_%.c $(HEADERS) $(wildcard tests/*.h)
 	@mkdir -p $(B)
 	$(CC) $(STD) $(TEST_CFLAGS) $(TEST_WARN) $(MODEL_WARN) -I. -Itests $< -o $@ $(LIBS)
@@ -148,9 +147,10 @@ MODEL_DEPTH  ?= 3
 MODEL_BUDGET ?= 60
 MODEL_WHOLE  ?= 600
 MODELS = $(filter model_%,$(TESTS))
-models: $(MODELS:%=$(B)/%)
-	MODEL_WHOLE=$(MODEL_WHOLE) DETAILS=1 TEST_TIMEOUT=100000 sh tests/run.sh $(B) $(MODELS)
-	MODEL_DEPTH=$(MODEL_DEPTH) MODEL_BUDGET=$(MODEL_BUDGET) DETAILS=1 TEST_TIMEOUT=100000 sh tests/run.sh $(B) $(MODELS)
+models:
+	$(MAKE) $(MODELS:%=$(B)/models/%) B=$(B)/models TEST_LEVEL=-O1
+	MODEL_WHOLE=$(MODEL_WHOLE) DETAILS=1 TEST_TIMEOUT=100000 sh tests/run.sh $(B)/models $(MODELS)
+	MODEL_DEPTH=$(MODEL_DEPTH) MODEL_BUDGET=$(MODEL_BUDGET) DETAILS=1 TEST_TIMEOUT=100000 sh tests/run.sh $(B)/models $(MODELS)
 mutate:
 	B=$(B) sh tests/mutate_orders.sh $(if $(filter command environment,$(origin SECONDS)),$(SECONDS),2)
 # Everything, and a table of what was measured: make proof BUDGET=0.1

@@ -10100,10 +10100,12 @@ CRTDEF crt_poll crt_fd_ready(crt_cx *cx, intptr_t fd, int reasons)
     if (reasons & CRT_FD_READ) asked |= CRT__FOR_READ;
     if (reasons & CRT_FD_WRITE) asked |= CRT__FOR_WRITE;
     if (reasons & CRT_FD_PRIORITY) asked |= CRT__PRIORITY;
-    uint64_t ready = crt__ready_now(s);
-    while (!(ready & (bits = asked | crt__fd_hangup(s, ready)))) {   // one half of a hang-up leaves the other
-        if ((r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0) return r;
+    uint64_t ready;
+    for (;;) {
         ready = crt__ready_now(s);
+        bits = asked | crt__fd_hangup(s, ready);   // one half of it leaves the other
+        if (ready & bits) break;
+        if ((r = crt__io_park(cx, s, &crt__op_fd, bits)) != 0) return r;
     }
     slot->op = NULL;
     now = ready & CRT__IO_SHUTDOWN ? CRT_ESHUTDOWN : crt__fd_reasons(s, ready, reasons);
