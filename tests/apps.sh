@@ -25,6 +25,7 @@ trap cleanup EXIT
 
 start() {   # start LOG PROGRAM ARGUMENTS...: pid and port of a server that prints its address
     log=$work/$1; shift
+    : >"$log"   # there may have been another of that name
     "$@" >"$log" 2>&1 &
     pid=$!; started="$started $pid"; port=
     for i in $(seq 100); do

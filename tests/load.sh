@@ -19,6 +19,7 @@ fail() { echo "FAILED: $1"; failed=$((failed + 1)); sed 's/^/    /' "$log" | tai
 
 # Port 0 is any free one; the server prints it.
 start() {
+    : >"$log"   # the last one's port is in there
     "$B/echo_server" "$@" >"$log" 2>&1 &
     server=$!
     port=
