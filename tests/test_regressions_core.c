@@ -37,6 +37,7 @@ static void text_comes(void)
 #undef snprintf
 #include "harness.h"
 #include "by_hand.h"
+#include "runtimes.h"
 #include <pthread.h>
 #ifndef _WIN32
 #include <poll.h>
@@ -49,33 +50,16 @@ static int counted_kill(pid_t pid, int sig)
 }
 #endif
 
-#define COUNTED .allocator = TEST_COUNTED, .log = {.func = test_log}
 #define GET(flag) __atomic_load_n(&(flag), __ATOMIC_SEQ_CST)
 #define SET(flag, to) __atomic_store_n(&(flag), (to), __ATOMIC_SEQ_CST)
 // A condition that comes true soon; if it does not, the wait ends, and somebody says so.
 #define SOON(c)                                                                            \
     for (int ms_ = (int)test_patience(10) * 1000; ms_ && !(c); ms_--) test_pause_us(1000)
-static crt_runtime *built(crt_config c)
-{
-    crt_runtime *rt = NULL;
-    CHECK_EQ(crt_runtime_new(&c, &rt), 0);
-    return rt;
-}
 static crt_runtime *runtime(int workers)   // 0: current thread
 {
     crt_config c = {.flavor = workers ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = workers, COUNTED};
     return built(c);
 }
-static crt_runtime *paused(void)
-{
-    return built((crt_config){.flavor = CRT_CURRENT_THREAD, .start_paused = true, COUNTED});
-}
-static void dropped(crt_runtime *rt)
-{
-    crt_runtime_drop(&rt);
-    test_all_freed();
-}
-static crt_poll nothing_run(void *frame, crt_cx *cx) { return (void)frame, (void)cx, 0; }
 static crt_notify never;
 
 // ---- storage of the caller's for a member of a local set ---------------------------------
