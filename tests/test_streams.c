@@ -1474,14 +1474,6 @@ BODY(a_slot_of_another_reader)
 
 // --- standard streams: descriptors 0 and 1 are replaced for the length of a test
 
-static int threads(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/task");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
-}
 typedef struct swapped {
     int fd, kept, other;   // the end that the test has
     int threads;
@@ -1492,7 +1484,7 @@ static int standard_fd(const swapped *s) { return s->kept; }
 static void swap_to(int fd, HANDLE h) { SetStdHandle(fd ? STD_OUTPUT_HANDLE : STD_INPUT_HANDLE, h); }
 static swapped swap_in(int fd, int with, int other)
 {
-    swapped s = {fd, with, other, threads()};
+    swapped s = {fd, with, other, test_thread_count()};
     were[fd] = GetStdHandle(fd ? STD_OUTPUT_HANDLE : STD_INPUT_HANDLE);
     swap_to(fd, (HANDLE)_get_osfhandle(with));
     return s;
@@ -1508,7 +1500,7 @@ static void swap_back(swapped *s)
 static int standard_fd(const swapped *s) { return s->fd; }
 static swapped swap_in(int fd, int with, int other)
 {
-    swapped s = {fd, dup(fd), other, threads()};
+    swapped s = {fd, dup(fd), other, test_thread_count()};
     CHECK(dup2(with, fd) == fd);
     close(with);
     return s;
@@ -1532,8 +1524,8 @@ static void swap_out(swapped *s)
 {
     if (s->other >= 0) close(s->other);
     swap_back(s);
-    for (int i = 0; i < 5000 && threads() > s->threads; i++) test_pause_us(1000);
-    CHECK(threads() <= s->threads);   // one that had been about to end may have ended since
+    for (int i = 0; i < 5000 && test_thread_count() > s->threads; i++) test_pause_us(1000);
+    CHECK(test_thread_count() <= s->threads);   // one that had been about to end may have ended since
 }
 static int pipe_end, input_fd;
 static bool feed(const char *text) { return write(pipe_end, text, strlen(text)) == (ssize_t)strlen(text); }

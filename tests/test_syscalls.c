@@ -796,8 +796,6 @@ static void clear_out(const char *path)
     }
     if (d) closedir(d);
 }
-// Threads that are told to end are gone a little later.
-static int threads(void) { return entries("/proc/self/task"); }
 static void silent(int level, const char *message, void *user) { (void)level, (void)message, (void)user; }
 
 // ---- the work: parts, each ended by its first error --------------------------------
@@ -1233,16 +1231,17 @@ static void begin_run(void)
     forget_signals();
     clear_out(place);
     begun_fds = entries("/proc/self/fd");
-    begun_threads = threads();
+    begun_threads = test_thread_count();
     memset(plan.count, 0, sizeof plan.count);
     plan.fired = false;
 }
+// Threads that are told to end are gone a little later.
 static void nothing_is_left(bool children_may_be)
 {
     int status;
     forget_signals();
-    for (int i = 0; i < 50000 && (threads() != begun_threads || entries("/proc/self/fd") != begun_fds); i++) test_pause_us(200);
-    CHECK_EQ(threads(), begun_threads);
+    for (int i = 0; i < 50000 && (test_thread_count() != begun_threads || entries("/proc/self/fd") != begun_fds); i++) test_pause_us(200);
+    CHECK_EQ(test_thread_count(), begun_threads);
     CHECK_EQ(entries("/proc/self/fd"), begun_fds);
     CHECK_EQ(memory_live, 0);
     CHECK_EQ(lists_live, 0);
