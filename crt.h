@@ -1043,8 +1043,9 @@ typedef struct crt_task_desc {
     size_t storage_size;
     crt_handle *handle;       // another runtime's; NULL: the caller's
     bool local;               // as crt_spawn_local
-    int priority;             // > 0: before all others; < 0: when nothing else is ready,
-                              // but at least at each 31st to 127th task; not with `local`
+    int priority;             // > 0: before all others; < 0: when nothing else is ready, and
+                              // one such task at each 31st poll, or global_queue_interval
+                              // if that is more; not with `local`
 } crt_task_desc;
 #define crt_spawn_ex(cx, ...) crt__spawn_ex((cx), (__VA_ARGS__), CRT__SPAWN_SITE)
 CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *desc, const char *site);
@@ -1231,6 +1232,7 @@ CRTDEF void crt_delay_queue_drop(crt_delay_queue *q);   // and frees the wheel; 
 // The virtual clock, current thread only (CRT_EINVAL elsewhere). While paused,
 // time stands still until crt_time_advance, or, when no task is ready and no
 // blocking job runs, jumps to the next timer (in crt_block_on; crt_runtime_turn never jumps).
+// An advance stops at half of CRT_FOREVER, after 146 years.
 // Mirror time::pause, resume, advance.
 CRTDEF int crt_time_pause(crt_runtime *rt);
 CRTDEF int crt_time_resume(crt_runtime *rt);
@@ -3535,13 +3537,14 @@ struct crt__worker {
     crt_cx *cx;               // on the stack of the thread that acts for it
     uint32_t pinned_live;     // atomic: pinned tasks that have not ended
     bool searching, sleeping; // `sleeping` under the idle lock
-    bool has_thread, lifo_off, background_next;
+    bool has_thread, lifo_off, pinned_next;
     bool earlier;             // its wheel has an earlier timer: to be told when the poll has ended
     uint32_t spin;            // rounds before it sleeps while blocking jobs run
     uint32_t thread_done;     // atomic: its first thread is about to end
     uint64_t rng;
     uint64_t next_id, last_id;
     uint32_t inject_interval, until_inject;   // in tasks
+    uint32_t background_tick; // of the last task of the background that came before others
     uint32_t batch_polls;
     int64_t batch_start;
     double mean_poll;         // ns, smoothed
@@ -3635,6 +3638,7 @@ struct crt_runtime {
     uint32_t slab_lock;
     uint32_t walk_lock;       // the end of a shutdown against whoever else still ends tasks
     uint32_t ended;           // atomic, written under walk_lock: leftovers were adopted
+    uint32_t ending;          // atomic futex word, grows under walk_lock: tasks in scopes that end off their worker
     crt__chunk *chunks;
     crt_task *depot[CRT__CLASSES];
     crt__chunk *open_chunk[CRT__CLASSES];
@@ -3748,6 +3752,11 @@ static const crt_log *crt__own_log(void)
 {
     static const crt_log none;
     return crt__tls.rt ? &crt__tls.rt->config.log : &none;
+}
+// In a call that blocks the thread there may be no runtime.
+CRT__UNUSED static const crt_log *crt__cx_log(const crt_cx *cx)
+{
+    return cx->rt ? &cx->rt->config.log : crt__own_log();
 }
 CRT__UNUSED static CRT__COLD void crt__say_no_thread(crt_runtime *rt, const char *what, int e)
 {
@@ -4444,7 +4453,7 @@ CRTDEF bool crt_waker_will_wake(const crt_waker *w, const crt_cx *cx)
 static CRT__COLD void crt__leaf_moved(crt_cx *cx, const crt__op *op)
 {
 #ifdef CRT_DEBUG
-    crt__say(cx->rt, CRT_LOG_WARN,
+    crt__log_to(crt__cx_log(cx), CRT_LOG_WARN,
              "task " CRT__ID ": %s was polled where %s is parked: an operand of CRT_AWAIT moved "
              "between two polls",
              (crt__id)cx->task->id, op->name, cx->slot->op->name);
@@ -4486,7 +4495,7 @@ static void crt__check_operand(crt_cx *cx, const char *call, const void *at, siz
     if (n) memcpy(o->bytes, at, n);
     crt__unlock(&crt__operands_lock);
     if (changed)
-        crt__say(cx->rt, CRT_LOG_WARN,
+        crt__log_to(crt__cx_log(cx), CRT_LOG_WARN,
                  "task " CRT__ID ": %s: what it was given is another at this poll than at the one before: a variable "
                  "of C does not survive an await, keep it in the frame", (crt__id)cx->task->id, call);
 }
@@ -5886,7 +5895,7 @@ static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t le
 // takes over what sits in the LIFO slot of a worker that has not moved.
 
 enum { CRT__EMPTY = 0, CRT__PARKED = 1, CRT__PARKED_DRIVER = 2, CRT__NOTIFIED_PARK = 3 };
-enum { CRT__LIFO_POLLS = 3, CRT__BUDGET = 128 };
+enum { CRT__LIFO_POLLS = 3, CRT__BACKGROUND_INTERVAL = 31, CRT__BUDGET = 128 };
 
 static void crt__sock_shutdown_all(crt_runtime *rt);
 
@@ -6148,30 +6157,28 @@ static crt_task *crt__take_lifo(crt__worker *w)
     if (t) w->lifo_polls++;
     return t;
 }
-// What comes before a worker's own queue: urgent tasks always, the shared queues now and
-// then.
+// What comes before a worker's own queue: urgent tasks always, the injection queue now and
+// then, and, less often than that queue, one of the background.
 static CRT__OUTLINE crt_task *crt__next_shared(crt__worker *w)
 {
     crt_task *t = crt__inject_pop(&w->rt->urgent);
     if (t || w->until_inject) return t;
     w->until_inject = w->inject_interval;
-    bool background = crt__inject_length(&w->rt->background) > 0;
-    if (background && crt__inject_length(&w->rt->inject)) {   // in turns, each as often as alone
-        w->until_inject = (w->inject_interval + 1) / 2;
-        background = w->background_next = !w->background_next;
+    if (w->tick - w->background_tick >= CRT__BACKGROUND_INTERVAL && (t = crt__inject_pop(&w->rt->background))) {
+        w->background_tick = w->tick;
+        w->until_inject = 1;   // the injection queue has not had its turn
+        return t;
     }
-    // With an interval of 1 each task would be one of the background.
-    if (background && (t = crt__inject_pop(&w->rt->background)) && w->until_inject < 2) w->until_inject = 2;
-    return t ? t : crt__take_injected(w, true);
+    return crt__take_injected(w, true);
 }
 static crt_task *crt__next_from_ring(crt__worker *w, bool *from_lifo)
 {
-    bool pinned_first = w->tick & 1;   // neither kind starves the other
     crt_task *t = crt__take_lifo(w);
     if (t) {
         *from_lifo = true;
         return t;
     }
+    bool pinned_first = w->pinned_next = !w->pinned_next;   // neither kind starves the other
     if (pinned_first) t = crt__take_pinned(w);
     if (!t) t = crt__ring_pop(w->ring);
     if (!t && !pinned_first) t = crt__take_pinned(w);
@@ -6186,10 +6193,7 @@ static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
     if (w->until_inject) w->until_inject--;
     if (CRT__UNLIKELY(!w->until_inject || crt__inject_length(&w->rt->urgent))) {
         crt_task *t = crt__next_shared(w);
-        if (t) {
-            w->lifo_polls = 0;
-            return t;
-        }
+        if (t) return t;   // the LIFO polls before and after it are in a row, for those behind them
     }
     if (w->ring) return crt__next_from_ring(w, from_lifo);
     if (CRT__UNLIKELY(!w->fifo.head)) return crt__take_injected(w, false);
@@ -6253,7 +6257,6 @@ static CRT__COLD void crt__end_missed(crt_runtime *rt, crt_task *t)
 // have been waiting, or have been stopped, meanwhile: then the task ends here.
 static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task *t, crt_poll r)
 {
-    crt__tls.in_task = 0;
     // Under the lock that the end of a shutdown takes to adopt what is left: either it
     // sees the task as any other, or we see that it has passed.
     crt__lock(&rt->walk_lock);
@@ -6266,16 +6269,21 @@ static CRT__COLD void crt__end_off_worker(crt_runtime *rt, crt_cx *cx, crt_task 
         crt__atomic_store(&t->site, cx->site, CRT__RELAXED);
         if (cx->deferred) crt__task_notify(t);
         state = crt__atomic_and(&t->state, ~(uint32_t)(CRT__ACTIVE | CRT__OFF), CRT__ACQ_REL);
-    } else if (in_scope) {   // while its opener is still there
-        crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
+    } else if (in_scope) {   // its opener stays until it has ended: the leftovers wait
+        crt__atomic_add(&rt->ending, 1, CRT__RELAXED);
     }
     crt__unlock(&rt->walk_lock);
     if (parks && !ended) {
+        crt__tls.in_task = 0;
         if (state & CRT__NOTIFIED) crt__submit(t);
         return;
     }
-    if (ended) crt__end_late(rt, t, r == CRT_PENDING ? CRT_UNWIND : r);
-    else if (!in_scope) crt__end_task(t, r == CRT_PENDING ? CRT_UNWIND : r);
+    if (r == CRT_PENDING) r = CRT_UNWIND;
+    if (ended) crt__end_late(rt, t, r);
+    else crt__end_task(t, r);
+    crt__tls.in_task = 0;   // what is dropped at the end may not wait, no more than on a worker
+    // Release: whoever adopts the opener sees the scope without this task.
+    if (!ended && in_scope && crt__atomic_sub(&rt->ending, 1, CRT__RELEASE) == 1) crt__futex_wake(&rt->ending, 1);
     crt__count_remote_end(rt);
 }
 
@@ -6793,7 +6801,7 @@ static void crt__worker_loop(crt__worker *w)
         // With tasks of its own that only yielded a worker looks around now and then:
         // looking takes cache lines away from whom it looks at.
         if (!t && (!w->deferred.head || ++yielded % 8 == 0)) t = crt__steal(w);
-        if (!t) t = crt__inject_pop(&rt->background);
+        if (!t && !w->deferred.head) t = crt__inject_pop(&rt->background);
         if (!t) {
             if (aborted && crt__alive(rt) == 0) break;
             crt__worker_park(w);
@@ -6884,7 +6892,7 @@ static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
     bool from_lifo;
     while (n < most) {
         crt_task *t = crt__next_task(w, &from_lifo);
-        if (!t) t = crt__inject_pop(&w->rt->background);
+        if (!t && !w->deferred.head) t = crt__inject_pop(&w->rt->background);
         if (!t) break;
         crt__run_here(w, cx, t);
         n++;
@@ -16549,17 +16557,24 @@ enum { CRT__TIMEOUT_EXPIRED = 3, CRT__TIMEOUT_DONE = 4, CRT__TIMEOUT_UNWOUND = 5
 
 // --- timeout. phase: POLL, EXPIRED (the next pass delivers the unwind), CANCEL,
 // DONE; INSIDE as well while the expression is evaluated, and REFUSED if there is another time-out in there
-// by the same timer: that one does nothing. `set` is 1 if an unwind from outside was there when this poll began.
+// by the same timer, or a crt_timer_wait for it has not ended: that time-out does nothing. `set` is 1 if an unwind
+// from outside was there when this poll began.
 
 enum { CRT__TIMEOUT_INSIDE = 8, CRT__TIMEOUT_REFUSED = 16 };
 static CRT__COLD void crt__timeout_refuse(crt_cx *cx, crt_timer *t)
 {
-    crt__say(cx->rt, CRT_LOG_ERROR, "a crt_timer is used inside its own crt_timeout: give the inner one another");
+    crt__say(cx->rt, CRT_LOG_ERROR, "%s",
+             t->phase ? "a crt_timer is used inside its own crt_timeout: give the inner one another"
+                      : "a crt_timeout was given a crt_timer that is awaited: give it one of its own");
     t->phase |= CRT__TIMEOUT_REFUSED;
 }
 CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute)
 {
     if (t->phase == CRT__PHASE_FRESH) {
+        if (CRT__UNLIKELY(t->group.pprev != NULL)) {   // by a crt_timer_wait
+            crt__timeout_refuse(cx, t);
+            return;
+        }
         crt__timer_due(cx, t, when, absolute);
         t->phase = CRT__PHASE_POLL;
         t->result = CRT_ETIMEDOUT;
@@ -17106,7 +17121,7 @@ CRTDEF int crt__join_set_spawn(crt_runtime *rt, crt_join_set *set, crt_abort_han
 }
 CRTDEF int crt_join_set_spawn_blocking(crt_cx *cx, crt_join_set *set, intptr_t (*f)(void *), void *arg)
 {
-    int e = crt__join_set_crew(set);
+    int e = set ? crt__join_set_crew(set) : CRT_EINVAL;
     return e ? e : crt__pool_spawn_in(cx->rt, cx->worker, NULL, set->crt__tasks, f, arg);
 }
 // The first that is done, or NULL; under the lock.
@@ -18334,6 +18349,8 @@ CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
 
 // --- the virtual clock
 
+#define CRT__CLOCK_MOST (INT64_MAX / 2)   // where it stops, so that from there time can go on
+
 static int crt__clock_misused(crt_runtime *rt, const char *what)
 {
     if (!rt) return CRT_EINVAL;
@@ -18356,7 +18373,8 @@ CRTDEF int crt_time_resume(crt_runtime *rt)
 {
     int e = crt__clock_misused(rt, "crt_time_resume");
     if (e || !crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return e;
-    crt__atomic_store(&rt->clock_base, crt__clock() - rt->clock_offset, CRT__RELEASE);   // from where it stood
+    crt_instant from = crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);   // where it stood
+    crt__atomic_store(&rt->clock_base, crt__clock() - crt__min(from, CRT__CLOCK_MOST), CRT__RELEASE);
     crt__atomic_store(&rt->clock_paused, 0, CRT__SEQ_CST);
     crt__unpark(&rt->workers[0]);   // it waits without looking at timers
     return 0;
@@ -18374,7 +18392,11 @@ CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d)
     if (e) return e;
     if (!crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE) || d < 0) return CRT_EINVAL;
     crt_instant now = crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);
-    while (!crt__atomic_cas_weak(&rt->clock_offset, &now, crt__instant_after(now, d), CRT__ACQ_REL, CRT__ACQUIRE)) {}
+    crt_instant to;
+    do {
+        to = crt__instant_after(now, d);
+        to = crt__max(now, crt__min(to, CRT__CLOCK_MOST));
+    } while (!crt__atomic_cas_weak(&rt->clock_offset, &now, to, CRT__ACQ_REL, CRT__ACQUIRE));
     crt__wheels_serve_all(rt);
     return 0;
 }
@@ -18533,6 +18555,7 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
         if (!crt__is_job(t) && !(s & CRT__COMPLETE)) left += (s & CRT__OFF) || !(t->flags & CRT__TASK_ADOPTED);
     }
     crt__unlock(&rt->walk_lock);
+    for (uint32_t n; (n = crt__atomic_load(&rt->ending, CRT__ACQUIRE)) != 0;) crt__futex_wait(&rt->ending, n, -1);
     return left + crt__end_adopted(rt);
 }
 // A task was pushed after the leftovers were adopted.

@@ -1156,6 +1156,36 @@ static void a_program(void)
 
 // ---- CRT_DEBUG: a variable of C where the frame should be, and a frame of another type -----------------------
 
+// Meanwhile another thread changes it, and makes room.
+static int changing[16];
+static void *changes_it(void *rx)
+{
+    int got_it[16];
+    test_pause_us(20000);
+    memset(changing, 7, sizeof changing);
+    CHECK_EQ(crt_mpsc_try_recv(rx, got_it), 0);
+    return NULL;
+}
+// Without a runtime the line goes where lines go by default.
+static void what_changes_while_a_thread_is_blocked(void)
+{
+    crt_mpsc_tx *tx;
+    crt_mpsc_rx *rx;
+    pthread_t thread;
+    int quiet = dup(2), to = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    CHECK_EQ(crt_mpsc_new(sizeof changing, 1, &tx, &rx), 0);
+    CHECK_EQ(crt_mpsc_try_send(tx, changing), 0);
+    dup2(to, 2);
+    CHECK(!pthread_create(&thread, NULL, changes_it, rx));
+    int sent = crt_mpsc_blocking_send(tx, changing);
+    pthread_join(thread, NULL);
+    dup2(quiet, 2);
+    CHECK_EQ(sent, 0);
+    close(quiet);
+    close(to);
+    crt_mpsc_tx_drop(&tx);
+    crt_mpsc_rx_drop(&rx);
+}
 BODY(what_changes_between_polls)
 {
     POLLS;
@@ -1286,6 +1316,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH_WITH(macros, .log.func = test_log);
     TEST_ON_EACH_WITH(what_changes_between_polls, .log.func = test_log);
     TEST_ON_EACH_WITH(a_frame_of_another_type, .log.func = test_log);
+    TEST(what_changes_while_a_thread_is_blocked);
     TEST(a_program);
     return test_end();
 }

@@ -83,7 +83,7 @@ static crt_poll unit_run(void *frame, crt_cx *cx)
     X(crt_time_advance, 1, 0, p[0], 1) \
     X(crt_scope_cancel, 1, 1, p[0]) \
     X(crt_scope_len, 1, 1, p[0]) \
-    X(crt_join_set_spawn_blocking, 2, 1, cx, p[0], 0, p[1]) \
+    X(crt_join_set_spawn_blocking, 2, 0, cx, p[0], 0, p[1]) \
     X(crt_join_set_next, 2, 0, cx, p[0], p[1]) \
     X(crt_join_set_next_with_id, 3, 0, cx, p[0], p[1], p[2]) \
     X(crt_join_set_try_next, 3, 0, p[0], p[1], p[2]) \

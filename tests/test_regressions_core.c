@@ -602,6 +602,13 @@ static crt_poll body_run(scoped *self, crt_cx *cx)
         body_ms = crt_now(cx) / 1000000;
     CRT_END;
 }
+static crt_poll forever_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_FOREVER));
+    CRT_END;
+}
 typedef struct opener {
     crt_frame co;
     crt_scope scope;
@@ -781,6 +788,7 @@ static crt_poll missing_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, CRT_EINVAL);
     CRT_AWAIT(self->r = crt_delay_next(cx, &self->q, NULL));
     CHECK_EQ(self->r, CRT_EINVAL);
+    CHECK_EQ(crt_join_set_spawn_blocking(cx, NULL, lingering_job, NULL), CRT_EINVAL);
     CRT_END;
 }
 static void what_is_missing_is_refused(void)
@@ -1686,6 +1694,7 @@ typedef struct within {
     CRT_SELECT(2) sel;
     crt_timer timer;
     crt_poll r, inner, a;
+    bool refused;
     crt_instant began;
 } within;
 static crt_poll within_run(void *frame, crt_cx *cx)
@@ -1716,6 +1725,17 @@ static crt_poll within_run(void *frame, crt_cx *cx)
     CHECK(test_log_has("while a crt_timeout uses it"));
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(10), crt_timer_wait(cx, &self->timer)));
     CHECK_EQ(self->r, CRT_EINVAL);
+    // One that is awaited has its place in the wheel.
+    crt_timer_reset(cx, &self->timer, CRT_MS(5));
+    self->began = crt_now(cx);
+    CRT_AWAIT(self->r = crt_select_biased(cx, &self->sel, crt_on(cx, 0, self->a = crt_timer_wait(cx, &self->timer)),
+        crt_on(cx, 1, (self->inner = crt_timeout(cx, &self->timer, CRT_MS(1), crt_sleep(cx, CRT_SEC(5)))) == CRT_EINVAL
+                          ? (self->refused = true, CRT_PENDING) : self->inner)));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(self->a, 0);
+    CHECK(self->refused);
+    CHECK_EQ(crt_now(cx) - self->began, CRT_MS(5));
+    CHECK(test_log_has("was given a crt_timer that is awaited"));
     // One after the other, and one within another's, are as before.
     CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(10), crt_sleep(cx, CRT_SEC(5))));
     CHECK_EQ(self->r, CRT_ETIMEDOUT);
@@ -1728,6 +1748,215 @@ static void a_select_or_timer_inside_itself_is_refused(void)
 {
     crt_runtime *rt = paused();
     CHECK_EQ(crt_block_on(rt, within_run, &(within){.r = 0}), 0);
+    dropped(rt);
+}
+
+// ---- whose turn it is, while the injection queue is never empty ------------------------------------------------
+
+static crt_notify tells[8];
+static int polled[2], victim_at;   // atomic: ordinary ones and those of a local set
+typedef struct teller {
+    crt_frame co;
+    int me, next, kind;
+    bool has_victim;
+    crt_poll r;
+} teller;
+static crt_poll victim_run(void *frame, crt_cx *cx)
+{
+    (void)frame, (void)cx;
+    SET(victim_at, GET(ran));
+    SET(stop, 1);
+    return 0;
+}
+// Wakes another, which wakes it: one of them is always ready.
+static crt_poll teller_run(void *frame, crt_cx *cx)
+{
+    teller *self = frame;
+    CRT_BEGIN(self, cx);
+    while (!GET(stop) && GET(ran) < INJECTED) {
+        CRT_AWAIT(self->r = crt_notified(cx, &tells[self->me]));
+        // The LIFO slot is the next one's: the victim goes to the queue.
+        if (__atomic_add_fetch(&polled[self->kind], 1, __ATOMIC_SEQ_CST) == 20 && self->has_victim)
+            CHECK_EQ(crt_spawn(cx, victim_run, &(crt_frame){0}), 0);
+        crt_notify_one(&tells[self->next]);
+    }
+    crt_notify_one(&tells[self->next]);
+    CRT_END;
+}
+typedef struct turns {
+    crt_frame co;
+    crt_local_set set;
+    int i;
+    bool local;
+} turns;
+static crt_poll turns_run(void *frame, crt_cx *cx)
+{
+    turns *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->local) {
+        for (int i = 0; i < 8; i++) {
+            teller t = {.me = i, .next = i & 4 ? i ^ 1 : (i + 1) % 4, .kind = i / 4};
+            if (i & 4) CHECK_EQ(crt_local_set_spawn(cx, &self->set, teller_run, &t), 0);
+            else CHECK_EQ(crt_spawn(cx, teller_run, &t), 0);
+        }
+        for (int i = 0; i < 8; i += 2) crt_notify_one(&tells[i]);
+    } else {
+        for (int i = 0; i < 2; i++) CHECK_EQ(crt_spawn(cx, teller_run, &(teller){.me = i, .next = 1 - i, .has_victim = true}), 0);
+        crt_notify_one(&tells[0]);
+    }
+    while (!GET(go)) test_pause_us(100);
+    CRT_AWAIT(crt_local_set_join(cx, &self->set));
+    CRT_END;
+}
+// On the one worker, with so many tasks injected meanwhile.
+static void take_turns(crt_config c, bool local)
+{
+    c.worker_threads = 1;
+    crt_runtime *rt = built(c);
+    crt_handle *h = crt_runtime_handle(rt);
+    SET(ran, 0);
+    SET(stop, 0);
+    SET(go, 0);
+    SET(victim_at, INJECTED);
+    SET(polled[0], 0);
+    SET(polled[1], 0);
+    memset(tells, 0, sizeof tells);
+    CHECK_EQ(crt_handle_spawn(h, turns_run, &(turns){.local = local}), 0);
+    for (int i = 0; i < INJECTED; i++) CHECK_EQ(crt_handle_spawn(h, counts_run, &(crt_frame){0}), 0);
+    SET(go, 1);
+    SOON(GET(ran) == INJECTED && (local || GET(stop)));
+    crt_handle_drop(&h);
+    dropped(rt);
+}
+static void a_pair_in_the_lifo_slot_does_not_starve_the_others(void)
+{
+    for (int interval = 1; interval < 5; interval++) {
+        take_turns((crt_config){.global_queue_interval = interval == 1 ? 61 : interval, COUNTED}, false);
+        CHECK(GET(victim_at) < 500);
+    }
+}
+static void pinned_and_ordinary_tasks_take_turns_at_any_interval(void)
+{
+    for (int interval = 2; interval < 6; interval++) {
+        take_turns((crt_config){.global_queue_interval = interval, .disable_lifo_slot = true, COUNTED}, true);
+        CHECK(GET(polled[0]) > 100);
+        CHECK(GET(polled[1]) > 100);
+    }
+}
+
+// ---- background tasks beside one that yields ---------------------------------------------------------------------
+
+static crt_poll ever_yields_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    while (!GET(stop) && GET(ran) < MANY_POLLS) {
+        __atomic_fetch_add(&ran, 1, __ATOMIC_SEQ_CST);
+        CRT_YIELD();
+    }
+    CRT_END;
+}
+static crt_poll beside_many_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    for (int i = 0; i < 16; i++) {
+        crt_task_desc d = {.fn = ever_yields_run, .size = sizeof(waits), .priority = -1};
+        CHECK_EQ(crt_spawn_ex(cx, &d), 0);
+    }
+    for (; self->who < 1000; self->who++) CRT_YIELD();
+    SET(stop, 1);
+    CRT_END;
+}
+static void the_background_waits_for_who_yields(void)
+{
+    for (int workers = 0; workers < 2; workers++) {
+        crt_runtime *rt = runtime(workers);
+        SET(stop, 0);
+        SET(ran, 0);
+        CHECK_EQ(crt_block_on(rt, beside_many_run, &(waits){.who = 0}), 0);
+        CHECK(GET(ran) > 0);
+        CHECK(GET(ran) < 500);
+        dropped(rt);
+    }
+}
+
+// ---- what is dropped at the end of a task that gave its worker away ----------------------------------------------
+
+static crt_task_local left_here = {"left here"};
+static crt_join_handle *lasting;
+static int what_it_said;
+static void waits_in_a_drop(void *rt)
+{
+    bool free_ = crt__try_lock(&((crt_runtime *)rt)->walk_lock);
+    CHECK(free_);
+    if (free_) crt__unlock(&((crt_runtime *)rt)->walk_lock);
+    what_it_said = crt_join_blocking(&lasting, NULL);
+}
+static intptr_t until_it_ran(void *unused)
+{
+    SOON(GET(ran));
+    return (intptr_t)unused;
+}
+static crt_poll gives_its_worker_away_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    CHECK_EQ(crt_task_local_set(cx, &left_here, cx->rt, waits_in_a_drop), 0);
+    CHECK_EQ(crt_spawn(cx, counts_run, &(crt_frame){0}), 0);   // by who takes the worker over
+    CHECK_EQ(crt_block_in_place(cx, until_it_ran, NULL), 0);
+    CHECK(!cx->worker);
+    return 0;
+}
+typedef struct with_scope {
+    crt_frame co;
+    crt_scope scope;
+    crt_poll r;
+} with_scope;
+static crt_poll opens_run(void *frame, crt_cx *cx)
+{
+    with_scope *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &lasting, forever_run, &(waits){.who = 0}), 0);
+    CRT_AWAIT(self->r = crt_scope_run(cx, &self->scope,
+                                      crt_scope_spawn(cx, &self->scope, gives_its_worker_away_run, &(crt_frame){0})));
+    CHECK_EQ(self->r, 0);
+    crt_abort(lasting);
+    CRT_AWAIT(crt_join(cx, &lasting, NULL));
+    CRT_END;
+}
+static void a_drop_off_the_worker_may_not_wait(void)
+{
+    crt_runtime *rt = runtime(1);
+    SET(ran, 0);
+    what_it_said = 0;
+    CHECK_EQ(crt_block_on(rt, opens_run, &(with_scope){.r = 0}), 0);
+    CHECK_EQ(what_it_said, CRT_ENESTED);
+    dropped(rt);
+}
+
+// ---- the end of time ---------------------------------------------------------------------------------------------
+
+static crt_poll sleeps_run(void *frame, crt_cx *cx)
+{
+    waits *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_time_advance(cx->rt, CRT_FOREVER), 0);
+    CHECK_EQ(crt_time_advance(cx->rt, CRT_SEC(1)), 0);
+    self->began = crt_now(cx);
+    CHECK(self->began > 0);
+    CHECK_EQ(crt_time_resume(cx->rt), 0);
+    CHECK(crt_now(cx) >= self->began);
+    CRT_AWAIT(self->r = crt_sleep(cx, CRT_MS(1)));
+    CHECK_EQ(self->r, 0);
+    CHECK(crt_now(cx) >= self->began + CRT_MS(1));
+    CHECK_EQ(crt_time_pause(cx->rt), 0);
+    CHECK(crt_now(cx) >= self->began + CRT_MS(1));
+    CRT_END;
+}
+static void a_clock_that_was_advanced_for_ever_goes_on(void)
+{
+    crt_runtime *rt = paused();
+    CHECK_EQ(crt_block_on(rt, sleeps_run, &(waits){.who = 0}), 0);
     dropped(rt);
 }
 
@@ -1786,5 +2015,10 @@ int main(int argc, char **argv)
     TEST(a_stream_is_shut_down_without_budget_too);
     TEST(a_refused_spawn_is_not_counted);
     TEST(a_second_panic_is_logged_and_the_join_tells_of_the_first);
+    TEST(a_pair_in_the_lifo_slot_does_not_starve_the_others);
+    TEST(pinned_and_ordinary_tasks_take_turns_at_any_interval);
+    TEST(the_background_waits_for_who_yields);
+    TEST(a_drop_off_the_worker_may_not_wait);
+    TEST(a_clock_that_was_advanced_for_ever_goes_on);
     return test_end();
 }

@@ -813,7 +813,7 @@ static crt_poll clock_run(void *frame, crt_cx *cx)
     CHECK(crt_now(cx) - self->begun >= CRT_SEC(3600));
     CHECK(crt_now(cx) - self->begun <= CRT_SEC(3600) + CRT_MS(1));
     CHECK_EQ(crt_time_advance(cx->rt, CRT_FOREVER), 0);   // no overflow
-    CHECK_EQ(crt_now(cx), INT64_MAX);
+    CHECK_EQ(crt_now(cx), INT64_MAX / 2);
     CRT_END;
 }
 static void the_clock_pauses_resumes_and_advances(void)
