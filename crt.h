@@ -1817,7 +1817,9 @@ CRTDEF void crt_watch_set_ops(crt_watch_tx *tx, const crt_elem_ops *ops);   // o
 // >>api net       addresses, TCP, any descriptor
 // ---------------------------------------------------------------------------
 // All need CRT_DRIVER_IO (CRT_ENODRIVER). Descriptors are non-blocking and
-// close-on-exec; no call raises SIGPIPE. Errors of the system come as -errno.
+// close-on-exec; no call raises SIGPIPE. Errors of the system come as -errno. No
+// descriptor that crt makes, here, for files or for children, is 0, 1 or 2, also in a program
+// started without those: nothing printed or logged gets into it. No other left: -EMFILE.
 // crt_close(&x), crt_local_addr(x, &a) and crt_peer_addr(x, &a) take streams, listeners
 // and crt_udp alike (they are defined at the end of the declarations).
 // A stream belongs to the runtime of the cx that made it. Tasks of other runtimes may use
@@ -5745,21 +5747,37 @@ static void crt__fd_close(crt__fd fd);
 CRT__UNUSED static bool crt__would_block(int e);
 #endif
 #if !defined(_WIN32) && !defined(CRT__BARE)
-// Close-on-exec, and non-blocking if so wanted. 0 or -errno.
+// Close-on-exec, and non-blocking if so wanted; both ends through crt__fd_own. 0 or -errno.
 static int crt__pipe(int fd[2], bool nonblocking);
 // Whether a write to a pipe without a reader raises SIGPIPE, where that is the
 // descriptor's affair; elsewhere crt__fd_writev sees to it, and crt's threads block it.
 CRT__UNUSED static void crt__fd_set_sigpipe(crt__fd fd, bool raise);
-// A descriptor that crt makes for itself stays clear of 0, 1 and 2: in a program that was
-// started without one of those, crt_stdin or a line of the log would take it for that. What
-// comes in place of fd, which may be below 0; fd itself where there is no other.
+// Every descriptor that crt makes, for itself or to be handed out, stays clear of 0, 1 and 2:
+// in a program that was started without one of those, crt_stdin, a line of the log or a printf
+// would take it for that. What comes in place of fd, which may be below 0. Where there is no
+// other number, fd is closed, a connection turned away: -1 and errno, as if there had been none
+// at all. To be called before anything watches it. What the C library opens inside of a call
+// (a lookup, fopen) is not seen to.
 CRT__UNUSED static int crt__fd_own(int fd)
 {
-    int own = fd < 0 || fd > 2 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (own < 0) return fd;
-    close(fd);
+    if (fd < 0 || fd > 2) return fd;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    crt__fd_close(fd);
     return own;
 }
+// Both, or neither. 0 or -errno.
+CRT__UNUSED static int crt__fd_own_two(int fd[2])
+{
+    fd[0] = crt__fd_own(fd[0]);
+    fd[1] = crt__fd_own(fd[1]);
+    if (fd[0] >= 0 && fd[1] >= 0) return 0;
+    int e = -errno;
+    for (int i = 0; i < 2; i++)
+        if (fd[i] >= 0) crt__fd_close(fd[i]);
+    return e;
+}
+#else
+#define crt__fd_own(fd) (fd)   // no number there is a standard stream's
 #endif
 #ifndef CRT_NO_FS
 // Moves bytes from one file to another inside the kernel, both at their positions: how
@@ -12014,7 +12032,6 @@ static int crt__os_fsync(int fd, bool data_only)
     return r;
 #endif
 }
-#define crt__os_opendir opendir
 #define crt__os_dirfd dirfd
 static void crt__os_closedir(crt__os_dir *d) { closedir(d); }
 static void crt__file_fd_close(int fd) { crt__fd_close(fd); }
@@ -12288,8 +12305,18 @@ static int crt__open(const char *path, int flags, uint32_t mode)
 #ifndef _WIN32
     if (fd < 0 && (flags & CRT__O_NOFOLLOW) && crt__met_link(errno)) errno = ELOOP;
 #endif
-    return fd;
+    return crt__fd_own(fd);
 }
+#ifndef _WIN32
+// Not opendir, whose descriptor may be 0, 1 or 2. NULL and errno.
+static DIR *crt__os_opendir(const char *path)
+{
+    int fd = crt__open(path, O_RDONLY | O_DIRECTORY | CRT__O_QUIET | CRT__O_NONBLOCK, 0);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (fd >= 0 && !d) crt__fd_close(fd);
+    return d;
+}
+#endif
 // 0, or -1 and errno.
 static int crt__set_length(int fd, int64_t length)
 {
@@ -12740,7 +12767,7 @@ static int crt__level_push(crt__level **top, int at, const char *name)
 {
     int fd;
     while ((fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0 && errno == EINTR) {}
-    if (fd < 0) return crt__met_link(errno) ? -ENOTDIR : -errno;
+    if ((fd = crt__fd_own(fd)) < 0) return crt__met_link(errno) ? -ENOTDIR : -errno;
     size_t n = strlen(name) + 1;
     crt__level *l = CRT_MALLOC(sizeof *l + n);
     if (l && (l->dir = fdopendir(fd))) {
@@ -12961,7 +12988,7 @@ static CRT__COLD intptr_t crt__fs_temp_file_run(crt__call *call)
     int fd = crt__os_mkostemp(c->out, CRT__O_TEMP | (c->arg ? CRT__O_VANISHES : 0));
     if (fd >= 0 && c->arg) crt__os_unlink(c->out);
     else if (fd >= 0) c->temp = CRT__TEMP_FILE;   // removed in the end, unless its name is handed out
-    return crt__fs_made(c, fd);
+    return crt__fs_made(c, crt__fd_own(fd));
 }
 static CRT__COLD intptr_t crt__fs_temp_dir_run(crt__call *call)
 {
@@ -13248,9 +13275,8 @@ static void crt__signal_drain(void) { crt__pipe_drain(crt__signals.pipe[0]); }
 static int crt__signal_subscribe(crt_runtime *rt)
 {
     if (!crt__signals.ready) {
-        int *end = crt__signals.pipe, e = crt__pipe(end, true);
+        int e = crt__pipe(crt__signals.pipe, true);
         if (e) return e;
-        for (int i = 0; i < 2; i++) end[i] = crt__fd_own(end[i]);
         crt__signals.ready = true;
     }
     if (rt->signal_registered) return 0;
@@ -14151,7 +14177,7 @@ static CRT__COLD crt__layout_marks crt__layout_all(crt__layout *k, const crt_pro
 static bool crt__is_open(intptr_t fd) { return fd >= 0 && fd <= INT_MAX && fcntl((int)fd, F_GETFD) >= 0; }
 static int crt__start_add_fd(crt__start *c, intptr_t fd, int as)
 {
-    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
     if (twin < 0) return -errno;
     c->fd[c->count++] = (crt__spawn_fd){twin, as, -1};
     c->base = crt__max(c->base, as + 1);
@@ -14176,7 +14202,7 @@ static int crt__start_stdio(crt__start *c, const crt_stdio *io, int as)
     case CRT_STDIO_INHERIT: return 0;
     case CRT_STDIO_NULL:
         while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0 && errno == EINTR) {}
-        if (fd < 0) return -errno;
+        if ((fd = crt__fd_own(fd)) < 0) return -errno;
         c->fd[c->count++] = (crt__spawn_fd){fd, as, -1};
         return 0;
     case CRT_STDIO_PIPE: c->wants_pipe[as] = true; return 0;

@@ -164,7 +164,7 @@ static void crt__fd_close(crt__fd fd)
 static bool crt__would_block(int e) { return e == EAGAIN; }   // which EWOULDBLOCK is on Linux
 static int crt__pipe(int fd[2], bool nonblocking)
 {
-    return pipe2(fd, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0)) ? -errno : 0;
+    return pipe2(fd, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0)) ? -errno : crt__fd_own_two(fd);
 }
 static void crt__fd_set_sigpipe(crt__fd fd, bool raise) { (void)fd, (void)raise; }
 
@@ -188,8 +188,8 @@ static intptr_t crt__file_copy_some(int from, int to)
 static crt__fd crt__pidfd_open(int pid)
 {
 #ifdef SYS_pidfd_open
-    long fd = syscall(SYS_pidfd_open, pid, 0u);   // Linux 5.3
-    return fd < 0 ? -errno : (crt__fd)fd;
+    int fd = crt__fd_own((int)syscall(SYS_pidfd_open, pid, 0u));   // Linux 5.3
+    return fd < 0 ? -errno : fd;
 #else
     (void)pid;
     return -ENOSYS;
@@ -256,21 +256,21 @@ static int crt__child_set_uid(uint32_t uid)
 #ifndef CRT_NO_NET
 static int crt__socket(int family, int type)
 {
-    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = crt__fd_own(socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     return fd < 0 ? -errno : fd;
 }
 static int crt__socket_pair(int type, int fd[2])
 {
-    return socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) ? -errno : 0;
+    return socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) ? -errno : crt__fd_own_two(fd);
 }
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 {
-    int made = accept4((int)fd, sa, n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int made = crt__fd_own(accept4((int)fd, sa, n, SOCK_NONBLOCK | SOCK_CLOEXEC));
     return made < 0 ? -errno : made;
 }
 static int crt__dup(crt__fd fd)
 {
-    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
     return twin < 0 ? -errno : twin;
 }
 static int crt__fd_prepare(crt__fd fd)

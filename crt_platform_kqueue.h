@@ -276,10 +276,11 @@ static void crt__fd_set_sigpipe(crt__fd fd, bool raise)
     errno = e;
 }
 #ifndef SOCK_CLOEXEC
-// What a newer system does at once. fd, or -errno of now, and it is closed.
+// What a newer system does at once, and crt__fd_own: first, since some of what follows may be
+// of the number alone. The descriptor, or -errno of now, and it is closed.
 static int crt__fd_made(int fd, bool nonblocking)
 {
-    if (fd < 0) return -errno;
+    if ((fd = crt__fd_own(fd)) < 0) return -errno;
     if (!fcntl(fd, F_SETFD, FD_CLOEXEC) && (!nonblocking || !fcntl(fd, F_SETFL, O_NONBLOCK))) return fd;
     int e = -errno;
     crt__fd_close(fd);
@@ -288,9 +289,9 @@ static int crt__fd_made(int fd, bool nonblocking)
 // Two of them, or neither. 0 or -errno.
 static int crt__fd_made_two(int fd[2], bool nonblocking)
 {
-    int e = crt__fd_made(fd[0], nonblocking);
+    int e = fd[0] = crt__fd_made(fd[0], nonblocking);
     if (e < 0) return crt__fd_close(fd[1]), e;
-    e = crt__fd_made(fd[1], nonblocking);
+    e = fd[1] = crt__fd_made(fd[1], nonblocking);
     if (e < 0) return crt__fd_close(fd[0]), e;
     return 0;
 }
@@ -298,7 +299,7 @@ static int crt__pipe(int fd[2], bool nonblocking) { return pipe(fd) ? -errno : c
 #else
 static int crt__pipe(int fd[2], bool nonblocking)
 {
-    return pipe2(fd, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0)) ? -errno : 0;
+    return pipe2(fd, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0)) ? -errno : crt__fd_own_two(fd);
 }
 #endif
 
@@ -385,16 +386,16 @@ static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 #else
 static int crt__socket(int family, int type)
 {
-    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = crt__fd_own(socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     return fd < 0 ? -errno : fd;
 }
 static int crt__socket_pair(int type, int fd[2])
 {
-    return socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) ? -errno : 0;
+    return socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) ? -errno : crt__fd_own_two(fd);
 }
 static int crt__accept(crt__fd fd, struct sockaddr *sa, socklen_t *n)
 {
-    int made = accept4((int)fd, sa, n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int made = crt__fd_own(accept4((int)fd, sa, n, SOCK_NONBLOCK | SOCK_CLOEXEC));
     return made < 0 ? -errno : made;
 }
 #endif
@@ -402,7 +403,7 @@ static int crt__dup(crt__fd fd)
 {
     struct stat st;   // kqueue would watch a file, in a way of its own
     if (!fstat((int)fd, &st) && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) return -EPERM;
-    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 0);
+    int twin = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
     return twin < 0 ? -errno : twin;
 }
 static int crt__fd_prepare(crt__fd fd)
@@ -693,7 +694,6 @@ static int crt__kqueue_add_wake(crt__reactor *r)
 #else
     int e = crt__pipe(r->wake, true), flags = EV_ADD | EV_CLEAR | EV_RECEIPT;
     if (e) return r->wake[0] = r->wake[1] = -1, e;
-    for (int i = 0; i < 2; i++) r->wake[i] = crt__fd_own(r->wake[i]);
     return crt__kqueue_add_one(r, crt__kqueue_change(r->wake[0], EVFILT_READ, flags, CRT__WAKE_TOKEN));
 #endif
 }

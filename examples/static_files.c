@@ -426,7 +426,7 @@ static bool list_names(loan *l)
     } while (count < LISTED_MAX && FindNextFileW(found, &e));
     FindClose(found);
 #else
-    const int copy = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+    const int copy = fcntl(l->fd, F_DUPFD_CLOEXEC, 3);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
     if (!dir) {
         if (copy >= 0) close(copy);

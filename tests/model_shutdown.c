@@ -3,7 +3,7 @@
 // Promise: each of them ends exactly once, by itself or by force, wherever it is at that moment: idle, in a queue, on
 // its way into one, held by a dump, or polled by a thread that has given its worker away (crt_block_in_place); who
 // joins hears of it, and the shutdown counts it; the task of crt_block_on ends after the others; a poll that comes
-// back too late ends what is left; a drop waits for another thread's shutdown; nobody touches what is gone, and all
+// back too late ends what is left; a scope's opener ends after who is at its end in there; a drop waits for another thread's shutdown; nobody touches what is gone, and all
 // memory is freed.
 // Whole runtimes, as in model_runtime.c. A task that is unwound and goes on waiting is what is left over.
 #include "model_platform.h"
@@ -17,10 +17,15 @@ static int terminated, unwinds;
 static bool ends_at_once;   // told to unwind before it began
 static FILE *null;
 
+static crt_scope *scope;      // in the memory of its opener, and gone as soon as that has ended
+static uint64_t opener_id;
 static void terminates(void *data, const crt_task_meta *task)
 {
-    (void)data, (void)task;
+    (void)data;
     terminated++;
+    if (!scope || task->id != opener_id) return;
+    ex_free(scope);
+    scope = NULL;
 }
 static void begin(bool multi)
 {
@@ -135,6 +140,31 @@ static void in_place_against_end(void)
     end();
 }
 
+// --- likewise of a task in a scope, whose opener is ended by force meanwhile
+
+static crt_poll opener_run(void *frame, crt_cx *cx)
+{
+    (void)frame;
+    opener_id = crt_task_id(cx);
+    if (!scope) scope = ex_calloc(1, sizeof *scope);
+    return crt_scope_run(cx, scope, crt_scope_spawn(cx, scope, in_place_run, &(crt_frame){0}));
+}
+static void scope_against_end(bool soon)
+{
+    begin(true);
+    may_return = soon;
+    crt_handle_drop(&handle);
+    start(opener_run, 0);
+    int left = crt_runtime_shutdown(life, 0);
+    let_return();
+    EX_ASSERT(left >= 0 && left <= 2);
+    EX_ASSERT(crt_join_blocking(&join, NULL) <= 0);
+    crt_runtime_drop(&life);
+    EX_ASSERT(!scope && terminated >= 1 && terminated <= 2);
+}
+static void in_scope_against_end(void) { scope_against_end(false); }
+static void in_scope_soon(void) { scope_against_end(true); }   // it returns by itself
+
 // --- crt_block_on in another thread, whose task blocks in place, or in its poll
 
 static bool root_begun;
@@ -210,6 +240,7 @@ static const model models[] = {
     {.name = "a wake of a pinned task against the end", .run = wake_pinned, .timeouts = -1},
     {.name = "a dump against the end", .run = dump_against_end, .timeouts = -1},
     {.name = "a poll in place against the end", .run = in_place_against_end, .timeouts = -1},
+    {.name = "a poll in place in a scope against the end", .run = in_scope_against_end, .timeouts = -1},
     {.name = "the end of crt_block_on that blocks in place", .run = root_in_place, .timeouts = -1},
     {.name = "the end of crt_block_on that blocks in its poll", .run = root_in_poll, .timeouts = -1},
     {.name = "a drop against another thread's shutdown, current thread", .run = drop_current, .timeouts = -1},
@@ -221,6 +252,8 @@ static const model models[] = {
      .seed = {"crt__submit_pinned", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},
     {.name = "seed: a task is ended where it sits without a look", .run = wake_current, .timeouts = -1,
      .seed = {"crt__end_leftovers", "cas &t->state", MODEL_SPLIT, 0, NULL, 0}},
+    {.name = "seed: an opener ends before who still ends in its scope", .run = in_scope_soon, .timeouts = -1,
+     .seed = {"crt__end_leftovers", "load &rt->ending", MODEL_VALUE, 0, NULL, 0}},
     {.name = "seed: a dump does not look whether it is too late", .run = dump_against_end, .timeouts = -1,
      .seed = {"crt__dump_parked", "load &rt->ended", MODEL_VALUE, 0, NULL, 0}},
 };

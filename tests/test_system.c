@@ -4,6 +4,7 @@
 #include "crt.h"
 #include "harness.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 static crt_poll seven_run(void *frame, crt_cx *cx)
@@ -90,9 +91,6 @@ static crt_poll no_stdio_run(void *frame, crt_cx *cx)
 }
 static void started_without_standard_descriptors(void)
 {
-#ifdef KQUEUE_SHIM_SYS_EVENT_H   // whose filters have descriptors of their own, which come by those numbers
-    (void)no_stdio_run;
-#else
     int status = -1;
     pid_t child = fork();
     if (child == 0) {
@@ -110,7 +108,145 @@ static void started_without_standard_descriptors(void)
     CHECK_EQ(waitpid(child, &status, 0), child);
     CHECK(WIFEXITED(status));
     CHECK_EQ(WEXITSTATUS(status), 0);
-#endif
+}
+// Nor does what it makes for the program: a line of the log or a printf would go to a client, or into a data file.
+// Each kind of descriptor in turn. Nobody hears a CHECK there: `said` is where standard error was.
+typedef struct maker {
+    crt_frame co;
+    crt_listener *l, *at_path;
+    crt_stream *a, *b, *c, *d, *e;
+    crt_udp *u, *v;
+    crt_file *f, *g;
+    crt_dir *dir;
+    crt_process *p, *q;
+    char *name;
+    char path[100], file[120], sock[120], addr[64];
+    crt_addr at;
+    crt_poll r;
+    int bad;
+} maker;
+enum { MOST_FDS = 128, SAID = 100 };
+// 0, 1 and 2 are closed; looked at whenever a call has done something. r.
+static crt_poll looked(maker *self, const char *what, crt_poll r)
+{
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) continue;
+        if (self->bad++ < 3) dprintf(SAID, "%s has opened descriptor %d\n", what, fd);
+    }
+    return r;
+}
+static void gives(maker *self, const char *what, crt_poll r, crt_poll want)
+{
+    if (looked(self, what, r) == want) return;
+    self->bad++;
+    dprintf(SAID, "%s is %lld, not %lld\n", what, (long long)r, (long long)want);
+}
+#define GIVES(want, what)                                                                  \
+    do {                                                                                   \
+        CRT_AWAIT(self->r = looked(self, #what, what));                                    \
+        gives(self, #what, self->r, want);                                                 \
+    } while (0)
+// No number is left but those three.
+static void use_all_numbers(void)
+{
+    while (fcntl(SAID, F_DUPFD_CLOEXEC, 0) >= 0) {}
+    for (int fd = 0; fd < 3; fd++) close(fd);
+}
+static const char *const cat[] = {"cat", NULL};
+static const crt_process_desc with_pipes = {.argv = cat, .kill_on_drop = true, .in.kind = CRT_STDIO_PIPE,
+                                            .out.kind = CRT_STDIO_PIPE, .err.kind = CRT_STDIO_PIPE};
+static const crt_process_desc with_null = {.argv = cat, .in.kind = CRT_STDIO_NULL, .out.kind = CRT_STDIO_NULL,
+                                           .err = {.kind = CRT_STDIO_FD, .fd = SAID}};
+static crt_poll maker_run(void *frame, crt_cx *cx)
+{
+    maker *self = frame;
+    CRT_BEGIN(self, cx);
+    GIVES(0, crt_tcp_listen(cx, "127.0.0.1:0", NULL, &self->l));
+    gives(self, "its address", crt_local_addr(self->l, &self->at), 0);
+    crt_addr_format(&self->at, self->addr, sizeof self->addr);
+    GIVES(0, crt_tcp_connect(cx, self->addr, &self->a));
+    GIVES(0, crt_accept(cx, self->l, &self->b, NULL));
+    crt_close(&self->a), crt_close(&self->b);
+    GIVES(0, crt_unix_listen(cx, self->sock, NULL, &self->at_path));
+    GIVES(0, crt_unix_connect(cx, self->sock, &self->a));
+    GIVES(0, crt_accept(cx, self->at_path, &self->b, NULL));
+    GIVES(0, crt_udp_bind(cx, "127.0.0.1:0", &self->u));
+    crt_close(&self->u);
+    GIVES(0, crt_unix_dgram_bind(cx, NULL, NULL, &self->u));
+    crt_close(&self->u);
+    gives(self, "crt_unix_dgram_pair", crt_unix_dgram_pair(cx, &self->u, &self->v), 0);
+    gives(self, "crt_stream_pair", crt_stream_pair(cx, &self->c, &self->d), 0);
+    gives(self, "CRT_FD_DUP", crt_stream_from_fd(cx, crt_stream_fd(self->c), CRT_FD_DUP, &self->e), 0);
+    crt_close(&self->c), crt_close(&self->d), crt_close(&self->e);
+    gives(self, "crt_pipe", crt_pipe(cx, &self->c, &self->d), 0);
+    gives(self, "crt_fd_readable", crt_fd_readable(cx, crt_stream_fd(self->c)), CRT_PENDING);
+    crt__slot_cancel(cx->slot);
+    GIVES(0, crt_fs_write_file(cx, self->file, "abc", 3));
+    GIVES(0, crt_fs_open(cx, self->file, NULL, &self->f));
+    crt_close(&self->f);
+    GIVES(0, crt_fs_temp_file(cx, self->path, &self->f, NULL));
+    GIVES(0, crt_fs_temp_file(cx, self->path, &self->g, &self->name));
+    gives(self, "to remove it", unlink(self->name), 0);
+    GIVES(0, crt_fs_read_dir(cx, self->path, &self->dir));
+    GIVES(0, crt_process_spawn(cx, &with_null, &self->p));
+    GIVES(0, crt_process_wait(cx, self->p, NULL));
+    crt_close(&self->p);
+    GIVES(0, crt_process_spawn(cx, &with_pipes, &self->p));
+    // Where there is no other number, that is the error, and nothing is left.
+    GIVES(0, crt_tcp_connect(cx, self->addr, &self->e));
+    crt_close(&self->a), crt_close(&self->b), crt_close(&self->c), crt_close(&self->d), crt_close(&self->g);
+    crt_close(&self->u), crt_close(&self->v), crt_close(&self->f), crt_close(&self->dir), crt_close(&self->at_path);
+    use_all_numbers();   // the child's stay: they are closed when it has ended
+    gives(self, "without a number, crt_try_accept", crt_try_accept(self->l, &self->b, NULL), -EMFILE);
+    gives(self, "without a number, crt_pipe", crt_pipe(cx, &self->c, &self->d), -EMFILE);
+    gives(self, "without a number, crt_stream_pair", crt_stream_pair(cx, &self->c, &self->d), -EMFILE);
+    GIVES(-EMFILE, crt_udp_bind(cx, "127.0.0.1:0", &self->u));
+    GIVES(-EMFILE, crt_tcp_connect(cx, self->addr, &self->a));
+    GIVES(-EMFILE, crt_fs_open(cx, self->file, NULL, &self->f));
+    GIVES(-EMFILE, crt_fs_temp_file(cx, self->path, &self->f, &self->name));
+    GIVES(-EMFILE, crt_fs_read_dir(cx, self->path, &self->dir));
+    GIVES(-EMFILE, crt_fs_remove_dir_all(cx, self->path));
+    GIVES(-EMFILE, crt_process_spawn(cx, &with_null, &self->q));
+    gives(self, "close", close(SAID + 1), 0);
+    gives(self, "with one number for two, crt_pipe", crt_pipe(cx, &self->c, &self->d), -EMFILE);
+    gives(self, "that number, which it has given back,", fcntl(SAID + 1, F_GETFD), -1);
+    CRT_FINALLY
+        crt_close(&self->e), crt_close(&self->l), crt_close(&self->p);
+    CRT_END;
+}
+static int makes_everything(int kind, maker *self)
+{
+    crt_config c = {.flavor = kind ? CRT_MULTI_THREAD : CRT_CURRENT_THREAD, .worker_threads = kind ? 2 : 0};
+    crt_runtime *rt;
+    alarm(test_patience(20));
+    if (setrlimit(RLIMIT_NOFILE, &(struct rlimit){MOST_FDS, MOST_FDS}) || dup2(2, SAID) != SAID) return 2;
+    if (fcntl(SAID, F_SETFD, FD_CLOEXEC)) return 2;
+    for (int fd = 0; fd < 3; fd++) close(fd);
+    gives(self, "crt_runtime_new", crt_runtime_new(&c, &rt), 0);
+    if (self->bad) return 1;
+    gives(self, "all of it", crt_block_on(rt, maker_run, self), 0);
+    crt_free(self->name);
+    crt_runtime_drop(&rt);
+    unlink(self->sock), unlink(self->file);
+    gives(self, "rmdir", rmdir(self->path), 0);
+    return self->bad != 0;
+}
+static void no_descriptor_of_a_program_started_without_them(void)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        maker frame = {.bad = 0};
+        int status = -1;
+        CHECK_EQ(test_directory(frame.path, sizeof frame.path), 0);
+        snprintf(frame.file, sizeof frame.file, "%s/f", frame.path);
+        snprintf(frame.sock, sizeof frame.sock, "%s/s", frame.path);
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) _exit(makes_everything(kind, &frame));
+        CHECK(child > 0);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status));
+        CHECK_EQ(WEXITSTATUS(status), 0);
+    }
 }
 static void a_child_of_a_running_program_is_told(void)
 {
@@ -252,6 +388,7 @@ int main(int argc, char **argv)
     // First those that fork before there is a thread.
     TEST(a_fault_reaches_the_programs_handler);
     TEST(started_without_standard_descriptors);
+    TEST(no_descriptor_of_a_program_started_without_them);
     TEST(stopped_and_continued);
     TEST(showered_with_signals);
     TEST(a_child_of_a_running_program_is_told);

@@ -349,7 +349,8 @@ static void lock_it(void) { pthread_mutex_lock(&lock); }
 static void unlock_it(void) { pthread_mutex_unlock(&lock); }
 static __attribute__((constructor)) void at_fork(void) { (void)pthread_atfork(lock_it, unlock_it, unlock_it); }
 
-// Above the standard descriptors: the shim knows a kqueue by its number, and not what dup makes of it.
+// Above the standard descriptors, where crt wants its kqueue and no system has timers: the shim knows each by its
+// number, and not what dup makes of it.
 static int above_stdio(int fd)
 {
     if (fd < 0 || fd > 2) return fd;
@@ -433,7 +434,7 @@ static int add_own(queue *q, const struct kevent *c, int fd)
 }
 static int process_fd(pid_t pid)
 {
-    int fd = (int)syscall(SYS_pidfd_open, pid, 0u);
+    int fd = above_stdio((int)syscall(SYS_pidfd_open, pid, 0u));
     struct pollfd p = {fd, POLLIN, 0};
     if (fd < 0 || poll(&p, 1, 0) == 0) return fd;
     __real_close(fd);
@@ -444,7 +445,7 @@ static int process_fd(pid_t pid)
 static int timer_fd(int64_t ms)
 {
     struct itimerspec t = {{0, 0}, {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000 + 1}};
-    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    int fd = above_stdio(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (fd >= 0) (void)timerfd_settime(fd, 0, &t, NULL);
     return fd;
 }
@@ -455,7 +456,7 @@ static int change_own(queue *q, const struct kevent *c)
     if (c->filter == EVFILT_USER) {
         uint64_t one = 1;
         if (fd < 0 && !(c->flags & EV_ADD)) return ENOENT;
-        if (fd < 0) return add_own(q, c, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        if (fd < 0) return add_own(q, c, above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
         q->notes[fd].udata[0] = c->udata;
         return (c->fflags & NOTE_TRIGGER) && write(fd, &one, sizeof one) < 0 ? errno : 0;
     }
