@@ -16596,18 +16596,17 @@ static CRT__COLD void crt__timeout_refuse(crt_cx *cx, crt_timer *t)
 }
 CRTDEF void crt__timeout_begin(crt_cx *cx, crt_timer *t, int64_t when, bool absolute)
 {
-    if (t->phase == CRT__PHASE_FRESH) {
-        if (CRT__UNLIKELY(t->group.pprev != NULL)) {   // by a crt_timer_wait
-            crt__timeout_refuse(cx, t);
-            return;
-        }
+    bool fresh = t->phase == CRT__PHASE_FRESH;
+    // Inside itself, or where a crt_timer_wait has it listed.
+    if (CRT__UNLIKELY(fresh ? t->group.pprev != NULL : (t->phase & CRT__TIMEOUT_INSIDE) != 0)) {
+        crt__timeout_refuse(cx, t);
+        return;
+    }
+    if (fresh) {
         crt__timer_due(cx, t, when, absolute);
         t->phase = CRT__PHASE_POLL;
         t->result = CRT_ETIMEDOUT;
         crt__group_link(cx, &t->group, &t->slot, 1, 0);
-    } else if (CRT__UNLIKELY(t->phase & CRT__TIMEOUT_INSIDE)) {
-        crt__timeout_refuse(cx, t);
-        return;
     }
     t->set = cx->unwind;
     t->reset_in = cx->budget > 0 || cx->unconstrained;
