@@ -17,7 +17,7 @@ HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test nobody examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind stall coverage analyze cpp warnings clean
+.PHONY: all help run test nobody examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind stall coverage analyze warnings clean
 
 all: examples
 
@@ -26,7 +26,7 @@ help:
 	@echo "make test         build and run the quick suite (no root, loopback only)"
 	@echo "make nobody       the tests of files and children by the user nobody (needs root and setpriv)"
 	@echo "make examples     build every example into $(B)/"
-	@echo "make sanitize     the suite under ASan+UBSan, then under TSan"
+	@echo "make sanitize     the suite under ASan+UBSan, then under TSan (make asan, make tsan: one of them)"
 	@echo "make msan         the suite under MemorySanitizer (needs clang and its runtime)"
 	@echo "make valgrind     the suite under memcheck, leaks too (needs valgrind)"
 	@echo "make stall        the suite while its threads are stopped anywhere for up to a tenth of a second (ROUNDS=1)"
@@ -56,6 +56,7 @@ help:
 	@echo "make bench-quick  what matters most of it, in two minutes"
 	@echo "make bench-check  instructions and system calls per operation against bench/baseline (UPDATE=1 renews it)"
 	@echo "make scale        8 to 128 simulated cores: which cache lines they fight over (takes long)"
+	@echo "make clean        removes $(B)/"
 	@echo "CC=clang make ... another compiler; B=dir another build directory"
 
 $(B)/%: examples/%.c $(HEADERS)

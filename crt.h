@@ -199,7 +199,8 @@
 //   * A frame is awaited in one place at a time: no two arms of a select share a child.
 //   * Whatever takes cx and may wait needs CRT_AWAIT (or an arm of a select). A bare
 //     crt_sleep(cx, d) does not wait: it parks, and the next await goes on with it (gcc and
-//     clang warn, unless CRT_ALLOW_BARE_POLLS is defined).
+//     clang warn, unless CRT_ALLOW_BARE_POLLS is defined; but never of one whose result is
+//     assigned: self->n = crt_read(...) without CRT_AWAIT is for you to see).
 //   * The awaited expression is evaluated again at every poll. So it is a poll
 //     function, never a spawn, and its operands stay the same until it is done.
 //   * Leave with CRT_RETURN. A plain `return` skips CRT_FINALLY and leaves the frame
@@ -244,7 +245,8 @@
 //
 // THREADS
 //     A coroutine body, a cx and a frame belong to the thread that polls, which may
-//     change between two polls on the multi-thread flavour. Handles, join handles,
+//     change between two polls; on the current-thread flavour only where several threads
+//     drive it by turns (crt_block_on, crt_runtime_turn). Handles, join handles,
 //     wakers, streams and everything under >>api sync and >>api channels may be used
 //     from any thread, in a task or not; what waits without a task is called _blocking_.
 //     Signals are blocked in crt's own threads. After fork() only exec is safe: in the
@@ -430,9 +432,10 @@ extern "C" {
 enum crt_error { CRT__ERRORS(CRT__ERROR_ENUM) CRT__ERROR_LAST = -20999 };
 #undef CRT__ERROR_ENUM
 
-// The text for a code: crt's own, or the system's. Never NULL. Any thread.
+// The text for a code: crt's own, or the system's. Never NULL. Any thread. Of CRT_PENDING and
+// CRT_UNWIND, which are no errors and no results, what to do with them.
 CRTDEF const char *crt_strerror(int error);
-// The name, "CRT_ECLOSED"; "E?" for a code that is not in the list above.
+// The name, "CRT_ECLOSED", also "CRT_PENDING" and "CRT_UNWIND"; "E?" for a code that is not in the list above.
 CRTDEF const char *crt_err_name(int error);
 
 // ---------------------------------------------------------------------------
@@ -809,7 +812,8 @@ enum { CRT_HISTOGRAM_OFF = 0, CRT_HISTOGRAM_LINEAR = 1, CRT_HISTOGRAM_LOG = 2 };
                                                                             // .schedule_histogram
 enum { CRT_LOG_ERROR = 1, CRT_LOG_WARN = 2, CRT_LOG_INFO = 3, CRT_LOG_DEBUG = 4 };
 
-// Both functions or neither. alloc_fn may return NULL; free_fn never gets NULL.
+// Both functions or neither. alloc_fn may return NULL; free_fn never gets NULL. Neither (and neither
+// CRT_MALLOC nor CRT_FREE) may call crt, which may hold a lock while it calls them.
 typedef struct crt_allocator {
     void *(*alloc_fn)(size_t size, void *user_data);
     void (*free_fn)(void *ptr, void *user_data);
@@ -817,7 +821,8 @@ typedef struct crt_allocator {
 } crt_allocator;
 
 // Where log lines go. func NULL: errors and warnings to stderr. The message has
-// no newline at its end and is valid during the call. Any thread may call it.
+// no newline at its end and is valid during the call. Any thread may call it. It must not call what
+// of crt may log: it would be called again, from inside itself.
 typedef struct crt_log {
     void (*func)(int level, const char *message, void *user_data);
     void *user_data;
@@ -850,7 +855,7 @@ typedef struct crt_config {
     unsigned drivers;                 // CRT_DRIVER_ALL
     int global_queue_interval;        // 31 on the current thread; multi-thread: self-tuned
     int event_interval;               // 61 tasks between two looks at the drivers
-    int max_io_events;                // 1024 for one look
+    int max_io_events;                // 1024 for one look; at most 65536
     bool disable_lifo_slot;           // false
     bool start_paused;                // false; the virtual clock, current thread only
     uint64_t seed;                    // random; select order, steal victims
@@ -877,7 +882,8 @@ typedef struct crt_config {
                                       // crt_metrics_poll_bucket: two looks at the clock a poll
     int poll_histogram_buckets;       // 10, log: 27; 2 to 64, the last without upper end
     crt_duration poll_histogram_resolution;   // of the first bucket, in ns: CRT_US(100), log:
-                                      // CRT_US(1). All are as wide; log: each twice the last one
+                                      // CRT_US(1); at most CRT_SEC(1). All are as wide; log:
+                                      // each twice the last one
     int schedule_histogram;           // CRT_HISTOGRAM_OFF; how long tasks wait until they run,
                                       // see crt_metrics_schedule_bucket: a look at the clock a
                                       // wake and two a poll, 16 bytes more a task. Off, it costs
@@ -919,7 +925,7 @@ CRTDEF void crt_runtime_drop(crt_runtime **rt);
 // returns how many were polled. max_time 0: the tasks that were ready when it
 // was called (below 0: as 0); otherwise until nothing is ready or max_time ns have passed.
 // CRT_EINVAL on the multi-thread flavour, CRT_ENESTED inside a task, CRT_EBUSY
-// while another thread drives. For a frame of a game.
+// while another thread drives, CRT_ESHUTDOWN after the end. For a frame of a game.
 CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time);
 // A descriptor that is readable when crt_runtime_turn has something to do, for
 // poll() or another loop. CRT_ENODRIVER without CRT_DRIVER_IO; CRT_EINVAL.
@@ -994,16 +1000,16 @@ template <> struct crt__size_of<const void *, void> { static constexpr size_t va
 // Starts a task: fn over a copy of *frame, in one allocation. Detached: its
 // result is dropped, but a panic or an error goes to the log (the first 16 of a runtime, then
 // fewer and fewer). 0, CRT_ENOMEM, CRT_ESHUTDOWN, CRT_EINVAL (no fn; a frame without a type:
-// pass `self`, not the void pointer). From a task, or a hook that has a cx. Mirrors tokio::spawn.
+// pass `self`, not the void pointer). From a task: elsewhere crt_handle_spawn. Mirrors tokio::spawn.
 //     crt_spawn(cx, conn_run, &(conn){ .peer = s });
 #define crt_spawn(cx, fn, ...)                                                             \
     crt__spawn((cx), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 // The same, and *join receives a handle. On failure *join is NULL.
 #define crt_spawn_join(cx, join, fn, ...)                                                  \
     crt__spawn((cx), (join), (fn), CRT__FRAME(__VA_ARGS__))
-// A task that stays on the thread of the caller: on the current-thread flavour
-// any task, on the multi-thread flavour from inside a crt_local_set only
-// (CRT_ENOCONTEXT elsewhere). Mirrors task::spawn_local.
+// A task that stays with the caller, on the thread that drives both: on the current-thread flavour
+// any task (several threads may drive that, by turns), on the multi-thread flavour from inside a
+// crt_local_set only (CRT_ENOCONTEXT elsewhere). Mirrors task::spawn_local.
 #define crt_spawn_local(cx, fn, ...)                                                       \
     crt__spawn_local((cx), NULL, (fn), CRT__FRAME(__VA_ARGS__))
 #define crt_spawn_local_join(cx, join, fn, ...)                                            \
@@ -1281,8 +1287,9 @@ enum { CRT__SELECT = 0, CRT__SELECT_BIASED = 1, CRT__JOIN_ALL = 2, CRT__TRY_JOIN
                                             : (void)0)
 
 // The index of the arm that ended first; polls start at a random arm. CRT_EINVAL
-// if every arm is disabled, the indices are wrong, or *s is in use around it. What shall outlive a select
-// and go on in the next: spawn it and let the arm crt_join it, or wait for a crt_timer. Mirrors select!.
+// if every arm is disabled, the indices are wrong, no arm is in crt_on, or *s is in use around it. What shall
+// outlive a select and go on in the next: spawn it and let the arm crt_join it, or wait for a crt_timer.
+// Mirrors select!.
 #define crt_select(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT, __VA_ARGS__)
 // The same, polled in order: who is always ready, or uses the budget up, goes last. Mirrors select! { biased; ... }.
 #define crt_select_biased(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT_BIASED, __VA_ARGS__)
@@ -1441,7 +1448,8 @@ CRTDEF int crt__tracker_spawn(crt_runtime *rt, crt_task_tracker *t, crt_join_han
 
 // --- local set: tasks that share one thread, on either flavour: they may use what is
 // not safe between threads. The first spawn chooses the worker; while none of them lives,
-// crt_block_in_place may give that another thread. All-zero is ready.
+// crt_block_in_place may give that another thread. On the current-thread flavour the thread is the
+// one that drives it. All-zero is ready.
 // The set must outlive its tasks: await crt_local_set_join. Mirrors task::LocalSet.
 typedef struct crt_local_set {
     crt__crew crt__tasks;
@@ -1782,12 +1790,12 @@ CRTDEF int crt_watch_new(size_t elem_size, const void *first, crt_watch_tx **tx,
 CRTDEF int crt_watch_subscribe(crt_watch_tx *tx, crt_watch_rx **rx);   // has seen the present value
 CRTDEF int crt_watch_rx_clone(const crt_watch_rx *of, crt_watch_rx **rx);   // has seen what `of` has
 CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem);         // 0, or CRT_ECLOSED: no receiver
-// Stores also without receivers; the value before goes to `old`, or is dropped if NULL.
-CRTDEF void crt_watch_send_replace(crt_watch_tx *tx, const void *elem, void *old);
+// Stores also without receivers; the value before goes to `old`, or is dropped if NULL. 0, CRT_EINVAL.
+CRTDEF int crt_watch_send_replace(crt_watch_tx *tx, const void *elem, void *old);
 // Changes the value in place, under the lock: the callback is short, and must not use the
-// channel, which would wait for itself. send_if_modified tells the receivers only if the
-// callback returns true, which it passes on.
-CRTDEF void crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, void *user), void *user);
+// channel, which would wait for itself. 0, CRT_EINVAL. send_if_modified tells the receivers only if
+// the callback returns true, which it passes on; false if there is nothing to call or change.
+CRTDEF int crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, void *user), void *user);
 CRTDEF bool crt_watch_send_if_modified(crt_watch_tx *tx, bool (*modify)(void *elem, void *user), void *user);
 // Waits for a value newer than the last that was marked seen, and marks it: 0, or
 // CRT_ECLOSED once every tx is gone. Cancel-safe.
@@ -1840,7 +1848,7 @@ typedef struct crt_addr {
 // "*:80" (any address): 0, or CRT_EINVAL for anything that is not a numeric address
 // and a port from 0 to 65535; *a is then all zero.
 CRTDEF int crt_addr_parse(const char *text, crt_addr *a);
-// A path, or '@' and an abstract name: 0, or CRT_EINVAL (empty, over 107 bytes).
+// A path, or '@' and an abstract name: 0, or CRT_EINVAL (empty, over 107 bytes; 103 on the BSDs and macOS).
 CRTDEF int crt_addr_unix(const char *path, crt_addr *a);
 // The same text back (a scope as number; a Unix socket without a name: "unnamed"; a
 // NUL in an abstract name as '@'); its length, or CRT_EINVAL if n is too small.
@@ -1879,8 +1887,7 @@ typedef struct crt_listen_desc {
 // Listens on "host:port"; port 0: any free one (crt_local_addr tells). Of a name, which is
 // looked up as by crt_resolve, the first address that can be had; a numeric address does not
 // wait. 0 and *l, CRT_EINVAL, CRT_ENOTFOUND, -errno. Cancel-safe. Mirrors TcpListener::bind.
-CRTDEF crt_poll crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc,
-                               crt_listener **l);
+CRTDEF_POLL crt_tcp_listen(crt_cx *cx, const char *addr, const crt_listen_desc *desc, crt_listener **l);
 // Waits for a connection; `peer` may be NULL. 0 and *s, CRT_ENOMEM, or -errno. Out of
 // descriptors: waits (10 ms, doubling to 1 s, a log line each second) instead of
 // failing over and over. Cancel-safe. Mirrors TcpListener::accept.
@@ -1927,8 +1934,7 @@ CRTDEF_POLL crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_connect_d
 // A Unix socket; a path that begins with '@' is an abstract name (Linux). 0, or
 // CRT_EINVAL (too long, empty), -errno. The file is left behind on close; a file that
 // is there already is -EADDRINUSE, unless desc->unlink_stale finds nobody behind it.
-CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc,
-                                crt_listener **l);
+CRTDEF_POLL crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc, crt_listener **l);
 // 0 and *s, or as above, -ENOENT, -ECONNREFUSED. A full backlog: waits, looking again
 // each 2 ms (without CRT_DRIVER_TIME: CRT_EAGAIN). Cancelled: nothing is left open.
 CRTDEF_POLL crt_unix_connect(crt_cx *cx, const char *path, crt_stream **s);
@@ -1962,7 +1968,8 @@ CRTDEF int crt_stream_from_fd(crt_cx *cx, intptr_t fd, int how, crt_stream **s);
 CRTDEF int crt_listener_from_fd(crt_cx *cx, intptr_t fd, int how, crt_listener **l);
 CRTDEF int crt_udp_from_fd(crt_cx *cx, intptr_t fd, int how, crt_udp **u);
 // Gives it back, still non-blocking: the descriptor, and the pointer becomes NULL; or
-// CRT_EBUSY if there is another handle (crt_stream_clone), CRT_EINVAL. A task that
+// CRT_EBUSY if there is another handle (crt_stream_clone), -EBADF of a stream that has no
+// descriptor (crt_duplex, standard streams), CRT_EINVAL. A task that
 // waits on it gets CRT_ECLOSED. Mirror into_std.
 CRTDEF intptr_t crt_stream_into_fd(crt_stream **s);
 CRTDEF intptr_t crt_listener_into_fd(crt_listener **l);
@@ -2001,7 +2008,8 @@ CRTDEF_POLL crt_writev_all(crt_cx *cx, crt_stream *s, const crt_iovec *pieces, s
 CRTDEF_POLL crt_readable(crt_cx *cx, crt_stream *s);
 CRTDEF_POLL crt_writable(crt_cx *cx, crt_stream *s);
 // At once: bytes, 0 at the end of the stream or if none was asked for, CRT_EAGAIN, -errno;
-// CRT_ESHUTDOWN once its runtime has ended, whatever had arrived. Any thread.
+// CRT_ESHUTDOWN once its runtime has ended, whatever had arrived (a stream without a
+// descriptor, crt_duplex say, still gives what is in it). Any thread.
 CRTDEF crt_poll crt_try_read(crt_stream *s, void *buf, size_t n);
 CRTDEF crt_poll crt_try_write(crt_stream *s, const void *buf, size_t n);
 CRTDEF crt_poll crt_try_peek(crt_stream *s, void *buf, size_t n);
@@ -2074,13 +2082,13 @@ typedef struct crt_udp_desc {
     int multicast_ttl;           // 1; to 255
 } crt_udp_desc;
 // Binds to "host:port"; what the text may be, and the errors, as for crt_tcp_listen. `desc` may be NULL.
-CRTDEF crt_poll crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u);
-CRTDEF crt_poll crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u);
+CRTDEF_POLL crt_udp_bind(crt_cx *cx, const char *addr, crt_udp **u);
+CRTDEF_POLL crt_udp_bind_ex(crt_cx *cx, const char *addr, const crt_udp_desc *desc, crt_udp **u);
 // Unix: a path or abstract name, as for crt_unix_listen; NULL: without a name (it can
 // send, but nobody can answer). `desc` may be NULL.
-CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_desc *desc, crt_udp **u);
+CRTDEF_POLL crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_desc *desc, crt_udp **u);
 // One without a name, whose peer is fixed. 0, CRT_EINVAL, -ENOENT, -ECONNREFUSED.
-CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u);
+CRTDEF_POLL crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u);
 CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b);
 // Fixes the peer, and frees it again: 0, CRT_EINVAL, -errno. Neither waits.
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);
@@ -3328,7 +3336,7 @@ static CRT__COLD void crt__nap(void)
 #endif
 
 // A lock of four bytes: 0 free, 1 held. Held for a few instructions; over a callback only
-// where its declaration says so (watch). All-zero is ready.
+// where its declaration says so (watch, crt_allocator). All-zero is ready.
 //   acquire on taking, release on letting go: what one holder wrote the next sees.
 // Letting go is a plain store, at half the price of an exchange that would ask for
 // sleepers. So nobody is woken: who waits looks again, and if that lasts the holder has
@@ -3708,6 +3716,8 @@ CRTDEF const char *crt_strerror(int error)
     case name: return text;
         CRT__ERRORS(CRT__ERROR_TEXT)
 #undef CRT__ERROR_TEXT
+    case (int)CRT_PENDING: return "CRT_PENDING: it waits; call it in CRT_AWAIT";
+    case (int)CRT_UNWIND: return "CRT_UNWIND: the task is being cancelled; hand it on";
     default: break;
     }
     if (error >= 0) return "success";
@@ -3721,6 +3731,8 @@ CRTDEF const char *crt_err_name(int error)
     case name: return #name;
         CRT__ERRORS(CRT__ERROR_NAME)
 #undef CRT__ERROR_NAME
+    case (int)CRT_PENDING: return "CRT_PENDING";
+    case (int)CRT_UNWIND: return "CRT_UNWIND";
     default: return "E?";
     }
 }
@@ -14761,7 +14773,7 @@ static int crt__permits_blocking(const crt__op *op, crt__permits *p, size_t n, s
 
 CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits)
 {
-    CRT_ASSERT(permits <= CRT_MAX_PERMITS);
+    CRT_ASSERT(permits <= CRT_MAX_PERMITS && "crt_semaphore_init: at most CRT_MAX_PERMITS");
     memset(s, 0, sizeof *s);
     s->p.word = permits * CRT__PERMIT;
 }
@@ -14776,7 +14788,8 @@ CRTDEF int crt_semaphore_blocking_acquire(crt_semaphore *s, size_t n)
 }
 CRTDEF void crt_semaphore_release(crt_semaphore *s, size_t n)
 {
-    CRT_ASSERT(n <= CRT_MAX_PERMITS && crt_semaphore_available(s) <= CRT_MAX_PERMITS - n);
+    CRT_ASSERT(n <= CRT_MAX_PERMITS && crt_semaphore_available(s) <= CRT_MAX_PERMITS - n &&
+               "crt_semaphore_release: at most CRT_MAX_PERMITS in all; give back no more than was acquired");
     crt__permits_release(&s->p, n);
 }
 CRTDEF size_t crt_semaphore_forget(crt_semaphore *s, size_t n)
@@ -14840,8 +14853,8 @@ CRTDEF int crt_rwlock_blocking_write(crt_rwlock *l)
 }
 static void crt__rwlock_unlock(crt_rwlock *l, size_t n)
 {
-    // Unlocking what is not locked?
-    CRT_ASSERT(crt__permits_free(crt__atomic_load(&l->p.word, CRT__RELAXED), CRT__READERS) + n <= CRT__READERS);
+    CRT_ASSERT(crt__permits_free(crt__atomic_load(&l->p.word, CRT__RELAXED), CRT__READERS) + n <= CRT__READERS &&
+               "crt_rwlock_unlock_read, _unlock_write, _downgrade: unlock what is locked, once, and in the same way");
     crt__permits_release(&l->p, n);
 }
 CRTDEF void crt_rwlock_unlock_read(crt_rwlock *l) { crt__rwlock_unlock(l, 1); }
@@ -14864,7 +14877,7 @@ CRTDEF void crt_mutex_unlock(crt_mutex *m)
     uint32_t one = 1;
     crt__list ready = {NULL, NULL};
     if (CRT__LIKELY(crt__atomic_cas(&m->q.extra, &one, 0, CRT__RELEASE, CRT__RELAXED))) return;
-    CRT_ASSERT(one == 2);   // unlocking what is not locked
+    CRT_ASSERT(one == 2 && "crt_mutex_unlock: it is not locked; unlock it once for each lock");
     crt__lock(&m->q.lock);
     if (m->q.head) {
         crt__waitq_grant(&m->q, m->q.head, CRT__SLOT_GRANTED, &ready);
@@ -14907,7 +14920,7 @@ CRTDEF int crt_mutex_blocking_lock(crt_mutex *m) { return crt__block_thread(crt_
 
 CRTDEF void crt_barrier_init(crt_barrier *b, size_t n)
 {
-    CRT_ASSERT(n <= UINT32_MAX);
+    CRT_ASSERT(n <= UINT32_MAX && "crt_barrier_init: at most 2^32 - 1 tasks");
     memset(b, 0, sizeof *b);
     b->n = n ? (uint32_t)n : 1;
 }
@@ -15731,7 +15744,7 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx)
     crt__list ready = {NULL, NULL};
     if (!c) return;
     crt__lock(&c->q.lock);
-    CRT_ASSERT(c->reserved);   // each reserve has one of these or a send_reserved
+    CRT_ASSERT(c->reserved && "crt_mpsc_unreserve: nothing is reserved; one of these or a send_reserved for each");
     crt__mpsc_give_back(c, 1, &ready);
     crt__mpsc_leave(c);
     crt__submit_list(&ready);
@@ -16424,27 +16437,32 @@ CRTDEF int crt_watch_send(crt_watch_tx *tx, const void *elem)
     crt__watch_store(c, elem, NULL);
     return 0;
 }
-CRTDEF void crt_watch_send_replace(crt_watch_tx *tx, const void *elem, void *old)
+CRTDEF int crt_watch_send_replace(crt_watch_tx *tx, const void *elem, void *old)
 {
     crt__watch *c = (crt__watch *)tx;
+    if (!c || (!elem && c->size)) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     crt__watch_store(c, elem, old);
+    return 0;
 }
 CRTDEF bool crt_watch_send_if_modified(crt_watch_tx *tx, bool (*modify)(void *elem, void *user), void *user)
 {
     crt__watch *c = (crt__watch *)tx;
+    if (!c || !modify) return false;
     crt__lock(&c->q.lock);
     bool changed = modify(c->data, user);
     if (changed) crt__watch_tell(c);
     else crt__unlock(&c->q.lock);
     return changed;
 }
-CRTDEF void crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, void *user), void *user)
+CRTDEF int crt_watch_send_modify(crt_watch_tx *tx, void (*modify)(void *elem, void *user), void *user)
 {
     crt__watch *c = (crt__watch *)tx;
+    if (!c || !modify) return CRT_EINVAL;
     crt__lock(&c->q.lock);
     modify(c->data, user);
     crt__watch_tell(c);
+    return 0;
 }
 // Copies the value out; under the lock.
 static void crt__watch_copy(crt__watch *c, void *elem)
@@ -16838,11 +16856,13 @@ CRTDEF crt_poll crt__select_end(crt_cx *cx)
         active += state == CRT__ARM_ACTIVE || state == CRT__ARM_CANCELLING;
     }
     if (active) return CRT_PENDING;
-    bool none = s->phase == CRT__PHASE_POLL && s->mode <= CRT__SELECT_BIASED;   // is done, then
+    // None is done, then; or there is none at all, as crt_on counts them.
+    bool none = s->phase == CRT__PHASE_POLL && (s->mode <= CRT__SELECT_BIASED || !s->entered);
     s->phase = CRT__PHASE_FRESH;
     crt__group_unlink(&s->group);
     if (CRT__LIKELY(!none)) return s->winner;
-    crt__say(cx->rt, CRT_LOG_DEBUG, "crt_select: every arm is disabled");
+    if (s->entered) crt__say(cx->rt, CRT_LOG_DEBUG, "crt_select: every arm is disabled");
+    else crt__say(cx->rt, CRT_LOG_ERROR, "crt_select, crt_join_all, crt_try_join: no arm is in crt_on");
     return crt__refuse(cx, CRT_EINVAL);
 }
 

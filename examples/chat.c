@@ -317,7 +317,7 @@ static crt_poll server_run(void *frame, crt_cx *cx)
         fprintf(stderr, "signals: %s\n", crt_strerror((int)self->r));
         CRT_RETURN(self->r);
     }
-    self->r = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener);   // does not wait
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener));
     if (self->r < 0) {
         fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->r));
         CRT_RETURN(self->r);

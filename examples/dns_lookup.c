@@ -85,7 +85,9 @@ static crt_poll program_run(void *frame, crt_cx *cx)
             ms = strtol(argv[2], NULL, 10);
             i = 3;
         }
-        if (i >= argc || ms < 1 || ms > 1000000) {
+        bool usage = i >= argc || ms < 1 || ms > 1000000;
+        for (int k = i; k < argc; k++) usage = usage || argv[k][0] == '-';   // no option, and no name either
+        if (usage) {
             fprintf(stderr, "usage: dns_lookup [-t milliseconds] NAME ...\n");
             CRT_RETURN(2);
         }

@@ -1723,6 +1723,7 @@ static crt_poll acceptor_run(void *frame, crt_cx *cx)
 typedef struct server {
     crt_frame co;
     acceptor acceptor;
+    char address[32];
     crt_join_handle *sweeper;
     CRT_SELECT(4) sel;
     crt_timer timer;
@@ -1732,7 +1733,6 @@ typedef struct server {
 static crt_poll server_run(void *frame, crt_cx *cx)
 {
     server *self = frame;
-    char address[32];
     CRT_BEGIN(self, cx);
     app.started = crt_now(cx);
     self->n = crt_spawn_join(cx, &self->sweeper, sweeper_run, &(sweeper){0});
@@ -1746,10 +1746,10 @@ static crt_poll server_run(void *frame, crt_cx *cx)
         if (self->ends[i] < 0) fprintf(stderr, "signals: %s\n", crt_strerror((int)self->ends[i]));
         CRT_RETURN(self->ends[i]);   // 0: it has come already
     }
-    snprintf(address, sizeof address, "127.0.0.1:%ld", app.port);
-    self->n = crt_tcp_listen(cx, address, NULL, &self->acceptor.listener);   // does not wait
+    snprintf(self->address, sizeof self->address, "127.0.0.1:%ld", app.port);
+    CRT_AWAIT(self->n = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener));
     if (self->n < 0) {
-        fprintf(stderr, "%s: %s\n", address, crt_strerror((int)self->n));
+        fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->n));
         CRT_RETURN(self->n);
     }
     {

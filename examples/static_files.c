@@ -798,7 +798,7 @@ static crt_poll server_run(void *frame, crt_cx *cx)
         fprintf(stderr, "signals: %s\n", crt_strerror((int)self->n));
         CRT_RETURN(self->n);
     }
-    self->n = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener);   // does not wait
+    CRT_AWAIT(self->n = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener));
     if (self->n < 0) {
         fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->n));
         CRT_RETURN(self->n);
@@ -848,7 +848,7 @@ int main(int argc, char **argv)
 {
     const char *directory = argc > 1 ? argv[1] : ".";
     const long port = argc > 2 ? number(argv[2], 65535) : 8081;
-    if (argc > 3 || port < 0) {
+    if (argc > 3 || port < 0 || directory[0] == '-') {   // one that begins so: ./-it
         fprintf(stderr, "usage: static_files [directory] [port]\n");
         return 2;
     }

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #ifndef _WIN32
 #include <sys/resource.h>
 #endif
@@ -127,7 +128,7 @@ static crt_poll proxy_run(void *frame, crt_cx *cx)
         fprintf(stderr, "signals: %s\n", crt_strerror((int)self->r));
         CRT_RETURN(self->r);
     }
-    self->r = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener);   // does not wait
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, self->address, NULL, &self->acceptor.listener));   // waits for a name
     if (self->r < 0) {
         fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->r));
         CRT_RETURN(self->r);
@@ -172,10 +173,19 @@ static long number(const char *text, long max)
     return *text && !*end && n >= 0 && n <= max ? n : -1;
 }
 
+// Is it "host:port", a port that can be connected to?
+static bool is_target(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    crt_addr numeric;
+    if (!colon || colon == text || colon[1] < '0' || number(colon + 1, 65535) < 1) return false;
+    return strchr(text, ':') == colon || crt_addr_parse(text, &numeric) == 0;   // else colons are for numbers
+}
+
 int main(int argc, char **argv)
 {
     const long most = argc > 3 ? number(argv[3], 1000000) : 1000, idle = argc > 4 ? number(argv[4], 1000000) : 60;
-    if (argc < 3 || argc > 5 || most < 1 || idle < 0) {
+    if (argc < 3 || argc > 5 || most < 1 || idle < 0 || !is_target(argv[2])) {
         fprintf(stderr, "usage: tcp_proxy LISTEN TARGET [connections] [idle seconds]\n");
         return 2;
     }
@@ -193,8 +203,9 @@ int main(int argc, char **argv)
     proxy frame = {.address = argv[1]};
     e = (int)crt_block_on(rt, proxy_run, &frame);
     crt_runtime_drop(&rt);   // cancels what has not ended, and waits for that: the counts are final
+    if (e < 0) return 1;   // it has said why; there is nothing to count
     printf("%llu connections: %llu bytes out, %llu back; %llu not connected, %llu idle, %llu broken\n",
            atomic_load(&app.accepted), atomic_load(&app.sent), atomic_load(&app.received),
            atomic_load(&app.refused), atomic_load(&app.idled), atomic_load(&app.failed));
-    return e < 0;
+    return 0;
 }

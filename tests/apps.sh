@@ -160,6 +160,15 @@ if start proxy3 sh -c 'ulimit -n 64; exec "$@"' sh "$B/tcp_proxy" 127.0.0.1:0 12
     stop tcp_proxy $pid proxy3
 fi
 
+# Where it listens may be a name, which is looked up first.
+"$B/tcp_proxy" localhost:0 127.0.0.1:1 >"$work/proxy4" 2>&1 & pid=$!; started="$started $pid"
+for i in $(seq 200); do if [ -s "$work/proxy4" ] || ! kill -0 $pid 2>/dev/null; then break; fi; sleep 0.05; done
+contains "tcp_proxy on a name" "$(cat "$work/proxy4")" " -> 127.0.0.1:1, at most"
+stop "tcp_proxy on a name" $pid proxy4
+timeout 60 "$B/tcp_proxy" nosuch.invalid:80 127.0.0.1:1 >"$work/out" 2>"$work/log"; check "tcp_proxy on a name that is not there" $? 1
+check "it says so" "$(cat "$work/log")" "nosuch.invalid:80: no such name or address"
+check "and counts nothing" "$(cat "$work/out")" ""
+
 # ---- All that stop on a signal hear it as soon as they say so; if they cannot hear it, they do not begin.
 mkfifo "$work/said"
 for server in "static_files . 0" "http_server 0" "chat 0" "tcp_proxy 127.0.0.1:0 127.0.0.1:1"; do
@@ -170,7 +179,9 @@ for server in "static_files . 0" "http_server 0" "chat 0" "tcp_proxy 127.0.0.1:0
 done
 # ---- Arguments that are none
 for wrong in "static_files . 80x" "http_server 0 zzz" "chat abc" "tcp_proxy 127.0.0.1:0 127.0.0.1:1 5x" "foreign_loop abc" \
-             "echo_server multi_thread 0 x" "game_loop --headless --frames abc"; do
+             "echo_server multi_thread 0 x" "game_loop --headless --frames abc" "tcp_proxy 127.0.0.1:0 localhost" \
+             "tcp_proxy 127.0.0.1:0 localhost:99999" "tcp_proxy 127.0.0.1:0 ::1:80" "tcp_proxy 127.0.0.1:0 :80" "tcp_proxy --help" \
+             "static_files --help" "dns_lookup -t" "dns_lookup -x" "dns_lookup --help" "dns_lookup localhost --help"; do
     timeout 5 "$B"/$wrong </dev/null >"$work/log" 2>&1; check "$wrong" $? 2
 done
 

@@ -9,7 +9,7 @@
 //
 // A failed CHECK prints file and line and fails the test; the test goes on. An
 // argument names the tests to run (substring). The closing line is
-// "N passed, N failed" and the exit status says the same. A test that hangs for
+// "N passed, N failed" and the exit status says the same (1 also where no test is so named). A test that hangs for
 // 60 s is named and aborted (TEST_SLOW in the environment: 600 s). TEST_SKIP=" a b " leaves out a and b;
 // TEST_NAMES names each test as it begins.
 #ifndef CRT_TEST_HARNESS_H
@@ -38,7 +38,7 @@
 #endif
 #endif
 
-static int test__passed, test__failed, test__bad;
+static int test__passed, test__failed, test__bad, test__named;
 static const char *test__filter;
 static char test__name[128];
 
@@ -178,6 +178,7 @@ static bool test__begin(const char *name, const char *variant)
 {
     snprintf(test__name, sizeof test__name, "%s%s%s", name, variant ? " on " : "", variant ? variant : "");
     if (test__filter && !strstr(test__name, test__filter)) return false;
+    test__named++;
     const char *skip = getenv("TEST_SKIP");
     char word[130];
     snprintf(word, sizeof word, " %s ", name);
@@ -214,9 +215,11 @@ static void test_init(int argc, char **argv)
 }
 static int test_end(void)
 {
+    bool unnamed = test__filter && !test__named;
+    if (unnamed) fprintf(stderr, "no test here has '%s' in its name\n", test__filter);
     fflush(stderr);
     printf("%d passed, %d failed\n", test__passed, test__failed);
-    return test__failed != 0;
+    return test__failed != 0 || unnamed;
 }
 
 #ifdef CRT_H

@@ -441,6 +441,7 @@ BODY(elements_without_bytes_need_no_buffer)
     crt_watch_tx *wtx;
     crt_watch_rx *wrx;
     CHECK_EQ(crt_watch_new(0, NULL, &wtx, &wrx), 0);
+    CHECK_EQ(crt_watch_send_replace(wtx, NULL, NULL), 0);   // elements of no size
     CHECK_EQ(crt_watch_send(wtx, NULL), 0);
     CHECK_EQ(AT(s, crt_watch_changed(cx, wrx)), 0);
     crt_watch_get(wrx, NULL);

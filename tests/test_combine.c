@@ -654,6 +654,21 @@ static crt_poll order_run(void *frame, crt_cx *cx)
         crt_on_if(cx, 3, false, polled(self, 3, 0))));
     CHECK_EQ(self->w, 0);   // nothing to wait for
     CHECK_EQ(self->n, 0);
+    CHECK(!test_log_has("no arm is in crt_on"));
+    // arms that are not in crt_on
+    CRT_AWAIT(self->w = crt_select(cx, &self->sel, ready(cx, 1), ready(cx, 2)));
+    CHECK_EQ(self->w, CRT_EINVAL);
+    CHECK(test_log_has("no arm is in crt_on"));
+    test_log_clear();
+    CRT_AWAIT(self->w = crt_join_all(cx, &self->sel, ready(cx, 1), ready(cx, 2)));
+    CHECK_EQ(self->w, CRT_EINVAL);
+    CHECK(test_log_has("no arm is in crt_on"));
+    for (self->i = 0, self->r[0] = 0; self->i < 200; self->i++) {   // others run meanwhile
+        CRT_AWAIT((self->r[0]++, self->w = crt_try_join(cx, &self->sel, ready(cx, 1), ready(cx, 2))));
+        CHECK_EQ(self->w, CRT_EINVAL);
+    }
+    CHECK(self->r[0] > 200);
+    test_log_clear();
     // fewer arms than slots; an index that does not exist
     CRT_AWAIT(self->w = crt_select(cx, &self->sel, crt_on(cx, 3, ready(cx, 0))));
     CHECK_EQ(self->w, 3);

@@ -33,7 +33,13 @@ static void every_error_has_a_text(void)
         CHECK(strcmp(crt_strerror(all[i].error), "unknown error") != 0);
         for (size_t k = 0; k < i; k++) CHECK(strcmp(crt_strerror(all[i].error), crt_strerror(all[k].error)) != 0);
     }
+    // the two that are no errors: who prints one has forgotten an await
+    CHECK(strcmp(crt_err_name((int)CRT_PENDING), "CRT_PENDING") == 0);
+    CHECK(strcmp(crt_err_name((int)CRT_UNWIND), "CRT_UNWIND") == 0);
+    CHECK(strstr(crt_strerror((int)CRT_PENDING), "call it in CRT_AWAIT") != NULL);
+    CHECK(strstr(crt_strerror((int)CRT_UNWIND), "is being cancelled") != NULL);
     CHECK(strcmp(crt_strerror(-ENOENT), strerror(ENOENT)) == 0);
+    CHECK(strcmp(crt_err_name(-20999), "E?") == 0);
     CHECK(strcmp(crt_strerror(-20999), "unknown error") == 0);
 }
 

@@ -225,9 +225,9 @@ static crt_poll unit_run(void *frame, crt_cx *cx)
     X(crt_watch_subscribe, 2, 0, p[0], p[1]) \
     X(crt_watch_rx_clone, 2, 0, p[0], p[1]) \
     X(crt_watch_send, 2, 0, p[0], p[1]) \
-    X(crt_watch_send_replace, 3, 1, p[0], p[1], p[2]) \
-    X(crt_watch_send_modify, 2, 3, p[0], 0, p[1]) \
-    X(crt_watch_send_if_modified, 2, 3, p[0], 0, p[1]) \
+    X(crt_watch_send_replace, 3, 0, p[0], p[1], p[2]) \
+    X(crt_watch_send_modify, 2, 0, p[0], 0, p[1]) \
+    X(crt_watch_send_if_modified, 2, 0, p[0], 0, p[1]) \
     X(crt_watch_changed, 1, 0, cx, p[0]) \
     X(crt_watch_wait_for, 3, 0, cx, p[0], 0, p[1], p[2]) \
     X(crt_watch_get, 2, 3, p[0], p[1]) \

@@ -281,7 +281,7 @@ BODY(modify_and_replace)
     crt_slot s = {0};
     int v = -1, by = 5;
     CHECK_EQ(AT(s, crt_watch_changed(cx, rx)), PENDING);
-    crt_watch_send_modify(tx, add, &by);
+    CHECK_EQ(crt_watch_send_modify(tx, add, &by), 0);
     CHECK(WOKEN(s));
     CHECK_EQ(AT(s, crt_watch_changed(cx, rx)), 0);
     CHECK_EQ(look(rx), 6);
@@ -293,7 +293,16 @@ BODY(modify_and_replace)
     CHECK(!crt_watch_send_if_modified(tx, add_if_small, &by));
     CHECK(!WOKEN(s) && !crt_watch_has_changed(rx));
     CHECK_EQ(look(rx), 11);
-    crt_watch_send_replace(tx, &(int){20}, &v);
+    // without a sender, a value or a callback nothing is done
+    CHECK_EQ(crt_watch_send_modify(NULL, add, &by), CRT_EINVAL);
+    CHECK_EQ(crt_watch_send_modify(tx, NULL, &by), CRT_EINVAL);
+    CHECK(!crt_watch_send_if_modified(NULL, add_if_small, &by));
+    CHECK(!crt_watch_send_if_modified(tx, NULL, &by));
+    CHECK_EQ(crt_watch_send_replace(NULL, &(int){20}, &v), CRT_EINVAL);
+    CHECK_EQ(crt_watch_send_replace(tx, NULL, &v), CRT_EINVAL);
+    CHECK_EQ(v, -1);
+    CHECK(!WOKEN(s) && !crt_watch_has_changed(rx));
+    CHECK_EQ(crt_watch_send_replace(tx, &(int){20}, &v), 0);
     CHECK_EQ(v, 11);
     CHECK(WOKEN(s));
     CHECK_EQ(AT(s, crt_watch_changed(cx, rx)), 0);
