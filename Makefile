@@ -99,9 +99,10 @@ nobody: $(B)/test_fs $(B)/test_process
 PLAIN = $(filter-out test_explore model_%,$(TESTS))
 asan:
 	$(MAKE) test B=$(B)/asan TESTS="$(PLAIN)" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
-# test_syscalls shares its bookkeeping with threads that have ended and with children.
+# test_syscalls shares its bookkeeping with threads that have ended and with children. The simulation has one thread: a
+# hundred seeds.
 tsan:
-	$(MAKE) test B=$(B)/tsan TESTS="$(filter-out test_syscalls,$(PLAIN))" SANITIZE="-fsanitize=thread"
+	SEEDS=$${SEEDS:-100} $(MAKE) test B=$(B)/tsan TESTS="$(filter-out test_syscalls,$(PLAIN))" SANITIZE="-fsanitize=thread"
 sanitize:
 	$(MAKE) asan
 	$(MAKE) tsan
