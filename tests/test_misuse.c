@@ -1160,8 +1160,12 @@ static void a_program(void)
 static int changing[16];
 static void *changes_it(void *rx)
 {
+    crt__mpsc *c = (crt__mpsc *)rx;
     int got_it[16];
-    test_pause_us(20000);
+    for (bool waits = false; !waits; crt__unlock(&c->q.lock)) {
+        crt__lock(&c->q.lock);
+        waits = c->q.head != NULL;
+    }
     memset(changing, 7, sizeof changing);
     CHECK_EQ(crt_mpsc_try_recv(rx, got_it), 0);
     return NULL;
