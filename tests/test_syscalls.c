@@ -1350,7 +1350,7 @@ static bool t_is_various(int call)
 {
     return call == C_setsockopt || call == C_getsockopt || call == C_listen || call == C_connect || call == C_fstat ||
            call == C_close || call == C_read || call == C_unlink || call == C_unlinkat || call == C_sigaction ||
-           call == C_pthread_create || call == C_socket || call == C_epoll_ctl || call == C_write;
+           call == C_pthread_create || call == C_socket || call == C_epoll_ctl || call == C_write || call == C_fdopendir;
 }
 // Of what may be answered, each `some`-th error at each place: the rest is the same code.
 static void all_cases(int kind, long depth, int some)
