@@ -5902,9 +5902,10 @@ static void crt__datagram_done(const struct msghdr *h, crt_udp_msg *m, size_t le
 // >>scheduler     workers, parking, stealing, the drivers' turn
 // ---------------------------------------------------------------------------
 // A worker takes its next task from, in order: the queue of urgent tasks; the
-// injection queue each inject_interval-th time; the LIFO slot; its own queue; the
-// injection queue; the queues of others; the queue of background tasks. Each
-// event_interval tasks it looks at the drivers.
+// injection queue each inject_interval-th time, and the background's at most each 31st; the
+// LIFO slot, three times in a row; its own queue, with pinned tasks by turns; the injection
+// queue; the queues of others; those that have yielded, after a look at the drivers; the queue
+// of background tasks. It looks at the drivers each event_interval tasks, too.
 //
 // Park word of a worker:  EMPTY -> PARKED (futex) | PARKED_DRIVER (in the reactor)
 // by its owner; anyone -> NOTIFIED, waking it from where it was; owner -> EMPTY.
