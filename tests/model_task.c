@@ -140,7 +140,7 @@ static crt_poll yield_run(void *frame, crt_cx *cx)
     }
     if (r == CRT_PENDING) return r;
     if (--self->want > 0) {
-        crt_yield_now(cx);
+        (void)crt_yield_now(cx);
         return CRT_PENDING;
     }
     ended++;
