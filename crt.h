@@ -213,8 +213,8 @@
 //     task is cancelled before its first poll.
 //   * Do not block: no sleep(), no file that may stall, no long loop. Files have
 //     crt_fs_; give other such work to crt_spawn_blocking, or break loops up with
-//     CRT_AWAIT(crt_consume_budget(cx)). A loop that awaits something lets others run,
-//     also if that fails at once, each time.
+//     CRT_AWAIT(crt_consume_budget(cx)). A loop that awaits something of crt's lets others
+//     run, also if that fails at once, each time.
 //   * A mutex of the system must be unlocked before the next await; crt_mutex may
 //     be held over it.
 //   * In crt_select each arm gets a variable of its own: losers write CRT_UNWIND.
@@ -258,7 +258,9 @@
 // MEMORY
 //     crt_runtime_new allocates the workers; tasks and sockets come from chunks
 //     that grow on demand and go back when the runtime is freed. Waiting allocates
-//     nothing. crt_spawn_in takes the caller's memory. Every allocation may fail:
+//     nothing, but for what runs on the blocking pool, a connect, a task's first wait for a
+//     signal, and a pause for want of descriptors or room. crt_spawn_in takes the caller's
+//     memory. Every allocation may fail:
 //     the call returns CRT_ENOMEM and has changed nothing.
 //
 // DEBUGGING
@@ -317,9 +319,9 @@
 #define CRT_VERSION "0.1.0"
 
 // CRT__OUTLINE: one copy is enough. CRT__COLD: run seldom (set-up, failure, the end), so
-// compiled for size and kept apart. gcc takes whoever cannot avoid a cold call for cold
-// too, and goes on so up to the user's code: a public function keeps a way around one
-// (tests/size.sh looks). Under -Os the compiler knows better what to inline.
+// compiled for size and kept apart. To gcc a function is cold too if each path through it
+// calls a cold one, and so is who calls it, up to the user's code: each public function has
+// a path without (tests/size.sh looks). Under -Os the compiler knows better what to inline.
 #if defined(__GNUC__) || defined(__clang__)
 #define CRT__LIKELY(x) __builtin_expect(!!(x), 1)
 #define CRT__UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -927,8 +929,8 @@ CRTDEF void crt_runtime_drop(crt_runtime **rt);
 // CRT_EINVAL on the multi-thread flavour, CRT_ENESTED inside a task, CRT_EBUSY
 // while another thread drives, CRT_ESHUTDOWN after the end. For a frame of a game.
 CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time);
-// A descriptor that is readable when crt_runtime_turn has something to do, for
-// poll() or another loop. CRT_ENODRIVER without CRT_DRIVER_IO; CRT_EINVAL.
+// A descriptor for poll() or another loop: readable when crt_runtime_turn has something to do, timers apart;
+// for those crt_runtime_next_deadline is the time-out. CRT_ENODRIVER without CRT_DRIVER_IO; CRT_EINVAL.
 CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt);
 // How long until crt_runtime_turn has something to do, in ns: 0 if tasks are
 // ready, CRT_FOREVER if there is no timer; CRT_EINVAL on the multi-thread flavour. To
@@ -1020,7 +1022,7 @@ template <> struct crt__size_of<const void *, void> { static constexpr size_t va
 #define crt_handle_spawn_join(h, join, fn, ...)                                            \
     crt__handle_spawn((h), (join), (fn), CRT__FRAME(__VA_ARGS__))
 
-// Memory for one task with that frame, owned by the caller:
+// Memory for one task with that frame, owned by the caller, all zero before its first use:
 //     static CRT_TASK_STORAGE(conn) memory;
 //     crt_spawn_in(cx, &memory, &join, conn_run, &(conn){ ... });
 // The task is built inside it and nothing is allocated. It may be used again
@@ -1048,7 +1050,7 @@ typedef struct crt_task_desc {
     void *storage;            // NULL: from the runtime
     size_t storage_size;
     crt_handle *handle;       // another runtime's; NULL: the caller's
-    bool local;               // as crt_spawn_local
+    bool local;               // as crt_spawn_local; CRT_EINVAL with another runtime's handle
     int priority;             // > 0: before all others; < 0: when nothing else is ready, and
                               // one such task at each 31st poll, or global_queue_interval
                               // if that is more; not with `local`
@@ -1069,9 +1071,8 @@ CRTDEF int crt__handle_spawn(crt_handle *h, crt_join_handle **join, crt_fn fn,
 // at a time.
 
 // Waits for the task and uses up the handle. 0 and *result (which may be NULL), the
-// task's own result or error,
-// CRT_ECANCELED, CRT_EPANIC; *join is then NULL, unless the join panicked: after
-// CRT_EPANIC the handle stays for crt_join_panic_message until crt_detach. A handle
+// task's own result or error; CRT_ECANCELED; CRT_EPANIC. *join is then NULL, but after
+// CRT_EPANIC the handle stays, for crt_join_panic_message, until crt_detach. A handle
 // must not be detached while somebody waits through it.
 // CRT_EBUSY: another task waits; CRT_EINVAL: no handle, or the task's own.
 // Cancel-safe: the handle is kept. Mirrors JoinHandle.
@@ -1127,7 +1128,7 @@ CRTDEF int crt_handle_spawn_blocking(crt_handle *h, crt_join_handle **join,
                                      intptr_t (*f)(void *), void *arg);
 // Runs f(arg) on this thread, after another thread has taken over the worker's
 // queue, and returns its result. CRT_ENOCONTEXT on the current-thread flavour
-// and in a local task, where f is not run. Mirrors task::block_in_place.
+// and in a local task, where f is not run; CRT_EINVAL without f. Mirrors task::block_in_place.
 CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg);
 
 // ---------------------------------------------------------------------------
@@ -1153,7 +1154,8 @@ typedef struct crt_timer {
     crt_instant deadline;
     crt_poll result;
     uint32_t phase, set;
-    uint32_t panics, reset_in;   // cx->panics before the expression; the worker's tick
+    uint32_t panics, reset_in;   // cx->panics before the expression; the worker's tick at the reset (in a
+                                 // crt_timeout: whether this poll began with budget)
 } crt_timer;
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d);
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at);
@@ -1188,7 +1190,7 @@ CRTDEF_POLL crt__timeout_end(crt_cx *cx, crt_timer *t);
 typedef enum crt_missed { CRT_BURST = 0, CRT_DELAY = 1, CRT_SKIP = 2 } crt_missed;
 typedef struct crt_interval {
     crt_duration period;
-    crt_instant next;   // when the next tick is due
+    crt_instant next;   // when the next tick is due; may be set between two polls (reset_at)
     crt_missed behavior;
     uint32_t started;
 } crt_interval;
@@ -1211,7 +1213,7 @@ typedef struct crt_delay {
     crt_instant deadline;
 } crt_delay;
 typedef struct crt_delay_queue {
-    uint32_t crt__lock, crt__waiting;
+    uint32_t crt__lock;
     struct crt__wheel *crt__wheel;
     crt_slot *crt__due, *crt__due_last;   // have become due
     crt_slot *crt__never;                 // CRT_FOREVER
@@ -1281,7 +1283,7 @@ enum { CRT__SELECT = 0, CRT__SELECT_BIASED = 1, CRT__JOIN_ALL = 2, CRT__TRY_JOIN
 #define crt_on(cx, i, ...)                                                                 \
     (crt__arm_enter((cx), (i), true) ? crt__arm_leave((cx), (crt_poll)(__VA_ARGS__)) : (void)0)
 // The condition counts when the select begins, but is evaluated whenever the select is: let it be cheap, and
-// let no other arm change what it looks at (the first of them to be polled is any).
+// let no other arm change what it looks at: which arm is polled first is random.
 #define crt_on_if(cx, i, condition, ...)                                                   \
     (crt__arm_enter((cx), (i), (condition)) ? crt__arm_leave((cx), (crt_poll)(__VA_ARGS__)) \
                                             : (void)0)
@@ -1293,7 +1295,7 @@ enum { CRT__SELECT = 0, CRT__SELECT_BIASED = 1, CRT__JOIN_ALL = 2, CRT__TRY_JOIN
 #define crt_select(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT, __VA_ARGS__)
 // The same, polled in order: who is always ready, or uses the budget up, goes last. Mirrors select! { biased; ... }.
 #define crt_select_biased(cx, s, ...) CRT__SELECT3(cx, s, CRT__SELECT_BIASED, __VA_ARGS__)
-// 0 when every arm has ended. Mirrors join!.
+// 0 when every arm has ended; each poll starts at the next arm. Mirrors join!.
 #define crt_join_all(cx, s, ...) CRT__SELECT3(cx, s, CRT__JOIN_ALL, __VA_ARGS__)
 // 0 when every arm has ended well; the first negative result cancels the others
 // and is returned. What an arm that had ended well has got (a permit, a stream) is yours to give back
@@ -1535,7 +1537,6 @@ typedef struct crt__permits {
 // Mirrors sync::Semaphore; who wants acquire_owned keeps a pointer.
 typedef struct crt_semaphore {
     crt__permits p;
-    size_t reserved;
 } crt_semaphore;
 #define CRT_MAX_PERMITS (SIZE_MAX >> 3)
 CRTDEF void crt_semaphore_init(crt_semaphore *s, size_t permits);   // at most CRT_MAX_PERMITS
@@ -1851,7 +1852,8 @@ CRTDEF int crt_addr_parse(const char *text, crt_addr *a);
 // A path, or '@' and an abstract name: 0, or CRT_EINVAL (empty, over 107 bytes; 103 on the BSDs and macOS).
 CRTDEF int crt_addr_unix(const char *path, crt_addr *a);
 // The same text back (a scope as number; a Unix socket without a name: "unnamed"; a
-// NUL in an abstract name as '@'); its length, or CRT_EINVAL if n is too small.
+// NUL in an abstract name as '@'); its length, or CRT_EINVAL if n is too small. A peer chooses
+// the bytes of a Unix name: newlines, too, which a log may not want.
 CRTDEF int crt_addr_format(const crt_addr *a, char *buf, size_t n);
 CRTDEF int crt_addr_port(const crt_addr *a);       // 0 if it has none
 CRTDEF bool crt_addr_is_ipv6(const crt_addr *a);
@@ -1989,7 +1991,7 @@ CRTDEF_POLL crt_read_exact(crt_cx *cx, crt_stream *s, void *buf, size_t n);
 // As crt_read, and the bytes stay to be read. Of a pipe or terminal: -ENOTSOCK.
 // Cancel-safe. Mirrors TcpStream::peek.
 CRTDEF_POLL crt_peek(crt_cx *cx, crt_stream *s, void *buf, size_t n);
-// Up to n bytes from buf: how many, or -errno. Cancel-safe.
+// Up to n bytes from buf: how many (0 of none, whatever the peer did), or -errno. Cancel-safe.
 CRTDEF_POLL crt_write(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
 // All n: n, or -errno. Not cancel-safe: part may have been written.
 CRTDEF_POLL crt_write_all(crt_cx *cx, crt_stream *s, const void *buf, size_t n);
@@ -2090,7 +2092,8 @@ CRTDEF_POLL crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_desc
 // One without a name, whose peer is fixed. 0, CRT_EINVAL, -ENOENT, -ECONNREFUSED.
 CRTDEF_POLL crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u);
 CRTDEF int crt_unix_dgram_pair(crt_cx *cx, crt_udp **a, crt_udp **b);
-// Fixes the peer, and frees it again: 0, CRT_EINVAL, -errno. Neither waits.
+// Fixes the peer, and frees it again; the own port stays. 0, CRT_EINVAL, -errno (-EADDRINUSE: another socket
+// took the port meanwhile, on Linux). Neither waits.
 CRTDEF crt_poll crt_udp_connect(crt_cx *cx, crt_udp *u, const crt_addr *to);
 CRTDEF int crt_udp_disconnect(crt_udp *u);
 // One datagram: its bytes (received: at most n of them), CRT_EINVAL, or -errno: -EDESTADDRREQ
@@ -2369,7 +2372,7 @@ typedef struct crt_framed {
     size_t max_frame_length;        // 8 MiB; what the length field may say
     uint32_t length_field_offset;   // bytes before the field; at most 64
     uint32_t length_field_length;   // 4; 1 to 8
-    int64_t length_adjustment;      // added to what the field says
+    int64_t length_adjustment;      // added to what the field says: within +-INT32_MAX
     int32_t num_skip;               // bytes dropped from the front; 0: all up to and with
                                     // the field; CRT_FRAMED_KEEP: none, and length_adjustment
                                     // has to count those bytes in
@@ -2483,8 +2486,8 @@ CRTDEF_POLL crt_fs_remove_dir(crt_cx *cx, const char *path);   // an empty one
 CRTDEF_POLL crt_fs_remove_dir_all(crt_cx *cx, const char *path);
 // Replaces `to`. To have it on the disk: crt_fs_open(cx, directory, NULL, &d), crt_file_sync (not on Windows).
 CRTDEF_POLL crt_fs_rename(crt_cx *cx, const char *from, const char *to);
-// Copies what a plain file holds and its permissions; *bytes (may be NULL) says how
-// much. `to` is created or replaced. CRT_EINVAL if `from` is not a plain file, or the
+// Copies what a plain file holds and its permissions (set-user-ID and the like only if the
+// owners are the same); *bytes (may be NULL) says how much. `to` is created or replaced. CRT_EINVAL if `from` is not a plain file, or the
 // same file as `to`. Stops when it is cancelled: part is left. Mirrors fs::copy.
 CRTDEF_POLL crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64_t *bytes);
 CRTDEF_POLL crt_fs_hard_link(crt_cx *cx, const char *from, const char *to);
@@ -2654,8 +2657,9 @@ CRTDEF void crt_output_free(crt_output *o);
 
 // Waits for the next signal `sig`. A task sees every signal that arrives after
 // its first call for that number, several at once as one, however many other
-// tasks wait for it. The default action is switched off for good at the first
-// call. 0, CRT_EINVAL (SIGKILL, SIGSTOP, faults, no such signal), CRT_ENODRIVER.
+// tasks wait for it; of two waits of one task for the same number only one is told. The default action is switched off for good at the first
+// call. 0, CRT_EINVAL (SIGKILL, SIGSTOP, faults, no such signal), CRT_ENODRIVER, CRT_ENOMEM,
+// -errno (no descriptors for a pipe, say).
 // Windows: SIGINT, SIGBREAK, SIGTERM, from the console or by raise().
 // Cancel-safe. crt's threads have signals blocked: from inside a task send one by
 // kill(getpid(), sig), not by raise(). Under ThreadSanitizer a main thread that sleeps in
@@ -3192,7 +3196,7 @@ typedef max_align_t crt__aligned;
 // POSIX parts are here; what differs (futex, CPU count, descriptors) is in the
 // platform header, which is included further down under >>reactor.
 // Without an operating system (CRT__BARE) it is the user's, and defines, besides
-// crt__interrupts_off and _on of >>atomics, the four that say "bare" below.
+// crt__interrupts_off and _on of >>atomics, the four that say "bare" below, and crt__log_line of >>log.
 
 #if defined(CRT__BARE)
 typedef int crt__thread;
@@ -3408,6 +3412,7 @@ static inline bool crt__count_up_unless_zero(uint32_t *count)
 // ---------------------------------------------------------------------------
 // >>structs       the runtime, a worker, a task
 // ---------------------------------------------------------------------------
+// What several threads touch says "atomic", or under which lock; the rest has one owner at a time.
 
 // A leaf operation: how to take its node back when the wait is cut short.
 typedef struct crt__op {
@@ -3436,7 +3441,7 @@ typedef struct crt__chunk {
 
 struct crt_task {
     uint32_t state;       // atomic: see >>task
-    uint32_t flags;       // CRT__TASK_*: changed only by whoever runs the task
+    uint32_t flags;       // CRT__TASK_*: changed by whoever runs it, joins it (SEEN), or ends it in a shutdown
     union {
         crt_task *next;       // atomic: while in a run queue, or a free list
         const crt_site *site; // atomic: while it sits idle: where it is parked
@@ -3505,7 +3510,7 @@ typedef struct crt__ring {
 
 enum { CRT__WHEEL_LEVELS = 6, CRT__WHEEL_SLOTS = 64 };
 typedef struct crt__wheel {
-    uint32_t lock, index;
+    uint32_t lock;
     uint64_t elapsed;   // ticks that have been processed
     crt__u64 next;      // atomic: tick of the next event, UINT64_MAX if none
     uint64_t occupied[CRT__WHEEL_LEVELS];
@@ -3708,6 +3713,8 @@ static crt__context *crt__tls_block(void)
 // ---------------------------------------------------------------------------
 // >>log           errors, names, lines
 // ---------------------------------------------------------------------------
+// A line is made on the stack, cut off at 511 bytes, and goes to crt_config.log of the
+// runtime that it is about. Nothing here allocates.
 
 CRTDEF const char *crt_strerror(int error)
 {
@@ -3869,7 +3876,7 @@ static size_t crt__chunk_bytes(const crt__chunk *chunk)
     return CRT__CHUNK_HEAD + (size_t)chunk->count * chunk->stride;
 }
 
-// A new chunk: small at first (a quiet program stays small), then up to 64 KiB.
+// A chunk with room for n tasks, not yet listed. NULL: no memory.
 static CRT__COLD crt__chunk *crt__chunk_new(crt_runtime *rt, uint32_t class_, size_t stride, uint32_t n)
 {
     crt__chunk shape = {rt, NULL, NULL, class_, (uint32_t)stride, n, 0};
@@ -3904,6 +3911,7 @@ static crt_task *crt__depot_take(crt_runtime *rt, uint32_t class_, uint32_t want
     }
     crt__chunk *chunk = rt->open_chunk[class_];
     if (!chunk || chunk->carved == chunk->count) {
+        // Small at first (a quiet program stays small), then up to 64 KiB.
         size_t stride = crt__class_size(class_);
         size_t last = chunk ? chunk->count : 4, most = crt__max(1, 65536 / stride);
         chunk = crt__chunk_new(rt, class_, stride, (uint32_t)crt__min(last * 2, most));
@@ -4038,9 +4046,9 @@ static void crt__task_release(crt_task *t)
 //    handle's (JOIN set); one for each waker and each registered joiner. A queue
 //    entry needs none: a task in a queue cannot complete before it is taken out.
 //  * Cancellation is delivered once: UNWOUND is set when it is.
-// Orders. Every change is a read-modify-write with acq_rel, also a wake of a task
-// that is NOTIFIED already: the waker's writes must reach the poll that follows. The first
-// wake reaches it by way of the queue.
+// Orders. Every change (but one more reference) is a read-modify-write with acq_rel, also a
+// wake of a task that is NOTIFIED already: the waker's writes must reach the poll that follows.
+// The first wake reaches it by way of the queue.
 //
 // The join word: 0, a waiting task (with a reference), a waiting thread (bit 1),
 // or CRT__JOIN_DONE (bit 0), which is stored after the result and read with acquire before it.
@@ -4594,7 +4602,7 @@ static void crt__word_unpark(uintptr_t *word, crt_task *t)
     uintptr_t me = (uintptr_t)t;
     if (crt__atomic_cas(word, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE)) crt__task_unref(t, 1);
 }
-// What was in a word before it ended.
+// Wakes who was in a word when it ended, if anybody was, and gives the reference back.
 static void crt__word_wake(uintptr_t was)
 {
     if (was < CRT__WORD_TASK) return;
@@ -4602,7 +4610,6 @@ static void crt__word_wake(uintptr_t was)
     crt__task_unref((crt_task *)was, 1);
 }
 
-static const crt__op crt__op_yield;
 static void crt__nothing_to_cancel(crt_slot *slot) { (void)slot; }
 static const crt__op crt__op_yield = {"yield", crt__nothing_to_cancel};
 
@@ -4662,7 +4669,6 @@ CRTDEF crt_poll crt__no_result(crt_cx *cx, const crt_site *begin, int line)
     crt__say(cx->rt, CRT_LOG_ERROR, "%s (%s:%d): CRT_RETURN(CRT_PENDING). Await the call, then return its result",
              begin->func, begin->file, line);
     crt__panic_at(cx, begin->file, begin->func, line, "CRT_RETURN(CRT_PENDING)");
-    crt__slot_cancel(cx->slot);   // the cleanup may wait there for something else
     return CRT_UNWIND;
 }
 // With CRT_DEBUG: has the task room for what its coroutine takes its frame for? If not it panics, and ends.
@@ -4850,7 +4856,7 @@ CRTDEF void crt_abort_handle_drop(crt_abort_handle **a)
 // the task before it: wait-free, no lock. Between the two steps the chain is
 // broken; the consumer then sees "nothing yet", and the producer's notification,
 // which comes after the link, makes somebody look again. Consumers take turns by
-// a try-lock, which no producer touches.
+// a lock, which no producer touches.
 // `length` grows before the push and shrinks after the pop: 0 means empty.
 //
 // Ring: 256 slots, one owner at `tail`, thieves at `head`, after Tokio. head packs
@@ -5030,8 +5036,8 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // A deadline lies at the level of the highest 6-bit digit in which it differs
 // from `elapsed`. When time reaches a slot above level 0, its timers move down.
 // Each worker has a wheel with a lock of its own, which other threads take only
-// to cancel a timer that moved with its task, or to serve the wheel of a worker
-// that is busy. The word `next` lets them look without the lock.
+// to cancel a timer that moved with its task, or, from inside the driver, to serve
+// a wheel in which something is due. The word `next` tells that without the lock.
 // Invariants: no timer in a wheel is due at or before `elapsed`; bit i of
 // occupied[l] is set if and only if slots[l][i] is not empty; `next` is never
 // later than the earliest timer. At the top level the slot that `elapsed` is in
@@ -5042,7 +5048,6 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // 9 bits (the rest is its owner's), object = the wheel, state = QUEUED or FIRED
 // (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER).
 
-enum { CRT__TIMER_PLACES = 512 };
 // Ticks: whoever sleeps for that long past a timer went by a clock that has jumped since.
 enum { CRT__OVERSLEPT = 100 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
@@ -5055,7 +5060,7 @@ static void crt__wheel_link(crt__wheel *w, crt_slot *t)
     if (level >= CRT__WHEEL_LEVELS) level = CRT__WHEEL_LEVELS - 1;
     uint32_t index = (uint32_t)(t->value >> (level * 6)) % CRT__WHEEL_SLOTS;
     crt_slot **head = &w->slots[level][index];
-    t->extra = t->extra / CRT__TIMER_PLACES * CRT__TIMER_PLACES + level * CRT__WHEEL_SLOTS + index;
+    t->extra = level * CRT__WHEEL_SLOTS + index;
     t->next = NULL;
     if (*head) {
         t->prev = (*head)->prev;
@@ -5068,7 +5073,7 @@ static void crt__wheel_link(crt__wheel *w, crt_slot *t)
 }
 static void crt__wheel_unlink(crt__wheel *w, crt_slot *t)
 {
-    uint32_t place = t->extra % CRT__TIMER_PLACES;
+    uint32_t place = t->extra;
     uint32_t level = place / CRT__WHEEL_SLOTS, index = place % CRT__WHEEL_SLOTS;
     crt_slot **head = &w->slots[level][index];
     if (t->next) t->next->prev = t->prev;
@@ -5099,7 +5104,7 @@ static bool crt__wheel_insert(crt__wheel *w, crt_slot *t)
     if (t->value <= w->elapsed) return false;
     crt__wheel_link(w, t);
     t->state = CRT__TIMER_QUEUED;
-    uint32_t level = t->extra % CRT__TIMER_PLACES / CRT__WHEEL_SLOTS;
+    uint32_t level = t->extra / CRT__WHEEL_SLOTS;
     uint64_t begins = t->value >> (level * 6) << (level * 6);
     if (begins < w->next) crt__atomic_store(&w->next, begins, CRT__SEQ_CST);
     return true;
@@ -7398,6 +7403,10 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
 // ---------------------------------------------------------------------------
 // >>spawn         new tasks
 // ---------------------------------------------------------------------------
+// A task is filled in, published (from then on others may find it), counted, submitted.
+// Invariant: a shutdown waits for each, and cancels it. One from outside is counted before it
+// is made, by a gate that the shutdown closes. One from a worker is cancelled by that worker,
+// which walks over all tasks once more when it has seen `closing`, and spawns none after that.
 
 // All of crt_spawn in one place. `w` is the worker of the calling thread, or NULL.
 typedef struct crt__spawn_how {
@@ -7602,14 +7611,13 @@ CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *d, const char *site)
 // A call of the system that may block (getaddrinfo, open) becomes a leaf: it runs
 // as a job, on memory of its own that the task and the job share. A cancelled wait
 // lets go of it, and the job cleans up when it ends, so neither a buffer nor a
-// descriptor is lost. The word is that of a oneshot: 0, the waiting task, or DONE.
+// descriptor is lost. A task waits in its word (see >>task): 0, that task, or DONE.
 
 #if !defined(CRT_NO_NET) || !defined(CRT_NO_FS)
 enum { CRT__CALL_DONE = 1 };
 typedef struct crt__call {
     uintptr_t word;    // atomic
     uint32_t refs;     // atomic: the task's and the job's
-    uint32_t extra;
     intptr_t (*run)(struct crt__call *call);
     void (*clean)(struct crt__call *call);   // frees what was not handed out
     intptr_t result;
@@ -7625,11 +7633,7 @@ static CRT__OUTLINE void crt__call_unref(crt__call *c)
 // The job's last word: the result is there.
 static void crt__call_finish(crt__call *c)
 {
-    uintptr_t waiter = crt__atomic_xchg(&c->word, (uintptr_t)CRT__CALL_DONE, CRT__ACQ_REL);
-    if (waiter) {
-        crt__task_wake((crt_task *)waiter);
-        crt__task_unref((crt_task *)waiter, 1);
-    }
+    crt__word_wake(crt__atomic_xchg(&c->word, (uintptr_t)CRT__CALL_DONE, CRT__ACQ_REL));
     crt__call_unref(c);
 }
 static intptr_t crt__call_main(void *arg)
@@ -7658,8 +7662,7 @@ static void *crt__call_new(size_t size, intptr_t (*run)(crt__call *), void (*cle
 CRT__UNUSED static void crt__op_call_cancel(crt_slot *slot)
 {
     crt__call *c = slot->object;
-    uintptr_t me = (uintptr_t)slot->task;
-    if (crt__atomic_cas(&c->word, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE)) crt__task_unref(slot->task, 1);
+    crt__word_unpark(&c->word, slot->task);
     if (crt__job_cancel(crt__joined(c->job))) crt__call_unref(c);   // the job's reference
     crt_detach(&c->job);
     crt__call_unref(c);
@@ -8637,8 +8640,11 @@ CRTDEF crt_poll crt_try_writev(crt_stream *s, const crt_iovec *pieces, size_t co
 #endif   // CRT_NO_NET
 
 // ---------------------------------------------------------------------------
-// >>net           addresses, TCP
+// >>net           addresses, TCP, names, pairs, foreign descriptors, datagrams
 // ---------------------------------------------------------------------------
+// Addresses are the system's own. A socket gets its options, is bound or connected, and then
+// belongs to a record of >>io, by which it is waited for. Names are looked up as calls (>>calls).
+// Invariant: until a descriptor of crt's is handed out, each failure and each cancelled wait closes it.
 
 #ifndef CRT_NO_NET
 
@@ -9340,11 +9346,10 @@ static CRT__COLD intptr_t crt__lookup_main(void *arg)
 static CRT__COLD void crt__op_resolve_cancel(crt_slot *slot)
 {
     crt__resolve *r = slot->object;
-    uintptr_t me = (uintptr_t)slot->task;
     crt__lock(&r->rt->lookup_lock);
     bool waits = crt__lookup_unqueue(r);
     crt__unlock(&r->rt->lookup_lock);
-    if (crt__atomic_cas(&r->call.word, &me, 0, CRT__ACQ_REL, CRT__ACQUIRE)) crt__task_unref(slot->task, 1);
+    crt__word_unpark(&r->call.word, slot->task);
     if (waits) crt__call_unref(&r->call);   // the reference of a job that will not be
     crt__call_unref(&r->call);
 }
@@ -9460,7 +9465,6 @@ typedef struct crt__race {
     uint32_t count, begun, live;
     crt_instant due;        // when the next attempt begins, if none fails before
     crt_poll error;         // of the attempt that failed last
-    size_t bytes;
     crt__attempt attempt[];
 } crt__race;
 
@@ -9951,7 +9955,7 @@ CRTDEF int crt_stream_get_keepalive(const crt_stream *s, crt_keepalive *k)
     k->idle = crt__keepalive_time(fd, CRT__TCP_KEEPIDLE);
     k->interval = crt__keepalive_time(fd, CRT__TCP_KEEPINTVL);
     k->count = crt__keepalive_time(fd, CRT__TCP_KEEPCNT);
-    return crt__min(0, crt__min(k->idle, crt__min(k->interval, k->count)));
+    return 0;
 }
 CRTDEF int crt_stream_set_linger(crt_stream *s, int seconds) { return crt__set_linger(crt__fd_of(s), seconds); }
 CRTDEF int crt_stream_get_linger(const crt_stream *s, int *seconds)
@@ -10494,11 +10498,16 @@ CRTDEF int crt_udp_disconnect(crt_udp *u)
     crt__sockaddr(&nobody)->sa_family = AF_UNSPEC;
     socklen_t size = sizeof(struct sockaddr);
 #endif
-    int e = crt__udp_peer(u, &nobody, (socklen_t)size);
+    crt_addr was, now;
+    int e = crt_udp_local_addr(u, &was);
+    if (!e) e = crt__udp_peer(u, &nobody, (socklen_t)size);
 #ifdef CRT_PLATFORM_KQUEUE_H   // there it disconnects, and then says so
     if (e == -EAFNOSUPPORT || e == -EINVAL) e = 0;
 #endif
-    return e;
+    // Linux takes the port from one that was bound to port 0, and whoever knows it would reach nobody.
+    if (e || !crt_addr_port(&was) || crt_udp_local_addr(u, &now) || crt_addr_port(&now)) return e;
+    ((struct sockaddr_in *)(void *)now.u.bytes)->sin_port = crt__in4(&was)->sin_port;   // in the same place for IPv6
+    return crt__os_bind((int)crt__fd_of(u), crt__sockaddr(&now), (socklen_t)now.len) ? -errno : 0;
 }
 CRTDEF int crt_udp_set_broadcast(crt_udp *u, bool on)
 {
@@ -10932,9 +10941,9 @@ static CRT__COLD void crt__mock_close(crt__sock *s)
     crt__mock_step *next;
     char text[160];
     crt__lock(&m->lock);
-    int left = crt__mock_count(m, &next);
+    int left = m->error ? 0 : crt__mock_count(m, &next);
     crt__unlock(&m->lock);
-    if (left && !m->error) {
+    if (left) {
         const char *what = names[next->step.kind], *with = crt_strerror(next->step.error);
         if (next->step.n) with = crt__quote(text, sizeof text, next->step.data, next->step.n);
         crt__say(m->rt, CRT_LOG_ERROR, "mock %s: closed with %d of %zu steps left; the next is number %zu, %s %s",
@@ -11013,14 +11022,6 @@ CRTDEF int crt_mock_left(const crt_stream *stream)
 
 enum { CRT__STREAM_BUFFER = 8192 };
 
-// A cancellation that waits for this poll is taken, and the leaf below unlinked.
-static bool crt__cut_short(crt_cx *cx)
-{
-    if (CRT__LIKELY(!cx->unwind)) return false;
-    cx->unwind = 0;
-    crt__slot_cancel(cx->slot);
-    return true;
-}
 // Is this call going on, its leaf parked in the slot?
 static bool crt__goes_on(crt_cx *cx, const crt__op *op, crt_stream *s)
 {
@@ -11054,7 +11055,7 @@ CRTDEF void crt_reader_consume(crt_reader *r, size_t n)
 // At each poll of a call. `n` counts at the first.
 static crt_poll crt__reader_enter(crt_cx *cx, crt_reader *r, size_t n, bool good)
 {
-    if (crt__cut_short(cx)) return CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!r->stream || !r->capacity || !good) return crt__refuse(cx, CRT_EINVAL);
     if (crt__goes_on(cx, &crt__op_read, r->stream)) return 0;
     r->want = n;
@@ -11121,7 +11122,7 @@ CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
     while (r->filled - r->pos < r->want) {
         k = crt__reader_more(cx, r, r->want);
         if (k == 0) return r->filled == r->pos ? 0 : CRT_EEOF;
-        if (k == CRT_EMSGSIZE) return crt__refuse(cx, k);
+        if (k == CRT_EMSGSIZE || k == CRT_ENOMEM) return crt__refuse(cx, k);
         if (k < 0) return k;
     }
     return (crt_poll)(r->filled - r->pos);
@@ -11135,7 +11136,7 @@ CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
         // A large read into an empty buffer passes by it.
         if (r->want >= r->capacity || !r->want) return crt_read(cx, r->stream, buf, r->want);
         k = crt__reader_more(cx, r, 1);
-        if (k <= 0) return k;
+        if (k <= 0) return k == CRT_ENOMEM ? crt__refuse(cx, k) : k;
     }
     return (crt_poll)crt__reader_take(r, buf, r->want);
 }
@@ -11154,6 +11155,7 @@ CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size
             if (k > 0) r->done += (size_t)k;
         } else {
             k = crt__reader_more(cx, r, 1);
+            if (k == CRT_ENOMEM && !r->done) return crt__refuse(cx, k);   // else the next poll would lose `done`
         }
         if (k == 0) return CRT_EEOF;
         if (k < 0) return k;
@@ -11175,7 +11177,7 @@ static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_
         if (buffered >= max) return crt__refuse(cx, CRT_EMSGSIZE);
         k = crt__reader_more(cx, r, max);
         if (k == 0) return (crt_poll)buffered;
-        if (k < 0) return k;
+        if (k < 0) return k == CRT_ENOMEM ? crt__refuse(cx, k) : k;
     }
 }
 CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, size_t max, void **data)
@@ -11213,6 +11215,7 @@ CRTDEF crt_poll crt_reader_skip_until(crt_cx *cx, crt_reader *r, int delimiter)
         crt_reader_consume(r, hit ? (size_t)(hit - from) + 1 : n);
         if (hit) return 0;
         k = crt__reader_more(cx, r, 1);
+        if (k == CRT_ENOMEM) return crt__refuse(cx, k);
         if (k <= 0) return k ? k : CRT_ECLOSED;
     }
 }
@@ -11237,7 +11240,7 @@ CRTDEF size_t crt_writer_buffered(const crt_writer *w) { return w->filled - w->p
 
 static crt_poll crt__writer_enter(crt_cx *cx, crt_writer *w, size_t n)
 {
-    if (crt__cut_short(cx)) return CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!w->stream || !w->capacity) return crt__refuse(cx, CRT_EINVAL);
     if (crt__goes_on(cx, &crt__op_write, w->stream)) return 0;
     w->want = n;
@@ -11288,14 +11291,14 @@ CRTDEF crt_poll crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data
 CRTDEF crt_poll crt_writer_flush(crt_cx *cx, crt_writer *w)
 {
     if (!w) return crt__refuse(cx, CRT_EINVAL);
-    if (crt__cut_short(cx)) return CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!w->stream || w->pos == w->filled) return crt__refuse(cx, w->stream ? 0 : CRT_EINVAL);
     return crt__writer_drain(cx, w);
 }
 CRTDEF crt_poll crt_writer_shutdown(crt_cx *cx, crt_writer *w)
 {
     if (!w) return crt__refuse(cx, CRT_EINVAL);
-    if (crt__cut_short(cx)) return CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     crt_poll k = crt__writer_drain(cx, w);
     return k ? k : crt_shutdown(cx, w->stream);
 }
@@ -11328,7 +11331,7 @@ CRTDEF crt_poll crt_read_to_end(crt_cx *cx, crt_stream *s, crt_bytes *b, size_t 
 {
     if (!b) return crt__refuse(cx, CRT_EINVAL);
     size_t most = crt__min(limit, SIZE_MAX / 4) + 1;   // one more tells too much from enough
-    if (crt__cut_short(cx)) return CRT_UNWIND;
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
     while (b->n < most) {
         int e = crt__bytes_grow(b, most);
         if (e) return crt__refuse(cx, e);
@@ -11410,7 +11413,7 @@ static crt_poll crt__pump_run(crt_cx *cx, crt__pump *p, crt_slot *memory, crt_st
 CRTDEF crt_poll crt_copy(crt_cx *cx, crt_copier *c, crt_stream *from, crt_stream *to)
 {
     if (!c) return crt__refuse(cx, CRT_EINVAL);
-    if (crt__cut_short(cx)) {
+    if (crt_take_unwind(cx)) {
         crt__copy_end(&c->group);
         return CRT_UNWIND;
     }
@@ -11464,7 +11467,7 @@ static crt_poll crt__pair_idle(crt_cx *cx, crt_copier_pair *c)
 CRTDEF crt_poll crt_copy_bidirectional(crt_cx *cx, crt_copier_pair *c, crt_stream *a, crt_stream *b)
 {
     if (!c) return crt__refuse(cx, CRT_EINVAL);
-    if (crt__cut_short(cx)) {
+    if (crt_take_unwind(cx)) {
         crt__copy_end(&c->group);
         return CRT_UNWIND;
     }
@@ -11503,14 +11506,14 @@ static int crt__framing_of(const crt_framed *f, crt__framing *x)
 {
     static const crt_framed none;
     if (!f) f = &none;
-    x->max = f->max_frame_length ? f->max_frame_length : (size_t)8 << 20;
+    x->max = f->max_frame_length ? crt__min(f->max_frame_length, SIZE_MAX / 4) : (size_t)8 << 20;
     x->offset = f->length_field_offset;
     x->length = f->length_field_length ? f->length_field_length : 4;
     x->adjust = f->length_adjustment;
     x->little = f->little_endian;
     x->head = (size_t)x->offset + x->length;
     x->skip = f->num_skip > 0 ? (size_t)f->num_skip : f->num_skip ? 0 : x->head;
-    if (x->offset > 64 || x->length > 8 || f->num_skip < CRT_FRAMED_KEEP || x->max > SIZE_MAX / 4) return CRT_EINVAL;
+    if (x->offset > 64 || x->length > 8 || f->num_skip < CRT_FRAMED_KEEP) return CRT_EINVAL;
     if (x->adjust > INT32_MAX || x->adjust < -INT32_MAX) return CRT_EINVAL;
     return 0;
 }
@@ -11547,7 +11550,7 @@ CRTDEF crt_poll crt_framed_read(crt_cx *cx, crt_reader *r, const crt_framed *f, 
         }
         k = crt__reader_more(cx, r, need);
         if (k == 0) return buffered ? CRT_EEOF : CRT_ECLOSED;
-        if (k == CRT_EMSGSIZE) return crt__refuse(cx, k);
+        if (k == CRT_EMSGSIZE || k == CRT_ENOMEM) return crt__refuse(cx, k);
         if (k > 0) k = 0;
     }
     return k;
@@ -12868,8 +12871,9 @@ static intptr_t crt__copy_open(crt__call *call, int from, const crt_fs_stat *a, 
     bool by_hand = false;
     if (crt__os_fstat(to, &b)) return -errno;
     if (a->dev == b.dev && a->ino == b.ino) return CRT_EINVAL;
-    // Plain files take the mode before the data, so that nobody else reads it.
-    if (b.kind == CRT_FS_FILE && (crt__set_length(to, 0) || crt__os_fchmod(to, a->mode))) return -errno;
+    // Plain files take the mode before the data, so that nobody else reads it. What runs as its owner runs as no other.
+    uint32_t mode = a->uid == b.uid && a->gid == b.gid ? a->mode : a->mode & 0777;
+    if (b.kind == CRT_FS_FILE && (crt__set_length(to, 0) || crt__os_fchmod(to, mode))) return -errno;
     for (intptr_t k; (k = crt__copy_step(from, to, c->out, CRT__COPY_ROOM, &by_hand)) != 0; c->st.size += (uint64_t)k) {
         if (k < 0) return k;
         if (crt__call_abandoned(call)) return CRT_ECANCELED;
@@ -13427,7 +13431,7 @@ CRTDEF crt_poll crt_signal_recv(crt_cx *cx, int sig)
     }
     crt__unlock(&crt__signals.lock);
     crt__signal_tell(&news);
-    return r;
+    return r < 0 && r != CRT_PENDING ? crt__refuse(cx, r) : r;
 }
 CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 #endif   // CRT__BARE
@@ -15182,6 +15186,9 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 // ---------------------------------------------------------------------------
 // >>channels      oneshot, mpsc, broadcast, watch
 // ---------------------------------------------------------------------------
+// A handle of either side is a pointer to the channel (of a receiver that remembers what it
+// has seen: to that), which goes with its last reference. Who waits is a slot in a queue of
+// >>sync, or a task in a word (>>task).
 
 // Elements of no bytes may come without a buffer: NULL. (That is asked for twice, since
 // compilers that see such a NULL do not see that n is 0.)
@@ -16650,7 +16657,7 @@ CRTDEF bool crt__timeout_enter(crt_cx *cx, crt_timer *t)
 }
 // The clock is polled with whatever budget a busy expression has left, which must not hide it;
 // but if there was none to begin with (`reset_in`), its end waits for the next poll, so that
-// a loop of them does not hold the thread. The first time is in the poll that set the deadline.
+// a loop of them does not hold the thread. At the first look slot.value is the clock: crt__timer_due.
 static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
 {
     crt_slot *outer = cx->slot;
@@ -16659,6 +16666,7 @@ static void crt__timeout_clock(crt_cx *cx, crt_timer *t)
     cx->slot = outer;
     if (r == 0 && !t->reset_in) {
         t->phase = CRT__TIMEOUT_WAITING;
+        t->slot.value = 0;   // it looks anew
         cx->deferred = 2;
     } else if (r == 0) {
         t->phase = CRT__TIMEOUT_EXPIRED;
@@ -16751,11 +16759,14 @@ CRTDEF void crt__select_begin(crt_cx *cx, crt__select *s, crt__arm *arms, size_t
     cx->select = s;
     if (++s->serial == 0) s->serial = 2;   // 1 is the first poll's alone
     s->turn = 0;
-    // Polling starts at a random arm, or in order.
+    // Polling starts at a random arm, at the first, or, in a join, at the next one each time: an arm that uses the
+    // budget up, poll after poll, holds up no other for good.
     s->start = 0;
     if (mode == CRT__SELECT && n > 1 && s->phase == CRT__PHASE_POLL) {
         uint64_t stray = cx->task->id * 0x9E3779B97F4A7C15ull + s->serial;   // a poll without a worker
         s->start = crt__random_below(cx->worker ? &cx->worker->rng : &stray, (uint32_t)n);
+    } else if (mode >= CRT__JOIN_ALL && n > 1 && s->phase == CRT__PHASE_POLL) {
+        s->start = (s->serial - 1) % (uint32_t)n;
     }
     if (cx->unwind) {   // from outside: every arm gets one
         cx->unwind = 0;
@@ -17591,6 +17602,9 @@ static void crt__locals_end(crt_task *t)
 // ---------------------------------------------------------------------------
 // >>sight         metrics, dump
 // ---------------------------------------------------------------------------
+// Counters are read while workers go on: each is right, together they are of no one moment.
+// A walk over all tasks keeps its place by a reference to one of them, and has the lock of
+// the slab only for a step.
 
 static uint64_t crt__read(const crt__u64 *counter) { return crt__atomic_load(counter, CRT__RELAXED); }
 
@@ -18003,7 +18017,7 @@ CRTDEF int crt_dump(crt_runtime *rt, FILE *out)
         crt__log_to(&(config)->log, CRT_LOG_ERROR, "crt_config.%s: %s", field, why);       \
         return CRT_EINVAL;                                                                 \
     }
-// `field` and `text` name what is wrong with it. 0 or CRT_EINVAL.
+// `field` and `part` make the name of the member, `why` says what is wrong with it. CRT_EINVAL.
 static CRT__COLD int crt__scale_bad(const crt_config *c, const char *field, const char *part, const char *why)
 {
     crt__log_to(&c->log, CRT_LOG_ERROR, "crt_config.%s%s: %s", field, part, why);
@@ -18183,7 +18197,6 @@ static CRT__COLD int crt__workers_new(crt_runtime *rt)
         if (!w->rng) w->rng = 1;
         w->inject_interval = rt->config.global_queue_interval ? (uint32_t)rt->config.global_queue_interval : 61;
         w->mean_poll = 200000.0 / 61;
-        w->wheel.index = i;
         w->wheel.next = UINT64_MAX;
         if (!crt__tallies_new(rt, w)) return CRT_ENOMEM;
         if (!crt__is_multi(rt)) continue;

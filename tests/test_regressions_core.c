@@ -1960,6 +1960,88 @@ static void a_clock_that_was_advanced_for_ever_goes_on(void)
     dropped(rt);
 }
 
+// ---- joins: an arm that uses the budget up at each poll -------------------------------------------
+
+typedef struct hog {
+    crt_frame co;
+    crt_stream *a, *b;
+    crt_poll r;
+    bool *over;
+    char buf[4];
+} hog;
+static crt_poll hog_run(void *frame, crt_cx *cx)   // bytes through a pipe of memory, which never waits
+{
+    hog *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_duplex(cx, 64, &self->a, &self->b), 0);
+    while (!*self->over) {
+        CRT_AWAIT(self->r = crt_write_all(cx, self->a, "ping", 4));
+        CRT_AWAIT(self->r = crt_read_exact(cx, self->b, self->buf, 4));
+    }
+    CRT_FINALLY
+        crt_close(&self->a);
+        crt_close(&self->b);
+    CRT_END;
+}
+typedef struct modest {
+    crt_frame co;
+    bool *over;
+    crt_poll r, result;
+} modest;
+static crt_poll modest_run(void *frame, crt_cx *cx)   // wants a little of it, once
+{
+    modest *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_sleep(cx, CRT_MS(5)));
+    if (self->over) *self->over = true;
+    CRT_RETURN(self->result);
+    CRT_END;
+}
+typedef struct abreast {
+    crt_frame co;
+    hog hog;
+    modest modest;
+    CRT_SELECT(2) sel;
+    crt_scope scope;
+    crt_timer timer;
+    crt_poll r, a, b;
+    bool over;
+} abreast;
+static crt_poll abreast_body(void *frame, crt_cx *cx)
+{
+    abreast *self = frame;
+    if (!self->hog.over) {
+        self->hog.over = &self->over;
+        CHECK_EQ(crt_scope_spawn(cx, &self->scope, modest_run, &(modest){.result = -7}), 0);
+    }
+    return hog_run(&self->hog, cx);
+}
+static crt_poll abreast_run(void *frame, crt_cx *cx)
+{
+    abreast *self = frame;
+    CRT_BEGIN(self, cx);
+    self->hog.over = self->modest.over = &self->over;
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(10), crt_join_all(cx, &self->sel,
+        crt_on(cx, 0, self->a = hog_run(&self->hog, cx)),
+        crt_on(cx, 1, self->b = modest_run(&self->modest, cx)))));
+    CHECK_EQ(self->r, 0);
+    self->over = false;
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(10), crt_try_join(cx, &self->sel,
+        crt_on(cx, 0, self->a = hog_run(&self->hog, cx)),
+        crt_on(cx, 1, self->b = modest_run(&self->modest, cx)))));
+    CHECK_EQ(self->r, 0);
+    self->over = false;
+    self->hog.over = NULL;
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(10),
+        crt_scope_try_run(cx, &self->scope, abreast_body(self, cx))));
+    CHECK_EQ(self->r, -7);   // the task's failure is seen beside a body that is always busy
+    CRT_END;
+}
+static void an_arm_that_uses_the_budget_up_holds_up_no_other(crt_runtime *rt)
+{
+    CHECK_EQ(crt_block_on(rt, abreast_run, &(abreast){.r = 0}), 0);
+}
+
 int main(int argc, char **argv)
 {
     (void)test__on_each;
@@ -2020,5 +2102,6 @@ int main(int argc, char **argv)
     TEST(the_background_waits_for_who_yields);
     TEST(a_drop_off_the_worker_may_not_wait);
     TEST(a_clock_that_was_advanced_for_ever_goes_on);
+    TEST_ON_EACH(an_arm_that_uses_the_budget_up_holds_up_no_other);
     return test_end();
 }

@@ -91,6 +91,7 @@ typedef struct scene {
     crt_addr to;
     crt_poll r;
     void *frame;
+    char *line;
     int i, k, fd[2], flags;
     char path[PATH_ROOM], path2[PATH_ROOM], buf[16];
 } scene;
@@ -414,6 +415,60 @@ SCENE(what_ends_at_once_lets_others_run)
     CRT_END;
 }
 
+// A buffer is wanted, and there is no memory for it.
+#ifdef _WIN32
+enum { WITHOUT_MEMORY = 7 };
+#else
+enum { WITHOUT_MEMORY = 8 };
+#endif
+static crt_poll without_memory(scene *self, crt_cx *cx)
+{
+    fail_after(0);
+    switch (self->i) {
+    case 0: return crt_reader_read(cx, &self->in, self->buf, 4);
+    case 1: return crt_reader_fill(cx, &self->in, 4);
+    case 2: return crt_reader_read_exact(cx, &self->in, self->buf, 4);
+    case 3: return crt_reader_read_line(cx, &self->in, 0, &self->line);
+    case 4: return crt_reader_read_until(cx, &self->in, 'o', 0, &self->frame);
+    case 5: return crt_reader_skip_until(cx, &self->in, 'o');
+    case 6: return crt_framed_read(cx, &self->in, NULL, &self->frame);
+#ifndef _WIN32
+    default: return crt_signal_recv(cx, SIGUSR1);
+#endif
+    }
+    return CRT_PENDING;
+}
+static crt_poll no_memory_run(void *frame, crt_cx *cx)
+{
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_duplex(cx, 64, &self->a, &self->b), 0);
+    CHECK_EQ(crt_try_write(self->b, "hello", 5), 5);
+    crt_reader_init(&self->in, self->a, NULL, 0);
+    for (self->i = 0; self->i < WITHOUT_MEMORY; self->i++) {
+        heard = false;
+        CHECK_EQ(crt_spawn(cx, other_run, &(int){0}), 0);
+        for (self->k = 0; self->k < 1000 && !heard; self->k++) {
+            CRT_AWAIT(self->r = without_memory(self, cx));
+            fail_after(-1);
+            CHECK_EQ(self->r, CRT_ENOMEM);
+        }
+        CHECK_EQ(heard ? -1 : self->i, -1);
+        CRT_YIELD();
+    }
+    CRT_AWAIT(self->r = crt_reader_read_exact(cx, &self->in, self->buf, 5));   // nothing was lost
+    CHECK(self->r == 5 && !memcmp(self->buf, "hello", 5));
+    crt_reader_drop(&self->in);
+    crt_close(&self->a);
+    crt_close(&self->b);
+    CRT_END;
+}
+static void what_has_no_memory_lets_others_run(void)
+{
+    (void)descriptors_of(no_memory_run, &(scene){.r = 0});   // the first wait for a signal makes a pipe that stays
+    run(no_memory_run, &(scene){.r = 0});
+}
+
 // ---- datagrams ------------------------------------------------------------------------------
 
 SCENE(of_no_datagrams_none_are_moved)
@@ -644,6 +699,7 @@ int main(int argc, char **argv)
     TEST(a_descriptor_becomes_close_on_exec_when_it_is_taken_and_not_before);
 #endif
     TEST(what_ends_at_once_lets_others_run);
+    TEST(what_has_no_memory_lets_others_run);
     TEST(of_no_datagrams_none_are_moved);
     TEST(multicast_options_read_as_they_were_set);
     TEST(what_is_received_into_null_is_dropped_and_a_copy_not_made);

@@ -1461,8 +1461,12 @@ static crt_poll udp_run(void *frame, crt_cx *cx)
         CRT_AWAIT(self->r = crt_udp_recv(cx, self->v, self->buf, sizeof self->buf));
         CHECK_EQ(self->r, self->i);
     }
+    CHECK_EQ(crt_udp_local_addr(self->u, &self->list[0]), 0);
+    self->i = crt_addr_port(&self->list[0]);
     CHECK_EQ(crt_udp_disconnect(self->u), 0);
     CHECK_EQ(crt_peer_addr(self->u, &self->list[0]), -ENOTCONN);
+    CHECK_EQ(crt_udp_local_addr(self->u, &self->list[0]), 0);
+    CHECK(self->i != 0 && crt_addr_port(&self->list[0]) == self->i);
 #ifndef WINE   // which sends it, who knows where
     CHECK_EQ(crt_udp_try_send_to(self->u, "x", 1, NULL), -EDESTADDRREQ);
 #endif
