@@ -2487,8 +2487,9 @@ CRTDEF_POLL crt_fs_remove_dir_all(crt_cx *cx, const char *path);
 // Replaces `to`. To have it on the disk: crt_fs_open(cx, directory, NULL, &d), crt_file_sync (not on Windows).
 CRTDEF_POLL crt_fs_rename(crt_cx *cx, const char *from, const char *to);
 // Copies what a plain file holds and its permissions (set-user-ID and the like only if the
-// owners are the same); *bytes (may be NULL) says how much. `to` is created or replaced. CRT_EINVAL if `from` is not a plain file, or the
-// same file as `to`. Stops when it is cancelled: part is left. Mirrors fs::copy.
+// owners are the same); *bytes (may be NULL) says how much. `to` is created or replaced.
+// CRT_EINVAL if `from` is not a plain file, or the same file as `to`. Stops when it is
+// cancelled: part is left. Mirrors fs::copy.
 CRTDEF_POLL crt_fs_copy(crt_cx *cx, const char *from, const char *to, uint64_t *bytes);
 CRTDEF_POLL crt_fs_hard_link(crt_cx *cx, const char *from, const char *to);
 CRTDEF_POLL crt_fs_symlink(crt_cx *cx, const char *target, const char *path);
@@ -2657,9 +2658,10 @@ CRTDEF void crt_output_free(crt_output *o);
 
 // Waits for the next signal `sig`. A task sees every signal that arrives after
 // its first call for that number, several at once as one, however many other
-// tasks wait for it; of two waits of one task for the same number only one is told. The default action is switched off for good at the first
-// call. 0, CRT_EINVAL (SIGKILL, SIGSTOP, faults, no such signal), CRT_ENODRIVER, CRT_ENOMEM,
-// -errno (no descriptors for a pipe, say).
+// tasks wait for it; of two waits of one task for the same number only one is told. The
+// default action is switched off for good at the first call. 0, CRT_EINVAL (SIGKILL,
+// SIGSTOP, faults, no such signal), CRT_ENODRIVER, CRT_ENOMEM, -errno (no descriptors for a
+// pipe, say).
 // Windows: SIGINT, SIGBREAK, SIGTERM, from the console or by raise().
 // Cancel-safe. crt's threads have signals blocked: from inside a task send one by
 // kill(getpid(), sig), not by raise(). Under ThreadSanitizer a main thread that sleeps in
@@ -15187,8 +15189,8 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 // >>channels      oneshot, mpsc, broadcast, watch
 // ---------------------------------------------------------------------------
 // A handle of either side is a pointer to the channel (of a receiver that remembers what it
-// has seen: to that), which goes with its last reference. Who waits is a slot in a queue of
-// >>sync, or a task in a word (>>task).
+// has seen: to that), which goes with its last reference. Who waits is a slot in a queue
+// (>>sync), or a task in a word (>>task).
 
 // Elements of no bytes may come without a buffer: NULL. (That is asked for twice, since
 // compilers that see such a NULL do not see that n is 0.)

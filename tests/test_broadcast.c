@@ -30,8 +30,8 @@
 // tokio/tests/sync_broadcast_weak.rs:
 //   weak_sender, downgrade_upgrade_sender_failure, downgrade_drop_upgrade, test_tx_count_weak_sender,
 //   test_rx_is_closed_when_dropping_all_senders_except_weak_senders -> weak_senders_do_not_keep_it_open
-//   sender_strong_count_*, sender_weak_count_*, sender_strong_and_weak_conut -> no meaning: crt counts the
-//                                              senders of a broadcast but has no question for it
+//   sender_strong_count_*                   -> crt_broadcast_sender_count: test_channels.c
+//   sender_weak_count_*, sender_strong_and_weak_conut -> no meaning: the weak ones are not counted apart
 // tokio/src/sync/tests/loom_broadcast.rs: model_broadcast.c, channels: broadcast_and_watch_between_tasks
 #include "channels.h"
 

@@ -13,8 +13,7 @@
 // task_join_map.rs: as above, and
 //   test_keys, abort_by_key, abort_by_predicate, join_map_coop -> join_maps
 //   duplicate_keys, duplicate_keys2, duplicate_keys_drop -> replacing_running_and_done
-//   try_join_next_* -> no such call on a map: next under a timeout of 0
-//   detach_all -> no such call on a map
+//   try_join_next_*, detach_all -> join_maps
 // task_tracker.rs:
 //   open_close, token_len -> trackers
 //   notify_immediately, notify_immediately_on_reopen (a wait begins at its first poll) -> waits_of_a_tracker

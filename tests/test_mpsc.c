@@ -39,7 +39,7 @@
 //   test_rx_unbounded_is_empty_* (5), test_is_empty_32_msgs -> length_and_capacity_are_exact
 //                                                (empty is len 0)
 //   test_rx_is_closed_* (7), test_rx_unbounded_is_closed_* (5) -> closing_ends_the_stream
-//                                                (crt has no such question on the receiver: try_recv answers it)
+//                                                (crt_mpsc_rx_is_closed: test_channels.c)
 //   drop_all_elements_during_panic            -> no meaning: a callback in C does not unwind
 //   release_waker_on_rx_drop                  -> no meaning: what waits is the task's slot, not a waker in the
 //                                                channel; cancel: every_wait_cancelled_at_every_moment

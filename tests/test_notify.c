@@ -2,13 +2,13 @@
 //
 // Held against Tokio's sync_notify.rs and sync_notify_owned.rs (theirs -> ours):
 //   notify_notified_one                    -> a_stored_permit_serves_one
-//   notify_multi_notified_one, _last       -> permits_do_not_add_up
+//   notify_multi_notified_one, notify_multi_notified_last -> permits_do_not_add_up
 //   notified_one_notify                    -> one_that_waits
 //   notified_multi_notify                  -> one_wakes_the_oldest (also test_locks.c)
 //   notify_notified_multi                  -> a_stored_permit_serves_one
 //   notified_drop_notified_notify          -> one_who_has_left_gets_nothing
 //   notified_multi_notify_drop_one         -> dropped_after_the_grant_passes_on
-//   notified_multi_notify_one_drop, _last_drop -> dropped_after_the_grant_passes_on
+//   notified_multi_notify_one_drop, notified_multi_notify_last_drop -> dropped_after_the_grant_passes_on
 //   notify_in_drop_after_wake              -> notifying_from_a_cleanup
 //   notify_one_after_dropped_all           -> one_after_all_is_stored
 //   test_notify_one_not_enabled            -> a_stored_permit_serves_one (an unpolled wait does not exist)
