@@ -3517,6 +3517,8 @@ typedef struct crt__wheel {
     crt__u64 next;      // atomic: tick of the next event, UINT64_MAX if none
     uint64_t occupied[CRT__WHEEL_LEVELS];
     crt_slot *slots[CRT__WHEEL_LEVELS][CRT__WHEEL_SLOTS];
+    crt_slot *fresh;         // the owner's: set in the poll that goes on, not in the wheel yet
+    crt_instant fresh_now;   // when the last of them was
 } crt__wheel;
 
 enum { CRT__CLASSES = 72 };
@@ -3555,7 +3557,6 @@ struct crt__worker {
     uint32_t pinned_live;     // atomic: pinned tasks that have not ended
     bool searching, sleeping; // `sleeping` under the idle lock
     bool has_thread, lifo_off, pinned_next;
-    bool earlier;             // its wheel has an earlier timer: to be told when the poll has ended
     uint32_t spin;            // rounds before it sleeps while blocking jobs run
     uint32_t thread_done;     // atomic: its first thread is about to end
     uint64_t rng;
@@ -5049,11 +5050,13 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // A timer is a slot: value = deadline tick, extra = level * 64 + index in its low
 // 9 bits (the rest is its owner's), object = the wheel, state = QUEUED or FIRED
 // (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER).
+// A timer set by a poll stays in a list of its worker, FRESH, until that poll ends: only
+// then can anybody but the poll itself have to do with it, and many a timer has been taken
+// down by then, without the lock. Its task cannot be run meanwhile, so it is no later for it.
 
 // Ticks: whoever sleeps for that long past a timer went by a clock that has jumped since.
 enum { CRT__OVERSLEPT = 100 };
-enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3 };
-
+enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3, CRT__TIMER_FRESH = 4 };
 
 static void crt__wheel_link(crt__wheel *w, crt_slot *t)
 {
@@ -5082,6 +5085,26 @@ static void crt__wheel_unlink(crt__wheel *w, crt_slot *t)
     else (*head)->prev = t->prev;
     if (t != *head) t->prev->next = t->next;
     else if (!(*head = t->next)) w->occupied[level] &= ~((uint64_t)1 << index);
+}
+// A list by itself, in order as well.
+static inline void crt__fresh_link(crt_slot **head, crt_slot *t)
+{
+    crt_slot *first = *head;
+    t->next = NULL;
+    if (first) {
+        t->prev = first->prev;
+        t->prev->next = t;
+        first->prev = t;
+    } else {
+        *head = t->prev = t;
+    }
+}
+static inline void crt__fresh_unlink(crt_slot **head, crt_slot *t)
+{
+    if (t->next) t->next->prev = t->prev;
+    else (*head)->prev = t->prev;
+    if (t != *head) t->prev->next = t->next;
+    else *head = t->next;
 }
 // The tick at which the next occupied slot begins; UINT64_MAX if there is none.
 static uint64_t crt__wheel_next(const crt__wheel *w, uint32_t *level_out, uint32_t *index_out)
@@ -5179,10 +5202,7 @@ static crt_instant crt__rt_now(crt_runtime *rt)
 CRTDEF crt_instant crt_now(const crt_cx *cx) { return crt__rt_now(cx->rt); }
 
 static uint64_t crt__tick_floor(crt_instant t) { return t <= 0 ? 0 : (uint64_t)t / 1000000; }
-static uint64_t crt__tick_ceil(crt_instant t)
-{
-    return t <= 0 ? 0 : (uint64_t)t / 1000000 + ((uint64_t)t % 1000000 != 0);
-}
+static uint64_t crt__tick_ceil(crt_instant t) { return t <= 0 ? 0 : ((uint64_t)t + 999999) / 1000000; }
 static crt_instant crt__instant_after(crt_instant now, crt_duration d)
 {
     return d > 0 && now > INT64_MAX - d ? INT64_MAX : now + d;
@@ -5241,6 +5261,11 @@ static crt_instant crt__wheels_next(crt_runtime *rt)
 static void crt__timer_cancel(crt_slot *slot)
 {
     crt__wheel *wheel = slot->object;
+    if (crt__atomic_load(&slot->state, CRT__RELAXED) == CRT__TIMER_FRESH) {
+        crt__fresh_unlink(&wheel->fresh, slot);
+        slot->state = 0;
+        return;
+    }
     crt__lock(&wheel->lock);
     if (slot->state == CRT__TIMER_QUEUED) crt__wheel_unlink(wheel, slot);
     slot->state = 0;
@@ -5250,31 +5275,68 @@ static const crt__op crt__op_sleep = {"sleep", crt__timer_cancel};
 
 static void crt__timers_announce(crt__worker *w);
 
-// Puts a slot into the wheel of the worker that runs the task. False: due now.
-static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_instant now)
+// Into the wheel. False: due already. `*earlier`: it may have to be told.
+static bool crt__timer_insert(crt_runtime *rt, crt__wheel *wheel, crt_slot *slot, uint64_t tick, bool *earlier)
 {
-    crt__worker *w = cx->worker ? cx->worker : &cx->rt->workers[0];
-    crt__wheel *wheel = &w->wheel;
-    crt__slot_park(cx, slot, &crt__op_sleep, wheel);
-    slot->value = crt__tick_ceil(at);
-    if (CRT__UNLIKELY(at == CRT_FOREVER)) {
-        slot->state = CRT__TIMER_NEVER;
-        return true;
-    }
-    crt__lock(&wheel->lock);
-    uint64_t before = wheel->next, tick = crt__tick_floor(now);
+    uint64_t before = wheel->next;
     // A wheel that nobody served for a while: nothing lies between, so move on.
     if (tick > wheel->elapsed && tick < before) wheel->elapsed = tick;
     bool queued = crt__wheel_insert(wheel, slot);
-    if (CRT__UNLIKELY(!queued)) queued = crt__wheel_insert_ahead(wheel, slot, at - crt__rt_now(cx->rt));
-    bool earlier = wheel->next < before || (tick > before && tick - before > CRT__OVERSLEPT);
-    crt__unlock(&wheel->lock);
-    if (!queued) slot->op = NULL;
-    // The thread that waits in the driver may have to wake sooner; we tell it
-    // after this poll, by which time the timer may be cancelled again.
-    if (earlier && cx->worker) w->earlier = true;
-    else if (earlier) crt__timers_announce(w);
+    if (CRT__UNLIKELY(!queued)) {
+        crt_instant at = (crt_instant)crt__min(slot->value, (uint64_t)INT64_MAX / 1000000) * 1000000;
+        queued = crt__wheel_insert_ahead(wheel, slot, at - crt__rt_now(rt));
+    }
+    if (wheel->next < before || (tick > before && tick - before > CRT__OVERSLEPT)) *earlier = true;
     return queued;
+}
+// The task has no worker at the moment (crt_block_in_place): into the first one's wheel.
+static CRT__COLD bool crt__timer_start_off_worker(crt_runtime *rt, crt_slot *slot, crt_instant now)
+{
+    crt__worker *w = &rt->workers[0];
+    bool earlier = false;
+    crt__lock(&w->wheel.lock);
+    bool queued = crt__timer_insert(rt, &w->wheel, slot, crt__tick_floor(now), &earlier);
+    crt__unlock(&w->wheel.lock);
+    if (!queued) slot->op = NULL;
+    if (earlier) crt__timers_announce(w);
+    return queued;
+}
+// Puts a slot among those that go into the wheel of the worker that runs the task when
+// this poll ends. False: due now.
+static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_instant now)
+{
+    crt__worker *w = cx->worker;
+    slot->value = crt__tick_ceil(at);
+    if (CRT__UNLIKELY(!w)) w = cx->rt->workers;
+    crt__wheel *wheel = &w->wheel;
+    crt__slot_park(cx, slot, &crt__op_sleep, wheel);
+    slot->state = CRT__TIMER_NEVER;
+    if (CRT__UNLIKELY(at == CRT_FOREVER)) return true;
+    if (CRT__UNLIKELY(!cx->worker)) return crt__timer_start_off_worker(cx->rt, slot, now);
+    slot->state = CRT__TIMER_FRESH;
+    crt__fresh_link(&wheel->fresh, slot);
+    wheel->fresh_now = now;
+    return true;
+}
+// A poll has ended, or goes on without its worker: what it has set and not taken down
+// goes into the wheel. Before anybody else can run the task.
+static CRT__OUTLINE void crt__timers_settle(crt__worker *w)
+{
+    crt__wheel *wheel = &w->wheel;
+    crt__list due = {NULL, NULL};
+    bool earlier = false;
+    crt__lock(&wheel->lock);
+    crt_slot *t = wheel->fresh;
+    wheel->fresh = NULL;
+    for (crt_slot *after; t; t = after) {
+        after = t->next;
+        if (CRT__UNLIKELY(!crt__timer_insert(w->rt, wheel, t, crt__tick_floor(wheel->fresh_now), &earlier)))
+            crt__timer_fire(t, &due);
+    }
+    crt__unlock(&wheel->lock);
+    crt__submit_list(&due);
+    // The thread that waits in the driver may have to wake sooner; the current thread's is this one.
+    if (earlier && w->ring) crt__timers_announce(w);
 }
 // The timer in this slot has fired. The lock makes sure that whoever fired it has
 // left the slot alone for good.
@@ -6421,8 +6483,10 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
     crt_poll r = t->fn(crt__task_frame(t), cx);
     if (CRT__UNLIKELY(rt->watches_polls)) crt__poll_ended(cx, t);
     w = crt__tls.worker;
-    if (CRT__LIKELY(w != NULL)) crt__atomic_store(&w->running, NULL, CRT__RELAXED);
-
+    if (CRT__LIKELY(w != NULL)) {
+        crt__atomic_store(&w->running, NULL, CRT__RELAXED);
+        if (CRT__UNLIKELY(w->wheel.fresh != NULL)) crt__timers_settle(w);
+    }
     if (CRT__UNLIKELY(!w)) {
         crt__end_off_worker(rt, cx, t, r);
         return;
@@ -6557,13 +6621,6 @@ static void crt__timers_announce(crt__worker *w)
     crt_instant until = crt__atomic_load(&rt->driver_until, CRT__SEQ_CST);
     bool longer = (crt_instant)(next * 1000000) < until;
     if (longer || crt__rt_now(rt) - until > CRT_MS(CRT__OVERSLEPT)) crt__driver_kick(rt);
-}
-
-// What operations have left until the end of the poll.
-static CRT__COLD void crt__after_poll(crt__worker *w)
-{
-    w->earlier = false;
-    crt__timers_announce(w);
 }
 
 // --- to spin or to sleep
@@ -6854,7 +6911,6 @@ static void crt__worker_loop(crt__worker *w)
         if (!from_lifo || !cx.budget) cx.budget = CRT__BUDGET;
         crt__run_task(w, &cx, t);
         if (CRT__UNLIKELY(crt__tls.worker != w)) return;   // handed over: see crt_block_in_place
-        if (CRT__UNLIKELY(w->earlier)) crt__after_poll(w);
         if (CRT__UNLIKELY(++since >= (uint32_t)rt->config.event_interval)) {
             since = 0;
             crt__in_passing(w);
@@ -6921,7 +6977,6 @@ static void crt__run_here(crt__worker *w, crt_cx *cx, crt_task *t)
 {
     cx->budget = CRT__BUDGET;
     crt__run_task(w, cx, t);
-    w->earlier = false;   // this thread sleeps in the driver itself
 }
 // Runs ready tasks, up to event_interval, or `most`. How many.
 static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
@@ -7384,7 +7439,7 @@ CRTDEF intptr_t crt_block_in_place(crt_cx *cx, intptr_t (*f)(void *), void *arg)
     // While f runs this thread acts for no worker: what f wakes or spawns goes to
     // the others. Tasks pinned to the worker must not change threads: then, as when
     // there is no thread to be had, the worker waits for f.
-    if (w && w->earlier) crt__after_poll(w);
+    if (w && w->wheel.fresh) crt__timers_settle(w);
     crt__tls.worker = cx->worker = NULL;
     if (w) crt__atomic_or(&cx->task->state, CRT__OFF, CRT__ACQ_REL);
     if (w && !crt__atomic_load(&w->pinned_live, CRT__ACQUIRE))
@@ -18452,6 +18507,8 @@ CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d)
     int e = crt__clock_misused(rt, "crt_time_advance");
     if (e) return e;
     if (!crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE) || d < 0) return CRT_EINVAL;
+    crt__worker *w = crt__tls.worker;
+    if (w && w->rt == rt && w->wheel.fresh) crt__timers_settle(w);   // what this poll has set before
     crt_instant now = crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);
     crt_instant to;
     do {

@@ -113,7 +113,6 @@ MODEL_API void model_runtime(uint32_t count)
         w->inject_interval = 61;
         w->next_id = 1 + 100 * i;
         w->last_id = w->next_id + 100;
-        w->wheel.index = i;
         w->wheel.next = UINT64_MAX;
         if (count > 1) w->ring = memset(&rings[i], 0, sizeof rings[i]);
     }

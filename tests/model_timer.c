@@ -158,8 +158,8 @@ static void insert(crt__worker *w, int i, crt_duration d)
     model_poll_begin(&cx, t);
     deadline_of[i] = d;
     EX_ASSERT(crt_sleep_until(&cx, d) == CRT_PENDING);
+    if (w->wheel.fresh) crt__timers_settle(w);
     crt__atomic_sub(&t->state, CRT__ACTIVE, ACQ_REL);
-    if (w->earlier) crt__timers_announce(w);
     crt__tls.worker = NULL;
 }
 static void inserter_0(void *arg) { insert(&workers[0], 0, (intptr_t)arg); }
