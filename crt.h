@@ -5325,12 +5325,13 @@ static CRT__OUTLINE void crt__timers_settle(crt__worker *w)
     crt__wheel *wheel = &w->wheel;
     crt__list due = {NULL, NULL};
     bool earlier = false;
-    crt__lock(&wheel->lock);
     crt_slot *t = wheel->fresh;
+    uint64_t tick = crt__tick_floor(wheel->fresh_now);
     wheel->fresh = NULL;
+    crt__lock(&wheel->lock);
     for (crt_slot *after; t; t = after) {
         after = t->next;
-        if (CRT__UNLIKELY(!crt__timer_insert(w->rt, wheel, t, crt__tick_floor(wheel->fresh_now), &earlier)))
+        if (CRT__UNLIKELY(!crt__timer_insert(w->rt, wheel, t, tick, &earlier)))
             crt__timer_fire(t, &due);
     }
     crt__unlock(&wheel->lock);
