@@ -6586,8 +6586,9 @@ static int64_t crt__driver_timeout(crt_runtime *rt, crt_instant next, int64_t mo
     return most < 0 || left < most ? left : most;
 }
 // Waits in the driver until notified, an event, a timer, or `most` ns (< 0: any
-// time). driver_until is announced before the wheels are read again, so that a
-// timer inserted meanwhile is seen by us or its inserter sees us.
+// time). driver_until is announced before the wheels are read again, with a fence between
+// (there is one in crt__timers_announce), so that a timer inserted meanwhile is seen by us
+// or its inserter sees us.
 static int crt__driver_wait(crt__worker *w, int64_t most)
 {
     crt_runtime *rt = w->rt;
@@ -6598,15 +6599,16 @@ static int crt__driver_wait(crt__worker *w, int64_t most)
         return crt__driver_turn(rt, 0);
     }
     crt_instant next = crt__wheels_next(rt), again;
-    for (;; next = again) {
-        crt__atomic_store(&rt->driver_until, next, CRT__SEQ_CST);
-        crt__atomic_store(&rt->driver_parked, 1, CRT__SEQ_CST);
+    // The current thread's wheel is set by this thread alone: nobody asks when it will wake.
+    for (; crt__is_multi(rt); next = again) {
+        crt__atomic_store(&rt->driver_until, next, CRT__RELAXED);   // the fence is what orders them
+        crt__atomic_store(&rt->driver_parked, 1, CRT__RELAXED);
         crt__atomic_fence(CRT__SEQ_CST);
         again = crt__wheels_next(rt);
         if (again >= next) break;
     }
     n = crt__driver_turn(rt, crt__driver_timeout(rt, next, most));
-    crt__atomic_store(&rt->driver_parked, 0, CRT__SEQ_CST);
+    crt__atomic_store(&rt->driver_parked, 0, CRT__RELAXED);   // who sees it late kicks for nothing
     crt__atomic_xchg(&w->park, CRT__EMPTY, CRT__SEQ_CST);
     return n;
 }
