@@ -2534,7 +2534,9 @@ CRTDEF void crt_free(void *memory);
 // Need CRT_DRIVER_IO (CRT_ENODRIVER). A child gets descriptors 0 to 2 and what the
 // description names, no other, whatever this process has open; an empty signal mask
 // and default actions. Children of crt are waited for by number: a program that calls
-// wait() for any child, or ignores SIGCHLD, takes their status away (-ECHILD).
+// wait() for any child, or ignores SIGCHLD, takes their status away (-ECHILD). The
+// environment is read as by getenv: nobody may change it (setenv, putenv, unsetenv)
+// while a task polls crt_process_spawn or crt_process_output for the first time.
 
 typedef struct crt_process crt_process;
 
@@ -2573,7 +2575,8 @@ typedef struct crt_process_desc {
     bool kill_on_drop;           // crt_close, and the end of the runtime, kill it (it
                                  // alone, not its group)
     bool new_session;            // setsid
-    bool set_uid, set_gid;       // to uid (root: without other groups), to gid
+    bool set_uid, set_gid;       // to uid (root: without other groups), to gid. By fork(), not
+                                 // vfork(): slower where this process has much memory
     uint32_t uid, gid;
     int group;                   // 0: the parent's; CRT_PROCESS_NEW_GROUP; or which to join
     const char *dir;             // working directory; NULL: the parent's
@@ -2584,7 +2587,8 @@ typedef struct crt_process_desc {
 // Starts a child, on the blocking pool: loading a program holds a thread up for a
 // millisecond or so, from a cold disk for as long as that takes. 0 and *p; what execve,
 // chdir and the like say, as -errno (no such program: -ENOENT; a script without "#!":
-// -ENOEXEC); CRT_EINVAL, CRT_ENOMEM. Cancelled: no child, or one that was killed. Mirrors Command::spawn.
+// -ENOEXEC); CRT_EINVAL, CRT_ENOMEM; -EMFILE and the like, also where nothing is left to watch it
+// with. After an error, or cancelled: no child, or one that was killed. Mirrors Command::spawn.
 CRTDEF_POLL crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p);
 
 // How a child ended: exited with `code`, or by `signal`.
@@ -2598,8 +2602,8 @@ CRTDEF bool crt_exit_ok(const crt_exit_status *status);   // exited with 0
 // Closes its stdin, if that was not taken, and waits until it has ended. 0 and *status
 // (which may be NULL), again and again; -ECHILD (see above); closed meanwhile: CRT_ECLOSED;
 // it lives, and its runtime has ended: CRT_ESHUTDOWN. By a pidfd; where the kernel has none
-// (before 5.3), by SIGCHLD, which needs CRT_DRIVER_SIGNAL (CRT_ENODRIVER), of the waiter's
-// runtime or the child's. A paused clock does not wait for a child: a timeout around this ends
+// (before 5.3, or a filter refuses it), by SIGCHLD, which needs CRT_DRIVER_SIGNAL (CRT_ENODRIVER),
+// of the waiter's runtime or the child's. A paused clock does not wait for a child: a timeout around this ends
 // at once then. Cancel-safe. Mirrors Child::wait.
 CRTDEF_POLL crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *status);
 // At once: 1 and *status if it has ended, 0 if not, -ECHILD. Any thread.
@@ -2643,12 +2647,14 @@ typedef struct crt_output {
     crt_process_desc crt__desc;
     crt__collect crt__in, crt__out, crt__err;
     CRT_SELECT(3) crt__sel;
+    crt__group crt__held;
+    crt_slot crt__holds;
     crt_poll crt__r, crt__x[3];
 } crt_output;
 // 0 once it has ended and both pipes are closed (by its own children too), whatever its
 // status; out and err of desc are pipes unless they say otherwise. -EFBIG: more than the
 // limit; the child is killed, the bytes up to there are kept. As crt_process_spawn
-// otherwise. Cancelled: the child is killed. Mirrors Command::output.
+// otherwise. Cancelled, or ended by a shutdown: the child is killed. Mirrors Command::output.
 CRTDEF_POLL crt_process_output(crt_cx *cx, const crt_process_desc *desc, crt_output *o);
 CRTDEF void crt_output_free(crt_output *o);
 
@@ -13507,6 +13513,12 @@ CRTDEF crt_poll crt_ctrl_c(crt_cx *cx) { return crt_signal_recv(cx, SIGINT); }
 // set without the C library, which would set them for the parent's threads. An error
 // comes back through a pipe that a successful execve closes.
 //
+// A child that changes its ids is made by fork: on shared memory Linux would take the
+// parent's dumpable flag away for good, as it does with the memory of whoever changes
+// ids, and who has the new ids could stop it while the parent stands still, not to be
+// killed either. Putting the flag back would race with other spawns, and cannot restore each
+// of its values. In a child of fork as of vfork: nothing but system calls.
+//
 // All children are in one list, and each has a record, which is what tasks wait for. The
 // reactor tells it of the end through the pidfd or EVFILT_PROC; where there is none it has
 // no descriptor, and whoever hears SIGCHLD tells all such. A child whose handle is gone
@@ -13619,6 +13631,7 @@ static void crt__process_watched(crt__sock *s) { crt__atomic_store(&s->child, CR
 static void crt__by_signal_close(crt__sock *s) { (void)s; }
 static const crt__soft_ops crt__by_signal_ops = {NULL, NULL, NULL, crt__by_signal_close, false, NULL};
 static crt__soft crt__by_signal = {&crt__by_signal_ops};
+static crt__soft crt__by_nobody = {&crt__by_signal_ops};   // it is gone: there is nothing to tell
 
 static bool crt__process_by_signal(crt__sock *s) { return crt__sock_is_soft(s) && s->u.soft == &crt__by_signal; }
 // SIGCHLD has come. Any child that only it tells of may be the one; who waits looks for himself.
@@ -13846,28 +13859,29 @@ CRTDEF crt_poll crt_process_wait(crt_cx *cx, crt_process *p, crt_exit_status *st
     bool waited = slot->op == &crt__op_process && (!p || slot->value == (uintptr_t)p);
     crt__sock *s = waited ? slot->object : p ? p->sock : NULL;
     crt_poll r;
+    int deaf;
     if (!crt__leaf(cx, &crt__op_process, s)) return CRT_UNWIND;
     if (waited) {
         p = (crt_process *)(uintptr_t)slot->value;
         if ((r = crt__io_resume(cx)) != 0) return r;
+        if (!crt__io_hold_open(cx, s)) return CRT_ECLOSED;
+        deaf = crt__process_listen(cx, s);   // it may be the budget alone that it has waited for
+        crt__sock_unref(s);
     } else {
         if (!p) return crt__refuse(cx, CRT_EINVAL);
         crt__process_close_stdin(p);
-        if ((r = crt__process_listen(cx, s)) != 0) {
-            int now = crt_process_try_wait(p, status);
-            return now ? crt__min(now, 0) : r;
-        }
         if (!crt__coop(cx)) {
             crt__io_hold(cx, s, &crt__op_process, (uintptr_t)p);
             return CRT_PENDING;
         }
+        deaf = crt__process_listen(cx, s);
     }
     for (;;) {
         uint64_t seen = crt__atomic_load(&s->ready, CRT__ACQUIRE);
         int ended = waited ? crt__process_look_again(slot, s, p, status) : crt_process_try_wait(p, status);
-        if (ended || (seen & CRT__IO_SHUTDOWN)) {
+        if (ended || deaf || (seen & CRT__IO_SHUTDOWN)) {
             crt__io_end(s, slot);
-            return ended ? crt__min(ended, 0) : CRT_ESHUTDOWN;
+            return ended ? crt__min(ended, 0) : deaf ? deaf : CRT_ESHUTDOWN;
         }
         crt__ready_clear(s, seen, CRT__FOR_READ);
         r = crt__io_park(cx, s, &crt__op_process, CRT__FOR_READ);
@@ -14006,7 +14020,7 @@ static int crt__child_dup(int from, int as)
     while ((fd = dup2(from, as)) < 0 && errno == EINTR) {}
     return fd;
 }
-// Runs in the child, on the parent's memory. Does not return.
+// Runs in the child, on the parent's memory or a copy. Does not return.
 static __attribute__((noreturn)) void crt__child_run(crt__start *c, int report)
 {
     int e = fcntl(report, F_DUPFD_CLOEXEC, c->base);
@@ -14052,7 +14066,7 @@ static __attribute__((noinline)) int crt__child_start(crt__start *c, int report)
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);   // a handler must not run in the child
-    int pid = vfork();
+    int pid = c->set_uid || c->set_gid ? fork() : vfork();
     if (pid == 0) crt__child_run(c, report);
     int e = errno;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -14114,19 +14128,31 @@ static int crt__start_stream(crt__start *c, int i)
     c->p->io[i] = (crt_stream *)s;
     return e;
 }
-// 0 or CRT_ENOMEM. Who waits asks for SIGCHLD once more, and hears what was wrong.
+// There are pidfds, and no room for this one. The program's SIGCHLD is not taken over for that.
+static bool crt__is_shortage(int e)
+{
+    return e == CRT_ENOMEM || e == -EMFILE || e == -ENFILE || e == -ENOSPC;
+}
+// Without a pidfd. Who waits asks for SIGCHLD once more, and hears what was wrong. Where the program ignores
+// SIGCHLD, the kernel may have reaped the child by now: -ESRCH, and who waits finds that out.
+static CRT__COLD crt__sock *crt__start_watch_other(crt__start *c, int why)
+{
+    bool gone = why == -ESRCH && crt__process_reap(c->p);
+    if (!gone && (c->rt->config.drivers & CRT_DRIVER_SIGNAL)) {
+        crt__lock(&crt__signals.lock);
+        (void)crt__signal_install(c->rt, SIGCHLD);
+        crt__unlock(&crt__signals.lock);
+    }
+    return crt__soft_attach(c->rt, gone ? &crt__by_nobody : &crt__by_signal, 0);
+}
+// 0 or an error: nothing would tell of it.
 static int crt__start_watch(crt__start *c)
 {
     crt__sock **s = &c->p->sock;
     crt__fd fd = crt__pidfd_open(c->p->pid);
-    if (fd < 0 || crt__sock_new(c->rt, fd, 0, s)) {
-        if (!(*s = crt__soft_attach(c->rt, &crt__by_signal, 0))) return CRT_ENOMEM;
-        if (c->rt->config.drivers & CRT_DRIVER_SIGNAL) {
-            crt__lock(&crt__signals.lock);
-            (void)crt__signal_install(c->rt, SIGCHLD);
-            crt__unlock(&crt__signals.lock);
-        }
-    }
+    int e = fd < 0 ? (int)fd : crt__sock_new(c->rt, fd, 0, s);
+    if (crt__is_shortage(e)) return e;
+    if (e && !(*s = crt__start_watch_other(c, e))) return CRT_ENOMEM;
     crt__process_watched(*s);
     return 0;
 }
@@ -14165,17 +14191,25 @@ static CRT__COLD intptr_t crt__start_run(crt__call *call)
     return e;
 }
 
-// Lays strings out behind an array of pointers: counted with `at` NULL, then written.
+// Lays strings out behind an array of pointers: counted with `at` NULL, then written. Of an environment
+// that somebody adds to in between, against the rules, nothing is written where there is no room.
 typedef struct crt__layout {
     char **at;
     char *text;
-    size_t count, bytes;
+    size_t count, bytes, most, room;
+    bool over;
 } crt__layout;
 
+static bool crt__layout_fits(crt__layout *k, size_t n)
+{
+    if (k->count >= k->most || n > k->room - k->bytes) k->over = true;
+    return !k->over;
+}
 static void crt__layout_add(crt__layout *k, const char *a, size_t an, const char *b)
 {
     size_t bn = b ? strlen(b) : 0;
     if (k->at) {
+        if (!crt__layout_fits(k, an + bn + 1)) return;
         char *to = k->text + k->bytes;
         k->at[k->count] = to;
         if (an) memcpy(to, a, an);
@@ -14188,7 +14222,10 @@ static void crt__layout_add(crt__layout *k, const char *a, size_t an, const char
 // Where the next array begins.
 static size_t crt__layout_end(crt__layout *k)
 {
-    if (k->at) k->at[k->count] = NULL;
+    if (k->at) {
+        if (!crt__layout_fits(k, 0)) return 0;
+        k->at[k->count] = NULL;
+    }
     return ++k->count;
 }
 static size_t crt__env_name(const char *entry) { return strcspn(entry, "="); }
@@ -14314,7 +14351,7 @@ static CRT__COLD int crt__start_fds(crt__start *c, const crt_process_desc *d)
 // All that the job needs. 0, or an error, and nothing is left.
 static CRT__COLD int crt__start_new(crt_runtime *rt, const crt_process_desc *d, crt__start **out)
 {
-    crt__layout k = {NULL, NULL, 0, 0};
+    crt__layout k = {NULL, NULL, 0, 0, 0, 0, false};
     *out = NULL;
     if (!d || !d->argv || !d->argv[0] || d->fd_count > CRT__SPAWN_FDS || (d->fd_count && !d->fds) ||
         d->group < CRT_PROCESS_NEW_GROUP)
@@ -14332,6 +14369,8 @@ static CRT__COLD int crt__start_new(crt_runtime *rt, const crt_process_desc *d, 
     }
     k.at = c->strings;
     k.text = (char *)(c->strings + k.count);
+    k.most = k.count;
+    k.room = k.bytes;
     k.count = k.bytes = 0;
     crt__layout_marks m = crt__layout_all(&k, d);
     c->argv = c->strings;
@@ -14345,7 +14384,7 @@ static CRT__COLD int crt__start_new(crt_runtime *rt, const crt_process_desc *d, 
     c->uid = d->uid;
     c->gid = d->gid;
     c->base = 3;
-    int e = c->p ? crt__start_fds(c, d) : CRT_ENOMEM;
+    int e = c->p && !k.over ? crt__start_fds(c, d) : CRT_ENOMEM;
     if (e) crt__call_unref(&c->call);
     else *out = c;
     return e;
@@ -14402,7 +14441,22 @@ static CRT__COLD crt_poll crt__collect_run(crt__collect *f, crt_cx *cx)
         crt_stream_close(&f->stream);
     CRT_END;
 }
-static CRT__COLD void crt__output_begin(crt_output *o)
+// What it has under way hangs in a slot that is listed in the task, as a copy's buffers do: nothing is
+// lost of a task that is ended by force, in whatever it waits.
+static CRT__COLD void crt__op_output_cancel(crt_slot *slot)
+{
+    crt_output *o = slot->object;
+    crt_stream_close(&o->crt__in.stream);
+    crt_stream_close(&o->crt__out.stream);
+    crt_stream_close(&o->crt__err.stream);
+    crt_process_close(&o->crt__p);
+    crt_free(o->crt__out.data);
+    crt_free(o->crt__err.data);
+    o->crt__out.data = o->crt__err.data = NULL;
+}
+static const crt__op crt__op_output = {"process output", crt__op_output_cancel};
+
+static CRT__COLD void crt__output_begin(crt_cx *cx, crt_output *o)
 {
     size_t usual = (size_t)8 << 20;
     crt__collect none;
@@ -14417,13 +14471,15 @@ static CRT__COLD void crt__output_begin(crt_output *o)
     o->crt__err.most = o->max_err ? crt__min(o->max_err, SIZE_MAX / 4) : usual;
     // Without input there is nothing to say on a pipe that was asked for.
     if (!o->input) crt_stream_close(&o->crt__in.stream);
+    crt__slot_park(cx, &o->crt__holds, &crt__op_output, o);
+    crt__group_link(cx, &o->crt__held, &o->crt__holds, 1, sizeof o->crt__holds);
 }
 static CRT__OUTLINE crt_poll crt__output_run(crt_output *o, crt_cx *cx)
 {
     CRT_BEGIN(o, cx);
     CRT_AWAIT(o->crt__r = crt_process_spawn(cx, &o->crt__desc, &o->crt__p));
     if (o->crt__r < 0) CRT_RETURN(o->crt__r);
-    crt__output_begin(o);
+    crt__output_begin(cx, o);
     if (o->crt__in.stream || o->crt__out.stream || o->crt__err.stream) {
         CRT_AWAIT(o->crt__r = crt_try_join(cx, &o->crt__sel,
             crt_on_if(cx, 0, o->crt__in.stream != NULL, o->crt__x[0] = crt__collect_run(&o->crt__in, cx)),
@@ -14438,15 +14494,13 @@ static CRT__OUTLINE crt_poll crt__output_run(crt_output *o, crt_cx *cx)
             (void)crt_process_kill(o->crt__p);
             CRT_AWAIT(o->crt__r = crt_process_wait(cx, o->crt__p, &o->status));
         }
-        crt_process_close(&o->crt__p);
-        crt_stream_close(&o->crt__in.stream);
-        crt_stream_close(&o->crt__out.stream);
-        crt_stream_close(&o->crt__err.stream);
         o->out = o->crt__out.data;
         o->out_n = o->crt__out.n;
         o->err = o->crt__err.data;
         o->err_n = o->crt__err.n;
         o->crt__out.data = o->crt__err.data = NULL;
+        crt__slot_cancel(&o->crt__holds);
+        crt__group_unlink(&o->crt__held);
         o->crt__out.n = o->crt__err.n = 0;
     CRT_END;
 }

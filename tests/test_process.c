@@ -5,7 +5,8 @@
 #include <stdlib.h>
 static void *failing_malloc(size_t n);
 #define CRT_MALLOC(n) failing_malloc(n)
-#define CRT_FREE(p) free(p)
+static void counting_free(void *p);
+#define CRT_FREE(p) counting_free(p)
 #ifndef _WIN32
 #define CRT_PLATFORM_HEADER "no_pidfd_platform.h"
 #include <signal.h>
@@ -39,17 +40,31 @@ enum { MAY_LINGER = 1, CANCEL_STEP = 3, CLOSINGS = 20 };   // a child takes long
 #else
 #include <dirent.h>
 #include <sys/resource.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 enum { MAY_LINGER = 0, CANCEL_STEP = 1, CLOSINGS = 20 };
 #endif
 
 static int malloc_left = -1;   // atomic: how many succeed before one fails; -1: all
 static int malloc_stays;       // atomic: all that follow fail too
+static int malloc_live;        // atomic: how many have not been freed
+static void (*malloc_meanwhile)(void);   // atomic: called once, in the next one
 static void *failing_malloc(size_t n)
 {
+    void (*meanwhile)(void) = __atomic_exchange_n(&malloc_meanwhile, NULL, __ATOMIC_RELAXED);
+    if (meanwhile) meanwhile();
     int left = __atomic_load_n(&malloc_left, __ATOMIC_RELAXED);
     if (left == 0 && __atomic_load_n(&malloc_stays, __ATOMIC_RELAXED)) return NULL;
     if (left >= 0 && __atomic_fetch_sub(&malloc_left, 1, __ATOMIC_RELAXED) <= 0) return NULL;
-    return malloc(n);
+    void *p = malloc(n);
+    if (p) __atomic_fetch_add(&malloc_live, 1, __ATOMIC_RELAXED);
+    return p;
+}
+static void counting_free(void *p)
+{
+    if (p) __atomic_fetch_sub(&malloc_live, 1, __ATOMIC_RELAXED);
+    free(p);
 }
 static void fail_after(int n) { __atomic_store_n(&malloc_left, n, __ATOMIC_RELAXED); }
 static void fail_from(int n)
@@ -1129,6 +1144,46 @@ static int kill(int pid, int sig)
     return ok ? 0 : -1;
 }
 #endif
+// An output under way when the runtime ends at once: reading, or with nothing to read; its CRT_FINALLY does not run.
+static crt_poll cut_run(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    if (self->i) self->desc.out.kind = self->desc.err.kind = CRT_STDIO_NULL;
+    CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "echo begun; exec sleep 1000"), &self->o));
+    CRT_FINALLY
+        crt_output_free(&self->o);
+    CRT_END;
+}
+static crt_poll cut_main(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 4; self->i++) CHECK_EQ(crt_spawn(cx, cut_run, &(task){.i = self->i % 2}), 0);
+    while (!has_children()) CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(50)));   // they wait by now, most probably
+    CRT_END;
+}
+static void an_output_that_the_end_of_the_runtime_cuts_short(void)
+{
+    for (int i = 0; i < 4; i++) {
+        crt_runtime *rt;
+        int most = open_descriptors() + (no_pidfd ? 2 : 0);   // the first use of SIGCHLD makes a pipe that stays
+        int live = __atomic_load_n(&malloc_live, __ATOMIC_RELAXED);
+        crt_config config = {.flavor = i % 2 ? CRT_CURRENT_THREAD : CRT_MULTI_THREAD, .log = {.func = test_log}};
+        CHECK_EQ(crt_runtime_new(&config, &rt), 0);
+        CHECK_EQ(crt_block_on(rt, cut_main, &(task){.i = 0}), 0);
+        crt_runtime_shutdown(rt, 0);
+        crt_runtime_drop(&rt);
+        CHECK(no_children_soon(NULL));
+        for (int k = 0; k < 5000; k++) {
+            if (open_descriptors() <= most && __atomic_load_n(&malloc_live, __ATOMIC_RELAXED) <= live) break;
+            test_pause_us(1000);
+        }
+        CHECK(open_descriptors() <= most);
+        CHECK_EQ(__atomic_load_n(&malloc_live, __ATOMIC_RELAXED), live);
+    }
+}
 // Closed after the end of its runtime, alive: reaped at the next opportunity.
 static void an_orphan_of_a_runtime_that_ended(void)
 {
@@ -1225,7 +1280,142 @@ static void a_spawn_in_line(void)
     close(gate[1]);
 }
 #ifndef _WIN32
+// There are pidfds, and none for this child. The program's own way with SIGCHLD stays what it is, so these come first.
+static void (*sigchld_now(void))(int)
+{
+    struct sigaction act;
+    CHECK_EQ(sigaction(SIGCHLD, NULL, &act), 0);
+    return act.sa_handler;
+}
+static crt_poll no_room_run(void *frame, crt_cx *cx)
+{
+    static const int errors[] = {EMFILE, ENFILE, ENOMEM, ENOSPC};
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    self->desc.in.kind = self->desc.out.kind = CRT_STDIO_PIPE;
+    for (self->i = 0; self->i < 4; self->i++) {
+        no_pidfd_error = errors[self->i];
+        CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
+        CHECK(self->r == -no_pidfd_error && !self->p);
+        CHECK(!has_children() && sigchld_now() == SIG_DFL);
+    }
+    no_pidfd_error = 0;
+    CRT_END;
+}
+static void no_room_for_a_pidfd(crt_runtime *rt) { run(rt, no_room_run); }
+// Where SIGCHLD is ignored the kernel reaps a child as soon as it has ended, before there is a pidfd for it perhaps.
+static void until_reaped(int pid)
+{
+    for (int i = 0; i < 10000 && !kill(pid, 0); i++) test_pause_us(1000);
+}
+static crt_poll ignored_run(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exit 3"), &self->p));
+    CHECK(self->r == 0 && sigchld_now() == SIG_IGN);
+    CHECK(crt_process_kill(self->p) == -ESRCH && crt_process_try_wait(self->p, NULL) == -ECHILD);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(20), crt_process_wait(cx, self->p, &self->status)));
+    CHECK_EQ(self->r, -ECHILD);
+    crt_close(&self->p);
+    CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "echo said"), &self->o));
+    CHECK(self->r == -ECHILD && said(self, "said\n") && sigchld_now() == SIG_IGN);
+    crt_output_free(&self->o);
+    CRT_END;
+}
+static void an_ignored_SIGCHLD_stays_ignored(crt_runtime *rt)
+{
+    signal(SIGCHLD, SIG_IGN);
+    no_pidfd_meanwhile = until_reaped;
+    run(rt, ignored_run);
+    no_pidfd_meanwhile = NULL;
+    signal(SIGCHLD, SIG_DFL);
+}
+// A filter may refuse a pidfd with any error: the child lives, and is waited for by SIGCHLD.
+static crt_poll refused_run(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 2; self->i++) {
+        no_pidfd_error = self->i ? EPERM : ESRCH;
+        CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exec sleep 1000"), &self->p));
+        no_pidfd_error = 0;
+        CHECK(self->r == 0 && crt_process_kill(self->p) == 0);
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(20), crt_process_wait(cx, self->p, &self->status)));
+        CHECK(self->r == 0 && self->status.signal == SIGKILL);
+        crt_close(&self->p);
+    }
+    CRT_END;
+}
+static void a_pidfd_that_is_refused(crt_runtime *rt)
+{
+    int lacking = no_pidfd;
+    no_pidfd = 1;
+    run(rt, refused_run);
+    no_pidfd = lacking;
+}
+// The kernel takes the dumpable flag from the memory of who changes ids.
+#ifdef __linux__
+static crt_poll dumpable_run(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    self->i = prctl(PR_GET_DUMPABLE);
+    self->desc.set_uid = true;
+    self->desc.uid = 65534;
+    CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "exit 0"), &self->o));
+    if (geteuid() != 0) CHECK_EQ(self->r, -EPERM);
+    CHECK_EQ(prctl(PR_GET_DUMPABLE), self->i);
+    fresh(self);
+    self->desc.set_gid = true;
+    self->desc.gid = 65534;
+    CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "exit 0"), &self->o));
+    CHECK_EQ(prctl(PR_GET_DUMPABLE), self->i);
+    fresh(self);
+    CRT_END;
+}
+static void a_child_of_another_user_leaves_us_dumpable(crt_runtime *rt) { run(rt, dumpable_run); }
+#endif
+// An environment that grows between the walk that counts and the one that writes.
+static void env_one_longer(void)
+{
+    static char longer[5000];
+    memset(longer, 'x', sizeof longer - 1);
+    setenv("CRT_TEST_GROWS", longer, 1);
+}
+static void env_one_more(void)
+{
+    setenv("CRT_TEST_GROWS", "", 1);
+    setenv("CRT_TEST_MORE", "", 1);
+}
+static crt_poll growing_run(void *frame, crt_cx *cx)
+{
+    task *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 2; self->i++) {
+        setenv("CRT_TEST_GROWS", "some room", 1);
+        malloc_meanwhile = self->i ? env_one_more : env_one_longer;
+        CRT_AWAIT(self->r = crt_process_spawn(cx, sh(self, "exit 0"), &self->p));
+        CHECK(self->r == CRT_ENOMEM && !self->p);
+        unsetenv("CRT_TEST_GROWS");
+        unsetenv("CRT_TEST_MORE");
+    }
+    CRT_END;
+}
+static void an_environment_that_grows_meanwhile(void)
+{
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    run(rt, growing_run);
+    crt_runtime_drop(&rt);
+}
 // Without pidfds and without the driver for signals a child can be started and asked about, not waited for.
+static crt_poll beside_run(void *frame, crt_cx *cx)
+{
+    (void)cx;
+    **(bool **)frame = true;
+    return 0;
+}
 static crt_poll unwatched_run(void *frame, crt_cx *cx)
 {
     task *self = frame;
@@ -1234,6 +1424,14 @@ static crt_poll unwatched_run(void *frame, crt_cx *cx)
     CHECK_EQ(self->r, 0);
     CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
     CHECK_EQ(self->r, CRT_ENODRIVER);
+    // Whoever asks again and again lets others run.
+    static bool beside;
+    CHECK_EQ(crt_spawn(cx, beside_run, &(bool *){&beside}), 0);
+    for (self->i = 0; self->i < 1000 && !beside; self->i++) {
+        CRT_AWAIT(self->r = crt_process_wait(cx, self->p, &self->status));
+        CHECK_EQ(self->r, CRT_ENODRIVER);
+    }
+    CHECK(beside);
     CHECK_EQ(crt_process_kill(self->p), 0);
     while (!(self->i = crt_process_try_wait(self->p, &self->status))) CRT_YIELD();
     CHECK(self->i == 1 && self->status.signal == SIGKILL);
@@ -1347,6 +1545,12 @@ int main(int argc, char **argv)
 #else
     int rounds = 2;
 #endif
+#ifndef _WIN32
+    if (!lacking) {
+        TEST_ON_EACH(no_room_for_a_pidfd);
+        TEST_ON_EACH(an_ignored_SIGCHLD_stays_ignored);
+    }
+#endif
     for (no_pidfd = lacking; no_pidfd < rounds; no_pidfd++) {
         TEST_ON_EACH(ways_to_end);
         TEST_ON_EACH(several_wait);
@@ -1357,6 +1561,7 @@ int main(int argc, char **argv)
         TEST_ON_EACH(nothing_is_left_of_what_is_cancelled);
         TEST_ON_EACH(dropped_children_are_reaped);
         TEST(children_and_the_end_of_the_runtime);
+        TEST(an_output_that_the_end_of_the_runtime_cuts_short);
         TEST(an_orphan_of_a_runtime_that_ended);
     }
     no_pidfd = lacking;
@@ -1367,6 +1572,11 @@ int main(int argc, char **argv)
     TEST(a_spawn_in_line);
 #ifndef _WIN32
     TEST(without_the_driver_for_signals);
+    TEST_ON_EACH(a_pidfd_that_is_refused);
+    TEST(an_environment_that_grows_meanwhile);
+#endif
+#ifdef __linux__
+    TEST_ON_EACH(a_child_of_another_user_leaves_us_dumpable);
 #endif
 #ifdef KQUEUE_SHIM_SYS_EVENT_H
     TEST_ON_EACH(a_late_event_of_another_child);

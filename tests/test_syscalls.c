@@ -144,6 +144,7 @@ enum { ONE_BYTE = -1, NOTHING = -2 };
       MAY(EBADF, EFBIG, EIO, EISDIR, ENOMEM, ENOSPC, EOVERFLOW))                                                      \
     X(sendfile, MUST(EINTR, EINVAL, ), MAY(EAGAIN, EBADF, EIO, ENOMEM))                                               \
     X(vfork, MUST(), MAY(EAGAIN, ENOMEM, ENOSYS))                                                                     \
+    X(fork, MUST(), MAY(EAGAIN, ENOMEM, ENOSYS))                                                                      \
     X(execve, MUST(), MAY(E2BIG, EACCES, EAGAIN, EINVAL, EIO, EISDIR, ELIBBAD, ELOOP, EMFILE, ENAMETOOLONG, ENFILE,   \
                           ENOENT, ENOEXEC, ENOMEM, ENOTDIR, EPERM, ETXTBSY))                                          \
     X(dup2, MUST(EINTR, ), MAY(EBADF, EBUSY, EMFILE))                                                                 \
@@ -156,7 +157,7 @@ enum { ONE_BYTE = -1, NOTHING = -2 };
     X(waitid, MUST(EINTR, ), MAY(ECHILD))                                                                             \
     X(waitpid, MUST(EINTR, ), MAY(ECHILD))                                                                            \
     X(kill, MUST(), MAY(EINVAL, EPERM, ESRCH))                                                                        \
-    X(pidfd_open, MUST(EMFILE, ENFILE, EINVAL, ENODEV, ENOMEM, ENOSYS, EPERM, ), MAY(ESRCH))                          \
+    X(pidfd_open, MUST(EINVAL, ENODEV, ENOSYS, EPERM, ESRCH, ), MAY(EMFILE, ENFILE, ENOMEM))                          \
     X(close_range, MUST(EINVAL, EMFILE, ENOMEM, ENOSYS, ), MAY(EPERM))                                                \
     X(getdents64, MUST(ENOENT, ), MAY(EBADF, EINVAL, ENOTDIR))                                                        \
     X(setgid, MUST(), MAY(EINVAL, EPERM))                                                                             \
@@ -705,6 +706,7 @@ static long t_syscall(long number, ...)
 #define closedir(...) t_closedir(__VA_ARGS__)
 #define sendfile(...) t_sendfile(__VA_ARGS__)
 #define vfork() (t_fails(C_vfork) ? -1 : vfork())
+#define fork() (t_fails(C_fork) ? -1 : fork())
 #define execve(...) t_execve(__VA_ARGS__)
 #define dup2(...) t_dup2(__VA_ARGS__)
 #define setsid(...) t_setsid(__VA_ARGS__)
