@@ -226,6 +226,38 @@ static bool next_line(const char **at, const char *end, span *line)
     return true;
 }
 
+// A host and perhaps a port, or nothing: is each byte one that may be there?
+static bool span_is_authority(span s)
+{
+    static const char more[] = "-._~%!$&'()*+,;=:";
+    const bool brackets = s.n > 0 && s.p[0] == '[';   // an IPv6 address: the only place for more than one colon
+    span host = s;
+    if (brackets) {
+        s.p++, s.n--;
+        host = span_cut(&s, ']');
+        if (host.n == 0 || s.p[-1] != ']' || (s.n > 0 && s.p[0] != ':')) return false;
+        if (s.n > 0) s.p++, s.n--;
+    } else {
+        host = span_cut(&s, ':');
+    }
+    for (size_t i = 0; i < host.n; i++) {
+        const char c = host.p[i];
+        if (!(lower(c) >= 'a' && lower(c) <= 'z') && !(c >= '0' && c <= '9')
+            && (c == '\0' || !strchr(more, c))) return false;
+    }
+    for (; s.n > 0; s.p++, s.n--)
+        if (s.p[0] < '0' || s.p[0] > '9') return false;
+    return true;
+}
+
+// "HTTP/1.1": 200. What is later than that, but HTTP/1, is served as 1.1. 505: another HTTP. 400: something else.
+static int check_version(span v)
+{
+    if (v.n != 8 || memcmp(v.p, "HTTP/", 5) != 0 || v.p[5] < '0' || v.p[5] > '9'
+        || v.p[6] != '.' || v.p[7] < '0' || v.p[7] > '9') return 400;
+    return v.p[5] == '1' ? 200 : 505;
+}
+
 // "GET /sleep?ms=5 HTTP/1.1": a status.
 static int parse_request_line(span line, request *r)
 {
@@ -237,8 +269,7 @@ static int parse_request_line(span line, request *r)
         if (r->target.p[i] <= ' ' || r->target.p[i] >= 127) return 400;
     r->head = span_is(r->method, "HEAD");
     r->old = span_is(r->version, "HTTP/1.0");
-    if (r->old || span_is(r->version, "HTTP/1.1")) return 200;
-    return r->version.n == 8 && memcmp(r->version.p, "HTTP/", 5) == 0 ? 505 : 400;
+    return check_version(r->version);
 }
 
 // "Connection: close": a status.
@@ -254,6 +285,7 @@ static int parse_field(span line, request *r)
     }
     if (span_is_nocase(name, "host")) {
         r->hosts++;
+        if (!span_is_authority(value)) return 400;
     } else if (span_is_nocase(name, "connection")) {
         while (value.n > 0) {
             const span option = span_trim(span_cut(&value, ','));
@@ -275,10 +307,13 @@ static int parse_field(span line, request *r)
 static int find_route(request *r)
 {
     span query = r->target;
-    if (r->target.n > 7 && memcmp(r->target.p, "http://", 7) == 0) {   // as to a proxy
-        query.p += 7, query.n -= 7;
-        while (query.n > 0 && query.p[0] != '/') query.p++, query.n--;
-        if (query.n == 0) query = (span){"/", 1};
+    if (r->target.n >= 7 && span_is_nocase((span){r->target.p, 7}, "http://")) {   // as to a proxy
+        span host = {r->target.p + 7, 0};
+        // A slash in the query begins no path.
+        while (7 + host.n < r->target.n && !strchr("/?#", host.p[host.n])) host.n++;
+        if (host.n == 0 || !span_is_authority(host)) return 400;
+        query.p += 7 + host.n, query.n -= 7 + host.n;
+        if (query.n == 0 || query.p[0] != '/') query = (span){"/", 1};
     }
     const span path = span_cut(&query, '?');
     if (span_is(path, "/") || span_is(path, "/index.html")) r->route = ROUTE_PAGE;
@@ -727,8 +762,8 @@ static size_t connection_limit(void)
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 900;
-    if (limit.rlim_cur < 128) return 16;
-    return limit.rlim_cur - 64 < CONNECTIONS_MAX ? (size_t)limit.rlim_cur - 64 : CONNECTIONS_MAX;
+    if (limit.rlim_cur < 34) return 2;
+    return limit.rlim_cur - 32 < CONNECTIONS_MAX ? (size_t)limit.rlim_cur - 32 : CONNECTIONS_MAX;
 #endif
 }
 

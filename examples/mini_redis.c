@@ -32,6 +32,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #ifndef _WIN32
 #include <sys/resource.h>
 #endif
@@ -46,7 +47,8 @@ enum {
     OUT_MAX = 16 * 1024 * 1024,          // of one answer
     OUT_FLUSH = 64 * 1024,               // answers collected before they are sent
     PATTERN_MAX = 256,                   // of a glob, or of a channel's name
-    KEYS_WORK = 128 * 1024 * 1024,       // bytes of its glob that one KEYS may try in vain
+    RUN_WORK = 1024 * 1024,              // for one client until others have their turn: a millisecond or so, see charge
+    ANSWER_LEAST = 512,                  // bytes that are free when a command begins: an error fits
     SUBSCRIPTIONS_MAX = 1024,            // of one client
     PATTERNS_MAX = 64,
     PATTERNS_ALL = 4096,                 // different ones of all clients: each PUBLISH tries them all
@@ -80,11 +82,14 @@ static struct {
 
 // ---- Memory of the clients ----------------------------------------------------
 
-// NULL: the system has none, or all clients together may not have more.
-static void *memory_grow(void *old, size_t from, size_t to)
+// NULL: the system has none, or it would be more than a quarter of what is left for all clients.
+// So those who have much leave room for many who want little. Up to `always` bytes are
+// given though nothing is left: whoever is let in can PING, and be told what is wrong.
+static void *memory_grow(void *old, size_t from, size_t to, size_t always)
 {
-    void *data = NULL;
-    if (atomic_fetch_add(&app.buffered, to - from) + (to - from) <= CLIENTS_MEMORY) data = realloc(old, to);
+    const size_t before = atomic_fetch_add(&app.buffered, to - from);
+    const size_t left = before < CLIENTS_MEMORY ? CLIENTS_MEMORY - before : 0;
+    void *data = to <= always || to - from <= left / 4 ? realloc(old, to) : NULL;
     if (!data) atomic_fetch_sub(&app.buffered, to - from);
     return data;
 }
@@ -116,11 +121,23 @@ static bool buffer_reserve(buffer *b, size_t n, size_t most)
     if (n > most || b->length > most - n) return false;
     size_t room = b->room ? b->room * 2 : BUFFER_FIRST;
     while (room < b->length + n) room *= 2;
-    char *data = memory_grow(b->data, b->room, room);
+    char *data = memory_grow(b->data, b->room, room, BUFFER_FIRST);
     if (!data) return false;
     b->data = data;
     b->room = room;
     return true;
+}
+// Gives back what a long command needed, once little is left in it.
+static void buffer_fit(buffer *b)
+{
+    size_t room = BUFFER_FIRST;
+    if (b->room <= 4 * OUT_FLUSH || b->length > b->room / 4) return;
+    while (room < b->length) room *= 2;
+    char *data = realloc(b->data, room);
+    if (!data) return;
+    atomic_fetch_sub(&app.buffered, b->room - room);
+    b->data = data;
+    b->room = room;
 }
 
 // ---- The store ----------------------------------------------------------------
@@ -355,30 +372,60 @@ static bool glob_one(const char *p, const char *end, unsigned char byte, const c
     *next = p < end ? p + 1 : end;
     return found != negated;
 }
-// '*' is tried again only at the last star: the time is at most the product of the lengths.
-// The bytes of the pattern that were tried in vain are added to *work, unless it is NULL.
-static bool glob(text pattern, text t, size_t *work)
+// A pattern, made ready: a state for each element that is not '*', and one behind the last.
+// All states that the text so far leads to are a set of bits, so that a byte of the text costs
+// the same whatever the pattern: no text is tried again, and nobody's pattern takes long.
+enum { GLOB_WORDS = PATTERN_MAX / 64 + 1 };
+typedef struct glob {
+    size_t words, last;   // of a set, and the state behind the last element
+    uint64_t sets[];      // the states with a '*' before them, then for each byte those that it leads on from
+} glob;
+
+static size_t glob_size(size_t words) { return sizeof(glob) + 257 * words * sizeof(uint64_t); }
+static void glob_free(glob *g)
 {
-    const char *p = pattern.data, *p_end = p + pattern.length, *star = NULL;
-    const char *s = t.data, *s_end = s + t.length, *retry = NULL, *next;
-    while (s < s_end) {
-        next = p;
-        if (p < p_end && *p == '*') {
-            star = ++p;
-            retry = s;
-        } else if (p < p_end && glob_one(p, p_end, (unsigned char)*s, &next)) {
-            p = next;
-            s++;
-        } else if (star) {
-            if (work) *work += (size_t)(next - star);
-            p = star;
-            s = ++retry;
-        } else {
-            return false;
+    if (g) memory_free(g, glob_size(g->words));
+}
+// Of a pattern of at most PATTERN_MAX bytes. NULL: no memory.
+static glob *glob_new(text pattern)
+{
+    const size_t words = pattern.length / 64 + 1;
+    glob *g = memory_grow(NULL, 0, glob_size(words), 0);
+    if (!g) return NULL;
+    memset(g, 0, glob_size(words));
+    g->words = words;
+    for (const char *p = pattern.data, *end = p + pattern.length, *next = p; p < end; p = next) {
+        const uint64_t bit = UINT64_C(1) << g->last % 64;
+        uint64_t *word = &g->sets[g->last / 64];
+        if (*p == '*') {
+            *word |= bit;
+            next = p + 1;
+            continue;
         }
+        for (unsigned byte = 0; byte < 256; byte++)
+            if (glob_one(p, end, (unsigned char)byte, &next)) word[(1 + byte) * words] |= bit;
+        g->last++;
     }
-    while (p < p_end && *p == '*') p++;
-    return p == p_end;
+    return g;
+}
+static bool glob_matches(const glob *g, text t)
+{
+    uint64_t states[GLOB_WORDS] = {1};
+    const uint64_t last = UINT64_C(1) << g->last % 64;
+    const size_t last_word = g->last / 64;
+    for (size_t i = 0; i < t.length; i++) {
+        const uint64_t *leads = &g->sets[(1 + (size_t)(unsigned char)t.data[i]) * g->words];
+        uint64_t carry = 0, any = 0;
+        if (states[last_word] & g->sets[last_word] & last) return true;   // "...*": whatever follows
+        for (size_t w = 0; w < g->words; w++) {
+            const uint64_t on = states[w] & leads[w];
+            states[w] = on << 1 | carry | (states[w] & g->sets[w]);
+            carry = on >> 63;
+            any |= states[w];
+        }
+        if (!any) return false;
+    }
+    return states[last_word] & last;
 }
 
 // ---- A client -----------------------------------------------------------------
@@ -396,6 +443,8 @@ typedef struct client {
     long bulks;           // arguments still to come, -1: its head has not been read
     long bulk;            // bytes of the next one, -1: its length has not been read
     size_t mark;          // in `out`: where the present answer begins
+    size_t work;          // of this client_run; see charge
+    struct scan *scan;    // a KEYS that has not seen all
     bool broken;          // it does not fit
     bool closing;
     bool progress;        // a command was complete since conn_run last looked
@@ -410,6 +459,9 @@ typedef struct client {
     atomic_size_t waiting;   // bytes in the mailbox
     atomic_bool overflow;    // it was full: the client goes
 } client;
+
+// What has been done for the client, in nanoseconds or so: after RUN_WORK it waits for its next turn.
+static void charge(client *c, size_t work) { c->work += work; }
 
 // ---- Answers ------------------------------------------------------------------
 
@@ -459,7 +511,7 @@ static text text_of(const char *string) { return (text){string, strlen(string)};
 static void put_string(client *c, const char *string) { put_bulk(c, text_of(string)); }
 static void put_error(client *c, const char *format, ...)
 {
-    char line[256];
+    char line[ANSWER_LEAST - 3];
     va_list list;
     va_start(list, format);
     int n = vsnprintf(line, sizeof line - 2, format, list);
@@ -493,6 +545,7 @@ typedef struct channel {
     client **subscribers;
     size_t count, room;
     bool pattern;
+    glob *glob;   // of a pattern
     size_t length;
     char name[];
 } channel;
@@ -519,7 +572,7 @@ static void message_on_drop(void *elem, void *user)
 static message *message_new(text pattern, text name, text payload)
 {
     const size_t size = sizeof(message) + pattern.length + name.length + payload.length + 160;
-    message *m = memory_grow(NULL, 0, size);
+    message *m = memory_grow(NULL, 0, size, 0);
     if (!m) return NULL;
     atomic_init(&m->refs, 1);
     m->size = size;
@@ -558,7 +611,7 @@ static size_t channel_send(channel *ch, text name, text payload)
     message_drop(m);
     return sent;
 }
-static size_t publish(text name, text payload)
+static size_t publish(client *c, text name, text payload)
 {
     size_t sent = 0;
     pthread_mutex_lock(&hub.lock);
@@ -566,7 +619,8 @@ static size_t publish(text name, text payload)
         if (ch->length == name.length && memcmp(ch->name, name.data, name.length) == 0)
             sent += channel_send(ch, name, payload);
     for (channel *ch = hub.patterns; ch; ch = ch->next)
-        if (glob(name_of(ch), name, NULL)) sent += channel_send(ch, name, payload);
+        if (glob_matches(ch->glob, name)) sent += channel_send(ch, name, payload);
+    charge(c, hub.pattern_count * (16 + 2 * name.length) + 256 * sent);
     pthread_mutex_unlock(&hub.lock);
     return sent;
 }
@@ -591,9 +645,13 @@ static channel *channel_get(text name, bool pattern)
 {
     channel **link = channel_place(name, pattern), *ch = *link;
     if (ch || (pattern && hub.pattern_count == PATTERNS_ALL)) return ch;
-    ch = memory_grow(NULL, 0, sizeof *ch + name.length);
+    ch = memory_grow(NULL, 0, sizeof *ch + name.length, 0);
     if (!ch) return NULL;
-    *ch = (channel){.pattern = pattern, .length = name.length};
+    *ch = (channel){.pattern = pattern, .length = name.length, .glob = pattern ? glob_new(name) : NULL};
+    if (pattern && !ch->glob) {
+        memory_free(ch, sizeof *ch + ch->length);
+        return NULL;
+    }
     memcpy(ch->name, name.data, name.length);
     hub.pattern_count += pattern;
     *link = ch;
@@ -603,7 +661,7 @@ static bool channel_room(channel *ch)
 {
     if (ch->count < ch->room) return true;
     const size_t room = ch->room ? ch->room * 2 : 4, one = sizeof *ch->subscribers;
-    client **subscribers = memory_grow(ch->subscribers, ch->room * one, room * one);
+    client **subscribers = memory_grow(ch->subscribers, ch->room * one, room * one, 0);
     if (!subscribers) return false;
     ch->subscribers = subscribers;
     ch->room = room;
@@ -615,12 +673,13 @@ static void channel_drop_if_empty(channel *ch)
     *channel_place(name_of(ch), ch->pattern) = ch->next;
     hub.pattern_count -= ch->pattern;
     memory_free(ch->subscribers, ch->room * sizeof *ch->subscribers);
+    glob_free(ch->glob);
     memory_free(ch, sizeof *ch + ch->length);
 }
 // What a client needs before its first subscription.
 static bool mailbox_open(client *c)
 {
-    if (!c->subscriptions) c->subscriptions = memory_grow(NULL, 0, SUBSCRIPTIONS_MAX * sizeof *c->subscriptions);
+    if (!c->subscriptions) c->subscriptions = memory_grow(NULL, 0, SUBSCRIPTIONS_MAX * sizeof *c->subscriptions, 0);
     if (!c->subscriptions) return false;
     if (c->mail) return true;
     if (crt_mpsc_new(sizeof(message *), 0, &c->mail, &c->news) < 0) return false;
@@ -776,13 +835,18 @@ static void do_get(client *c)
     place_unlock(&p);
 }
 
-// "in n seconds", or milliseconds, as an instant. False: it is not one.
+// "in n seconds", or milliseconds, as an instant. False: it is not one for Redis, which counts
+// milliseconds since 1970. Our nanoseconds end after 292 years: what is later expires then.
 static bool expiry_at(const client *c, int64_t n, bool seconds, crt_instant *at)
 {
-    const int64_t unit = seconds ? CRT_SEC(1) : CRT_MS(1);
-    if (n > (INT64_MAX - c->now) / unit || n < INT64_MIN / unit) return false;
-    *at = c->now + n * unit;
-    if (*at == 0) *at = -1;   // 0 would be never
+    const int64_t unit = seconds ? CRT_SEC(1) : CRT_MS(1), most = INT64_MAX - CRT_SEC(1);   // put_ttl rounds
+    if (seconds && (n > INT64_MAX / 1000 || n < INT64_MIN / 1000)) return false;
+    if (n > (most - c->now) / unit) {
+        *at = most;
+        return n * (seconds ? 1000 : 1) <= INT64_MAX - (int64_t)time(NULL) * 1000;
+    }
+    *at = n < 0 ? -1 : c->now + n * unit;   // -1: long ago; 0 would be never
+    if (*at == 0) *at = -1;
     return true;
 }
 
@@ -972,13 +1036,13 @@ static void expire_in(client *c, bool seconds, const char *name)
 {
     int64_t n;
     crt_instant at;
-    if (!arg_int(c, 2, &n)) {
-        put_error(c, not_an_integer);
-        return;
-    }
     if (c->argc > 3) {
         put_error(c, "ERR Unsupported option %.*s", (int)(c->args[3].length > 64 ? 64 : c->args[3].length),
                   arg_text(c, 3).data);
+        return;
+    }
+    if (!arg_int(c, 2, &n)) {
+        put_error(c, not_an_integer);
         return;
     }
     if (!expiry_at(c, n, seconds, &at)) {
@@ -1022,6 +1086,77 @@ static void do_type(client *c)
     else PUT(c, "+none\r\n");
     place_unlock(&p);
 }
+// KEYS may have much to look at: it stops after its share of work, between two buckets, and
+// goes on in the next client_run; its answer is sent when it is whole.
+typedef struct scan {
+    int shard;
+    size_t bucket;
+    int64_t found;
+    glob *glob;
+} scan;
+
+enum { KEYS_HEAD = 24 };   // for "*", a number, and "\r\n"
+
+static void scan_end(client *c)
+{
+    if (!c->scan) return;
+    glob_free(c->scan->glob);
+    memory_free(c->scan, sizeof *c->scan);
+    c->scan = NULL;
+}
+// The order counts up from the highest bit: if the shard grows meanwhile, what has been seen
+// is just what would have come before. (FLUSHALL may let a key that comes again be seen again.)
+static size_t bucket_after(size_t bucket, size_t size)
+{
+    size_t bit = size >> 1;
+    for (; bucket & bit; bit >>= 1) bucket ^= bit;
+    return bucket | bit;   // 0 after the last
+}
+static void scan_bucket(client *c, const entry *e)
+{
+    charge(c, 8);
+    for (; e && !c->broken; e = e->next) {
+        const text key = {e->bytes, e->key_length};
+        charge(c, 64 + key.length * c->scan->glob->words);
+        if ((e->expires != 0 && e->expires <= c->now) || !glob_matches(c->scan->glob, key)) continue;
+        put_bulk(c, key);
+        c->scan->found++;
+    }
+}
+// How many there are is known at the end: fills in the head, for which there is room.
+static void scan_head(client *c)
+{
+    char head[32] = "*";
+    size_t n = 1 + digits(head + 1, c->scan->found);
+    memcpy(head + n, "\r\n", 2);
+    n += 2;
+    char *start = c->out.data + c->mark;
+    memcpy(start, head, n);
+    memmove(start + n, start + KEYS_HEAD, c->out.length - c->mark - KEYS_HEAD);
+    c->out.length -= KEYS_HEAD - n;
+}
+static void scan_on(client *c)
+{
+    scan *k = c->scan;
+    while (k->shard < SHARDS && !c->broken && c->work < RUN_WORK) {
+        shard *s = &shards[k->shard];
+        pthread_mutex_lock(&s->lock);
+        bool whole = s->size == 0;
+        while (!whole && !c->broken && c->work < RUN_WORK) {
+            k->bucket &= s->size - 1;   // after FLUSHALL there are fewer
+            scan_bucket(c, s->buckets[k->bucket]);
+            k->bucket = bucket_after(k->bucket, s->size);
+            whole = k->bucket == 0;
+        }
+        pthread_mutex_unlock(&s->lock);
+        if (!whole) continue;
+        k->shard++;
+        k->bucket = 0;
+    }
+    if (k->shard < SHARDS && !c->broken) return;
+    if (!c->broken) scan_head(c);
+    scan_end(c);
+}
 static void do_keys(client *c)
 {
     const text pattern = arg_text(c, 1);
@@ -1029,37 +1164,16 @@ static void do_keys(client *c)
         put_error(c, "ERR pattern is longer than %d bytes", PATTERN_MAX);
         return;
     }
-    // How many there are is known at the end: leave room for the head, and fill it in.
-    enum { HEAD = 24 };
-    put(c, "                        ", HEAD);
-    int64_t found = 0;
-    size_t work = 0;
-    for (int i = 0; i < SHARDS && !c->broken && work <= KEYS_WORK; i++) {
-        shard *s = &shards[i];
-        pthread_mutex_lock(&s->lock);
-        for (size_t b = 0; b < s->size && !c->broken && work <= KEYS_WORK; b++)
-            for (entry *e = s->buckets[b]; e && !c->broken; e = e->next) {
-                const text key = {e->bytes, e->key_length};
-                if ((e->expires != 0 && e->expires <= c->now) || !glob(pattern, key, &work)) continue;
-                put_bulk(c, key);
-                found++;
-            }
-        pthread_mutex_unlock(&s->lock);
-    }
-    if (work > KEYS_WORK) {
-        c->out.length = c->mark;
-        put_error(c, "ERR the pattern takes too long on these keys");
+    charge(c, 256 * pattern.length);
+    c->scan = memory_grow(NULL, 0, sizeof *c->scan, 0);
+    if (c->scan) *c->scan = (scan){.glob = glob_new(pattern)};
+    if (!c->scan || !c->scan->glob) {
+        scan_end(c);
+        put_error(c, "ERR %s", no_memory);
         return;
     }
-    if (c->broken) return;
-    char head[32] = "*";
-    size_t n = 1 + digits(head + 1, found);
-    memcpy(head + n, "\r\n", 2);
-    n += 2;
-    char *start = c->out.data + c->mark;
-    memcpy(start, head, n);
-    memmove(start + n, start + HEAD, c->out.length - c->mark - HEAD);
-    c->out.length -= HEAD - n;
+    put(c, "                        ", KEYS_HEAD);
+    scan_on(c);
 }
 static int64_t store_count(void)
 {
@@ -1168,12 +1282,16 @@ static void do_config(client *c)
     enum { COUNT = sizeof all / sizeof all[0] };
     bool wanted[COUNT] = {false};
     size_t n = 0;
-    for (size_t i = 2; i < c->argc && i < 64; i++)
-        for (size_t k = 0; k < COUNT; k++)
-            if (!wanted[k] && c->args[i].length <= PATTERN_MAX && glob(arg_text(c, i), text_of(all[k].name), NULL)) {
+    for (size_t i = 2; i < c->argc && i < 64; i++) {
+        glob *g = c->args[i].length <= PATTERN_MAX ? glob_new(arg_text(c, i)) : NULL;
+        charge(c, 256 * c->args[i].length);
+        for (size_t k = 0; g && k < COUNT; k++)
+            if (!wanted[k] && glob_matches(g, text_of(all[k].name))) {
                 wanted[k] = true;
                 n++;
             }
+        glob_free(g);
+    }
     put_array(c, 2 * n);
     for (size_t k = 0; k < COUNT; k++) {
         char number[32];
@@ -1208,7 +1326,7 @@ static void do_info(client *c)
 static void do_publish(client *c)
 {
     if (c->args[1].length > PATTERN_MAX) put_error(c, "ERR channel name is longer than %d bytes", PATTERN_MAX);
-    else put_int(c, (int64_t)publish(arg_text(c, 1), arg_text(c, 2)));
+    else put_int(c, (int64_t)publish(c, arg_text(c, 1), arg_text(c, 2)));
 }
 
 static void subscribe_all(client *c, bool pattern)
@@ -1216,6 +1334,7 @@ static void subscribe_all(client *c, bool pattern)
     // One answer for each channel; this command alone has several.
     for (size_t i = 1; i < c->argc; i++) {
         const text name = arg_text(c, i);
+        charge(c, 1024 + (pattern ? 256 * name.length : 0));
         if (subscribe(c, name, pattern) < 0) {
             put_error(c, "ERR too many subscriptions, too long a name, or no memory for it");
             return;
@@ -1342,19 +1461,28 @@ static void do_command(client *c)
         }
     }
 }
-static void execute(client *c)
+// As Redis quotes what it does not know: 128 bytes of the name, and of the arguments.
+static void put_unknown(client *c)
 {
-    const text name = arg_text(c, 0);
-    const int shown = (int)(name.length > 64 ? 64 : name.length);
-    const command *found = command_find(name);
+    char args[160] = "";
+    int n = 0;
+    const int shown = (int)(c->args[0].length > 128 ? 128 : c->args[0].length);
+    for (size_t i = 1; i < c->argc && n < 128; i++) {
+        const size_t most = (size_t)(128 - n), length = c->args[i].length;
+        n += snprintf(args + n, sizeof args - (size_t)n, "'%.*s' ", (int)(length > most ? most : length),
+                      arg_text(c, i).data);
+    }
+    put_error(c, "ERR unknown command '%.*s', with args beginning with: %s", shown, arg_text(c, 0).data, args);
+}
+static void run_command(client *c)
+{
+    const command *found = command_find(arg_text(c, 0));
     c->mark = c->out.length;
     c->executed++;
     if (!found && (arg_is(c, 0, "post") || arg_is(c, 0, "host:"))) {
         c->closing = true;   // HTTP: a web page must not get at this server
     } else if (!found) {
-        const text first = c->argc > 1 ? arg_text(c, 1) : text_of("");
-        put_error(c, "ERR unknown command '%.*s', with args beginning with: %s%.*s%s", shown, name.data,
-                  c->argc > 1 ? "'" : "", (int)(first.length > 64 ? 64 : first.length), first.data, c->argc > 1 ? "' " : "");
+        put_unknown(c);
     } else if (found->arity > 0 ? c->argc != (size_t)found->arity : c->argc < (size_t)-found->arity) {
         put_error(c, "ERR wrong number of arguments for '%s' command", found->name);
     } else if (c->subscribed && !found->subscribed) {
@@ -1363,6 +1491,12 @@ static void execute(client *c)
     } else {
         found->run(c);
     }
+}
+// The command in args, or more of the KEYS that it is.
+static void execute(client *c)
+{
+    if (c->scan) scan_on(c);
+    else run_command(c);
     if (!c->broken) return;
     // Too long for its limit, or for that of all clients: say so in its place.
     c->out.length = c->mark;
@@ -1380,13 +1514,17 @@ static void client_init(client *c)
     c->bulks = c->bulk = -1;
     c->id = atomic_fetch_add(&app.next_id, 1) + 1;
 }
+static void args_free(client *c)
+{
+    memory_free(c->args, c->args_room * sizeof *c->args);
+    c->args = NULL;
+    c->argc = c->args_room = 0;
+}
 static void client_release(client *c)   // what an idle one does not need
 {
     buffer_free(&c->in);
     buffer_free(&c->out);
-    memory_free(c->args, c->args_room * sizeof *c->args);
-    c->args = NULL;
-    c->args_room = 0;
+    args_free(c);
 }
 static void client_drop(client *c)
 {
@@ -1395,6 +1533,7 @@ static void client_drop(client *c)
     c->subscriptions = NULL;
     crt_mpsc_tx_drop(&c->mail);
     crt_mpsc_rx_drop(&c->news);
+    scan_end(c);
     client_release(c);
 }
 static bool protocol_error(client *c, const char *what)
@@ -1407,7 +1546,7 @@ static bool args_push(client *c, size_t at, size_t length)
 {
     if (c->argc == c->args_room) {
         const size_t room = c->args_room ? c->args_room * 2 : 8;
-        arg *args = memory_grow(c->args, c->args_room * sizeof *args, room * sizeof *args);
+        arg *args = memory_grow(c->args, c->args_room * sizeof *args, room * sizeof *args, BUFFER_FIRST);
         if (!args) return protocol_error(c, no_memory);
         c->args = args;
         c->args_room = room;
@@ -1465,7 +1604,7 @@ static ptrdiff_t inline_word(char **p, const char *end)
 }
 static bool parse_inline(client *c)
 {
-    text line;
+    text line = {NULL, 0};
     if (!next_line(c, INLINE_MAX, &line)) return false;
     char *p = c->in.data + (line.data - c->in.data), *end = p + line.length;
     for (;;) {
@@ -1477,26 +1616,26 @@ static bool parse_inline(client *c)
         if (!args_push(c, at, (size_t)n)) return false;
     }
 }
-// A number after '*' or '$'. -2: it is not all here, or an error.
+// A number after '*' or '$', -1 for all below 0. -2: it is not all here, or an error. For
+// Redis the line ends at a CR, whatever stands before it.
 static long parse_count(client *c, char type, long most, const char *what)
 {
-    text line;
     int64_t n;
-    const char got = c->in.data[c->at];
+    const char *start = c->in.data + c->at;
+    const size_t have = c->in.length - c->at;
+    const char got = *start;
     if (got != type) {
         char reason[] = "expected '$', got ' '";
         reason[sizeof reason - 3] = got;
         protocol_error(c, reason);
         return -2;
     }
-    const size_t before = c->at;
-    if (!next_line(c, 64, &line)) {
-        c->at = before;
-        return -2;
+    const char *end = memchr(start, '\r', have < 64 ? have : 64);
+    if (end ? end + 1 == start + have : have < 64) return -2;
+    if (end && end[1] == '\n' && parse_int((text){start + 1, (size_t)(end - start - 1)}, &n) && n <= most) {
+        c->at += (size_t)(end - start) + 2;
+        return n < 0 ? -1 : (long)n;
     }
-    line.data++;
-    line.length--;
-    if (parse_int(line, &n) && n <= most && n >= -1) return (long)n;
     protocol_error(c, what);
     return -2;
 }
@@ -1533,16 +1672,26 @@ static bool parse(client *c)
     c->bulks = -1;
     return true;
 }
-// Executes the commands that are here, until their answers are worth a write: true, and
-// there may be more. False: none is left, and the rest is moved to the front.
+// Executes the commands that are here, until their answers are worth a write or others
+// should have their turn: true, and there may be more. (The last answer is to be sent later
+// if c->scan is set.) False: none is left, and the rest is moved to the front.
 static bool client_run(client *c, crt_instant now)
 {
     c->now = now;
+    c->work = 0;
     bool more = true;
-    while (more && !c->closing && c->out.length < OUT_FLUSH) {
-        more = parse(c);
-        if (!more) break;
+    while (more && !c->closing && c->work < RUN_WORK && (c->scan || c->out.length < OUT_FLUSH)) {
+        if (!c->scan) {
+            if (!buffer_reserve(&c->out, ANSWER_LEAST, OUT_MAX)) {   // once the answers so far have left
+                if (c->out.length == 0) c->closing = true;
+                break;
+            }
+            more = parse(c);
+            if (!more) break;
+            charge(c, c->at - c->begin + 32 * (1 + c->argc));
+        }
         if (c->argc > 0) execute(c);
+        if (c->scan) continue;
         c->begin = c->at;
         c->progress = true;
     }
@@ -1555,6 +1704,8 @@ static bool client_run(client *c, crt_instant now)
         c->at -= c->begin;
         c->begin = 0;
     }
+    buffer_fit(&c->in);
+    if (c->bulks < 0 && c->args_room > 1024) args_free(c);
     return false;
 }
 // Room to read into. False: the command is too long, or all clients together are.
@@ -1621,16 +1772,19 @@ static crt_poll conn_run(void *frame, crt_cx *cx)
             if (self->c->in.length == 0) self->c->progress = true;   // a new command begins
             self->c->in.length += self->which == 0 ? (size_t)self->n : 0;
         }
-        // Answer all that is here; the answers leave together.
+        // Answer all that is here; the answers leave together. If it is much, others have a
+        // turn in between; STOP_TIMEOUT ends it as well.
         do {
+            self->last = crt_now(cx);
             self->got = client_run(self->c, self->last);
-            if (self->c->out.length > 0) {
+            if (self->c->out.length > 0 && !self->c->scan) {
                 CRT_AWAIT(self->n = crt_timeout(cx, &self->timer, WRITE_TIMEOUT,
                     crt_write_all(cx, self->peer, self->c->out.data, self->c->out.length)));
                 if (self->n < 0) CRT_RETURN(0);
                 self->c->out.length = 0;
                 if (self->c->out.room > 4 * OUT_FLUSH) buffer_free(&self->c->out);
             }
+            if (self->got) CRT_YIELD();
         } while (self->got);
         if (self->c->progress) self->deadline = self->last + COMMAND_TIMEOUT;
         self->c->progress = false;

@@ -2,8 +2,9 @@
 //
 //     ./static_files [directory] [port]          (., 8081; 0: any)
 //
-// GET and HEAD, keep-alive and pipelining, one range a GET (with If-Range),
-// If-Modified-Since, index.html or a list for a directory, content types by name.
+// GET and HEAD, keep-alive and pipelining, one range a GET, the conditions of HTTP by
+// date (there are no entity tags), index.html or a list for a directory, content types
+// by name.
 //
 // Safe paths: a request names its file from the directory down, one part at a time, each
 // opened relative to the one above it and never through a symbolic link; parts that begin
@@ -67,10 +68,13 @@ typedef struct request {
     bool head, http10;
     bool close;               // the connection ends with the answer
     bool asks_close, asks_keep_alive;
-    bool has_range, has_since, has_if_range, has_tag;
+    bool has_range, has_since, has_if_range;
+    bool none_match, none_match_any;   // If-None-Match: given; "*"
+    bool match, match_tag;             // If-Match: given; not "*"
+    bool has_unmodified;
     int hosts;
     int64_t first, last;      // as asked: -1: not given ("-500" is first -1, last 500)
-    int64_t since, if_range;  // seconds since 1970
+    int64_t since, unmodified, if_range;   // seconds since 1970
     char path[PATH_BYTES];    // decoded, without "." and empty parts: "a/b", "a/b/", ""
 } request;
 
@@ -86,6 +90,7 @@ static const char *reason(int status)
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
     case 408: return "Request Timeout";
+    case 412: return "Precondition Failed";
     case 416: return "Range Not Satisfiable";
     case 431: return "Request Header Fields Too Large";
     case 503: return "Service Unavailable";
@@ -98,12 +103,26 @@ static int hex_digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
+// A host and perhaps a port, or nothing: is each byte one that may be there?
+static bool is_authority(const char *text, size_t n)
+{
+    static const char name[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=:";
+    const char *const port = "0123456789", *p = text;
+    const bool brackets = *p == '[';   // an IPv6 address: the only place for more than one colon
+    if (brackets) p++;
+    while (p < text + n && strchr(name, *p) && (brackets || *p != ':')) p++;
+    if (brackets && (p == text + 1 || p++ == text + n || p[-1] != ']')) return false;
+    if (p < text + n && *p == ':') p += 1 + strspn(p + 1, port);
+    return p == text + n;
+}
 // The path of a target, decoded. 200, or 400, 404.
 static int parse_path(const char *target, char *out)
 {
     if (strncasecmp(target, "http://", 7) == 0) {   // as a proxy is asked
-        target = strchr(target + 7, '/');
-        if (!target) target = "/";
+        const char *host = target + 7;
+        const size_t n = strcspn(host, "/?#");   // a slash in the query begins no path
+        if (n == 0 || !is_authority(host, n)) return 400;
+        target = host[n] == '/' ? host + n : "/";
     }
     if (*target != '/') return 400;
     size_t n = 0, part = 0;   // bytes in out; where the present part begins
@@ -130,15 +149,33 @@ static int parse_path(const char *target, char *out)
 }
 
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-// "Sun, 06 Nov 1994 08:49:37 GMT" to seconds since 1970. False: it is not that.
+// "Sunday, 06-Nov-94 ...": which of the years that end so? None that is more than 50 ahead.
+static int full_year(int year)
+{
+    const int now = 1970 + (int)(time(NULL) / 31556952);   // seconds of a mean year
+    if (year < 0) return -1;
+    year += now - now % 100;
+    return year > now + 50 ? year - 100 : year;
+}
+// "Sun, 06 Nov 1994 08:49:37 GMT" to seconds since 1970, and the two older forms that a
+// server has to understand. False: it is none of them.
 static bool parse_date(const char *text, int64_t *out)
 {
     int day, year, hour, minute, second, used = 0;
     char month[4];
-    if (sscanf(text, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT%n", &day, month, &year, &hour, &minute, &second, &used) != 6 ||
-        used == 0 || strlen(month) != 3) return false;
+    sscanf(text, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT%n",
+           &day, month, &year, &hour, &minute, &second, &used);   // used: only if all of it was there
+    if (used == 0) {
+        sscanf(text, "%*9[A-Za-z], %2d-%3[A-Za-z]-%2d %2d:%2d:%2d GMT%n",
+               &day, month, &year, &hour, &minute, &second, &used);
+        if (used > 0) year = full_year(year);
+    }
+    if (used == 0)
+        sscanf(text, "%*3[A-Za-z] %3[A-Za-z] %2d %2d:%2d:%2d %4d%n",
+               month, &day, &hour, &minute, &second, &year, &used);
+    if (used == 0 || text[used] || strlen(month) != 3) return false;
     const char *found = strstr(months, month);
-    if (!found || (found - months) % 3 != 0 || year < 1970 || day < 1 || day > 31 || hour < 0 || hour > 23 ||
+    if (!found || (found - months) % 3 != 0 || year < 1900 || day < 1 || day > 31 || hour < 0 || hour > 23 ||
         minute < 0 || minute > 59 || second < 0 || second > 60) return false;
     // Days since 1970 by the civil calendar, the year beginning in March.
     const int m = (int)(found - months) / 3 + 1, y = year - (m <= 2);
@@ -157,8 +194,8 @@ static bool parse_range(const char *text, int64_t *first, int64_t *last)
         if (*p == '-' && i == 0) {
             i = 1;
         } else if (*p >= '0' && *p <= '9') {
-            value[i] = (value[i] < 0 ? 0 : value[i]) * 10 + (*p - '0');
-            if (value[i] > INT64_MAX / 100) return false;
+            const int digit = *p - '0';   // a number that is too large is one beyond the end of any file
+            value[i] = value[i] < 0 ? digit : value[i] > (INT64_MAX - digit) / 10 ? INT64_MAX : value[i] * 10 + digit;
         } else {
             return false;
         }
@@ -196,6 +233,13 @@ static bool lists(const char *words, const char *word)
     }
     return false;
 }
+// 200: HTTP/1.x, of which what is later than 1.1 is served as that. 505: another HTTP. 400: something else.
+static int check_version(const char *v)
+{
+    if (strncmp(v, "HTTP/", 5) != 0 || v[5] < '0' || v[5] > '9'
+        || v[6] != '.' || v[7] < '0' || v[7] > '9' || v[8]) return 400;
+    return v[5] == '1' ? 200 : 505;
+}
 static void parse_request_line(char *line, request *r)
 {
     char *target = strchr(line, ' '), *version = target ? strchr(target + 1, ' ') : NULL;
@@ -207,7 +251,7 @@ static void parse_request_line(char *line, request *r)
     *version++ = '\0';
     r->http10 = strcmp(version, "HTTP/1.0") == 0;
     r->head = strcmp(line, "HEAD") == 0;
-    if (!r->http10 && strcmp(version, "HTTP/1.1") != 0) refuse(r, strncmp(version, "HTTP/", 5) == 0 ? 505 : 400);
+    if (check_version(version) != 200) refuse(r, check_version(version));
     else if (!r->head && strcmp(line, "GET") != 0) refuse(r, 405);
     else if ((r->status = parse_path(target, r->path)) == 400) refuse(r, 400);
 }
@@ -224,6 +268,7 @@ static void parse_header(char *line, request *r)
     for (size_t n = strlen(value); n > 0 && (value[n - 1] == ' ' || value[n - 1] == '\t'); n--) value[n - 1] = '\0';
     if (strcasecmp(line, "Host") == 0) {
         r->hosts++;
+        if (!is_authority(value, strlen(value))) refuse(r, 400);
     } else if (strcasecmp(line, "Connection") == 0) {
         r->asks_close |= lists(value, "close");
         r->asks_keep_alive |= lists(value, "keep-alive");
@@ -231,8 +276,14 @@ static void parse_header(char *line, request *r)
         r->has_range = parse_range(value, &r->first, &r->last);
     } else if (strcasecmp(line, "If-Modified-Since") == 0) {
         r->has_since = parse_date(value, &r->since);
+    } else if (strcasecmp(line, "If-Unmodified-Since") == 0) {
+        r->has_unmodified = parse_date(value, &r->unmodified);
+    } else if (strcasecmp(line, "If-Match") == 0) {
+        r->match = true;
+        r->match_tag |= strcmp(value, "*") != 0;
     } else if (strcasecmp(line, "If-None-Match") == 0) {
-        r->has_tag = true;   // which we never gave out; If-Modified-Since does not count then
+        r->none_match = true;
+        r->none_match_any |= strcmp(value, "*") == 0;
     } else if (strcasecmp(line, "If-Range") == 0) {
         r->has_if_range = true;
         if (!parse_date(value, &r->if_range)) r->if_range = -1;   // a tag, which we never gave out
@@ -458,6 +509,15 @@ static void list_directory(loan *l)
     l->size = (int64_t)l->n;
     l->modified = -1;
 }
+// What the conditions of the request say to something that is there, modified then (negative:
+// nobody knows): 200, 304 or 412. We gave out no tag, so one that is named is never that of
+// the file; and where tags are named, dates do not count.
+static int check_conditions(const request *r, int64_t modified)
+{
+    if (r->match ? r->match_tag : r->has_unmodified && modified >= 0 && modified > r->unmodified) return 412;
+    if (r->none_match ? r->none_match_any : r->has_since && modified >= 0 && modified <= r->since) return 304;
+    return 200;
+}
 // Finds out what there is to send: opens it, and decides on the status.
 static void find_file(loan *l)
 {
@@ -483,6 +543,7 @@ static void find_file(loan *l)
         if (index < 0 || fstat(index, &st) != 0 || !S_ISREG(st.st_mode)) {
             if (index >= 0) close(index);
             list_directory(l);
+            if (r->status == 200) r->status = check_conditions(r, l->modified);
             return;
         }
         close(l->fd);
@@ -496,9 +557,9 @@ static void find_file(loan *l)
     }
     l->size = st.st_size;
     l->modified = st.st_mtime;
-    if (r->has_since && !r->has_tag && l->modified <= r->since) {
-        r->status = 304;
-    } else if (r->has_range && !r->head && (!r->has_if_range || r->if_range == l->modified)) {
+    r->status = check_conditions(r, l->modified);
+    if (r->status != 200) return;
+    if (r->has_range && !r->head && (!r->has_if_range || r->if_range == l->modified)) {
         const int64_t first = r->first >= 0 ? r->first : r->last < l->size ? l->size - r->last : 0;
         const int64_t last = r->first >= 0 && r->last >= 0 && r->last < l->size ? r->last : l->size - 1;
         r->status = first < l->size && (r->first >= 0 || r->last > 0) ? 206 : 416;
@@ -832,8 +893,9 @@ static size_t connection_limit(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 300;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < 256) return 16;
-    return limit.rlim_cur / 3 < CONNECTIONS_MAX ? (size_t)limit.rlim_cur / 3 : CONNECTIONS_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < 38) return 2;
+    const size_t most = (size_t)(limit.rlim_cur - 32) / 3;
+    return most < CONNECTIONS_MAX ? most : CONNECTIONS_MAX;
 #endif
 }
 

@@ -7,7 +7,8 @@
 // said all it has to say, the other is told (a half-close) and may still answer. Around
 // it are the limits that a proxy needs: so many connections at a time (no more than there
 // are descriptors for; others wait in the kernel's queue), a time for connecting, a time
-// without a byte either way. On Ctrl-C (or SIGTERM) it accepts no more, gives what is
+// without a byte either way (0: none; then silent clients may keep all connections for
+// ever). A target that is the proxy itself is refused. On Ctrl-C (or SIGTERM) it accepts no more, gives what is
 // under way a second, and prints what it did.
 
 #define CRT_IMPLEMENTATION
@@ -106,10 +107,43 @@ static crt_poll acceptor_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 
+// What a target's address is where it arrives: no IPv4 address in IPv6, and "any address"
+// is the loopback one.
+static void arrives_at(const crt_addr *a, char *text, size_t n)
+{
+    char all[80] = "";
+    const char *t = all;
+    if (crt_addr_format(a, all, sizeof all) < 0) all[0] = '\0';
+    char *end = strchr(all, ']');
+    if (strncmp(all, "[::ffff:", 8) == 0 && strchr(all, '.') && end) {
+        memmove(end, end + 1, strlen(end));
+        t += 8;
+    }
+    if (strncmp(t, "0.0.0.0:", 8) == 0) snprintf(text, n, "127.0.0.1%s", t + 7);
+    else if (strncmp(t, "[::]:", 5) == 0) snprintf(text, n, "[::1]%s", t + 4);
+    else snprintf(text, n, "%s", t);
+}
+// Would a connection to the target come to the listener? Each would make another, until all
+// are taken. One that listens at any address has the loopback ones; which others the machine
+// has is not asked.
+static bool is_ourselves(const crt_addr *target, const crt_addr *listener)
+{
+    char to[80], at[80], bound[80] = "";
+    if (crt_addr_port(target) != crt_addr_port(listener)) return false;
+    arrives_at(target, to, sizeof to);
+    arrives_at(listener, at, sizeof at);
+    if (strcmp(to, at) == 0) return true;
+    if (crt_addr_format(listener, bound, sizeof bound) < 0) return false;
+    const bool any4 = strncmp(bound, "0.0.0.0:", 8) == 0, any6 = strncmp(bound, "[::]:", 5) == 0;   // takes IPv4, too
+    return ((any4 || any6) && strncmp(to, "127.", 4) == 0) || (any6 && strncmp(to, "[::1]:", 6) == 0);
+}
+
+enum { ADDRESSES = 16 };
 typedef struct proxy {
     crt_frame co;
     const char *address;
     acceptor acceptor;
+    crt_addr found[ADDRESSES];   // of the target
     CRT_SELECT(3) sel;
     crt_timer timer;
     crt_poll r, which;
@@ -133,7 +167,16 @@ static crt_poll proxy_run(void *frame, crt_cx *cx)
         fprintf(stderr, "%s: %s\n", self->address, crt_strerror((int)self->r));
         CRT_RETURN(self->r);
     }
+    // A target that cannot be found yet may be found later.
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CONNECT_TIMEOUT,
+        crt_resolve(cx, app.target, self->found, ADDRESSES)));
     if (crt_local_addr(self->acceptor.listener, &local) == 0) crt_addr_format(&local, text, sizeof text);
+    else local = (crt_addr){0};
+    for (crt_poll i = 0; i < self->r; i++) {
+        if (!is_ourselves(&self->found[i], &local)) continue;
+        fprintf(stderr, "%s: this is the proxy itself, at %s\n", app.target, text);
+        CRT_RETURN(CRT_EINVAL);
+    }
     printf("%s -> %s, at most %zu connections; Ctrl-C to stop\n", text, app.target, app.slot_count);
     CRT_AWAIT(self->which = crt_select(cx, &self->sel,
         crt_on(cx, 0, self->r = acceptor_run(&self->acceptor, cx)),
@@ -160,7 +203,7 @@ static size_t connection_limit(size_t asked)
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return asked;
-    const size_t most = limit.rlim_cur < 128 ? 16 : (size_t)(limit.rlim_cur - 64) / 2;
+    const size_t most = limit.rlim_cur < 34 ? 1 : (size_t)(limit.rlim_cur - 32) / 2;
     return asked < most ? asked : most;
 #endif
 }

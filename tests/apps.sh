@@ -91,6 +91,27 @@ if have curl static_files && start static $plain "$B/static_files" "$site" 0; th
     check "a date that is none" "$(code -H 'If-Modified-Since: yesterday' $url/a.txt)" 200
     check "a date at hour -1" "$(code -H 'If-Modified-Since: Fri, 31 Dec 2060 -1:59:59 GMT' $url/a.txt)" 200
     check "a date beside a tag" "$(code -H "If-Modified-Since: $date" -H 'If-None-Match: "x"' $url/a.txt)" 200
+    for old in "$(date -u -d "$date" '+%A, %d-%b-%y %H:%M:%S GMT')" "$(date -u -d "$date" '+%a %b %e %H:%M:%S %Y')"; do
+        check "not modified, $old" "$(code -H "If-Modified-Since: $old" $url/a.txt)" 304
+        check "unmodified, $old" "$(code -H "If-Unmodified-Since: $old" $url/a.txt)" 200
+    done
+    for early in 'Sunday, 06-Nov-94 08:49:37 GMT' 'Sun Nov  6 08:49:37 1994' 'Sun, 06 Nov 1994 08:49:37 GMT' 'Sun, 06 Nov 1960 08:49:37 GMT'; do
+        check "modified, $early" "$(code -H "If-Modified-Since: $early" $url/a.txt)" 200
+        check "unmodified, $early" "$(code -H "If-Unmodified-Since: $early" $url/a.txt)" 412
+        check "unmodified, $early, a range" "$(code -r 1-3 -H "If-Unmodified-Since: $early" $url/a.txt)" 412
+    done
+    check "unmodified since a date that is none" "$(code -H 'If-Unmodified-Since: yesterday' $url/a.txt)" 200
+    check "If-Match" "$(code -H 'If-Match: "x"' $url/a.txt)" 412
+    check "If-Match, a range" "$(code -r 1-3 -H 'If-Match: "x"' $url/a.txt)" 412
+    check "If-Match: any" "$(code -H 'If-Match: *' $url/a.txt)" 200
+    check "If-Match: any, before a date" "$(code -H 'If-Match: *' -H "If-Unmodified-Since: $early" $url/a.txt)" 200
+    check "If-Match, of what is not there" "$(code -H 'If-Match: "x"' $url/none)" 404
+    check "If-Match, a list" "$(code -H 'If-Match: "x"' $url/)" 412
+    check "If-None-Match: any" "$(code -H 'If-None-Match: *' $url/a.txt)" 304
+    check "a range to beyond any number" "$(code -H 'Range: bytes=1-99999999999999999999' $url/a.txt)" 206
+    check "a suffix beyond any number" "$(curl -s --max-time 5 -H 'Range: bytes=-99999999999999999' $url/a.txt)" hello
+    check "a suffix beyond any number: status" "$(code -H 'Range: bytes=-99999999999999999' $url/a.txt)" 206
+    check "a range from beyond any number" "$(code -H 'Range: bytes=99999999999999999999-' $url/a.txt)" 416
     check "If-Range, the same" "$(code -r 1-3 -H "If-Range: $date" $url/a.txt)" 206
     check "If-Range, another" "$(code -r 1-3 -H 'If-Range: Sun, 06 Nov 1994 08:49:37 GMT' $url/a.txt)" 200
     for path in /none /../outside.txt /sub/../../outside.txt /%2e%2e/outside.txt /sub/..%2f..%2foutside.txt /.hidden /.git/config \
@@ -109,6 +130,24 @@ if have curl static_files && start static $plain "$B/static_files" "$site" 0; th
         check "pipelining" "$(raw "${next}HEAD /big.bin HTTP/1.1\r\nHost: x\r\n\r\n$last")" "200 200 200 "
         check "empty lines" "$(raw "\r\n$next\r\n\r\n$last")" "200 200 "
         check "close among other words" "$(raw "GET /a.txt HTTP/1.1\r\nHost: x\r\nConnection: TE, close\r\n\r\n$next")" "200 "
+        target_and_host() {   # of both servers: a path that they serve
+            check "a whole URL" "$(raw "GET HTTP://h:80$1 HTTP/1.0\r\n\r\n")" "200 "
+            check "a path in a query is none" "$(raw "GET http://h?q=$1 HTTP/1.0\r\n\r\nGET /none HTTP/1.0\r\n\r\n")" "200 "
+            case $(printf "GET http://h?q=$1 HTTP/1.0\r\n\r\n" | nc -q 2 -w 5 127.0.0.1 $port) in
+            *text/html*) pass ;; *) fail "a path in a query is served" ;; esac
+            for host in 'a b/c@d, e' 'a/b' 'a@b' 'a:b' '::1' '[::1' '[]' '[::1]x' 'a\\b'; do
+                check "Host: $host" "$(raw "GET $1 HTTP/1.1\r\nHost: $host\r\n\r\n$next")" "400 "
+            done
+            for host in '' a a.b-c_d:80 '[::1]' '[::1]:80' a: 1.2.3.4:5; do
+                check "Host: $host" "$(raw "GET $1 HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n")" "200 "
+            done
+            check "HTTP/1.2" "$(raw "GET $1 HTTP/1.2\r\nHost: x\r\n\r\nGET $1 HTTP/1.0\r\n\r\n")" "200 200 "
+            for version in HTTP/AAA HTTP/1.x HTTP/1 HTTP/1.10 http/1.1; do
+                check "$version" "$(raw "GET $1 $version\r\nHost: x\r\n\r\n")" "400 "
+            done
+            check "HTTP/3" "$(raw "GET $1 HTTP/3.0\r\nHost: x\r\n\r\n")" "505 "
+        }
+        target_and_host /a.txt
         check "not HTTP" "$(raw 'hello\r\n\r\n')" "400 "
         check "HTTP/2" "$(raw 'GET / HTTP/2.0\r\n\r\n')" "505 "
         check "no Host" "$(raw "GET /a.txt HTTP/1.1\r\n\r\n$next")" "400 "
@@ -157,7 +196,24 @@ if [ -r $lies/enabled ] && have curl "a file that cannot be read" && start stati
 fi
 if start proxy3 sh -c 'ulimit -n 64; exec "$@"' sh "$B/tcp_proxy" 127.0.0.1:0 127.0.0.1:1 1000; then
     contains "no more connections than descriptors" "$(cat "$work/proxy3")" "at most 16 connections"
+    # Its own address, under whatever name: each connection would make another.
     stop tcp_proxy $pid proxy3
+    for pair in "127.0.0.1:$port 127.0.0.1" "0.0.0.0:$port 127.0.0.1" "127.0.0.1:$port 0.0.0.0" "127.0.0.1:$port localhost"; do
+        timeout 20 "$B/tcp_proxy" $pair:$port >"$work/out" 2>"$work/log"; check "tcp_proxy $pair" $? 1
+        contains "tcp_proxy $pair says why" "$(cat "$work/log")" "this is the proxy itself"
+    done
+fi
+# Few descriptors: few connections, but each gets its file.
+if have curl "few descriptors" && start static3 sh -c 'ulimit -n 20; exec "$@"' sh "$B/static_files" "$site" 0; then
+    rm -f "$work"/few*; fews=
+    for i in 1 2 3 4 5 6 7 8; do curl -s --max-time 9 http://127.0.0.1:$port/a.txt >"$work/few$i" & fews="$fews $!"; done
+    for p in $fews; do wait $p; done
+    check "few descriptors" "$(cat "$work"/few* | sort | uniq -c | tr -d ' \n')" 8hello
+    stop static_files $pid static3
+fi
+if have nc "http_server's targets" && [ -n "$url" ] && start http "$B/http_server" 0; then
+    target_and_host /stats
+    stop http_server $pid http
 fi
 
 # Where it listens may be a name, which is looked up first.

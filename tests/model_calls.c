@@ -212,7 +212,7 @@ static const model table[] = {
     {.name = "seed: who gives up a call counts in two steps", .run = call_against_abort,
      .seed = {"crt__call_unref", "sub &c->refs", MODEL_SPLIT, 0, NULL, 0}},
     {.name = "seed: a job is cancelled without a look", .run = call_against_abort,
-     .seed = {"crt__op_call_cancel", "cas &c->word", MODEL_SKIP, 0, NULL, 0}},
+     .seed = {"crt__word_unpark", "cas word", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: a flag that is taken stays up", .run = two_drivers,
      .seed = {"crt__signal_take", "xchg &crt__signals.raised[sig]", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: the handler raises no flag", .run = signal_against_wait,

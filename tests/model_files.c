@@ -225,6 +225,6 @@ static const model models[] = {
     {.name = "seed: lookup: one that ends tells nobody", .run = two_lookups,
      .seed = {"crt__call_finish", "xchg &c->word", MODEL_SKIP, 0, NULL, 0}},
     {.name = "seed: lookup: it is given up without a look", .run = running_lookup_aborted,
-     .seed = {"crt__op_resolve_cancel", "cas &r->call.word", MODEL_SKIP, 0, NULL, 0}},
+     .seed = {"crt__word_unpark", "cas word", MODEL_SKIP, 0, NULL, 0}},
 };
 MODEL_MAIN(models)

@@ -485,7 +485,8 @@ static crt_poll narrow_run(void *frame, crt_cx *cx)
     jump_then = CRT_SEC(2);
     self->begun = crt_now(cx);
     looks_left = 2;   // the first says when that is, the second that the wheel is right
-    CHECK_EQ(crt_sleep(cx, CRT_MS(50)), 0);
+    CRT_AWAIT(self->r = crt_sleep(cx, CRT_MS(50)));
+    CHECK_EQ(self->r, 0);
     CHECK_EQ(looks_left, 0);
     CHECK(crt_now(cx) - self->begun >= CRT_MS(50));
     // The same for a delay queue's, which waits until the clock is there.

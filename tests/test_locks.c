@@ -582,7 +582,7 @@ BODY(permits_come_and_go)
     crt_semaphore_release(&q, 3);
     CHECK_EQ(AT(s[0], crt_semaphore_acquire(cx, &q, MOST + 1)), CRT_EINVAL);
     CHECK_EQ(crt_semaphore_available(&q), 3);
-    crt_semaphore none = {{{0, 0, 0, 0}, 0}, 0};   // all zero: no permits
+    crt_semaphore none = {{{0, 0, 0, 0}, 0}};   // all zero: no permits
     CHECK_EQ(crt_semaphore_try_acquire(&none, 1), CRT_EAGAIN);
     crt_semaphore_release(&none, 2);
     CHECK_EQ(crt_semaphore_try_acquire(&none, 2), 0);
