@@ -11007,9 +11007,10 @@ static CRT__COLD void crt__mock_close(crt__sock *s)
     crt__mock_step *next;
     char text[160];
     crt__lock(&m->lock);
-    int left = m->error ? 0 : crt__mock_count(m, &next);
+    int left = crt__mock_count(m, &next);
+    bool failed = m->error != 0;   // that has been told
     crt__unlock(&m->lock);
-    if (left) {
+    if (left && !failed) {
         const char *what = names[next->step.kind], *with = crt_strerror(next->step.error);
         if (next->step.n) with = crt__quote(text, sizeof text, next->step.data, next->step.n);
         crt__say(m->rt, CRT_LOG_ERROR, "mock %s: closed with %d of %zu steps left; the next is number %zu, %s %s",
