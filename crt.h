@@ -1597,7 +1597,8 @@ CRTDEF_POLL crt_barrier_wait(crt_cx *cx, crt_barrier *b);
 // is yours: any variable that the expression fills in. All-zero is ready.
 //     CRT_AWAIT(r = crt_once_cell_init(cx, &pool.once, connect_run(&self->connect, cx)));
 // 0 once it is set; whoever gets 0 sees what the expression wrote. If it gives an error, panics or is cancelled, the
-// longest waiting task tries in its turn; the error goes to the one who tried.
+// longest waiting task tries in its turn; the error goes to the one who tried. CRT_EINVAL if the
+// expression awaits the same crt_once_cell_init; in a crt_select of its own that waits for ever.
 // Mirrors sync::OnceCell, and SetOnce with crt_once_cell_wait.
 typedef struct crt_once_cell {
     crt__waitq q;
@@ -5064,36 +5065,8 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 enum { CRT__OVERSLEPT = 100 };
 enum { CRT__TIMER_QUEUED = 1, CRT__TIMER_FIRED = 2, CRT__TIMER_NEVER = 3, CRT__TIMER_FRESH = 4 };
 
-static void crt__wheel_link(crt__wheel *w, crt_slot *t)
-{
-    uint64_t differ = (w->elapsed ^ t->value) | (CRT__WHEEL_SLOTS - 1);
-    uint32_t level = (63 - crt__clz64(differ)) / 6;
-    if (level >= CRT__WHEEL_LEVELS) level = CRT__WHEEL_LEVELS - 1;
-    uint32_t index = (uint32_t)(t->value >> (level * 6)) % CRT__WHEEL_SLOTS;
-    crt_slot **head = &w->slots[level][index];
-    t->extra = level * CRT__WHEEL_SLOTS + index;
-    t->next = NULL;
-    if (*head) {
-        t->prev = (*head)->prev;
-        t->prev->next = t;
-    } else {
-        *head = t;
-    }
-    (*head)->prev = t;
-    w->occupied[level] |= (uint64_t)1 << index;
-}
-static void crt__wheel_unlink(crt__wheel *w, crt_slot *t)
-{
-    uint32_t place = t->extra;
-    uint32_t level = place / CRT__WHEEL_SLOTS, index = place % CRT__WHEEL_SLOTS;
-    crt_slot **head = &w->slots[level][index];
-    if (t->next) t->next->prev = t->prev;
-    else (*head)->prev = t->prev;
-    if (t != *head) t->prev->next = t->next;
-    else if (!(*head = t->next)) w->occupied[level] &= ~((uint64_t)1 << index);
-}
-// A list by itself, in order as well.
-static inline void crt__fresh_link(crt_slot **head, crt_slot *t)
+// At the end of a list, whose first one's `prev` is the last one; out of it.
+static inline void crt__timers_link(crt_slot **head, crt_slot *t)
 {
     crt_slot *first = *head;
     t->next = NULL;
@@ -5105,12 +5078,29 @@ static inline void crt__fresh_link(crt_slot **head, crt_slot *t)
         *head = t->prev = t;
     }
 }
-static inline void crt__fresh_unlink(crt_slot **head, crt_slot *t)
+static inline void crt__timers_unlink(crt_slot **head, crt_slot *t)
 {
     if (t->next) t->next->prev = t->prev;
     else (*head)->prev = t->prev;
     if (t != *head) t->prev->next = t->next;
     else *head = t->next;
+}
+static void crt__wheel_link(crt__wheel *w, crt_slot *t)
+{
+    uint64_t differ = (w->elapsed ^ t->value) | (CRT__WHEEL_SLOTS - 1);
+    uint32_t level = (63 - crt__clz64(differ)) / 6;
+    if (level >= CRT__WHEEL_LEVELS) level = CRT__WHEEL_LEVELS - 1;
+    uint32_t index = (uint32_t)(t->value >> (level * 6)) % CRT__WHEEL_SLOTS;
+    t->extra = level * CRT__WHEEL_SLOTS + index;
+    crt__timers_link(&w->slots[level][index], t);
+    w->occupied[level] |= (uint64_t)1 << index;
+}
+static void crt__wheel_unlink(crt__wheel *w, crt_slot *t)
+{
+    uint32_t place = t->extra;
+    uint32_t level = place / CRT__WHEEL_SLOTS, index = place % CRT__WHEEL_SLOTS;
+    crt__timers_unlink(&w->slots[level][index], t);
+    if (!w->slots[level][index]) w->occupied[level] &= ~((uint64_t)1 << index);
 }
 // The tick at which the next occupied slot begins; UINT64_MAX if there is none.
 static uint64_t crt__wheel_next(const crt__wheel *w, uint32_t *level_out, uint32_t *index_out)
@@ -5268,7 +5258,7 @@ static void crt__timer_cancel(crt_slot *slot)
 {
     crt__wheel *wheel = slot->object;
     if (crt__atomic_load(&slot->state, CRT__RELAXED) == CRT__TIMER_FRESH) {
-        crt__fresh_unlink(&wheel->fresh, slot);
+        crt__timers_unlink(&wheel->fresh, slot);
         slot->state = 0;
         return;
     }
@@ -5320,7 +5310,7 @@ static bool crt__timer_start(crt_cx *cx, crt_slot *slot, crt_instant at, crt_ins
     if (CRT__UNLIKELY(at == CRT_FOREVER)) return true;
     if (CRT__UNLIKELY(!cx->worker)) return crt__timer_start_off_worker(cx->rt, slot, now);
     slot->state = CRT__TIMER_FRESH;
-    crt__fresh_link(&wheel->fresh, slot);
+    crt__timers_link(&wheel->fresh, slot);
     wheel->fresh_now = now;
     return true;
 }
@@ -15077,7 +15067,8 @@ CRTDEF crt_poll crt_barrier_wait(crt_cx *cx, crt_barrier *b)
 // --- once cell: q.extra = EMPTY, MAKING or SET, changed under the lock
 // Who makes the value is known by the slot of its await. It is listed in its task as
 // a group of one slot, so that a task that is ended by force hands over as well.
-// slot.extra of a waiting slot: 1 if it only waits and never makes.
+// slot.extra of a waiting slot: 1 if it only waits and never makes; of crt__making: 1 while the
+// expression is evaluated.
 
 enum { CRT__ONCE_EMPTY = 0, CRT__ONCE_MAKING = 1, CRT__ONCE_SET = 2 };
 
@@ -15141,9 +15132,19 @@ static crt_poll crt__once_wait(crt_cx *cx, crt_once_cell *c, bool willing)
     return r;
 }
 CRTDEF crt_poll crt_once_cell_wait(crt_cx *cx, crt_once_cell *c) { return crt__once_wait(cx, c, false); }
+static CRT__COLD bool crt__once_refuse(crt_cx *cx)
+{
+    crt__say(cx->rt, CRT_LOG_ERROR, "crt_once_cell_init: the expression initialises the same cell: give it another");
+    cx->scratch = crt__refuse(cx, CRT_EINVAL);
+    return false;
+}
 CRTDEF bool crt__once_enter(crt_cx *cx, crt_once_cell *c)
 {
-    if (crt__atomic_load(&c->crt__maker, CRT__RELAXED) == cx->slot) return true;
+    if (crt__atomic_load(&c->crt__maker, CRT__RELAXED) == cx->slot) {
+        if (CRT__UNLIKELY(c->crt__making.extra)) return crt__once_refuse(cx);
+        c->crt__making.extra = 1;
+        return true;
+    }
     bool at_once = !cx->slot->op && !cx->unwind && crt_once_cell_is_set(c);
     crt_poll r = !at_once ? crt__once_wait(cx, c, true) : crt__coop(cx) ? 0 : CRT_PENDING;
     cx->scratch = r;
@@ -15151,10 +15152,12 @@ CRTDEF bool crt__once_enter(crt_cx *cx, crt_once_cell *c)
     crt__atomic_store(&c->crt__maker, cx->slot, CRT__RELAXED);
     crt__slot_park(cx, &c->crt__making, &crt__op_once_making, c);
     crt__group_link(cx, &c->crt__listed, &c->crt__making, 1, 0);
+    c->crt__making.extra = 1;
     return true;
 }
 CRTDEF crt_poll crt__once_leave(crt_cx *cx, crt_once_cell *c, crt_poll r)
 {
+    c->crt__making.extra = 0;
     if (r == CRT_PENDING) {
         if (CRT__LIKELY(!cx->unwind)) return r;
         cx->unwind = 0;   // the expression took no notice of the cancellation

@@ -257,6 +257,43 @@ static void a_forced_end_hands_over(void)
     crt_runtime_drop(&b);
 }
 
+// ---- within itself
+
+typedef struct nested {
+    crt_frame co;
+    crt_once_cell *cell;
+    crt_poll r;
+    int makings;
+} nested;
+static crt_poll nested_run(void *frame, crt_cx *cx)
+{
+    nested *self = frame;
+    CRT_BEGIN(self, cx);
+    self->makings++;
+    CRT_YIELD();
+    static nested inner;
+    CRT_AWAIT(self->r = crt_once_cell_init(cx, self->cell, nested_run(&inner, cx)));
+    CHECK_EQ(self->r, CRT_EINVAL);
+    CHECK(!inner.makings && !crt_once_cell_is_set(self->cell));
+    CRT_YIELD();
+    CRT_END;
+}
+static crt_poll nesting_run(void *frame, crt_cx *cx)
+{
+    nested *self = frame;
+    CRT_BEGIN(self, cx);
+    static crt_once_cell cell;
+    static nested outer;
+    cell = (crt_once_cell){.crt__maker = NULL};
+    test_log_clear();
+    outer = (nested){.cell = &cell};
+    CRT_AWAIT(self->r = crt_once_cell_init(cx, &cell, nested_run(&outer, cx)));
+    CHECK(self->r == 0 && crt_once_cell_is_set(&cell) && outer.makings == 1);
+    CHECK(strstr(test_log_text, "initialises the same cell: give it another") != NULL);
+    CRT_END;
+}
+static void within_itself_it_is_refused(crt_runtime *rt) { CHECK_EQ(crt_block_on(rt, nesting_run, &(nested){.r = 0}), 0); }
+
 int main(int argc, char **argv)
 {
     static const crt_config quiet = {.log = {.func = test_log}};
@@ -270,6 +307,7 @@ int main(int argc, char **argv)
     TEST_ON_EACH(made_by_the_first_for_all);
     test__on_each("a_panic_hands_over", a_panic_hands_over, &quiet);
     TEST_ON_EACH(all_who_wait_are_told);
+    test__on_each("within_itself_it_is_refused", within_itself_it_is_refused, &quiet);
     TEST(a_forced_end_hands_over);
     return test_end();
 }
