@@ -1350,7 +1350,7 @@ typedef struct crt_scope {
 // The same, but the first failure, in the body or a task, cancels all the others.
 #define crt_scope_try_run(cx, s, ...)                                                      \
     crt_scope_run((cx), (s),                                                               \
-                  crt__scope_joined((s), crt_try_join((cx), &(s)->crt__sel,                \
+                  crt__scope_joined((cx), (s), crt_try_join((cx), &(s)->crt__sel,          \
                       crt_on((cx), 0, (s)->crt__body = (crt_poll)(__VA_ARGS__)),           \
                       crt_on((cx), 1, crt__scope_watch((cx), (s))))))
 // As crt_spawn, while the block is open; CRT_ENOCONTEXT before and after, CRT_ECANCELED
@@ -1361,7 +1361,7 @@ CRTDEF void crt_scope_cancel(crt_scope *s);   // aborts the tasks, not the body.
 CRTDEF size_t crt_scope_len(crt_scope *s);    // tasks that have not ended
 CRTDEF bool crt__scope_open(crt_cx *cx, crt_scope *s);
 CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r);
-CRTDEF crt_poll crt__scope_joined(crt_scope *s, crt_poll r);
+CRTDEF crt_poll crt__scope_joined(crt_cx *cx, crt_scope *s, crt_poll r);
 CRTDEF crt_poll crt__scope_watch(crt_cx *cx, crt_scope *s);
 CRTDEF_POLL crt__scope_drain(crt_cx *cx, crt_scope *s);
 CRTDEF int crt__scope_spawn(crt_cx *cx, crt_scope *s, crt_fn fn, const void *frame, size_t size, const char *site);
@@ -17216,10 +17216,12 @@ CRTDEF void crt__scope_body(crt_cx *cx, crt_scope *s, crt_poll r)
     crt__atomic_store(&s->crt__phase, CRT__SCOPE_DRAINING, CRT__RELEASE);
     if (r == CRT_UNWIND) crt__crew_abort(&s->crt__tasks);
 }
-// In the form that a failure cancels, the body is one arm, the look-out the other.
-CRTDEF crt_poll crt__scope_joined(crt_scope *s, crt_poll r)
+// In the form that a failure cancels, the body is one arm, the look-out the other. A look-out
+// that was polled before a body that ended well has to look again.
+CRTDEF crt_poll crt__scope_joined(crt_cx *cx, crt_scope *s, crt_poll r)
 {
     s->crt__try = 1;
+    if (r == CRT_PENDING && s->crt__sel.crt__arms[0].state == CRT__ARM_DONE) crt__task_wake(cx->task);
     if (r != CRT_PENDING && r != 0) crt__crew_abort(&s->crt__tasks);
     return r == 0 ? s->crt__body : r;
 }

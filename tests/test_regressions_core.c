@@ -2042,6 +2042,39 @@ static void an_arm_that_uses_the_budget_up_holds_up_no_other(crt_runtime *rt)
     CHECK_EQ(crt_block_on(rt, abreast_run, &(abreast){.r = 0}), 0);
 }
 
+// ---- scope_try: a body that ends well in a poll that looked out for failures first ------------------
+
+typedef struct steady {
+    crt_frame co;
+    crt_scope scope;
+    crt_poll r;
+    int polls, yields;
+} steady;
+static crt_poll steady_body(steady *self, crt_cx *cx)   // of no tasks; it ends at its poll number `yields` + 1
+{
+    if (crt_take_unwind(cx)) return CRT_UNWIND;
+    if (self->polls++ == self->yields) return 7;
+    crt_waker w = crt_waker_clone(cx);
+    crt_wake(&w);
+    return CRT_PENDING;
+}
+static crt_poll steady_run(void *frame, crt_cx *cx)
+{
+    steady *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->yields = 0; self->yields < 5; self->yields++) {
+        self->polls = 0;
+        CRT_AWAIT(self->r = crt_scope_try_run(cx, &self->scope, steady_body(self, cx)));   // no timer: it would wake it
+        CHECK_EQ(self->r, 7);
+        CHECK_EQ(self->polls, self->yields + 1);
+    }
+    CRT_END;
+}
+static void a_try_scope_ends_with_its_body_whichever_arm_is_first(crt_runtime *rt)
+{
+    CHECK_EQ(crt_block_on(rt, steady_run, &(steady){.r = 0}), 0);
+}
+
 int main(int argc, char **argv)
 {
     (void)test__on_each;
@@ -2103,5 +2136,6 @@ int main(int argc, char **argv)
     TEST(a_drop_off_the_worker_may_not_wait);
     TEST(a_clock_that_was_advanced_for_ever_goes_on);
     TEST_ON_EACH(an_arm_that_uses_the_budget_up_holds_up_no_other);
+    TEST_ON_EACH(a_try_scope_ends_with_its_body_whichever_arm_is_first);
     return test_end();
 }
