@@ -930,11 +930,12 @@ CRTDEF void crt_runtime_drop(crt_runtime **rt);
 // while another thread drives, CRT_ESHUTDOWN after the end. For a frame of a game.
 CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time);
 // A descriptor for poll() or another loop: readable when crt_runtime_turn has something to do, timers apart;
-// for those crt_runtime_next_deadline is the time-out. CRT_ENODRIVER without CRT_DRIVER_IO; CRT_EINVAL.
+// for those crt_runtime_next_deadline is the time-out. After the end it stays readable.
+// CRT_ENODRIVER without CRT_DRIVER_IO; CRT_EINVAL.
 CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt);
 // How long until crt_runtime_turn has something to do, in ns: 0 if tasks are
-// ready, CRT_FOREVER if there is no timer; CRT_EINVAL on the multi-thread flavour. To
-// be asked by the thread that turns.
+// ready, CRT_FOREVER if there is no timer, or while another thread drives (the poll descriptor
+// becomes readable when it leaves something to do); CRT_EINVAL on the multi-thread flavour.
 CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt);
 // The configuration with every default filled in. Valid while the runtime lives.
 CRTDEF const crt_config *crt_runtime_config(const crt_runtime *rt);
@@ -7041,9 +7042,12 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
     crt__batch_end(w);
     w->cx = NULL;
     crt__tls = outer;
-    // Nobody drives now: wakes from outside make the poll descriptor readable.
+    // Nobody drives now: wakes from outside make the poll descriptor readable. So does a timer that is left, as
+    // another thread's loop over that descriptor has not asked for it. (The end says itself that it has come.)
     crt__atomic_store(&w->park, CRT__PARKED_DRIVER, CRT__SEQ_CST);
-    if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) crt__unpark(w);
+    bool work = crt__has_local(w) || w->deferred.head || crt__injected(rt);
+    bool ends = crt__atomic_load(&rt->closing, CRT__ACQUIRE) != 0;
+    if (work || (!ends && crt__wheels_next(rt) != CRT_FOREVER)) crt__unpark(w);
 }
 static bool crt__drive_begin(crt_runtime *rt)
 {
@@ -7134,7 +7138,7 @@ static void crt__job_ended(crt_runtime *rt)
 static CRT__COLD void crt__job_abandon(crt_task *t)
 {
     crt_runtime *rt = t->home->rt;
-    t->flags |= CRT__TASK_WAS_CANCELLED;
+    crt__atomic_store(&t->flags, t->flags | CRT__TASK_WAS_CANCELLED, CRT__RELAXED);   // crt__is_takeover looks
     crt__task_complete(t, CRT_UNWIND, 0);
     crt__job_ended(rt);
 }
@@ -7199,7 +7203,12 @@ static int crt__pool_signal(crt_runtime *rt)
     }
 }
 static intptr_t crt__takeover(void *arg);
-static bool crt__is_takeover(crt_task *t) { return ((crt__job *)crt__task_frame(t))->fn == crt__takeover; }
+// Of a job that is nobody's yet, or that somebody cancels right now: only that flag changes.
+static bool crt__is_takeover(crt_task *t)
+{
+    if (crt__atomic_load(&t->flags, CRT__RELAXED) & CRT__TASK_MEMBER) return false;
+    return ((crt__job *)(void *)(t + 1))->fn == crt__takeover;
+}
 static void crt__call_dropped(crt_runtime *rt, intptr_t (*fn)(void *), void *arg);
 
 // Cancels what is queued.
@@ -18513,9 +18522,8 @@ CRTDEF intptr_t crt_runtime_poll_fd(crt_runtime *rt)
     crt__say(rt, CRT_LOG_ERROR, "crt_runtime_poll_fd needs CRT_DRIVER_IO in crt_config.drivers");
     return CRT_ENODRIVER;
 }
-CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
+static crt_duration crt__until_ready(crt_runtime *rt)
 {
-    if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
     crt__worker *w = &rt->workers[0];
     if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) return 0;
     if (crt__atomic_load(&rt->ended, CRT__ACQUIRE)) return CRT_FOREVER;
@@ -18524,6 +18532,18 @@ CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
     if (next == CRT_FOREVER) return CRT_FOREVER;
     crt_duration left = next - crt__rt_now(rt);
     return crt__max(left, 0);
+}
+CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
+{
+    if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
+    if (crt__tls.worker == &rt->workers[0]) return crt__until_ready(rt);
+    // Its lists are whose turn it is.
+    if (!crt__drive_begin(rt)) return CRT_FOREVER;
+    crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // it may be dropped meanwhile
+    crt_duration left = crt__until_ready(rt);
+    crt__drive_end(rt);
+    crt__rt_unref(rt);
+    return left;
 }
 
 // --- the virtual clock
@@ -18762,6 +18782,7 @@ static CRT__COLD void crt__finish_shutdown(crt_runtime *rt)
     crt__tls.rt = outer;
     crt__sock_shutdown_all(rt);
     crt__process_end_all(rt);
+    if (!crt__is_multi(rt) && rt->reactor) crt__reactor_wake(rt->reactor);   // tells a loop over the poll descriptor
     crt__atomic_store(&rt->shutdown_done, 1 + left, CRT__RELEASE);
     crt__atomic_store(&rt->unfinished, 0, CRT__RELEASE);
     crt__futex_wake(&rt->unfinished, INT_MAX);

@@ -425,6 +425,49 @@ static void the_poll_descriptor_tells_of_what_a_block_on_left(void)
     }
     dropped(rt);
 }
+// A loop over the descriptor, and another thread that drives for a while: of the timer that it
+// leaves the loop has not asked.
+static crt_poll nap_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_SEC(100)));
+    CRT_END;
+}
+static intptr_t asks_beside(void *rt) { return crt_runtime_next_deadline(rt) == CRT_FOREVER; }
+typedef struct heir {
+    crt_frame co;
+    crt_join_handle *job;
+    intptr_t forever;
+} heir;
+static crt_poll heir_run(void *frame, crt_cx *cx)
+{
+    heir *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn(cx, nap_run, &(crt_frame){0}), 0);
+    CHECK_EQ(crt_spawn_blocking(cx, &self->job, asks_beside, cx->rt), 0);
+    CRT_AWAIT(crt_join(cx, &self->job, &self->forever));
+    CHECK_EQ(self->forever, 1);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));   // as above
+    CRT_END;
+}
+static void the_poll_descriptor_tells_of_a_timer_and_of_the_end(void)
+{
+    crt_runtime *rt = runtime(0);
+    struct pollfd p = {.fd = (int)crt_runtime_poll_fd(rt), .events = POLLIN};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    CHECK(crt_runtime_next_deadline(rt) == CRT_FOREVER);
+    CHECK_EQ(crt_block_on(rt, heir_run, &(heir){.forever = 0}), 0);
+    CHECK_EQ(poll(&p, 1, 0), 1);
+    while (poll(&p, 1, 0) == 1) CHECK(crt_runtime_turn(rt, 0) >= 0);
+    crt_duration left = crt_runtime_next_deadline(rt);
+    CHECK(left > CRT_SEC(50) && left <= CRT_SEC(100));
+    CHECK_EQ(crt_runtime_shutdown(rt, CRT_FOREVER), 0);
+    CHECK_EQ(poll(&p, 1, 0), 1);
+    CHECK_EQ(crt_runtime_turn(rt, 0), CRT_ESHUTDOWN);
+    CHECK(crt_runtime_next_deadline(rt) == CRT_FOREVER);
+    dropped(rt);
+}
 #endif
 
 // ---- a shutdown that gives up while another thread drives --------------------------------------
@@ -2089,6 +2132,7 @@ int main(int argc, char **argv)
     TEST(each_blocking_job_begins_before_the_poll_ends);
 #ifndef _WIN32
     TEST(the_poll_descriptor_tells_of_what_a_block_on_left);
+    TEST(the_poll_descriptor_tells_of_a_timer_and_of_the_end);
 #endif
     TEST(a_driver_stuck_in_a_poll_ends_what_the_shutdown_left);
     TEST(a_driver_stuck_in_a_poll_ends_what_a_shutdown_without_time_left);
