@@ -1362,13 +1362,13 @@ static crt_poll dumpable_run(void *frame, crt_cx *cx)
     CRT_BEGIN(self, cx);
     self->i = prctl(PR_GET_DUMPABLE);
     self->desc.set_uid = true;
-    self->desc.uid = 65534;
+    self->desc.uid = 65533; // 65534 is nobody, who may run this
     CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "exit 0"), &self->o));
     if (geteuid() != 0) CHECK_EQ(self->r, -EPERM);
     CHECK_EQ(prctl(PR_GET_DUMPABLE), self->i);
     fresh(self);
     self->desc.set_gid = true;
-    self->desc.gid = 65534;
+    self->desc.gid = 65533;
     CRT_AWAIT(self->r = crt_process_output(cx, sh(self, "exit 0"), &self->o));
     CHECK_EQ(prctl(PR_GET_DUMPABLE), self->i);
     fresh(self);
