@@ -17,28 +17,42 @@ if ! clang -fsanitize=fuzzer "$B/probe.c" -o "$B/probe" 2>/dev/null; then
     echo "0 passed, 0 failed"
     exit 0
 fi
-# Built by as many at once as there are processors; they run one by one.
-cores=$(nproc 2>/dev/null || echo 2); begun=0
-for t in $targets; do
-    rm -f "$B/fuzz_$t"
+# Built by as many at once as there are processors, and run so.
+cores=$(nproc 2>/dev/null || echo 2)
+lanes() { # function: called with each target
+    begun=0
+    for t in $targets; do
+        "$1" "$t" &
+        begun=$((begun + 1))
+        [ $((begun % cores)) -ne 0 ] || wait
+    done
+    wait
+}
+build() {
+    rm -f "$B/fuzz_$1"
     clang -std=c11 -D_GNU_SOURCE -DLIBFUZZER -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -I. -Itests \
-        "tests/fuzz_$t.c" -o "$B/fuzz_$t" -pthread &
-    begun=$((begun + 1))
-    [ $((begun % cores)) -ne 0 ] || wait
-done
-wait
+        "tests/fuzz_$1.c" -o "$B/fuzz_$1" -pthread
+}
+fuzz() {
+    length=512
+    case $1 in http|redis) length=4096;; addr) length=160;; esac
+    mkdir -p "tests/corpus/$1" "$B/corpus_$1"
+    [ -x "$B/fuzz_$1" ] || return
+    timeout $((secs + 120)) "$B/fuzz_$1" -max_total_time="$secs" ${SEED:+-seed=$SEED} -max_len=$length -timeout=20 -rss_limit_mb=2048 \
+        -print_final_stats=1 -artifact_prefix="$B/$1-" "$B/corpus_$1" "tests/corpus/$1" >"$B/$1.log" 2>&1
+    echo $? >"$B/$1.end"
+}
+for t in $targets; do rm -f "$B/$t.end"; done
+lanes build
+lanes fuzz
 for t in $targets; do
-    corpus=tests/corpus/$t; work=$B/corpus_$t; length=512
-    case $t in http|redis) length=4096;; addr) length=160;; esac
-    mkdir -p "$corpus" "$work"
+    corpus=tests/corpus/$t; work=$B/corpus_$t
     [ -x "$B/fuzz_$t" ] || { echo "FAILED $t: does not compile"; failed=$((failed + 1)); continue; }
-    timeout $((secs + 120)) "$B/fuzz_$t" -max_total_time="$secs" ${SEED:+-seed=$SEED} -max_len=$length -timeout=20 -rss_limit_mb=2048 \
-        -print_final_stats=1 -artifact_prefix="$B/$t-" "$work" "$corpus" >"$B/$t.log" 2>&1
-    code=$?
+    code=$(cat "$B/$t.end" 2>/dev/null)
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$B/$t.log")
     rate=$(sed -n 's/^stat::average_exec_per_sec: *//p' "$B/$t.log")
     cover=$(grep -o 'cov: [0-9]* ft: [0-9]*' "$B/$t.log" | tail -n 1)
-    if [ $code -ne 0 ]; then
+    if [ "$code" != 0 ]; then
         failed=$((failed + 1))
         grep -vE '^#[0-9]+.(NEW|REDUCE|pulse)|NEW_FUNC' "$B/$t.log" | tail -n 30
         crash=$(sed -n 's/.*Test unit written to //p' "$B/$t.log" | tail -n 1)

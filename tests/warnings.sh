@@ -3,6 +3,24 @@
 # errors: gcc and clang, -O0 to -O3, C11 and C++17. Types that would lose CRT_PENDING
 # are rejected. Nothing without the prefix leaks. A compiler that is missing is skipped
 # with a line that says so.
+#   warnings.sh [gcc|clang]      both families of compilers, side by side
+if [ $# = 0 ]; then
+    of_clang=$(mktemp) || exit 1
+    trap 'rm -f "$of_clang"' EXIT INT TERM
+    sh "$0" clang >"$of_clang" 2>&1 & clang=$!
+    of_gcc=$(sh "$0" gcc 2>&1)
+    wait $clang
+    { printf '%s\n' "$of_gcc"; cat "$of_clang"; } | awk '
+        /^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3; sums++; next }
+        { print }
+        END {
+            if (sums != 2) { print "FAILED: a family of compilers came to no end"; failed++ }
+            printf "%d passed, %d failed\n", passed, failed
+            exit failed != 0
+        }'
+    exit
+fi
+case $1 in gcc) ccs=gcc cxxs=g++ ;; clang) ccs=clang cxxs=clang++ ;; *) echo "warnings.sh [gcc|clang]" >&2; exit 2 ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
 tmp=$(mktemp -d) || exit 1
@@ -168,7 +186,7 @@ sed 's/^CRTDEF int from/int from/' "$tmp/user.c" >"$tmp/user2.c" && mv "$tmp/use
 
 # ---- silence
 
-for cc in gcc clang; do
+for cc in $ccs; do
     have $cc || continue
     for o in -O0 -O1 -O2 -O3; do
         accepts "public half" $cc -std=c11 $c_flags $o -I"$top" -c "$tmp/public.c" -o "$tmp/public.o"
@@ -188,7 +206,7 @@ for cc in gcc clang; do
     accepts "implementation after other headers" $cc -std=c11 $c_flags -D_GNU_SOURCE -O1 -I"$top" -c "$tmp/late.c" -o "$tmp/x.o"
     accepts "public half as C17 and GNU" $cc -std=gnu17 $c_flags -I"$top" -c "$tmp/public.c" -o "$tmp/x.o"
 done
-for cc in gcc clang; do
+for cc in $ccs; do
     have $cc >/dev/null || continue
     # All in one file, static: what is not used there is no warning either.
     accepts "CRT_STATIC" $cc -std=c11 $c_flags -Wno-unused-function -O1 -I"$top" -c "$tmp/one.c" -o "$tmp/one.$cc.o"
@@ -222,7 +240,7 @@ int all(crt_cx *cx, const plain *constant, plain (&several)[2], void *untyped, o
 }
 END
 cp "$tmp/impl.c" "$tmp/impl.cc"
-for cxx in g++ clang++; do
+for cxx in $cxxs; do
     have $cxx || continue
     accepts "frames of C++" $cxx -std=c++17 $both -I"$top" -c "$tmp/spawns.cc" -o "$tmp/x.o"
     accepts "included as C" $cxx -std=c++17 $both -DAS_C -I"$top" -c "$tmp/spawns.cc" -o "$tmp/x.o"
@@ -260,7 +278,7 @@ crt_poll f_run(void *frame, crt_cx *cx)
 }
 END
 }
-for cc in gcc clang g++ clang++; do
+for cc in $ccs $cxxs; do
     have $cc >/dev/null || continue
     case $cc in *++) std=c++17; suffix=cc ;; *) std=c11; suffix=c ;; esac
     for type in int long "long long" crt_poll intptr_t ptrdiff_t int64_t; do
@@ -286,7 +304,7 @@ done
 
 # ---- a frame that does not begin with a crt_frame: an error with CRT_DEBUG
 
-for cc in gcc clang; do
+for cc in $ccs; do
     have $cc >/dev/null || continue
     for first in "crt_frame co;" "child base;" "int n; crt_frame co;" "struct inner *in; crt_frame co;" "child *c; crt_frame co;"; do
         cat >"$tmp/first.c" <<END
@@ -311,7 +329,7 @@ done
 
 # ---- a forgotten await
 
-for cc in gcc clang g++ clang++; do
+for cc in $ccs $cxxs; do
     have $cc >/dev/null || continue
     case $cc in *++) std=c++17; suffix=cc ;; *) std=c11; suffix=c ;; esac
     for wait in "crt_sleep(cx, CRT_MS(1))" "crt_consume_budget(cx)" "crt_read(cx, 0, 0, 0)" "crt_mutex_lock(cx, 0)" \
@@ -336,7 +354,7 @@ done
 
 # ---- files that do not go together
 
-for cc in gcc clang; do
+for cc in $ccs; do
     [ -f "$tmp/impl.$cc-O0.o" ] || continue
     accepts "a user's file that counts" $cc -std=c11 -DCRT_USE_COUNTER -I"$top" -c "$tmp/user.c" -o "$tmp/counter.o"
     rejects "states counted in two ways" crt__trap $cc "$tmp/counter.o" "$tmp/impl.$cc-O0.o" -o "$tmp/x" -pthread
@@ -349,7 +367,7 @@ done
 
 # ---- names
 
-for cc in gcc clang; do
+for cc in $ccs; do
     [ -f "$tmp/impl.$cc-O0.o" ] || continue
     nm -g --defined-only "$tmp/impl.$cc-O0.o" | awk '{ print $3 }' | grep -v '^crt_' >"$tmp/log"
     if [ -s "$tmp/log" ]; then bad "$cc: symbols without the prefix"; else ok; fi
@@ -374,7 +392,7 @@ for cc in gcc clang; do
 done
 : >"$tmp/log"
 # typedefs, tags, functions and enumerators of the public half
-if have gcc; then
+if [ $ccs = gcc ] && have gcc; then
     gcc -std=c11 -I"$top" -E -P "$tmp/public.c" >"$tmp/with.i"
     gcc -std=c11 -E -P "$tmp/system.c" >"$tmp/without.i"
     words() { tr -c 'A-Za-z0-9_' '\n' <"$1" | grep -E '^[A-Za-z_]' | sort -u; }
