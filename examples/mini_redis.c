@@ -1329,8 +1329,16 @@ static void do_publish(client *c)
     else put_int(c, (int64_t)publish(c, arg_text(c, 1), arg_text(c, 2)));
 }
 
+// Each name is looked for among what the client has: more than it may have would hold the worker up.
+static bool too_many_names(client *c)
+{
+    if (c->argc - 1 <= SUBSCRIPTIONS_MAX) return false;
+    put_error(c, "ERR more than %d names", SUBSCRIPTIONS_MAX);
+    return true;
+}
 static void subscribe_all(client *c, bool pattern)
 {
+    if (too_many_names(c)) return;
     // One answer for each channel; this command alone has several.
     for (size_t i = 1; i < c->argc; i++) {
         const text name = arg_text(c, i);
@@ -1362,6 +1370,7 @@ static void unsubscribe_one(client *c, text name, bool pattern)
 }
 static void unsubscribe_all(client *c, bool pattern)
 {
+    if (too_many_names(c)) return;
     bool any = false;
     for (size_t i = 1; i < c->argc; i++) unsubscribe_one(c, arg_text(c, i), pattern);
     for (size_t i = c->subscribed; c->argc == 1 && i > 0; i--) {

@@ -267,6 +267,9 @@ if command -v nc >/dev/null; then
     long=$(letters 257 a)
     expect "long names" "PUBLISH $long x\r\nSUBSCRIBE $long\r\nPSUBSCRIBE $long\r\nQUIT\r\n" \
         '-ERR channel name is longer than 256 bytes;-ERR *too long a name*;-ERR *too long a name*;+OK;'
+    names=$(yes a | head -n 1025 | tr '\n' ' ')
+    expect "many names" "SUBSCRIBE $names\r\nPUNSUBSCRIBE $names\r\nSUBSCRIBE a a\r\nQUIT\r\n" \
+        '-ERR more than 1024 names;-ERR more than 1024 names;\*3;$9;subscribe;$1;a;:1;\*3;$9;subscribe;$1;a;:1;+OK;'
     # What a client makes us keep is counted, arguments too, and given back.
     memory() { redis-cli -p $ours info memory | tr -d '\r' | sed -n 's/^mem_clients_normal://p'; }
     mkfifo "$work/half"
