@@ -82,7 +82,9 @@ static crt_poll program_run(void *frame, crt_cx *cx)
         long ms = 2000;
         int i = 1;
         if (argc > 2 && strcmp(argv[1], "-t") == 0) {
-            ms = strtol(argv[2], NULL, 10);
+            char *end;
+            ms = strtol(argv[2], &end, 10);
+            if (*end) ms = 0;
             i = 3;
         }
         bool usage = i >= argc || ms < 1 || ms > 1000000;
