@@ -900,6 +900,7 @@ static void no_memory_to_hear_of_a_child(void)
 static void shortages(crt_runtime *rt)
 {
     // Without a descriptor for the pidfd a child is waited for by SIGCHLD, whose pipe stays.
+    int lacking = no_pidfd;
 #ifndef _WIN32
     no_pidfd = 1;
     run(rt, shortage_run);
@@ -908,6 +909,7 @@ static void shortages(crt_runtime *rt)
     no_pidfd = 0;
     run(rt, shortage_run);
     CHECK_EQ(open_descriptors(), before);
+    no_pidfd = lacking;
 }
 
 // --- output
