@@ -91,7 +91,8 @@ static void yield_many(const char *name)
 static void yield_one(const char *name)
 {
     size_t turns = opt_num("n", 100000);
-    yields(name, 1, turns, text("n=%zu", turns));
+    if (opt_num("io", 0)) exit(NO_COUNTERPART);
+    yields(name, 1, turns, text("n=%zu,io=0", turns));
 }
 
 // Two handlers that post each other.

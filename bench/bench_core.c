@@ -276,11 +276,25 @@ static crt_poll yield_one_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 
+static crt_poll listen_run(void *frame, crt_cx *cx);
+
+typedef struct listen_frame {
+    crt_frame co;
+    crt_poll r;
+    crt_addr addr;
+    crt_listener *listener;
+} listen_frame;
+
+// io=1: a socket is open, so that there is something to ask the kernel about.
 static void yield_one(const char *name)
 {
-    size_t n = opt_num("n", 100000);
-    MEASURE(new_runtime(), yield_one_run, &(count_frame){ .n = n });
-    report(name, text("n=%zu", n), n, "");
+    size_t n = opt_num("n", 100000), io = opt_num("io", 0);
+    listen_frame l = { .r = 0 };
+    new_runtime();
+    if (io) must(crt_block_on(runtime, listen_run, &l));
+    MEASURE(runtime, yield_one_run, &(count_frame){ .n = n });
+    if (io) crt_close(&l.listener);
+    report(name, text("n=%zu,io=%zu", n, io), n, "");
 }
 
 // Both branches of the recursion are tasks.
@@ -473,6 +487,14 @@ static crt_poll live_timers_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 
+static void live_timers(crt_runtime *rt, size_t live, size_t tick)
+{
+    crt_handle *handle = crt_runtime_handle(rt);
+    if (tick) must(crt_handle_spawn(handle, ticker_run, &(sleep_frame){ .d = CRT_MS(tick) }));
+    crt_handle_drop(&handle);
+    if (live) IN_TASK(rt, live_timers_run, &(count_frame){ .n = live });
+}
+
 // A timer that is set and taken down unfired: what every request with a deadline does. `live` timers
 // lie in the wheel meanwhile; `tick` is the period of one more timer that keeps firing, which decides
 // whether a new timer is the earliest (and so has to wake the driver) or not.
@@ -505,10 +527,7 @@ static void timer_cancel(const char *name)
 {
     size_t n = opt_num("n", 200000), live = opt_num("live", 0), tick = opt_num("tick", 0);
     crt_runtime *rt = new_runtime();
-    crt_handle *handle = crt_runtime_handle(rt);
-    if (tick) must(crt_handle_spawn(handle, ticker_run, &(sleep_frame){ .d = CRT_MS(tick) }));
-    crt_handle_drop(&handle);
-    if (live) IN_TASK(rt, live_timers_run, &(count_frame){ .n = live });
+    live_timers(rt, live, tick);
     MEASURE(rt, timer_cancel_run, &(cancel_frame){ .n = n });
     report(name, text("n=%zu,live=%zu,tick=%zu", n, live, tick), n, "");
     exit(0);
@@ -559,6 +578,43 @@ static void timeout_ready(const char *name)
     size_t n = opt_num("n", 200000), tasks = opt_num("tasks", 2);
     MEASURE(new_runtime(), timeout_ready_run, &(timeout_frame){ .n = n, .tasks = tasks });
     report(name, text("n=%zu,tasks=%zu", n, tasks), n, "");
+}
+
+// The inner expression is ready at its second poll: the timer is registered, lies there for a turn of the scheduler,
+// and is taken down.
+static crt_poll timeouts_yield_run(void *frame, crt_cx *cx)
+{
+    timeout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < self->n; self->i++) {
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(1), crt_yield_now(cx)));
+        if (self->r != 0) die("timeout_yield: wrong result");
+    }
+    countdown_one();
+    CRT_END;
+}
+
+static crt_poll timeout_yield_run(void *frame, crt_cx *cx)
+{
+    timeout_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    meter_start();
+    countdown_start(self->tasks);
+    for (size_t i = 0; i < self->tasks; i++)
+        must(crt_spawn(cx, timeouts_yield_run, &(timeout_frame){ .n = self->n / self->tasks }));
+    CRT_AWAIT(crt_notified(cx, &done.zero));
+    meter_stop();
+    CRT_END;
+}
+
+static void timeout_yield(const char *name)
+{
+    size_t n = opt_num("n", 200000), tasks = opt_num("tasks", 2), live = opt_num("live", 0), tick = opt_num("tick", 0);
+    crt_runtime *rt = new_runtime();
+    live_timers(rt, live, tick);
+    MEASURE(rt, timeout_yield_run, &(timeout_frame){ .n = n, .tasks = tasks });
+    report(name, text("n=%zu,tasks=%zu,live=%zu,tick=%zu", n, tasks, live, tick), n, "");
+    exit(0);
 }
 
 typedef struct sleeps_frame {
@@ -651,7 +707,7 @@ static void sleep_rand(const char *name)
     if (late) {
         qsort(lateness, n, sizeof *lateness, by_value);
         double early = lateness[0] < 0 ? -lateness[0] : 0;
-        extra = text("%s early_us=%.0f late_us:p50=%.0f p99=%.0f p999=%.0f max=%.0f", extra, early,
+        extra = text("%s early_us=%.3f late_us:p50=%.0f p99=%.0f p999=%.0f max=%.0f", extra, early,
                      quantile(lateness, n, 0.5), quantile(lateness, n, 0.99), quantile(lateness, n, 0.999),
                      lateness[n - 1]);
     }
@@ -1535,13 +1591,6 @@ static crt_poll accept_run(void *frame, crt_cx *cx)
     CRT_END;
 }
 
-typedef struct listen_frame {
-    crt_frame co;
-    crt_poll r;
-    crt_addr addr;
-    crt_listener *listener;
-} listen_frame;
-
 static crt_poll listen_run(void *frame, crt_cx *cx)
 {
     listen_frame *self = frame;
@@ -1681,6 +1730,7 @@ static const struct {
     { "mem", mem },
     { "timer_cancel", timer_cancel },
     { "timeout_ready", timeout_ready },
+    { "timeout_yield", timeout_yield },
     { "sleep_fixed", sleep_fixed },
     { "sleep_rand", sleep_rand },
     { "spawn_blocking", spawn_blocking },

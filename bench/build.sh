@@ -12,6 +12,10 @@ log=$BUILD/build.log
 : >"$log"
 
 note() { echo "${0##*/}: $*" >&2; }
+# What should have run and did not: said at once, and again at the end.
+failures=$BUILD/failures.txt
+: >"$failures"
+failed() { note "$*"; echo "$*" >>"$failures"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # Runs a compiler's command line unless its result is there, from the same command and no older than any source.
@@ -135,7 +139,7 @@ start_server() { # peer, workload, arguments...
         tries=$((tries + 1))
         if [ $tries -gt 100 ] || ! kill -0 "$server" 2>/dev/null; then
             wait "$server" 2>/dev/null
-            [ $? -eq 3 ] || note "$*: the server does not start, see $log"
+            [ $? -eq 3 ] || failed "$*: the server does not start, see $log"
             stop_server
             return 1
         fi

@@ -1,6 +1,7 @@
 # Shared by report.awk and plot.awk: the lines of raw.tsv (group, label, peer, round, figure, CPU figure) and medians.
 
 function take_figure() {
+    if ($5 !~ /^-?[0-9.]/) return   # nan, inf, nothing
     if (!($1 in members)) group[++groups] = $1
     if (!($2 in known)) { known[$2]; order[++labels] = $2; row[$1, ++members[$1]] = $2 }
     got[$2, $3, $4, "figure"] = $5 + 0

@@ -3,20 +3,23 @@
 #   awk -F'\t' -v columns="crt tokio ..." -v verdicts=FILE -f figures.awk -f report.awk targets.tsv raw.tsv
 #
 # A cell is the median over the rounds, (lowest..highest), [CPU time]; a ratio is the median of the ratios within the
-# rounds, (lowest..highest), [the same of CPU time]; below 1 crt needs less. Then the targets, one by one; they are
-# also written to `verdicts`, for plot.awk: label, against, ratio or figure, lowest, highest, at most, met or missed.
+# rounds, (lowest..highest), [the same of CPU time]; below 1 crt needs less. A round in which a figure is 0, or is
+# missing, has no ratio. Then the targets, one by one, by the median, those of "at most 0" by the worst round; they are also written to `verdicts`, for plot.awk: label, against, ratio or figure, lowest, highest, at most, met or missed.
 
 function collect_ratios(label, peer, what, v,    r, n) {
     split("", v)
     for (r = 0; r <= last; r++)
-        if ((label, "crt", r, what) in got && got[label, peer, r, what] > 0)
+        if (has(label, "crt", r, what) && has(label, peer, r, what))
             v[++n] = got[label, "crt", r, what] / got[label, peer, r, what]
     sort(v, n)
     return n + 0
 }
 
+# Whether there is a figure that a ratio can be made of. (To look at an element without "in" makes one.)
+function has(label, peer, r, what) { return (label, peer, r, what) in got && got[label, peer, r, what] > 0 }
+
 function is_among(peer, against) {
-    if (peer ~ /^crt/) return 0
+    if (peer ~ /^crt/) return peer == against
     if (against == "rivals") return peer ~ /^(tokio|go)/
     if (against == "tokio") return peer ~ /^tokio/
     if (against == "peers") return peer != "epoll"
@@ -77,6 +80,10 @@ function print_group(group,    k, i, rows, width, used, shown) {
         at[0, ++width] = "crt/best"
         for (i = 1; i <= rows; i++) at[i, width] = ratio(row[group, i], "all")
     }
+    if ((group, "crt-again") in runs_in) {
+        at[0, ++width] = "crt/itself"
+        for (i = 1; i <= rows; i++) at[i, width] = ratio(row[group, i], "crt-again")
+    }
     print_columns(rows, width)
 }
 
@@ -87,12 +94,13 @@ function judge(i, label, t,    n, v, who, x) {
     if (!n && (who == "" || !collect(label, "crt", what[t], v))) return 0
     at[i, 1] = label (what[t] == "cpu" ? " [CPU]" : "")
     at[i, 2] = who == "" ? "-" : who (against[t] == who ? "" : " (best of " against[t] ")")
-    if (!n) {   # both have run, but the other's figure is 0 or none
+    if (!n) {   # both have run, but a figure is 0 or none
         at[i, 3] = "no ratio"
         at[i, 4] = ""; at[i, 5] = limit[t]; at[i, 6] = "-"
         return 1
     }
-    x = median(v, n)
+    # "At most 0" is "never": the worst of the rounds counts. The median of 0, 0 and 900 us too early would be 0.
+    x = limit[t] + 0 ? median(v, n) : v[n]
     at[i, 3] = who == "" ? short(x) : sprintf("%.3f", x)
     at[i, 4] = v[1] == v[n] ? "" : who == "" ? short(v[1]) ".." short(v[n]) : sprintf("%.2f..%.2f", v[1], v[n])
     at[i, 5] = limit[t]

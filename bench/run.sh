@@ -8,8 +8,8 @@
 #   bench/run.sh NAME...      all cases of these workloads or groups, e.g. bench/run.sh mutex echo counts
 #
 # Environment: ROUNDS, SECS (seconds for each run), ECHO_SECS (for each load on a server), PEERS ("crt tokio epoll":
-# only these), CC, CXX, CFLAGS, OUT (the report), BUILD (a directory), NOISE=1 (a second column of crt itself: its
-# ratios are what this machine makes out of nothing).
+# only these), CC, CXX, CFLAGS, OUT (the report), BUILD (a directory), NOISE=1 (a second column of crt itself, and
+# one of its ratios to it: what this machine makes out of nothing).
 #
 # The last column holds crt against the peer that is best at that workload, and names it.
 #
@@ -32,7 +32,7 @@ OUT=${OUT:-$BUILD/report.txt}
 
 peers=
 if compile bench_core bench_core.c -g; then peers="crt${NOISE:+ crt-again}"
-else note "crt: bench_core.c does not build, see $log; measuring the peers alone"; fi
+else failed "crt: bench_core.c does not build, see $log; measuring the peers alone"; fi
 build_tokio
 build_go
 build_uv
@@ -87,6 +87,8 @@ q yield_many ct
 q yield_one mt2
 1 yield_one mt1
 q yield_one ct
+- yield_one mt2 io=1
+q yield_one ct io=1
 q ping_pong mt2
 1 ping_pong mt1
 - ping_pong ct
@@ -109,6 +111,12 @@ q timer_cancel mt2 tick=10
 q timeout_ready mt2
 1 timeout_ready mt1
 - timeout_ready ct
+- timeout_yield mt2
+q timeout_yield ct
+- timeout_yield mt2 live=100000
+- timeout_yield ct live=100000
+- timeout_yield mt2 tick=10
+- timeout_yield ct tick=10
 q sleep_fixed mt2
 1 sleep_fixed mt1
 q sleep_fixed ct
@@ -238,8 +246,9 @@ measure() { # peer, round, workload, rt, arguments...
     line=$(within="timeout 60" && run "$peer" "$workload" rt="$rt" secs="$SECS" $settings "$@" 2>>"$log")
     status=$?
     [ $status -ne 3 ] || return 0   # has no counterpart of it
-    if [ -z "$line" ]; then
-        [ "$round" -gt 0 ] || note "$peer $workload $rt $*: no result, see $log"
+    # A line and another status: it died, or hung, on its way out.
+    if [ $status -ne 0 ] || [ -z "$line" ]; then
+        failed "$peer $workload $rt $*, round $round: status $status, ${line:-no result}; see $log"
         return
     fi
     echo "$line" | awk -v group="$group" -v peer="$peer" -v round="$round" -v OFS='\t' -v switches="$BUILD/switches.tsv" '
@@ -292,7 +301,7 @@ measure_echo() { # peer, round, rt, arguments...
     serve "$peer" serve_echo "$rt" "$@" || return
     line=$(timeout 60 $load "$BUILD/loadgen" port="$port" pid="$server" secs="$ECHO_SECS" warm=0.3 "$@" 2>>"$log")
     stop_server
-    [ -n "$line" ] || { note "$peer echo $rt $*: no result, see $log"; return; }
+    [ -n "$line" ] || { failed "$peer echo $rt $*, round $round: no result, see $log"; return; }
     echo "$line" | server_rows "echo $rt,$(echo "$*" | tr ' ' ,)"
 }
 
@@ -315,7 +324,7 @@ measure_http() { # peer, round, rt, conns=N
             print "rps=" rps, "p99_us=" p99, "srv_user_us=" user * tick / n, "srv_cpu_us=" all * tick / n
         }' >"$BUILD/http.out"
     if grep -q rps= "$BUILD/http.out"; then server_rows "http $rt,conns=$conns" <"$BUILD/http.out"
-    else note "$peer http $rt conns=$conns: no result"; fi
+    else failed "$peer http $rt conns=$conns, round $round: no result"; fi
 }
 
 rotate() { # by how many, words...
@@ -389,8 +398,14 @@ time_programs() {
         round=0
         while [ $round -lt "$ROUNDS" ]; do
             for p in $(rotate $round $peers); do
-                case $p in crt | tokio | go) ;; *) continue ;; esac
-                hyperfine -N --style none --warmup 1 --runs 3 --export-csv "$BUILD/hyperfine.csv" \
+                allocator=
+                case $p in
+                tokio+jemalloc) allocator=$jemalloc ;;
+                tokio+mimalloc) allocator=$mimalloc ;;
+                crt* | tokio | go) ;;
+                *) continue ;;
+                esac
+                LD_PRELOAD=$allocator hyperfine -N --style none --warmup 1 --runs 3 --export-csv "$BUILD/hyperfine.csv" \
                     "'$(program_of "$p")' $one $once" >>"$log" 2>&1 || continue
                 awk -F, -v label="$one" -v p="$p" -v round=$round -v OFS='\t' \
                     'NR == 2 { print "whole programs (ms)", label, p, round, $4 * 1000, ($5 + $6) * 1000 }' "$BUILD/hyperfine.csv" >>"$raw"
@@ -447,9 +462,11 @@ cat "$BUILD/switches.tsv" >>"$raw"
     echo
     awk -F'\t' -v columns="$peers" -v verdicts="$BUILD/verdicts.tsv" -f "$here/figures.awk" -f "$here/report.awk" \
          "$here/targets.tsv" "$raw"
+    [ ! -s "$failures" ] || { echo "NOT MEASURED, and missing above:"; cat "$failures"; }
 } | tee "$OUT"
 for plot in targets throughput cpu p99; do
     awk -F'\t' -v plot=$plot -v columns="$peers" -f "$here/figures.awk" -f "$here/plot.awk" \
          "$BUILD/verdicts.tsv" "$raw" >"$BUILD/$plot.svg"
 done
 note "written to $OUT and, as plots, to $BUILD/{targets,throughput,cpu,p99}.svg"
+[ ! -s "$failures" ]

@@ -1,11 +1,10 @@
 // The Go side of bench/: the same work, with the same counts, as ../bench_core.c, as far as Go has a natural
 // counterpart for it.
 //
-//	go-bench <workload> [rt=mt2|mt1] [n=N] [secs=S] [miniter=I] [warm=W] ...
+//	go-bench <workload> [rt=mt2|mt1|ct] [n=N] [secs=S] [miniter=I] [warm=W] ...
 //
-// The options and the line of output are those of ../bench_core.c. "mt2" is GOMAXPROCS=2, "mt1" GOMAXPROCS=1.
-// Status 3, and no output, is the answer to what has no counterpart: an unbounded channel, say, or rt=ct,
-// a runtime that is a single thread.
+// The options and the line of output are those of ../bench_core.c. "mt2" is GOMAXPROCS=2, "mt1" and "ct" are
+// GOMAXPROCS=1. Status 3, and no output, is the answer to what has no counterpart: an unbounded channel, say.
 package main
 
 import (
@@ -224,9 +223,13 @@ func yieldMany() {
 	bench(fmt.Sprintf("%dx%d", tasks, n), tasks*n, func() { together(tasks, func() { yields(n) }) })
 }
 
+// io=1: a socket is open, so that there is something to ask the kernel about.
 func yieldOne() {
-	n := num("n", 100000)
-	bench(fmt.Sprintf("n=%d", n), n, func() { yields(n) })
+	n, io := num("n", 100000), num("io", 0)
+	if io > 0 {
+		defer listen().Close()
+	}
+	bench(fmt.Sprintf("n=%d,io=%d", n, io), n, func() { yields(n) })
 }
 
 func pingPong() {
@@ -316,8 +319,7 @@ const seed = 0x9E3779B97F4A7C15
 func ms(n uint64) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // `live` timers lie in the heap meanwhile; `tick` is the period of one more that keeps firing.
-func timerCancel() {
-	n, live, tick := num("n", 200000), num("live", 0), num("tick", 0)
+func liveTimers(live, tick int) []*time.Timer {
 	if tick > 0 {
 		go func() {
 			for {
@@ -329,6 +331,12 @@ func timerCancel() {
 	for i := range others {
 		others[i] = time.NewTimer(ms(60000 + r.next()%600000))
 	}
+	return others
+}
+
+func timerCancel() {
+	n, live, tick := num("n", 200000), num("live", 0), num("tick", 0)
+	others := liveTimers(live, tick)
 	bench(fmt.Sprintf("n=%d,live=%d,tick=%d", n, live, tick), n, func() {
 		r := rng(seed)
 		for i := 1; i <= n; i++ {
@@ -337,6 +345,22 @@ func timerCancel() {
 				runtime.Gosched()
 			}
 		}
+	})
+	runtime.KeepAlive(others)
+}
+
+// A timer that lies there for a turn of the scheduler.
+func timeoutYield() {
+	n, tasks, live, tick := num("n", 200000), num("tasks", 2), num("live", 0), num("tick", 0)
+	others := liveTimers(live, tick)
+	bench(fmt.Sprintf("n=%d,tasks=%d,live=%d,tick=%d", n, tasks, live, tick), n, func() {
+		together(tasks, func() {
+			for i := 0; i < n/tasks; i++ {
+				t := time.NewTimer(ms(1000))
+				runtime.Gosched()
+				t.Stop()
+			}
+		})
 	})
 	runtime.KeepAlive(others)
 }
@@ -670,6 +694,7 @@ var workloads = map[string]func(){
 	"fib":                   fib,
 	"skynet":                skynet,
 	"timer_cancel":          timerCancel,
+	"timeout_yield":         timeoutYield,
 	"sleep_fixed":           sleepFixed,
 	"oneshot":               oneshot,
 	"request_reply":         requestReply,
@@ -706,16 +731,8 @@ func main() {
 	switch rt := text("rt", "mt2"); rt {
 	case "mt2":
 		runtime.GOMAXPROCS(2)
-	case "mt1":
+	case "mt1", "ct": // it has no other runtime for one thread
 		runtime.GOMAXPROCS(1)
-	case "ct":
-		switch name {
-		case "chan_bytes": // bytes are the same everywhere
-		case "serve_echo", "serve_http": // a server on one core
-			runtime.GOMAXPROCS(1)
-		default:
-			noCounterpart()
-		}
 	default:
 		die("rt=%s: expected mt2, mt1 or ct", rt)
 	}

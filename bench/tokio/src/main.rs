@@ -16,7 +16,6 @@ use std::future::Future;
 use std::hint::black_box;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -211,6 +210,11 @@ fn ms(n: u64) -> Duration {
 
 async fn nothing() {}
 
+// Static memory, as on the C side, so that sharing it counts no references.
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
 // Polls a future once and drops it.
 struct PollOnce<F>(F);
 
@@ -309,9 +313,11 @@ fn yield_many(o: &Opt) {
     });
 }
 
+// io=1: a socket is open, so that there is something to ask the kernel about.
 fn yield_one(o: &Opt) {
-    let n = o.num("n", 100_000);
-    bench(o, &o.runtime(), format!("n={n}"), n, || async move {
+    let (rt, n, io) = (o.runtime(), o.num("n", 100_000), o.num("io", 0));
+    let _listener = (io > 0).then(|| in_task(&rt, async { listen(0) }));
+    bench(o, &rt, format!("n={n},io={io}"), n, || async move {
         let m = Meter::start();
         for _ in 0..n {
             yield_now().await;
@@ -427,16 +433,12 @@ fn mem(o: &Opt) {
 
 // ---------------------------------------------------------------------------------------------- time
 
-// A timer that is set and taken down unfired: what every request with a deadline does. `live` timers
-// lie in the wheel meanwhile; `tick` is the period of one more timer that keeps firing, which decides
-// whether a new timer is the earliest (and so has to wake the driver) or not.
-fn timer_cancel(o: &Opt) {
-    let (rt, n, live, tick) = (o.runtime(), o.num("n", 200_000), o.num("live", 0), o.num("tick", 0));
+fn live_timers(rt: &Runtime, live: usize, tick: usize) {
     if tick > 0 {
         rt.spawn(async move { loop { sleep(ms(tick as u64)).await } });
     }
     if live > 0 {
-        in_task(&rt, async move {
+        in_task(rt, async move {
             let mut rng = Rng(SEED);
             for _ in 0..live {
                 tokio::spawn(sleep(ms(60_000 + rng.next() % 600_000)));
@@ -444,6 +446,14 @@ fn timer_cancel(o: &Opt) {
             sleep(ms(200)).await; // all of them have been polled
         });
     }
+}
+
+// A timer that is set and taken down unfired: what every request with a deadline does. `live` timers
+// lie in the wheel meanwhile; `tick` is the period of one more timer that keeps firing, which decides
+// whether a new timer is the earliest (and so has to wake the driver) or not.
+fn timer_cancel(o: &Opt) {
+    let (rt, n, live, tick) = (o.runtime(), o.num("n", 200_000), o.num("live", 0), o.num("tick", 0));
+    live_timers(&rt, live, tick);
     let batch = 100; // yields in between, so that the driver gets its turns as in a real program
     bench(o, &rt, format!("n={n},live={live},tick={tick}"), n, || async move {
         let mut rng = Rng(SEED);
@@ -479,6 +489,29 @@ fn timeout_ready(o: &Opt) {
         done.wait().await;
         m.stop()
     });
+}
+
+// The inner future is ready at its second poll: the timer is registered, lies there for a turn of the scheduler, and
+// is taken down.
+fn timeout_yield(o: &Opt) {
+    let (rt, n, tasks, live, tick) =
+        (o.runtime(), o.num("n", 200_000), o.num("tasks", 2), o.num("live", 0), o.num("tick", 0));
+    live_timers(&rt, live, tick);
+    bench(o, &rt, format!("n={n},tasks={tasks},live={live},tick={tick}"), n, || async move {
+        let m = Meter::start();
+        let done = Countdown::new(tasks);
+        for _ in 0..tasks {
+            tokio::spawn(async move {
+                for _ in 0..n / tasks {
+                    timeout(ms(1000), yield_now()).await.unwrap();
+                }
+                done.one();
+            });
+        }
+        done.wait().await;
+        m.stop()
+    });
+    std::process::exit(0);
 }
 
 fn sleep_fixed(o: &Opt) {
@@ -612,12 +645,11 @@ fn notify_pingpong(o: &Opt) {
     let n = o.num("n", 50_000);
     bench(o, &o.runtime(), format!("n={n}"), n, || async move {
         let m = Meter::start();
-        let (ping, pong) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (ping2, pong2) = (ping.clone(), pong.clone());
+        let (ping, pong) = (leak(Notify::new()), leak(Notify::new()));
         let peer = tokio::spawn(async move {
             for _ in 0..n {
-                ping2.notified().await;
-                pong2.notify_one();
+                ping.notified().await;
+                pong.notify_one();
             }
         });
         for _ in 0..n {
@@ -634,9 +666,8 @@ fn mutex(o: &Opt) {
     let (tasks, n, hold) = (o.num("tasks", 4), o.num("n", 50_000), o.num("hold", 0));
     bench(o, &o.runtime(), format!("tasks={tasks},n={n},hold={hold}"), tasks * n, || async move {
         let m = Meter::start();
-        let (count, done) = (Arc::new(Mutex::new(0)), Countdown::new(tasks));
+        let (count, done) = (leak(Mutex::new(0)), Countdown::new(tasks));
         for _ in 0..tasks {
-            let count = count.clone();
             tokio::spawn(async move {
                 for _ in 0..n {
                     let mut guard = count.lock().await;
@@ -659,9 +690,8 @@ fn semaphore(o: &Opt) {
     let permits = o.num("permits", 2);
     bench(o, &o.runtime(), format!("tasks={tasks},n={n},permits={permits},hold={hold}"), tasks * n, || async move {
         let m = Meter::start();
-        let (sem, done) = (Arc::new(Semaphore::new(permits)), Countdown::new(tasks));
+        let (sem, done) = (leak(Semaphore::new(permits)), Countdown::new(tasks));
         for _ in 0..tasks {
-            let sem = sem.clone();
             tokio::spawn(async move {
                 for _ in 0..n {
                     let _permit = sem.acquire().await.unwrap();
@@ -709,9 +739,8 @@ fn rwlock_read(o: &Opt) {
     let (tasks, n) = (o.num("tasks", 4), o.num("n", 50_000));
     bench(o, &o.runtime(), format!("tasks={tasks},n={n}"), tasks * n, || async move {
         let m = Meter::start();
-        let (shared, done) = (Arc::new(RwLock::new(0)), Countdown::new(tasks));
+        let (shared, done) = (leak(RwLock::new(0)), Countdown::new(tasks));
         for _ in 0..tasks {
-            let shared = shared.clone();
             tokio::spawn(async move {
                 for _ in 0..n {
                     black_box(*shared.read().await);
@@ -855,9 +884,9 @@ fn broadcast_stream(o: &Opt) {
         let m = Meter::start();
         let (tx, _) = broadcast::channel::<usize>(CAP);
         let done = Countdown::new(receivers);
-        let progress: Arc<Vec<AtomicUsize>> = Arc::new((0..receivers).map(|_| AtomicUsize::new(0)).collect());
+        let progress = leak((0..receivers).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
         for which in 0..receivers {
-            let (mut rx, progress) = (tx.subscribe(), progress.clone());
+            let mut rx = tx.subscribe();
             tokio::spawn(async move {
                 let mut seen = 0;
                 loop {
@@ -1077,6 +1106,12 @@ fn listen(port: u16) -> TcpListener {
 // its address when it is ready.
 fn serve<F: Future<Output = ()> + Send + 'static>(o: &Opt, connection: impl Fn(TcpStream) -> F + Send + 'static) {
     unsafe { libc::alarm(o.num("life", 600) as u32) }; // a forgotten server does not stay
+    unsafe { // nor does it run out of descriptors before the load does, as prepare_to_serve() of meter.h
+        let mut limit = std::mem::zeroed::<libc::rlimit>();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+    }
     let (rt, port, spin) = (o.runtime(), o.num("port", 0) as u16, o.num("spin", 0));
     if spin > 0 { // the bad neighbour: computes for so many milliseconds without giving up its worker
         rt.spawn(async move {
@@ -1152,6 +1187,7 @@ fn main() {
         "mem" => mem(o),
         "timer_cancel" => timer_cancel(o),
         "timeout_ready" => timeout_ready(o),
+        "timeout_yield" => timeout_yield(o),
         "sleep_fixed" => sleep_fixed(o),
         "sleep_rand" => sleep_rand(o),
         "spawn_blocking" => spawn_blocking_all(o),
