@@ -231,7 +231,7 @@ static bool span_is_authority(span s)
 {
     static const char more[] = "-._~%!$&'()*+,;=:";
     const bool brackets = s.n > 0 && s.p[0] == '[';   // an IPv6 address: the only place for more than one colon
-    span host = s;
+    span host;
     if (brackets) {
         s.p++, s.n--;
         host = span_cut(&s, ']');

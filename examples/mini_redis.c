@@ -131,7 +131,7 @@ static bool buffer_reserve(buffer *b, size_t n, size_t most)
 static void buffer_fit(buffer *b)
 {
     size_t room = BUFFER_FIRST;
-    if (b->room <= 4 * OUT_FLUSH || b->length > b->room / 4) return;
+    if (b->room / 4 <= OUT_FLUSH || b->length > b->room / 4) return;
     while (room < b->length) room *= 2;
     char *data = realloc(b->data, room);
     if (!data) return;
