@@ -17,7 +17,7 @@ HEADERS  = crt.h crt_platform_epoll.h crt_platform_kqueue.h crt_platform_iocp.h
 TESTS    = $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c tests/model_*.c)))
 EXAMPLES = $(sort $(patsubst examples/%.c,%,$(wildcard examples/*.c)))
 
-.PHONY: all help run test nobody examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind stall coverage analyze warnings clean
+.PHONY: all help run test nobody examples load stress connections soak proof mutate models apps redis-bench fuzz-redis sim programs fuzz kqueue macos wine bare cross size scale bench bench-quick bench-check lint sanitize asan tsan msan valgrind stall coverage analyze warnings clean
 
 all: examples
 
@@ -43,6 +43,7 @@ help:
 	@echo "make redis-bench  mini_redis beside redis-server under redis-benchmark"
 	@echo "make fuzz-redis   random bytes against mini_redis under ASan+UBSan: SECONDS=60"
 	@echo "make sim          a cluster in a simulated kernel, SEEDS=10000 of them, and planted mistakes"
+	@echo "make programs     random programs of the whole API, SEEDS=10000 of them, and planted mistakes"
 	@echo "make fuzz         libFuzzer, SECONDS=60 for each TARGET (all)"
 	@echo "make kqueue       the suite over crt_platform_kqueue.h, on a kqueue made of epoll (QUICK=1: once, no sanitizers)"
 	@echo "make macos        everything compiled and linked for macOS (needs zig)"
@@ -100,7 +101,7 @@ PLAIN = $(filter-out test_explore model_%,$(TESTS))
 asan:
 	$(MAKE) test B=$(B)/asan TESTS="$(PLAIN)" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all"
 # test_syscalls shares its bookkeeping with threads that have ended and with children. The simulation has one thread: a
-# hundred seeds.
+# hundred seeds, also of random programs (make programs has more).
 tsan:
 	SEEDS=$${SEEDS:-100} $(MAKE) test B=$(B)/tsan TESTS="$(filter-out test_syscalls,$(PLAIN))" SANITIZE="-fsanitize=thread"
 sanitize:
@@ -174,6 +175,9 @@ fuzz-redis:
 SEEDS ?= 10000
 sim:
 	B=$(B) sh tests/sim.sh $(SEEDS)
+# Random programs, then the proof that they can fail: make programs SEEDS=100000
+programs:
+	B=$(B) sh tests/programs.sh $(SEEDS)
 # libFuzzer, so many seconds for each target: make fuzz SECONDS=10 TARGET=wheel
 TARGET ?= all
 fuzz:

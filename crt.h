@@ -1250,7 +1250,7 @@ CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d);   // CRT_EINVAL if
 // ---------------------------------------------------------------------------
 // >>api combine   select, join
 // ---------------------------------------------------------------------------
-// Frame member: one slot for each arm.
+// Frame member: one slot for each arm (with more, the first arm is favoured).
 //     CRT_SELECT(3) sel;
 //     CRT_AWAIT(w = crt_select(cx, &self->sel,
 //         crt_on(cx, 0, self->n = crt_read(cx, self->peer, self->buf, sizeof self->buf)),
@@ -1848,7 +1848,7 @@ typedef struct crt_addr {
     } u;
 } crt_addr;
 // "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80" (or %2: a scope by name or number),
-// "*:80" (any address): 0, or CRT_EINVAL for anything that is not a numeric address
+// "*:80" (any IPv4 address; "[::]:80" takes IPv6 too): 0, or CRT_EINVAL for anything that is not a numeric address
 // and a port from 0 to 65535; *a is then all zero.
 CRTDEF int crt_addr_parse(const char *text, crt_addr *a);
 // A path, or '@' and an abstract name: 0, or CRT_EINVAL (empty, over 107 bytes; 103 on the BSDs and macOS).
@@ -1937,7 +1937,8 @@ CRTDEF_POLL crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_connect_d
                                crt_stream **s);
 // A Unix socket; a path that begins with '@' is an abstract name (Linux). 0, or
 // CRT_EINVAL (too long, empty), -errno. The file is left behind on close; a file that
-// is there already is -EADDRINUSE, unless desc->unlink_stale finds nobody behind it.
+// is there already is -EADDRINUSE, unless desc->unlink_stale finds nobody behind it. (Two processes
+// that find so at the same moment may both be told 0, and one of them is not reached then.)
 CRTDEF_POLL crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_desc *desc, crt_listener **l);
 // 0 and *s, or as above, -ENOENT, -ECONNREFUSED. A full backlog: waits, looking again
 // each 2 ms (without CRT_DRIVER_TIME: CRT_EAGAIN). Cancelled: nothing is left open.
@@ -2063,8 +2064,9 @@ CRTDEF int crt_listener_take_error(crt_listener *l);
 CRTDEF int crt_listener_local_addr(const crt_listener *l, crt_addr *a);
 // What crt_close(&x) calls: sets the pointer to NULL, accepts a pointer to NULL. From
 // any thread. A task that waits on what is closed gets CRT_ECLOSED; a call that has not
-// begun to wait needs the handle until it returns. The runtime's memory stays until its
-// last stream is closed.
+// begun to wait needs the handle until it returns. (A listener and a datagram socket have no
+// clones: end the task that accepts or receives first, by crt_abort or a token.) The runtime's
+// memory stays until its last stream is closed.
 CRTDEF void crt_stream_close(crt_stream **s);
 CRTDEF void crt_listener_close(crt_listener **l);
 
@@ -2589,7 +2591,8 @@ typedef struct crt_process_desc {
 // Starts a child, on the blocking pool: loading a program holds a thread up for a
 // millisecond or so, from a cold disk for as long as that takes. 0 and *p; what execve,
 // chdir and the like say, as -errno (no such program: -ENOENT; a script without "#!":
-// -ENOEXEC); CRT_EINVAL, CRT_ENOMEM; -EMFILE and the like, also where nothing is left to watch it
+// -ENOEXEC; one that was still being written when another child was started: perhaps -ETXTBSY, try
+// again); CRT_EINVAL, CRT_ENOMEM; -EMFILE and the like, also where nothing is left to watch it
 // with. After an error, or cancelled: no child, or one that was killed. Mirrors Command::spawn.
 CRTDEF_POLL crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_process **p);
 
@@ -3652,7 +3655,7 @@ struct crt_runtime {
     crt__idle idle;
     // drivers
     char driver_pad[CRT__CACHE_LINE];
-    uint32_t driver_lock;     // atomic: 1 while a worker is inside
+    uint32_t driver_lock;     // atomic: 1 while a worker is inside; multi-thread
     crt__i64 monitor_last;    // atomic: when somebody looked at the LIFO slots
     uint32_t driver_parked;   // atomic: that worker waits
     crt__i64 driver_until;    // atomic: instant at which it will wake by itself
@@ -3946,10 +3949,11 @@ static crt_task *crt__depot_take(crt_runtime *rt, uint32_t class_, uint32_t want
     *n = got;
     return list;
 }
-// Fetches a task that is needed soon: where many are alive it has left the caches.
+// Fetches a task that is needed soon: where many are alive it has left the caches. Not if it is
+// NULL: of an address that is not mapped the processor looks for the page, each time in vain.
 static inline void crt__task_prefetch(const crt_task *t)
 {
-    for (uintptr_t i = 0; i < 3; i++)   // t may be NULL
+    for (uintptr_t i = 0; t && i < 3; i++)
         CRT__PREFETCH((const void *)((uintptr_t)t + i * CRT__CACHE_LINE));
 }
 
@@ -6284,22 +6288,31 @@ static crt_task *crt__next_from_ring(crt__worker *w, bool *from_lifo)
     w->lifo_polls = 0;
     return t;
 }
-static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
+// Another task's turn begins: who comes first in it, or NULL.
+static inline crt_task *crt__next_first(crt__worker *w)
 {
     crt__atomic_store(&w->tick, w->tick + 1, CRT__RELAXED);
-    *from_lifo = false;
     if (w->until_inject) w->until_inject--;
-    if (CRT__UNLIKELY(!w->until_inject || crt__inject_length(&w->rt->urgent))) {
-        crt_task *t = crt__next_shared(w);
-        if (t) return t;   // the LIFO polls before and after it are in a row, for those behind them
-    }
-    if (w->ring) return crt__next_from_ring(w, from_lifo);
+    bool look = !w->until_inject || crt__inject_length(&w->rt->urgent);
+    return CRT__UNLIKELY(look) ? crt__next_shared(w) : NULL;
+}
+// And then, on a current thread.
+static inline crt_task *crt__next_here(crt__worker *w)
+{
     if (CRT__UNLIKELY(!w->fifo.head)) return crt__take_injected(w, false);
     crt_task *t = crt__list_pop(&w->fifo);
     // Whom its end would wake, if a task waits for it; and whose turn is next.
-    CRT__PREFETCH((const void *)(crt__atomic_load(&t->join, CRT__RELAXED) & ~(uintptr_t)7));
+    uintptr_t joiner = crt__atomic_load(&t->join, CRT__RELAXED) & ~(uintptr_t)7;
+    if (joiner) CRT__PREFETCH((const void *)joiner);
     crt__task_prefetch(w->fifo.head);
     return t;
+}
+static crt_task *crt__next_task(crt__worker *w, bool *from_lifo)
+{
+    crt_task *t = crt__next_first(w);
+    *from_lifo = false;
+    if (t) return t;   // the LIFO polls before and after it are in a row, for those behind them
+    return w->ring ? crt__next_from_ring(w, from_lifo) : crt__next_here(w);
 }
 static bool crt__has_local(crt__worker *w)
 {
@@ -6517,14 +6530,13 @@ static void crt__run_task(crt__worker *w, crt_cx *cx, crt_task *t)
 
 // --- the drivers' turn
 
-// Held over the wait, and never by a handler.
-#if !CRT__THREADS
-static bool crt__driver_enter(crt_runtime *rt) { return !rt->driver_lock && (rt->driver_lock = 1) != 0; }
-static void crt__driver_leave(crt_runtime *rt) { rt->driver_lock = 0; }
-#else
-static bool crt__driver_enter(crt_runtime *rt) { return crt__try_lock(&rt->driver_lock); }
-static void crt__driver_leave(crt_runtime *rt) { crt__unlock(&rt->driver_lock); }
-#endif
+// Held over the wait, and never by a handler. On a current thread only whoever has the turn to
+// drive (rt->driving) comes here, and it is never inside already: there is nothing to lock.
+static bool crt__driver_enter(crt_runtime *rt) { return !crt__is_multi(rt) || crt__try_lock(&rt->driver_lock); }
+static void crt__driver_leave(crt_runtime *rt)
+{
+    if (crt__is_multi(rt)) crt__unlock(&rt->driver_lock);
+}
 
 static bool crt__driver_watches(crt_runtime *rt)
 {
@@ -6981,11 +6993,13 @@ static void crt__run_here(crt__worker *w, crt_cx *cx, crt_task *t)
 // Runs ready tasks, up to event_interval, or `most`. How many.
 static uint32_t crt__run_ready(crt__worker *w, crt_cx *cx, uint32_t most)
 {
+    crt_runtime *rt = w->rt;
     uint32_t n = 0;
-    bool from_lifo;
     while (n < most) {
-        crt_task *t = crt__next_task(w, &from_lifo);
-        if (!t && !w->deferred.head) t = crt__inject_pop(&w->rt->background);
+        bool queued = w->fifo.head || crt__inject_length(&rt->inject) || crt__inject_length(&rt->urgent);
+        crt_task *t = queued ? crt__next_first(w) : NULL;
+        if (!t && queued) t = crt__next_here(w);
+        if (!t && !w->deferred.head) t = crt__inject_pop(&rt->background);
         if (!t) break;
         crt__run_here(w, cx, t);
         n++;
@@ -7015,7 +7029,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
             most = deadline - crt__clock();
             if (most <= 0) break;
         }
-        if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) {
+        if (w->fifo.head || w->deferred.head || crt__injected(rt)) {
             crt__drivers_poll(w);
             if (!ran) crt__cpu_relax();   // a producer may be between its two steps
             continue;
@@ -7029,7 +7043,7 @@ static void crt__drive(crt_runtime *rt, const uintptr_t *done, crt_instant deadl
         crt__park_hook(rt, rt->config.on_thread_park);
         crt__count(&w->park_unparks, 1);
         crt__driver_enter(rt);
-        if (crt__has_local(w)) crt__driver_turn(rt, 0);   // the hook made work
+        if (w->fifo.head) crt__driver_turn(rt, 0);   // the hook made work
         else crt__driver_wait(w, most);
         crt__driver_leave(rt);
         crt__count(&w->park_unparks, 1);
@@ -9097,6 +9111,9 @@ static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
     crt__fd_close(fd);
     return e == ECONNREFUSED;
 }
+// Held from the look at a path until somebody listens there: one that is bound only looks like
+// one that is stale, and two that find the same one stale would remove each other's.
+static uint32_t crt__unix_paths_lock;
 // What was bound comes to nothing: its file must not stand in the way of the next.
 static CRT__COLD void crt__unix_unbind(const char *path)
 {
@@ -9174,9 +9191,11 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
     crt__options o = crt__listen_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
     if (desc->backlog < 0 || crt__options_bad(&o)) return CRT_EINVAL;
+    crt__lock(&crt__unix_paths_lock);
     int fd = crt__unix_bound(SOCK_STREAM, path, &o, desc->unlink_stale);
     int e = crt__listen(cx, fd, desc->backlog, CRT__SOCK_WHOLE, l);
     if (e && fd >= 0) crt__unix_unbind(path);
+    crt__unlock(&crt__unix_paths_lock);
     return e;
 }
 
@@ -9796,6 +9815,8 @@ CRTDEF crt_poll crt_unix_connect(crt_cx *cx, const char *path, crt_stream **out)
 // What an end of a pipe is to begin with: who reads where only writing goes is told -EBADF by
 // the system at once, where no event would ever come.
 static uint32_t crt__one_way(bool writes) { return writes ? CRT__READ_CLOSED : CRT__WRITE_CLOSED; }
+// A pipe that was just made: there is room in it.
+static uint32_t crt__new_pipe_way(bool writes) { return crt__one_way(writes) | (writes ? CRT__WRITABLE : 0); }
 #endif
 // Two records for two new descriptors, or neither.
 static int crt__sock_new_two(crt_runtime *rt, const int fd[2], uint32_t ready, uint32_t flags, crt__sock **a,
@@ -9840,8 +9861,8 @@ CRTDEF int crt_pipe(crt_cx *cx, crt_stream **rx, crt_stream **tx)
     e = crt__sock_new_two(cx->rt, fd, 0, CRT__SOCK_FILE | CRT__SOCK_WHOLE, (crt__sock **)(void *)rx,
                           (crt__sock **)(void *)tx);
     if (e) return e;
-    crt__ready_set((crt__sock *)*rx, crt__one_way(false));
-    crt__ready_set((crt__sock *)*tx, crt__one_way(true));
+    crt__ready_set((crt__sock *)*rx, crt__new_pipe_way(false));
+    crt__ready_set((crt__sock *)*tx, crt__new_pipe_way(true));
     return 0;
 #endif
 }
@@ -10285,8 +10306,10 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
     crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_dgram_bind");
     if (crt__options_bad(&o)) return CRT_EINVAL;
+    crt__lock(&crt__unix_paths_lock);
     int fd = path ? crt__unix_bound(SOCK_DGRAM, path, &o, desc->unlink_stale)
                   : crt__socket(AF_UNIX, SOCK_DGRAM);
+    crt__unlock(&crt__unix_paths_lock);
     int e = crt__udp_new(cx, fd, CRT__SOCK_UNIX, u);
     if (!e && !path) e = crt__options_set(fd, AF_UNIX, &o);
     if (e) crt_udp_close(u);
@@ -14123,7 +14146,7 @@ static int crt__start_stream(crt__start *c, int i)
     if (fd < 0) return 0;
     (void)fcntl(fd, F_SETFL, O_NONBLOCK);
     crt__fd_set_sigpipe(fd, false);
-    int e = crt__sock_new(c->rt, fd, crt__one_way(i == 0), &s);
+    int e = crt__sock_new(c->rt, fd, crt__new_pipe_way(i == 0), &s);
     if (!e) s->flags = CRT__SOCK_FILE | CRT__SOCK_WHOLE;
     c->p->io[i] = (crt_stream *)s;
     return e;

@@ -215,6 +215,7 @@ static int allowed(const char *path, bool v2, int most)
 // A container's share of the CPUs decides how many workers there are: the least of the group's and those above it.
 static void shares_of_control_groups(void)
 {
+    int fds = test_fd_count();
     snprintf(root, sizeof root, "/tmp/crt-groups-%d", (int)getpid());
     CHECK_EQ(mkdir(root, 0700), 0);
     CHECK_EQ(allowed("/none/there", true, 8), 8);
@@ -245,6 +246,8 @@ static void shares_of_control_groups(void)
     group("/v1", "cpu.cfs_quota_us", "300000\n");
     group("/v1", "cpu.cfs_period_us", "x\n");
     CHECK_EQ(allowed("/v1", false, 8), 8);
+    CHECK(crt__cpu_count() >= 1);
+    CHECK_EQ(test_fd_count(), fds);   // each file is closed again
     char command[128];
     snprintf(command, sizeof command, "rm -r %s", root);
     CHECK_EQ(system(command), 0);
@@ -297,6 +300,43 @@ static void a_wait_of_centuries(void)
 {
     uint32_t word = 1;
     CHECK(!crt__futex_wait(&word, 0, INT64_MAX));   // there is nothing to wait for
+    CHECK(crt__futex_wait(&word, 1, 1000000));      // late, and says so
+}
+// Where each of them fails: who has made a call of the system looks at errno after they have passed.
+static void what_waits_wakes_and_closes_leaves_errno_alone(void)
+{
+    uint32_t word[2] = {1, 0};
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    errno = 1234;
+    CHECK(!crt__futex_wait(word, 0, -1));
+    CHECK_EQ(errno, 1234);
+    crt__futex_wake((uint32_t *)(void *)((char *)word + 1), 1);   // no word is there
+    CHECK_EQ(errno, 1234);
+    crt__fd_close(-1);
+    CHECK_EQ(errno, 1234);
+    crt__reactor_remove(rt->reactor, -1, 0);
+    CHECK_EQ(errno, 1234);
+    crt_runtime_drop(&rt);
+}
+// The counter of wake-ups is full, and the thread that waits has seen that edge: one more is an edge all the same.
+static void a_wake_up_beyond_the_last_that_fits(void)
+{
+    const uint64_t most = UINT64_MAX - 1;
+    struct epoll_event e;
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    CHECK_EQ(write(rt->reactor->wake, &most, sizeof most), sizeof most);
+    CHECK_EQ(epoll_wait(rt->reactor->epoll, &e, 1, 0), 1);
+    CHECK_EQ(epoll_wait(rt->reactor->epoll, &e, 1, 0), 0);
+    errno = 1234;
+    crt__reactor_wake(rt->reactor);
+    CHECK_EQ(errno, 1234);
+    CHECK_EQ(epoll_wait(rt->reactor->epoll, &e, 1, 0), 1);
+    uint64_t n = 0;
+    CHECK_EQ(read(rt->reactor->wake, &n, sizeof n), sizeof n);
+    CHECK_EQ(n, 1);   // and there is room again
+    crt_runtime_drop(&rt);
 }
 #endif
 
@@ -1137,6 +1177,8 @@ int main(int argc, char **argv)
 #ifdef CRT_PLATFORM_EPOLL_H
     TEST(shares_of_control_groups);
     TEST(descriptors_of_a_child_without_close_range);
+    TEST(what_waits_wakes_and_closes_leaves_errno_alone);
+    TEST(a_wake_up_beyond_the_last_that_fits);
 #endif
     TEST(addresses_that_differ);
     TEST(scopes_that_are_too_large);

@@ -4,6 +4,7 @@
 #include "harness.h"
 #include "by_hand.h"
 #include "runtimes.h"
+#include <pthread.h>
 #include <time.h>
 
 static int never;   // the address of an output that nobody may leave as it was
@@ -300,7 +301,95 @@ static void without_io_a_runtime_sleeps_too(void)
     CHECK((clock() - before) * 4 < CLOCKS_PER_SEC);
     dropped(rt);
 }
+// crt__driver_kick: the store removed, crt__driver_turn: the one that takes it back. A kick before the wait is kept.
+static void a_kick_before_the_wait_ends_it(void)
+{
+    crt_runtime *rt = built((crt_config){.flavor = CRT_CURRENT_THREAD, .drivers = CRT_DRIVER_TIME, COUNTED});
+    crt__driver_kick(rt);
+    CHECK_EQ(rt->no_io_futex, 1);
+    CHECK_EQ(crt__driver_turn(rt, CRT_SEC(1000)), 0);   // at once
+    CHECK_EQ(rt->no_io_futex, 0);                       // the next one waits
+    dropped(rt);
+}
+// crt__driver_kick: crt__futex_wake removed. Who sleeps without the IO driver is woken from outside.
+static crt_notify outside;
+static int waits;   // atomic
+static crt_poll hears_outside_run(void *frame, crt_cx *cx)
+{
+    naps *self = frame;
+    CRT_BEGIN(self, cx);
+    __atomic_store_n(&waits, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(crt_notified(cx, &outside));
+    CRT_END;
+}
+static void *tells_outside(void *unused)
+{
+    while (!__atomic_load_n(&waits, __ATOMIC_SEQ_CST)) test_pause_us(200);
+    test_pause_us(20000);   // it sleeps
+    crt_notify_one(&outside);
+    return unused;
+}
+static void without_io_a_runtime_is_woken_too(void)
+{
+    crt_runtime *rt = built((crt_config){.flavor = CRT_CURRENT_THREAD, .drivers = CRT_DRIVER_TIME, COUNTED});
+    pthread_t thread;
+    naps n = {{0}};
+    CHECK_EQ(pthread_create(&thread, NULL, tells_outside, NULL), 0);
+    CHECK_EQ(crt_block_on(rt, hears_outside_run, &n), 0);
+    pthread_join(thread, NULL);
+    dropped(rt);
+}
+// crt__futex_wait: timeout_ns < 0 not for ever. Workers that sleep would go round and round.
+static void workers_that_sleep_use_no_processor(void)
+{
+    crt_runtime *rt = built((crt_config){.flavor = CRT_MULTI_THREAD, .worker_threads = 4, COUNTED});
+    clock_t used = CLOCKS_PER_SEC;
+    for (int i = 0; i < 50 && used >= CLOCKS_PER_SEC / 50; i++) {   // once they have begun
+        clock_t before = clock();
+        test_pause_us(100000);
+        used = clock() - before;
+    }
+    CHECK(used < CLOCKS_PER_SEC / 50);
+    dropped(rt);
+}
 #endif
+
+// ---- how long until there is something to do: asked in a task of that runtime, too ----
+
+static crt_poll asks_run(void *frame, crt_cx *cx)
+{
+    crt_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_runtime_next_deadline(cx->rt), CRT_FOREVER);
+    CHECK_EQ(crt_spawn(cx, nothing_run, &(crt_frame){0}), 0);
+    CHECK_EQ(crt_runtime_next_deadline(cx->rt), 0);
+    CRT_END;
+}
+static void a_task_may_ask_for_the_next_deadline(void)
+{
+    crt_runtime *rt = paused();
+    CHECK_EQ(crt_block_on(rt, asks_run, &(crt_frame){0}), 0);
+    dropped(rt);
+}
+
+// ---- a scope that a failure cancels waits: nobody looks at it again and again (crt__scope_joined) ----
+// Else the clock would stand still for ever.
+
+static crt_poll try_scope_run(void *frame, crt_cx *cx)
+{
+    scoped *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_scope_try_run(cx, &self->scope, crt_sleep(cx, CRT_SEC(10))));
+    CHECK_EQ(self->r, 0);
+    CRT_END;
+}
+static void a_scope_that_waits_lets_the_clock_go_on(void)
+{
+    crt_runtime *rt = paused();
+    scoped s = {.r = 0};
+    CHECK_EQ(crt_block_on(rt, try_scope_run, &s), 0);
+    dropped(rt);
+}
 
 // ---- what is no error has a text too ----
 
@@ -654,7 +743,12 @@ int main(int argc, char **argv)
     TEST_ON_EACH(refusals_clear_their_outputs);
 #ifndef _WIN32   // whose clock() is not the processor's
     TEST(without_io_a_runtime_sleeps_too);
+    TEST(a_kick_before_the_wait_ends_it);
+    TEST(without_io_a_runtime_is_woken_too);
+    TEST(workers_that_sleep_use_no_processor);
 #endif
+    TEST(a_task_may_ask_for_the_next_deadline);
+    TEST(a_scope_that_waits_lets_the_clock_go_on);
     TEST(a_success_has_a_text);
     TEST_ON_EACH(a_sleep_that_parks_costs_no_budget);
     TEST(a_worker_is_handed_on_after_a_local_set);

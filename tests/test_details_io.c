@@ -20,6 +20,7 @@ static int test_unlinkat(int at, const char *name, int flags)
 #define unlinkat test_unlinkat
 #endif
 #ifdef __linux__
+#include <grp.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 static bool dumps;   // each child that is waited for is said to have left a core
@@ -277,6 +278,33 @@ SCENE(a_socket_of_ipv6_has_its_options_for_ipv4_too)
     CRT_END;
 }
 #endif
+
+// crt__reactor_add: EPOLLRDHUP removed. Bytes and the end behind them come as one event: a read that is not filled
+// by the bytes says that there are no more of them, not that there is no end.
+SCENE(the_end_that_came_with_the_last_bytes_is_read)
+{
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", NULL, &self->l));
+    CHECK(self->l && !crt_local_addr(self->l, &self->to));
+    crt_addr_format(&self->to, self->path, PATH_ROOM);
+    CRT_AWAIT(self->r = crt_tcp_connect(cx, self->path, &self->a));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_try_write(self->a, "abc", 3), 3);
+    CRT_AWAIT(self->r = crt_shutdown(cx, self->a));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_accept(cx, self->l, &self->b, NULL));
+    CHECK_EQ(self->r, 0);
+    CRT_AWAIT(self->r = crt_readable(cx, self->b));
+    CRT_AWAIT(self->r = crt_read(cx, self->b, self->buf, sizeof self->buf));
+    CHECK_EQ(self->r, 3);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(10), crt_read(cx, self->b, self->buf, sizeof self->buf)));
+    CHECK_EQ(self->r, 0);
+    crt_close(&self->a);
+    crt_close(&self->b);
+    crt_close(&self->l);
+    CRT_END;
+}
 
 // Each of these begins with *out = NULL, which one removed line would leave as it was.
 SCENE(what_is_refused_leaves_null_behind)
@@ -766,7 +794,9 @@ static crt_poll many_run(void *frame, crt_cx *cx)
     (void)fcntl(crt__signals.pipe[1], F_SETPIPE_SZ, 4096);
     for (self->i = 0; self->i < 3; self->i++) {
         for (int i = 0; i < 70000; i++) {
+            errno = 0;
             kill(getpid(), SIGUSR1);
+            CHECK_EQ(errno, 0);   // crt__signal_handler: errno = e removed
             int waiting = 0;
             if (i % 512 == 0 && !ioctl(crt__signals.pipe[0], FIONREAD, &waiting) && waiting >= 4096) break;
         }
@@ -778,6 +808,83 @@ static crt_poll many_run(void *frame, crt_cx *cx)
 static void signals_are_heard_after_as_many_as_fill_the_pipe(void)
 {
     (void)descriptors_of(many_run, &(scene){.r = 0});   // the pipe stays
+}
+// crt__child_set_uid: setgroups removed. A child of another user is in none of the groups of this one.
+static crt_poll groups_run(void *frame, crt_cx *cx)
+{
+    static const char *const argv[] = {"id", "-G", NULL};
+    static const crt_process_desc how = {.argv = argv, .set_uid = true, .uid = 65534, .set_gid = true, .gid = 65534};
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_process_output(cx, &how, &self->o));
+    if (self->r == -EPERM) CRT_RETURN(0);   // root, but not allowed to
+    CHECK(self->r == 0 && crt_exit_ok(&self->o.status));
+    CHECK(self->o.out && !strcmp(self->o.out, "65534\n"));
+    crt_output_free(&self->o);
+    CRT_END;
+}
+static void a_child_of_another_user_leaves_our_groups(void)
+{
+    gid_t before[64], extra = 12345;
+    int n = geteuid() ? -1 : getgroups(64, before);
+    if (n < 0 || setgroups(1, &extra)) return;   // only root may
+    run(groups_run, &(scene){.r = 0});
+    CHECK_EQ(setgroups((size_t)n, before), 0);
+}
+// crt__signal_subscribe: if (rt->signal_registered) return 0 removed, its descriptor not close-on-exec;
+// crt__signal_hook: SA_RESTART removed; crt__signal_allowed: one of those that cannot be waited for.
+static crt_poll subscribes_run(void *frame, crt_cx *cx)
+{
+    static const int none[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGILL, SIGFPE, SIGBUS, 0, -1, CRT__SIGNALS};
+    struct sigaction how;
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 4; self->i++) {
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(1), crt_signal_recv(cx, SIGUSR2)));
+        CHECK_EQ(self->r, CRT_ETIMEDOUT);
+        if (!self->i) self->k = test_fd_count();
+    }
+    CHECK_EQ(test_fd_count(), self->k);
+    CHECK(fcntl((int)cx->rt->signal_registered - 1, F_GETFD) & FD_CLOEXEC);
+    CHECK(!sigaction(SIGUSR2, NULL, &how) && (how.sa_flags & SA_RESTART));
+    for (self->i = 0; self->i < (int)(sizeof none / sizeof *none); self->i++) {
+        CRT_AWAIT(self->r = crt_signal_recv(cx, none[self->i]));
+        CHECK_EQ(self->r, CRT_EINVAL);
+    }
+    CRT_END;
+}
+static void a_runtime_listens_to_signals_once(void)
+{
+    (void)descriptors_of(subscribes_run, &(scene){.r = 0});
+}
+// crt__signal_subscribe: fd_registered not counted up. Where nothing else is watched a busy runtime would not look.
+static crt_poll busy_run(void *frame, crt_cx *cx)
+{
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    raise(SIGUSR2);
+    self->since = crt_now(cx);
+    while (!__atomic_load_n((int *)self->data, __ATOMIC_SEQ_CST) && crt_now(cx) - self->since < CRT_SEC(10))
+        CRT_AWAIT(crt_yield_now(cx));
+    CHECK(__atomic_load_n((int *)self->data, __ATOMIC_SEQ_CST));
+    CRT_END;
+}
+static crt_poll hears_busy_run(void *frame, crt_cx *cx)
+{
+    static int heard;
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    heard = 0;
+    CHECK_EQ(crt_spawn_join(cx, &self->join, busy_run, &(scene){.data = &heard}), 0);
+    CRT_AWAIT(self->r = crt_signal_recv(cx, SIGUSR2));
+    CHECK_EQ(self->r, 0);
+    __atomic_store_n(&heard, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(self->r = crt_join(cx, &self->join, NULL));
+    CRT_END;
+}
+static void signals_are_heard_by_who_is_busy(void)
+{
+    (void)descriptors_of(hears_busy_run, &(scene){.r = 0});
 }
 #endif
 
@@ -1101,6 +1208,7 @@ int main(int argc, char **argv)
 #ifdef __linux__
     TEST(a_socket_of_ipv6_has_its_options_for_ipv4_too);
 #endif
+    TEST(the_end_that_came_with_the_last_bytes_is_read);
     TEST(what_is_refused_leaves_null_behind);
     TEST(a_call_that_was_held_and_has_no_memory_gives_its_file_back_once);
 #ifndef _WIN32
@@ -1140,6 +1248,9 @@ int main(int argc, char **argv)
 #endif
 #ifdef __linux__
     TEST(signals_are_heard_after_as_many_as_fill_the_pipe);
+    TEST(a_child_of_another_user_leaves_our_groups);
+    TEST(a_runtime_listens_to_signals_once);
+    TEST(signals_are_heard_by_who_is_busy);
 #endif
     TEST(what_the_workers_count_adds_up);
     TEST(a_fill_that_has_enough_takes_budget);

@@ -89,6 +89,7 @@ typedef struct scene {
     crt_dir *d;
     crt_fs_dirent e;
     crt_addr to;
+    crt_timer timer;
     crt_poll r;
     void *frame;
     char *line;
@@ -674,6 +675,78 @@ static void a_select_whose_arms_are_all_disabled_is_no_cause_for_alarm(void)
     run(over_run, &(over){.r = 0});
 }
 
+// ---- several find the same socket file stale, at once: one of them gets the path ----------------
+
+#ifndef _WIN32
+enum { STARTERS = 4 };
+static crt_listener *started[STARTERS];
+typedef struct starter {
+    crt_frame co;
+    crt_poll r;
+    crt_listener **l;
+    const char *path;
+} starter;
+static crt_poll starts_run(void *frame, crt_cx *cx)
+{
+    static const crt_listen_desc how = {.unlink_stale = true};
+    starter *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_unix_listen(cx, self->path, &how, self->l));
+    CHECK(self->r == 0 || self->r == -EADDRINUSE);
+    CRT_END;
+}
+typedef struct start {
+    crt_frame co;
+    crt_poll r;
+    crt_listener *l;
+    crt_join_handle *join[STARTERS];
+    int i, k, winners;
+    char path[PATH_ROOM];
+} start;
+static crt_poll stale_run(void *frame, crt_cx *cx)
+{
+    start *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "stale");
+    for (self->i = 0; self->i < 100; self->i++) {
+        CRT_AWAIT(self->r = crt_unix_listen(cx, self->path, NULL, &self->l));
+        CHECK_EQ(self->r, 0);
+        crt_close(&self->l);   // and its file stays
+        for (int k = 0; k < STARTERS; k++)
+            CHECK_EQ(crt_spawn_join(cx, &self->join[k], starts_run, &(starter){.l = &started[k], .path = self->path}), 0);
+        for (self->k = self->winners = 0; self->k < STARTERS; self->k++) {
+            CRT_AWAIT(self->r = crt_join(cx, &self->join[self->k], NULL));
+            self->winners += started[self->k] != NULL;
+        }
+        CHECK_EQ(self->winners, 1);
+        for (int k = 0; k < STARTERS; k++) crt_close(&started[k]);
+        CHECK_EQ(unlink(self->path), 0);
+    }
+    CRT_END;
+}
+static void one_of_those_who_find_a_socket_file_stale_gets_its_path(void)
+{
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_MULTI_THREAD, .worker_threads = 4}, &rt), 0);
+    CHECK_EQ(crt_block_on(rt, stale_run, &(start){.r = 0}), 0);
+    crt_runtime_drop(&rt);
+}
+// A wait that tries first needs no turn of the reactor where there is room: a time that has passed does not matter.
+SCENE(a_new_pipe_has_room)
+{
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_pipe(cx, &self->a, &self->b), 0);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, -1, crt_write(cx, self->b, "x", 1)));
+    CHECK_EQ(self->r, 1);
+    CRT_AWAIT(self->r = crt_read(cx, self->a, self->buf, sizeof self->buf));
+    CHECK(self->r == 1 && self->buf[0] == 'x');
+    crt_close(&self->a);
+    crt_close(&self->b);
+    CRT_END;
+}
+#endif
+
 static crt_poll clean_run(void *frame, crt_cx *cx)
 {
     scene *self = frame;
@@ -695,6 +768,8 @@ int main(int argc, char **argv)
 #ifndef _WIN32
     TEST(remove_dir_all_of_a_link_with_a_slash_leaves_its_target);
     TEST(a_device_is_not_taken_for_seekable);
+    TEST(one_of_those_who_find_a_socket_file_stale_gets_its_path);
+    TEST(a_new_pipe_has_room);
     TEST(the_end_of_a_pipe_is_readable_and_a_hangup);
     TEST(a_descriptor_becomes_close_on_exec_when_it_is_taken_and_not_before);
 #endif

@@ -213,6 +213,62 @@ static void no_timer_no_pause(crt_runtime *rt)
     CHECK_EQ(test_fd_count(), fds);
 }
 
+#ifndef _WIN32
+// What the reactor does not take. crt__signal_subscribe: close(twin) removed. crt__sock_watch: crt__ready_reset
+// removed: what the record was ready for (of a pipe the direction that it has not) the next one would be, too.
+typedef struct refused {
+    crt_frame co;
+    crt_stream *a, *b;
+    crt_timer timer;
+    crt_poll r;
+    int fd[2], fds, i;
+} refused;
+static crt_poll refused_run(void *frame, crt_cx *cx)
+{
+    refused *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(1), crt_signal_recv(cx, SIGUSR2)));   // its pipe is made
+    CHECK_EQ(self->r, CRT_ETIMEDOUT);
+    CRT_END;
+}
+static crt_poll refused_again_run(void *frame, crt_cx *cx)
+{
+    refused *self = frame;
+    CRT_BEGIN(self, cx);
+    self->fds = test_fd_count();
+    fault_always(FAULT_ADD, ENOSPC);
+    CRT_AWAIT(self->r = crt_signal_recv(cx, SIGUSR2));
+    fault_always(FAULT_ADD, 0);
+    CHECK_EQ(self->r, -ENOSPC);
+    CHECK_EQ(test_fd_count(), self->fds);
+    CHECK(!test_pipe(self->fd));
+    for (self->i = 0; self->i < 2; self->i++) {
+        fault_always(FAULT_ADD, ENOSPC);
+        CHECK_EQ(crt_stream_from_fd(cx, self->fd[self->i], CRT_FD_OWN, &self->a), -ENOSPC);
+        fault_always(FAULT_ADD, 0);
+        CHECK_EQ(crt_stream_pair(cx, &self->a, &self->b), 0);
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(1), crt_readable(cx, self->a)));
+        CHECK_EQ(self->r, CRT_ETIMEDOUT);
+        CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_MS(1), crt_readable(cx, self->b)));
+        CHECK_EQ(self->r, CRT_ETIMEDOUT);
+        crt_close(&self->a);
+        crt_close(&self->b);
+        close(self->fd[self->i]);
+    }
+    CRT_END;
+}
+static void what_the_reactor_refuses_leaves_nothing(void)
+{
+    crt_fn fns[] = {refused_run, refused_again_run};
+    for (int i = 0; i < 2; i++) {
+        crt_runtime *rt;
+        CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+        CHECK_EQ(crt_block_on(rt, fns[i], &(refused){.i = 0}), 0);
+        crt_runtime_drop(&rt);
+    }
+}
+#endif
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -223,5 +279,8 @@ int main(int argc, char **argv)
     TEST(or_a_clear_error);
     fault_begin(0, false, 0);   // while no worker looks
     TEST_ON_EACH_WITH(no_timer_no_pause, .drivers = CRT_DRIVER_IO);
+#ifndef _WIN32
+    TEST(what_the_reactor_refuses_leaves_nothing);
+#endif
     return test_end();
 }

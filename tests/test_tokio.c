@@ -282,8 +282,10 @@ static crt_poll is_told_run(void *frame, crt_cx *cx)
     scene *self = frame;
     CRT_BEGIN(self, cx);
     SET(waits, 1);
-    CRT_AWAIT(self->r = crt_notified(cx, &told));
-    CHECK_EQ(self->r, 0);
+    for (self->k = 0; self->k < (self->i ? self->i : 1); self->k++) {
+        CRT_AWAIT(self->r = crt_notified(cx, &told));
+        CHECK_EQ(self->r, 0);
+    }
     CRT_END;
 }
 static void tells_once(void *unused)
@@ -347,7 +349,10 @@ static void *tells_from_a_thread(void *handle)
 {
     scene f = {.i = 0};
     while (!SHARED(waits)) test_pause_us(200);
-    CHECK_EQ(crt_handle_block_on(handle, tells_run, &f), 0);
+    for (int i = 0; i < 2; i++) {
+        test_pause_us(2000);   // it sleeps
+        CHECK_EQ(crt_handle_block_on(handle, tells_run, &f), 0);
+    }
     return NULL;
 }
 static void another_block_on_wakes_this_one(crt_runtime *rt)
@@ -357,7 +362,8 @@ static void another_block_on_wakes_this_one(crt_runtime *rt)
     memset(&told, 0, sizeof told);
     SET(waits, 0);
     CHECK_EQ(pthread_create(&thread, NULL, tells_from_a_thread, h), 0);
-    plays(rt, is_told_run);
+    scene twice = {.i = 2};   // the first block_on has returned, with this one still going on, before the second comes
+    CHECK_EQ(crt_block_on(rt, is_told_run, &twice), 0);
     pthread_join(thread, NULL);
     crt_handle_drop(&h);
 }

@@ -3,8 +3,8 @@
 #
 # An access to memory that is not there, a branch on a value that was never set, a leak of any kind but
 # "still reachable" (the C library keeps some) fails the program. Left out: test_explore and model_*, which change
-# stacks by hand; memcheck takes that for one wild stack. test_sim runs SEEDS=20 worlds instead of a thousand.
-# A test may take ten minutes here (TEST_SLOW of harness.h, TEST_TIMEOUT of run.sh). valgrind 3.19 does not know
+# stacks by hand; memcheck takes that for one wild stack. test_sim and test_programs run SEEDS=20
+# instead of a thousand. A test may take ten minutes here (TEST_SLOW of harness.h, TEST_TIMEOUT of run.sh). valgrind 3.19 does not know
 # epoll_pwait2, says so, and gives ENOSYS: crt goes on with epoll_wait.
 #
 # Tests that are not run here: those that lower RLIMIT_NOFILE and wait for EMFILE. valgrind has descriptors of its own

@@ -18,6 +18,7 @@ if [ -z "$CC" ] || [ -z "$WINE" ] || [ -z "$SERVER" ]; then
 fi
 mkdir -p "$B"
 export WINEDEBUG=-all
+export SEEDS="${SEEDS:-200}"   # of test_programs
 export WINEPREFIX="${WINEPREFIX:-$(cd "$B" && pwd)/prefix}"
 if [ ! -f "$WINEPREFIX/system.reg" ]; then
     mkdir -p "$WINEPREFIX"
