@@ -140,8 +140,8 @@ static crt_poll yield_run(void *frame, crt_cx *cx)
     }
     if (r == CRT_PENDING) return r;
     if (--self->want > 0) {
-        (void)crt_yield_now(cx);
-        return CRT_PENDING;
+        r = crt_yield_now(cx);
+        return r ? r : CRT_PENDING;
     }
     ended++;
     // From now on as wait_run: the wake that came while it yielded must not be lost.
