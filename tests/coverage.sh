@@ -10,7 +10,8 @@ for tool in clang llvm-profdata llvm-cov python3; do
     command -v $tool >/dev/null || { echo "coverage: $tool is missing (apt-get install clang llvm python3)"; exit 0; }
 done
 B=${B:-.build}/coverage
-mkdir -p "$B"
+mkdir -p "$B" || exit 1
+B=$(cd "$B" && pwd)
 list=
 [ "$1" = list ] && { list=list; shift; }
 # The explorer's own test has no code of crt.h in it.
@@ -27,7 +28,7 @@ printf '%s\n' $names | grep '^model_' | build -O1 || exit 1
 # counters. What a program that failed did not come to is in the list.
 for name in $names; do
     rm -f "$B/$name".*.raw
-    LLVM_PROFILE_FILE="$PWD/$B/$name.%p%c.raw" SEEDS=${SEEDS:-300} timeout 180 "$B/$name" >"$B/$name.out" 2>&1 </dev/null ||
+    LLVM_PROFILE_FILE="$B/$name.%p%c.raw" SEEDS=${SEEDS:-300} timeout 180 "$B/$name" >"$B/$name.out" 2>&1 </dev/null ||
         echo "$name failed; its output is in $B/$name.out"
     llvm-profdata merge -sparse -o "$B/$name.prof" "$B/$name".*.raw &&
         llvm-cov export -format=text -instr-profile="$B/$name.prof" "$B/$name" >"$B/$name.json" 2>/dev/null
