@@ -8,7 +8,7 @@
 //   WORLD=alone test_programs     only programs of the first kind below; WORLD=threads: of the second
 //
 // Three of four seeds are alone: one runtime of the current thread with the virtual clock, and no other thread. Such a
-// seed does the same each time, with any compiler (on Windows a kind of step is missing). Whenever nothing is ready,
+// seed does the same each time, with any compiler (not on Windows, whose pairs of streams go through TCP). Whenever nothing is ready,
 // and before the clock goes on, all who wait are looked at: nobody waits for what is there, or for what has been (a
 // wake that was lost), and nobody is late.
 // The others have workers (one, two, four), threads that drive a runtime of the current thread by turns or over its
@@ -2270,7 +2270,11 @@ int main(int argc, char **argv)
     test_init(argc, argv);
     warm_up();
     TEST(programs);
+#ifdef _WIN32   // a pair is two sockets of TCP there: what one writes comes to the other some time later
+    (void)alone_the_same_seed_does_the_same;
+#else
     TEST(alone_the_same_seed_does_the_same);
+#endif
     fclose(nowhere);
     return test_end();
 }

@@ -156,7 +156,7 @@ fi
 port=$((20000 + $$ % 10000))
 web=http://127.0.0.1
 get() { curl -s --max-time 20 "$@"; }
-serve() {   # program, arguments: begins it, waits until it listens (curl's 7: refused)
+begins() {   # program, arguments: begins it, waits until it listens (curl's 7: refused)
     said=$B/said
     timeout -k 2 "${TEST_TIMEOUT:-300}" "$WINE" "$@" >"$said" 2>&1 </dev/null &
     server=$!
@@ -167,6 +167,8 @@ serve() {   # program, arguments: begins it, waits until it listens (curl's 7: r
         sleep 0.2
     done
 }
+# Once more where wine lost its own server while it started the program.
+serve() { begins "$@" || { grep -q '^wine client error' "$said" && begins "$@"; }; }
 # Ctrl-C ends it in good order: exit status 0, and the words with which it ends.
 ends() { interrupt $server; wait $server && grep -q "$1" "$said"; }
 all=$names
