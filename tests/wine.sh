@@ -33,9 +33,10 @@ LIBS="-static -lws2_32 -lsynchronization -lpthread"
 #   explore (stacks by mmap); syscalls, socket_faults (wrap the system calls of Linux); sim (its kernel is the
 #   one under the epoll header: descriptors, edges and the calls of POSIX sockets, for which the Windows
 #   header has none of its own names); system (all of it disturbs a child by fork, SIGSTOP, sigaction);
-#   null (fork); abroad (a program by name); interrupts (a machine of its own, with no system under it).
+#   null (fork); abroad (a program by name); interrupts (a machine of its own, with no system under it);
+#   scenes (link-local addresses, programs by name).
 NOT_HERE=" test_explore test_syscalls test_socket_faults test_sim test_system test_null test_abroad
- test_interrupts "
+ test_interrupts test_scenes "
 # With QUICK: what goes through the platform header, and few of the rest.
 QUICK_ONES=" hello game_loop echo_server http_server graceful_shutdown test_anywhere test_io test_sockets test_streams
  test_more_io test_fs test_process test_signal test_blocking test_regressions test_smoke test_header "
