@@ -8,9 +8,9 @@
 //   WORLD=alone test_programs     only programs of the first kind below; WORLD=threads: of the second
 //
 // Three of four seeds are alone: one runtime of the current thread with the virtual clock, and no other thread. Such a
-// seed does the same each time, with any compiler (not on Windows, whose pairs of streams go through TCP). Whenever nothing is ready,
-// and before the clock goes on, all who wait are looked at: nobody waits for what is there, or for what has been (a
-// wake that was lost), and nobody is late.
+// seed does the same each time, with any compiler (not on Windows, whose pairs of streams go through TCP). Whenever
+// nothing is ready, and before the clock goes on, all who wait are looked at: nobody waits for what is there, or for
+// what has been (a wake that was lost), and nobody is late. Where threads cannot be counted (Windows) all are alone.
 // The others have workers (one, two, four), threads that drive a runtime of the current thread by turns or over its
 // poll descriptor, plain threads that meddle, and jobs. There the seed gives the program, but the schedule is the
 // machine's: a failure may need TIMES. It hangs if it has not ended after half a minute (TEST_SLOW: ten times that).
@@ -1954,7 +1954,8 @@ static pthread_t begun(void *(*f)(void *), void *arg)
 }
 static crt_duration patience_of_shutdown(void)
 {
-    return W.ending == BY_SHUTDOWN ? CRT_FOREVER : chance(2) ? 0 : CRT_US(chance(3000));
+    if (W.ending == BY_SHUTDOWN) return CRT_FOREVER;
+    return W.alone || chance(2) ? 0 : CRT_US(chance(3000));   // of real time
 }
 static void shut_down(void)
 {
@@ -2269,6 +2270,7 @@ int main(int argc, char **argv)
     (void)test__on_each;
     const char *world = getenv("WORLD");
     if (world) only_world = strcmp(world, "alone") ? 2 : 1;
+    else if (!test_thread_count()) only_world = 1;   // nobody tells when those that a shutdown leaves have ended
     nowhere = tmpfile();
     test_init(argc, argv);
     warm_up();
