@@ -88,14 +88,14 @@ mistake() { # file, what it is, sed expression, "no end" if that is how it shows
 }
 plant() { alone mistake "$@"; }
 for bug in 1 2 3 4 5 6; do alone lie $bug; done
-plant crt.h "deadlines are rounded down" 's|/ 1000000 + ((uint64_t)t % 1000000 != 0);|/ 1000000;|'
+plant crt.h "deadlines are rounded down" 's|((uint64_t)t + 999999) / 1000000|(uint64_t)t / 1000000|'
 plant crt.h "a wake from outside does not reach the driver" '/^static void crt__driver_kick/,/^}/s|crt__reactor_wake(rt->reactor);|(void)0;|'
 plant crt.h "the driver does not wait for timers" '/^static int64_t crt__driver_timeout/,/^}/s|return most < 0 .. left < most ? left : most;|return most;|'
 plant crt.h "readiness is cleared although an event came since" 's|while (now >> 16 == seen >> 16)|while (now >> 32 == seen >> 32)|'
 plant crt.h "the virtual clock jumps past a wake from outside" '/^static bool crt__virtual_idle/,/^}/s|== CRT__NOTIFIED_PARK) return false;|== CRT__NOTIFIED_PARK) (void)0;|'
 plant crt.h "a write that goes on in parts leaves a byte out" 's|if (r > 0 \&\& all) done += (size_t)r;|if (r > 0 \&\& all) done += (size_t)r + (done \&\& done + (size_t)r < total);|'
 plant crt.h "an abandoned connect stays open" '/^static void crt__attempt_end/,/^}/s|if (a->sock) crt__sock_unref(a->sock);||'
-plant crt.h "a sleeping task that is cancelled stays in the wheel" '/^static void crt__timer_cancel/,/^}/s|crt__wheel_unlink(wheel, slot);|(void)0;|'
+plant crt.h "a sleeping task that is cancelled stays in the wheel" '/^static void crt__timer_cancel/,/^}/s|crt__wheel_unlink(wheel, slot);|(void)0;|' "no end"
 plant crt.h "a cancelled acquire keeps what it was granted" '/^static void crt__op_permits_cancel/,/^}/s|if (slot->state != CRT__SLOT_CLOSED) crt__permits_give.*|(void)0;|'
 plant crt.h "a timer at the end of a level waits a turn too long" 's|uint32_t from = (now + 1) % CRT__WHEEL_SLOTS;|uint32_t from = (now + 2) % CRT__WHEEL_SLOTS;|'
 plant crt.h "out of descriptors: accept fails instead of waiting" '/^static bool crt__accept_must_pause/,/^}/s|return e == EMFILE|return 0 \&\& e == EMFILE|'
