@@ -1053,8 +1053,8 @@ typedef struct crt_task_desc {
     crt_handle *handle;       // another runtime's; NULL: the caller's
     bool local;               // as crt_spawn_local; CRT_EINVAL with another runtime's handle
     int priority;             // > 0: before all others; < 0: when nothing else is ready, and
-                              // one such task at each 31st poll, or global_queue_interval
-                              // if that is more; not with `local`
+                              // one such task at about each 31st poll, or each
+                              // global_queue_interval-th if that is more; not with `local`
 } crt_task_desc;
 #define crt_spawn_ex(cx, ...) crt__spawn_ex((cx), (__VA_ARGS__), CRT__SPAWN_SITE)
 CRTDEF int crt__spawn_ex(crt_cx *cx, const crt_task_desc *desc, const char *site);
@@ -1155,8 +1155,8 @@ typedef struct crt_timer {
     crt_instant deadline;
     crt_poll result;
     uint32_t phase, set;
-    uint32_t panics, reset_in;   // cx->panics before the expression; the worker's tick at the reset (in a
-                                 // crt_timeout: whether this poll began with budget)
+    uint32_t panics, reset_in;   // cx->panics before the expression; the poll of a reset whose clock is kept, or
+                                 // 0 (in a crt_timeout: whether this poll began with budget)
 } crt_timer;
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d);
 CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at);
@@ -3557,7 +3557,6 @@ struct crt__worker {
     uint32_t park;            // atomic futex word: see >>scheduler
     char pad[CRT__CACHE_LINE];
     // the owner's, as a rule
-    uint32_t tick;            // atomic: grows with each task polled
     uint32_t lifo_polls;      // LIFO polls in a row
     crt_task *lifo;           // atomic: woken by the task that runs
     crt_task *running;        // atomic: for the dump and the monitor
@@ -3573,11 +3572,11 @@ struct crt__worker {
     uint64_t rng;
     uint64_t next_id, last_id;
     uint32_t inject_interval, until_inject;   // in tasks
-    uint32_t background_tick; // of the last task of the background that came before others
+    uint32_t background_at;   // crt__polls_of() when the last task of the background came before others
     uint32_t batch_polls;
     int64_t batch_start;
     double mean_poll;         // ns, smoothed
-    uint32_t monitor_tick;    // atomic: what the monitor saw last
+    uint32_t monitor_polls;   // atomic: what the monitor saw last
     crt__cache cache[CRT__CLASSES];
     crt__wheel wheel;
     // metrics, written by the owner
@@ -5390,9 +5389,15 @@ static inline void crt__timer_due(crt_cx *cx, crt_timer *t, int64_t when, bool a
     t->deadline = absolute ? when : crt__instant_after(now, when);
     t->slot.value = (uint64_t)now;
 }
+static inline uint32_t crt__polls_of(const crt__worker *w)
+{
+    return (uint32_t)crt__atomic_load(&w->polls, CRT__RELAXED);
+}
+// Which poll of the runtime this is; comes again after two billion of them. 0: of no worker.
 static inline uint32_t crt__poll_number(const crt_cx *cx)
 {
-    return cx->worker ? crt__atomic_load(&cx->worker->tick, CRT__RELAXED) : 0;
+    const crt__worker *w = cx->worker;
+    return w ? (crt__polls_of(w) * w->rt->worker_count + w->index) | 0x80000000u : 0;
 }
 // Of a time-out that goes on it is no timer to be set or awaited.
 static CRT__COLD bool crt__timer_is_free(crt_cx *cx, const crt_timer *t)
@@ -5414,13 +5419,14 @@ CRTDEF void crt_timer_reset_at(crt_cx *cx, crt_timer *t, crt_instant at)
 {
     if (CRT__UNLIKELY(t->group.pprev != NULL) && !crt__timer_take_down(cx, t)) return;
     crt__timer_due(cx, t, at, true);
+    t->reset_in = 0;
     t->set = 1;
 }
 CRTDEF void crt_timer_reset(crt_cx *cx, crt_timer *t, crt_duration d)
 {
     if (CRT__UNLIKELY(t->group.pprev != NULL) && !crt__timer_take_down(cx, t)) return;
     crt__timer_due(cx, t, d, false);
-    t->reset_in = crt__poll_number(cx);
+    t->reset_in = crt__atomic_load(&cx->rt->clock_paused, CRT__RELAXED) ? 0 : crt__poll_number(cx);
     t->set = 1;
 }
 CRTDEF bool crt_timer_is_elapsed(const crt_cx *cx, const crt_timer *t)
@@ -5434,8 +5440,9 @@ CRTDEF crt_poll crt_timer_wait(crt_cx *cx, crt_timer *t)
     if (CRT__UNLIKELY(!t->set || t->phase)) return (void)crt__timer_is_free(cx, t), crt__refuse(cx, CRT_EINVAL);
     if (!t->group.pprev) crt__group_link(cx, &t->group, &t->slot, 1, 0);
     cx->slot = &t->slot;
-    bool same_poll = cx->worker && t->reset_in == crt__poll_number(cx);
-    crt_poll r = crt__sleep(cx, t->deadline, true, same_poll ? (crt_instant)t->slot.value : 0);
+    bool known = t->reset_in && t->reset_in == crt__poll_number(cx);
+    t->reset_in = 0;   // once: where the clock was kept, a wait that begins keeps its deadline
+    crt_poll r = crt__sleep(cx, t->deadline, true, known ? (crt_instant)t->slot.value : 0);
     cx->slot = outer;
     if (r != CRT_PENDING) crt__group_unlink(&t->group);
     return r;
@@ -6266,8 +6273,9 @@ static CRT__OUTLINE crt_task *crt__next_shared(crt__worker *w)
     crt_task *t = crt__inject_pop(&w->rt->urgent);
     if (t || w->until_inject) return t;
     w->until_inject = w->inject_interval;
-    if (w->tick - w->background_tick >= CRT__BACKGROUND_INTERVAL && (t = crt__inject_pop(&w->rt->background))) {
-        w->background_tick = w->tick;
+    uint32_t polls = crt__polls_of(w);
+    if (polls - w->background_at >= CRT__BACKGROUND_INTERVAL && (t = crt__inject_pop(&w->rt->background))) {
+        w->background_at = polls;
         w->until_inject = 1;   // the injection queue has not had its turn
         return t;
     }
@@ -6291,7 +6299,6 @@ static crt_task *crt__next_from_ring(crt__worker *w, bool *from_lifo)
 // Another task's turn begins: who comes first in it, or NULL.
 static inline crt_task *crt__next_first(crt__worker *w)
 {
-    crt__atomic_store(&w->tick, w->tick + 1, CRT__RELAXED);
     if (w->until_inject) w->until_inject--;
     bool look = !w->until_inject || crt__inject_length(&w->rt->urgent);
     return CRT__UNLIKELY(look) ? crt__next_shared(w) : NULL;
@@ -6690,9 +6697,9 @@ static crt_task *crt__rescue_lifo(crt__worker *w, int64_t now, int64_t apart)
     for (uint32_t i = 0; i < rt->worker_count; i++) {
         crt__worker *victim = &rt->workers[i];
         if (victim == w) continue;
-        uint32_t tick = crt__atomic_load(&victim->tick, CRT__RELAXED);
-        bool stuck = tick == crt__atomic_load(&victim->monitor_tick, CRT__RELAXED);
-        crt__atomic_store(&victim->monitor_tick, tick, CRT__RELAXED);
+        uint32_t polls = crt__polls_of(victim);
+        bool stuck = polls == crt__atomic_load(&victim->monitor_polls, CRT__RELAXED);
+        crt__atomic_store(&victim->monitor_polls, polls, CRT__RELAXED);
         if (!stuck || !crt__atomic_load(&victim->lifo, CRT__RELAXED)) continue;
         crt_task *t = crt__atomic_xchg(&victim->lifo, NULL, CRT__ACQ_REL);
         if (t) return t;
@@ -9112,8 +9119,19 @@ static bool crt__unix_is_stale(int type, const char *path, crt_addr *a)
     return e == ECONNREFUSED;
 }
 // Held from the look at a path until somebody listens there: one that is bound only looks like
-// one that is stale, and two that find the same one stale would remove each other's.
+// one that is stale, and two that find the same one stale would remove each other's. It is
+// held over system calls, as no other is that anybody waits for; for names that are no files nobody takes it.
 static uint32_t crt__unix_paths_lock;
+static bool crt__unix_path_begin(const char *path)
+{
+    bool file = path && path[0] != '@';
+    if (file) crt__lock(&crt__unix_paths_lock);
+    return file;
+}
+static void crt__unix_path_end(bool begun)
+{
+    if (begun) crt__unlock(&crt__unix_paths_lock);
+}
 // What was bound comes to nothing: its file must not stand in the way of the next.
 static CRT__COLD void crt__unix_unbind(const char *path)
 {
@@ -9191,11 +9209,11 @@ CRTDEF crt_poll crt_unix_listen(crt_cx *cx, const char *path, const crt_listen_d
     crt__options o = crt__listen_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_listen");
     if (desc->backlog < 0 || crt__options_bad(&o)) return CRT_EINVAL;
-    crt__lock(&crt__unix_paths_lock);
+    bool begun = crt__unix_path_begin(path);
     int fd = crt__unix_bound(SOCK_STREAM, path, &o, desc->unlink_stale);
     int e = crt__listen(cx, fd, desc->backlog, CRT__SOCK_WHOLE, l);
     if (e && fd >= 0) crt__unix_unbind(path);
-    crt__unlock(&crt__unix_paths_lock);
+    crt__unix_path_end(begun);
     return e;
 }
 
@@ -10306,14 +10324,14 @@ CRTDEF crt_poll crt_unix_dgram_bind(crt_cx *cx, const char *path, const crt_udp_
     crt__options o = crt__udp_options(desc);
     if (!cx->rt->reactor) return crt__no_driver(cx, "crt_unix_dgram_bind");
     if (crt__options_bad(&o)) return CRT_EINVAL;
-    crt__lock(&crt__unix_paths_lock);
+    bool begun = crt__unix_path_begin(path);
     int fd = path ? crt__unix_bound(SOCK_DGRAM, path, &o, desc->unlink_stale)
                   : crt__socket(AF_UNIX, SOCK_DGRAM);
-    crt__unlock(&crt__unix_paths_lock);
     int e = crt__udp_new(cx, fd, CRT__SOCK_UNIX, u);
+    if (e && fd >= 0 && path) crt__unix_unbind(path);
+    crt__unix_path_end(begun);
     if (!e && !path) e = crt__options_set(fd, AF_UNIX, &o);
     if (e) crt_udp_close(u);
-    if (e && fd >= 0 && path) crt__unix_unbind(path);
     return e;
 }
 CRTDEF crt_poll crt_unix_dgram_connect(crt_cx *cx, const char *path, crt_udp **u)
@@ -18046,9 +18064,13 @@ static CRT__COLD crt_task *crt__walk(crt_runtime *rt, crt_task *t)
     if (t) crt__task_unref(t, 1);
     return found;
 }
+// Where none is alive nobody walks: over memory that once held a million tasks that takes long.
+// One that is about to be, from outside, has been counted at the gate; one that a worker spawns
+// is spawned by a task that is alive, or is seen by that worker, who comes here too.
 static CRT__COLD void crt__abort_all(crt_runtime *rt)
 {
     crt__atomic_fence(CRT__SEQ_CST);   // `closing` was written before; crt__spawn_task has the other half
+    if (!rt->workers || crt__alive(rt) == 0) return;
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t))
         if (!crt__is_job(t)) crt_abort((crt_join_handle *)t);
 }
@@ -18760,12 +18782,14 @@ static int crt__end_adopted(crt_runtime *rt)
 static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
 {
     int left = 0;
+    bool any = false;
     crt__lock(&rt->walk_lock);
     crt__atomic_store(&rt->ended, 1, CRT__SEQ_CST);
     crt__atomic_fence(CRT__SEQ_CST);
     for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {
         if (crt__is_job(t)) continue;
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
+        if (!(s & CRT__COMPLETE)) any = true;
         while (crt__sits_idle(s)) {
             if (!crt__atomic_cas_weak(&t->state, &s, s | CRT__ACTIVE, CRT__ACQ_REL, CRT__ACQUIRE)) continue;
             t->flags |= CRT__TASK_ADOPTED;
@@ -18774,13 +18798,14 @@ static CRT__COLD int crt__end_leftovers(crt_runtime *rt)
     }
     for (uint32_t i = 0; i < rt->worker_count; i++) crt__adopt_of_worker(&rt->workers[i]);
     crt__adopt_shared(rt);
-    for (crt_task *t = crt__walk(rt, NULL); t; t = crt__walk(rt, t)) {   // those that others will end
+    any = any || crt__alive(rt) != 0;   // let in by the gate, and not there yet: as a rule there is none
+    for (crt_task *t = any ? crt__walk(rt, NULL) : NULL; t; t = crt__walk(rt, t)) {   // those that others will end
         uint32_t s = crt__atomic_load(&t->state, CRT__ACQUIRE);
         if (!crt__is_job(t) && !(s & CRT__COMPLETE)) left += (s & CRT__OFF) || !(t->flags & CRT__TASK_ADOPTED);
     }
     crt__unlock(&rt->walk_lock);
     for (uint32_t n; (n = crt__atomic_load(&rt->ending, CRT__ACQUIRE)) != 0;) crt__futex_wait(&rt->ending, n, -1);
-    return left + crt__end_adopted(rt);
+    return any ? left + crt__end_adopted(rt) : 0;
 }
 // A task was pushed after the leftovers were adopted.
 static CRT__COLD void crt__end_all_in(crt_runtime *rt, crt__inject *q)

@@ -62,11 +62,11 @@ static const field runtime_fields[] = {
     FIELD(crt_runtime, io_ready), FIELD(crt_runtime, remote_schedules), FIELD(crt_runtime, failures),
     {NULL, 0, 0}};
 static const field worker_fields[] = {
-    FIELD(crt__worker, rt), FIELD(crt__worker, index), FIELD(crt__worker, park), FIELD(crt__worker, tick),
+    FIELD(crt__worker, rt), FIELD(crt__worker, index), FIELD(crt__worker, park),
     FIELD(crt__worker, lifo_polls), FIELD(crt__worker, lifo), FIELD(crt__worker, running), FIELD(crt__worker, ring),
     FIELD(crt__worker, fifo), FIELD(crt__worker, deferred), FIELD(crt__worker, inbox),
     FIELD(crt__worker, searching), FIELD(crt__worker, sleeping), FIELD(crt__worker, wheel.fresh),
-    FIELD(crt__worker, monitor_tick), FIELD(crt__worker, cache), FIELD(crt__worker, wheel.lock),
+    FIELD(crt__worker, monitor_polls), FIELD(crt__worker, cache), FIELD(crt__worker, wheel.lock),
     FIELD(crt__worker, wheel.elapsed), FIELD(crt__worker, wheel.next), FIELD(crt__worker, wheel.occupied),
     FIELD(crt__worker, wheel.slots), FIELD(crt__worker, polls), FIELD(crt__worker, busy_ns), {NULL, 0, 0}};
 static const field ring_fields[] = {

@@ -731,6 +731,70 @@ static void one_of_those_who_find_a_socket_file_stale_gets_its_path(void)
     CHECK_EQ(crt_block_on(rt, stale_run, &(start){.r = 0}), 0);
     crt_runtime_drop(&rt);
 }
+// A bind that fails after its socket had the path removes its own file only. The runtime of one thread has no memory for
+// a record; the other's socket is there, or its bind fails since the first one's still is.
+static int no_memory, unlucky_goes_on;   // atomic
+static void *unlucky_alloc(size_t n, void *user)
+{
+    (void)user;
+    return __atomic_load_n(&no_memory, __ATOMIC_SEQ_CST) && n > 4000 ? NULL : malloc(n);
+}
+static void unlucky_free(void *p, void *user) { (void)user, free(p); }
+typedef struct bound {
+    crt_frame co;
+    crt_udp *u;
+    crt_poll r;
+    const char *path;
+} bound;
+static crt_poll bind_run(void *frame, crt_cx *cx)
+{
+    static const crt_udp_desc how = {.unlink_stale = true};
+    bound *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_unix_dgram_bind(cx, self->path, &how, &self->u));
+    CRT_END;
+}
+static void *unlucky_thread(void *path)
+{
+    crt_runtime *rt;
+    crt_config c = {.flavor = CRT_CURRENT_THREAD, .allocator = {unlucky_alloc, unlucky_free, NULL}, .log.func = test_log};
+    CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+    __atomic_store_n(&no_memory, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&unlucky_goes_on, __ATOMIC_SEQ_CST)) {
+        bound b = {.path = path};
+        CHECK_EQ(crt_block_on(rt, bind_run, &b), 0);
+        CHECK(b.r == CRT_ENOMEM || b.r == -EADDRINUSE);
+    }
+    __atomic_store_n(&no_memory, 0, __ATOMIC_SEQ_CST);
+    crt_runtime_drop(&rt);
+    return NULL;
+}
+static void a_bind_that_fails_removes_no_other_socket(void)
+{
+    char path[PATH_ROOM];
+    crt_runtime *rt;
+    pthread_t thread;
+    int had = 0;
+    in_dir(path, "unlucky");
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    __atomic_store_n(&unlucky_goes_on, 1, __ATOMIC_SEQ_CST);
+    CHECK_EQ(pthread_create(&thread, NULL, unlucky_thread, path), 0);
+    for (int i = 0; i < 3000 || !had; i++) {
+        bound b = {.path = path};
+        CHECK_EQ(crt_block_on(rt, bind_run, &b), 0);
+        CHECK(b.r == 0 || b.r == -EADDRINUSE);
+        if (b.r) continue;
+        sched_yield();
+        CHECK(is_there(path));
+        had++;
+        unlink(path);
+        crt_udp_close(&b.u);
+    }
+    __atomic_store_n(&unlucky_goes_on, 0, __ATOMIC_SEQ_CST);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    unlink(path);
+    crt_runtime_drop(&rt);
+}
 // A wait that tries first needs no turn of the reactor where there is room: a time that has passed does not matter.
 SCENE(a_new_pipe_has_room)
 {
@@ -769,6 +833,7 @@ int main(int argc, char **argv)
     TEST(remove_dir_all_of_a_link_with_a_slash_leaves_its_target);
     TEST(a_device_is_not_taken_for_seekable);
     TEST(one_of_those_who_find_a_socket_file_stale_gets_its_path);
+    TEST(a_bind_that_fails_removes_no_other_socket);
     TEST(a_new_pipe_has_room);
     TEST(the_end_of_a_pipe_is_readable_and_a_hangup);
     TEST(a_descriptor_becomes_close_on_exec_when_it_is_taken_and_not_before);

@@ -319,6 +319,7 @@ typedef struct timing {
     crt_timer t, u;
     CRT_SELECT(2) sel;
     crt_instant begun;
+    crt_join_handle *join;
     crt_poll r, r2, r3;
     int i;
 } timing;
@@ -355,6 +356,130 @@ static void a_timer_can_be_set_again(void)
 {
     timing t = {.i = 0};
     on_virtual_clock(timer_run, &t);
+}
+// The usual loop around an idle timer, set once: its arm loses in the very poll that has set it, and it is awaited again.
+// The clock that the first wait kept is not the second's (it was the deadline's tick, and the wheel went there).
+static crt_poll at_first(int *turns) { return (*turns)++ ? CRT_PENDING : 0; }
+static crt_notify no_news;
+static crt_poll idle_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_timer_reset(cx, &self->t, 40 * CRT_SEC(86400));
+    CRT_AWAIT(self->r = crt_select_biased(cx, &self->sel, crt_on(cx, 0, crt_timer_wait(cx, &self->t)),
+                                          crt_on(cx, 1, at_first(&self->i))));
+    CHECK_EQ(self->r, 1);
+    CRT_AWAIT(self->r = crt_select_biased(cx, &self->sel, crt_on(cx, 0, crt_timer_wait(cx, &self->t)),
+                                          crt_on(cx, 1, crt_notified(cx, &no_news))));
+    CRT_END;
+}
+static crt_poll beside_idle_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    crt_poll r;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, idle_run, &(timing){.i = 0}), 0);
+    CRT_AWAIT(crt_yield_now(cx));
+    CRT_AWAIT(crt_yield_now(cx));
+    self->begun = crt_now(cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(10)));
+    CHECK_EQ(crt_now(cx) - self->begun, CRT_MS(10));
+    crt_abort(self->join);
+    CRT_AWAIT(r = crt_join(cx, &self->join, NULL));
+    CHECK_EQ(r, CRT_ECANCELED);
+    CRT_END;
+}
+static void a_timer_awaited_twice_in_the_poll_that_set_it_leaves_others_in_time(void)
+{
+    on_virtual_clock(beside_idle_run, &(timing){.i = 0});
+}
+// Nor is a clock kept where none was read, or where no poll is like the first: in turns without a worker's count.
+static crt_poll idle_at_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_timer_reset_at(cx, &self->t, crt_now(cx) + 40 * CRT_SEC(86400));
+    for (;;)
+        CRT_AWAIT(self->r = crt_select_biased(cx, &self->sel, crt_on(cx, 0, crt_timer_wait(cx, &self->t)),
+                                              crt_on(cx, 1, crt_notified(cx, &no_news))));
+    CRT_END;
+}
+static int64_t slept;
+static crt_poll sleeps_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_notify_one(&no_news);
+    CRT_AWAIT(crt_yield_now(cx));
+    CRT_AWAIT(crt_yield_now(cx));
+    self->begun = crt_now(cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(10)));
+    slept = crt_now(cx) - self->begun;
+    CRT_END;
+}
+static void nor_does_one_set_to_an_instant_that_is_awaited_turn_by_turn(void)
+{
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    slept = 0;
+    CHECK_EQ(crt_handle_spawn(h, idle_at_run, &(timing){.i = 0}), 0);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 1);
+    CHECK_EQ(crt_handle_spawn(h, sleeps_run, &(timing){.i = 0}), 0);
+    for (int64_t begun = real_now(); !slept && real_now() - begun < CRT_SEC(3); pause_ms(1)) crt_runtime_turn(rt, 0);
+    CHECK(slept >= CRT_MS(10));
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+// Set in one poll and over in another, of whichever kind: it is ready at once, and comes before what is merely ready.
+static crt_poll at_once(void) { return 0; }
+static crt_poll over_later_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_timer_reset(cx, &self->t, CRT_MS(1));
+    pause_ms(3);
+    CRT_AWAIT(crt_yield_now(cx));
+    CRT_AWAIT(self->r = crt_select_biased(cx, &self->sel, crt_on(cx, 0, crt_timer_wait(cx, &self->t)), crt_on(cx, 1, at_once())));
+    CHECK_EQ(self->r, 0);
+    CRT_END;
+}
+static crt_poll over_in_background_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_ex(cx, &((crt_task_desc){.fn = over_later_run, .frame = &(timing){.i = 0}, .size = sizeof(timing),
+                                                .priority = -1, .join = &self->join})), 0);
+    CRT_AWAIT(crt_join(cx, &self->join, NULL));
+    CRT_END;
+}
+static void a_timer_over_in_a_later_poll_is_ready_at_once(void)
+{
+    crt_runtime *rt;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    CHECK_EQ(crt_block_on(rt, over_later_run, &(timing){.i = 0}), 0);
+    CHECK_EQ(crt_block_on(rt, over_in_background_run, &(timing){.i = 0}), 0);
+    CHECK_EQ(crt_handle_spawn(h, over_later_run, &(timing){.i = 0}), 0);
+    for (int i = 0; i < 4; i++) crt_runtime_turn(rt, 0);
+    CHECK_EQ(crt_runtime_turn(rt, 0), 0);
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+static crt_poll over_by_hand_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_time_advance(cx->rt, CRT_MS(1)), 0);
+    crt_timer_reset(cx, &self->t, CRT_MS(10));
+    CHECK_EQ(crt_time_advance(cx->rt, CRT_MS(20)), 0);
+    CRT_AWAIT(self->r = crt_select_biased(cx, &self->sel, crt_on(cx, 0, crt_timer_wait(cx, &self->t)), crt_on(cx, 1, at_once())));
+    CHECK_EQ(self->r, 0);
+    CRT_END;
+}
+static void nor_does_it_matter_by_which_hand_the_clock_went_on(void)
+{
+    on_virtual_clock(over_by_hand_run, &(timing){.i = 0});
 }
 // A watchdog: fed while it waits in a losing arm, it barks only when not fed.
 static crt_poll watchdog_run(void *frame, crt_cx *cx)
@@ -1182,6 +1307,10 @@ int main(int argc, char **argv)
     TEST_ON_EACH(far_deadlines_do_not_overflow);
     TEST(auto_advance_does_not_run_off_to_forever);
     TEST(a_timer_can_be_set_again);
+    TEST(a_timer_awaited_twice_in_the_poll_that_set_it_leaves_others_in_time);
+    TEST(nor_does_one_set_to_an_instant_that_is_awaited_turn_by_turn);
+    TEST(a_timer_over_in_a_later_poll_is_ready_at_once);
+    TEST(nor_does_it_matter_by_which_hand_the_clock_went_on);
     TEST(a_timer_survives_a_lost_select_and_resets);
     TEST(a_reset_while_pending_replaces_the_deadline);
     TEST(a_reset_by_a_sibling_reaches_the_wait);
