@@ -5393,11 +5393,12 @@ static inline uint32_t crt__polls_of(const crt__worker *w)
 {
     return (uint32_t)crt__atomic_load(&w->polls, CRT__RELAXED);
 }
-// Which poll of the runtime this is; comes again after two billion of them. 0: of no worker.
+// Which poll this is, never 0. A worker's come again after two billion of them; of another worker's one in as many is
+// the same. Of no worker: 0.
 static inline uint32_t crt__poll_number(const crt_cx *cx)
 {
     const crt__worker *w = cx->worker;
-    return w ? (crt__polls_of(w) * w->rt->worker_count + w->index) | 0x80000000u : 0;
+    return w ? (crt__polls_of(w) * 0x9e3779b1u + w->index) | 0x80000000u : 0;
 }
 // Of a time-out that goes on it is no timer to be set or awaited.
 static CRT__COLD bool crt__timer_is_free(crt_cx *cx, const crt_timer *t)
