@@ -4095,6 +4095,7 @@ enum {
     CRT__TASK_LATE = 16384,     // ends after the leftovers of a shutdown: that memory is gone
     CRT__TASK_TIMED = 32768,    // its crt__record says since when it could run
     CRT__TASK_PRIORITY = CRT__TASK_URGENT | CRT__TASK_BACKGROUND,
+    CRT__TASK_ODD = CRT__TASK_MEMBER | CRT__TASK_PANICKED | CRT__TASK_ROOT,   // there is more to its end
     CRT__TASK_WORKER_SHIFT = 16   // pinned: the worker's number
 };
 enum { CRT__JOIN_DONE = 1, CRT__JOIN_THREAD = 2 };
@@ -4405,9 +4406,21 @@ static bool crt__task_failed(const crt_task *t)
            (!(t->flags & CRT__TASK_WAS_CANCELLED) && t->u.result < 0);
 }
 
-// Stores the outcome and tells the joiner. The caller owns ACTIVE and gives up
-// the runtime's reference (and `more`) with the same instruction that completes it.
-static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
+// The outcome is there: whoever joins hears of it.
+static inline void crt__task_tell(crt_task *t)
+{
+    uintptr_t waiter = crt__atomic_xchg(&t->join, (uintptr_t)CRT__JOIN_DONE, CRT__ACQ_REL);
+    if (waiter & CRT__JOIN_THREAD) {
+        uint32_t *word = (uint32_t *)(waiter & ~(uintptr_t)CRT__JOIN_THREAD);
+        crt__atomic_store(word, 1, CRT__RELEASE);
+        crt__futex_wake(word, 1);
+    } else {
+        crt__word_wake(waiter);
+    }
+}
+// Of a task that belongs to a group or to a crt_block_on, was cancelled, has failed or
+// panicked, or whose end a hook is told of.
+static CRT__OUTLINE void crt__task_complete_odd(crt_task *t, crt_poll r, uint32_t more)
 {
     crt_runtime *rt = t->home->rt;
     uint32_t flags = t->flags;
@@ -4418,16 +4431,7 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
         crt__hook(t, rt->config.on_task_terminate, -1);
     bool joined = (crt__atomic_load(&t->state, CRT__RELAXED) & CRT__JOIN) != 0;
     bool failed = crt__task_failed(t), told = false;
-    if (joined) {
-        uintptr_t waiter = crt__atomic_xchg(&t->join, (uintptr_t)CRT__JOIN_DONE, CRT__ACQ_REL);
-        if (waiter & CRT__JOIN_THREAD) {
-            uint32_t *word = (uint32_t *)(waiter & ~(uintptr_t)CRT__JOIN_THREAD);
-            crt__atomic_store(word, 1, CRT__RELEASE);
-            crt__futex_wake(word, 1);
-        } else {
-            crt__word_wake(waiter);
-        }
-    }
+    if (joined) crt__task_tell(t);
     bool orphan = (flags & (CRT__TASK_IN_SCOPE | CRT__TASK_LATE)) == (CRT__TASK_IN_SCOPE | CRT__TASK_LATE);
     if (CRT__UNLIKELY(flags & CRT__TASK_MEMBER) && !orphan) told = crt__crew_done(t, failed);
     if (CRT__UNLIKELY(failed) && !joined && !told) crt__report_failure(t);
@@ -4447,6 +4451,19 @@ static void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
         crt__say(rt, CRT_LOG_ERROR, "shutting down after a panic (unhandled_panic)");
         crt__begin_shutdown(rt);
     }
+}
+// Stores the outcome and tells the joiner. The caller owns ACTIVE and gives up
+// the runtime's reference (and `more`) with the same instruction that completes it.
+static inline void crt__task_complete(crt_task *t, crt_poll r, uint32_t more)
+{
+    if (CRT__UNLIKELY(r < 0 || (t->flags & CRT__TASK_ODD) || t->home->rt->config.on_task_terminate)) {
+        crt__task_complete_odd(t, r, more);
+        return;
+    }
+    t->u.result = r;
+    if (crt__atomic_load(&t->state, CRT__RELAXED) & CRT__JOIN) crt__task_tell(t);
+    uint32_t old = crt__atomic_add(&t->state, CRT__COMPLETE - CRT__ACTIVE - CRT__REF * (1 + more), CRT__ACQ_REL);
+    if (old / CRT__REF == 1 + more) crt__task_free(t);
 }
 
 // --- wakers
@@ -4594,13 +4611,10 @@ static CRT__COLD crt_poll crt__refuse(crt_cx *cx, crt_poll why)
 
 enum { CRT__WORD_TASK = 8 };
 
-// What the word holds: how it ended, or somebody else who waits. 0: the task waits.
-static uintptr_t crt__word_park(crt_cx *cx, const crt__op *op, void *object, uintptr_t *word)
+static CRT__OUTLINE uintptr_t crt__word_wait(crt_cx *cx, const crt__op *op, void *object, uintptr_t *word)
 {
-    uintptr_t now = crt__atomic_load(word, CRT__ACQUIRE);
-    if (now && now < CRT__WORD_TASK) return now;
+    uintptr_t now = 0;
     if (cx->slot->op) return 0;
-    now = 0;
     crt__task_ref(cx->task);
     if (crt__atomic_cas(word, &now, (uintptr_t)cx->task, CRT__ACQ_REL, CRT__ACQUIRE)) {
         crt__slot_park(cx, cx->slot, op, object);
@@ -4608,6 +4622,12 @@ static uintptr_t crt__word_park(crt_cx *cx, const crt__op *op, void *object, uin
     }
     crt__task_unref(cx->task, 1);
     return now;
+}
+// What the word holds: how it ended, or somebody else who waits. 0: the task waits.
+static inline uintptr_t crt__word_park(crt_cx *cx, const crt__op *op, void *object, uintptr_t *word)
+{
+    uintptr_t now = crt__atomic_load(word, CRT__ACQUIRE);
+    return now && now < CRT__WORD_TASK ? now : crt__word_wait(cx, op, object, word);
 }
 // The wait is given up. If the task is not there any more, whoever took it out wakes
 // it, and owns the reference.
@@ -7637,11 +7657,34 @@ static int crt__spawn_local_how(crt_cx *cx, crt__spawn_how *how)
     return 0;
 }
 
+// What crt__spawn_task does of the common case: a worker, a frame, nothing else. Published and
+// counted, to be submitted; NULL: it is not that case, or there is something to be said.
+static inline crt_task *crt__spawn_plain(crt_runtime *rt, crt__worker *w, crt_fn fn, const void *frame, size_t size,
+                                         bool join, const char *site)
+{
+    if (CRT__UNLIKELY(!fn || !frame || size > UINT32_MAX / 2 || rt->task_extra)) return NULL;
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->closing, CRT__RELAXED))) return NULL;
+    crt_task *t = crt__task_alloc(rt, w, size);
+    if (CRT__UNLIKELY(!t)) return NULL;
+    crt__task_init(t, w, fn, frame, size, 0);
+    crt__trace_spawn(t, site);
+    crt__task_publish(t, join, 0);
+    crt__count(&w->spawned, 1);
+    (void)site;   // the trace's
+    return t;
+}
 CRTDEF int crt__spawn(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
                       const char *site)
 {
+    crt__worker *w = cx->worker;
+    crt_task *t = w ? crt__spawn_plain(cx->rt, w, fn, frame, size, join != NULL, site) : NULL;
+    if (CRT__LIKELY(t != NULL)) {
+        if (join) *join = (crt_join_handle *)t;
+        crt__submit(t);
+        return 0;
+    }
     crt__spawn_how how = {.fn = fn, .frame = frame, .size = size, .join = join, .site = site};
-    return crt__spawn_task(cx->rt, cx->worker, &how);
+    return crt__spawn_task(cx->rt, w, &how);
 }
 CRTDEF int crt__spawn_local(crt_cx *cx, crt_join_handle **join, crt_fn fn, const void *frame, size_t size,
                             const char *site)
@@ -15361,11 +15404,14 @@ CRTDEF crt_poll crt__until_end(crt_until *u, crt_poll which)
 
 // Elements of no bytes may come without a buffer: NULL. (That is asked for twice, since
 // compilers that see such a NULL do not see that n is 0.)
-static CRT__OUTLINE void crt__copy(void *to, const void *from, size_t n)
+static CRT__OUTLINE void crt__copy_any(void *to, const void *from, size_t n)
 {
-    if (!to || !from) return;
-    if (n == 8) memcpy(to, from, 8);   // a number or a pointer: two instructions, not a call
-    else if (n) memcpy(to, from, n);
+    if (to && from && n) memcpy(to, from, n);
+}
+static inline void crt__copy(void *to, const void *from, size_t n)
+{
+    if (CRT__LIKELY(n == 8 && to && from)) memcpy(to, from, 8);   // a number or a pointer: two instructions, not a call
+    else crt__copy_any(to, from, n);
 }
 enum { CRT__ELEM_MOST = 1 << 20 };
 
@@ -15497,7 +15543,7 @@ CRTDEF crt_poll crt_oneshot_recv(crt_cx *cx, crt_oneshot_rx **rx, void *elem)
 {
     crt__oneshot *o = rx ? (crt__oneshot *)*rx : NULL;
     if (!crt__leaf(cx, &crt__op_oneshot, o)) return CRT_UNWIND;
-    if (!o) return crt__refuse(cx, CRT_EINVAL);
+    if (CRT__UNLIKELY(!o)) return crt__refuse(cx, CRT_EINVAL);
     uintptr_t word = crt__word_park(cx, &crt__op_oneshot, o, &o->word);
     if (!word) return CRT_PENDING;
     if (word > CRT__ONESHOT_RX_GONE) return crt__refuse(cx, CRT_EBUSY);   // two tasks share the receiver
@@ -15969,14 +16015,18 @@ static inline bool crt__mpsc_take(crt__mpsc *c, void *elem, bool deliver)
 }
 // As above. What was claimed comes before whatever was sent after it: it is waited for, which
 // takes the copying of one element, unless its sender's thread does not run.
-static bool crt__mpsc_take_claimed(crt__mpsc *c, void *elem, bool deliver)
+static CRT__OUTLINE bool crt__mpsc_await_claimed(crt__mpsc *c, void *elem, bool deliver)
 {
-    for (int i = 0; !crt__mpsc_take(c, elem, deliver); i++) {
-        if (crt__mpsc_sent(c) == crt__mpsc_taken(c)) return false;
+    for (int i = 0; crt__mpsc_sent(c) != crt__mpsc_taken(c); i++) {
+        if (crt__mpsc_take(c, elem, deliver)) return true;
         if (i < CRT__LOCK_SPINS) crt__cpu_relax();
         else crt__nap();
     }
-    return true;
+    return false;
+}
+static inline bool crt__mpsc_take_claimed(crt__mpsc *c, void *elem, bool deliver)
+{
+    return crt__mpsc_take(c, elem, deliver) || crt__mpsc_await_claimed(c, elem, deliver);
 }
 static void crt__op_recv_cancel(crt_slot *slot)
 {

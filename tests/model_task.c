@@ -519,7 +519,7 @@ static const model models[] = {
     {.name = "seed: a look whether it is finished has no order", .run = finished_means_seen,
      .seed = {"crt_is_finished", NULL, MODEL_RELAX, 0, NULL}},
     {.name = "seed: complete does not exchange the join word", .run = join_by_task,
-     .seed = {"crt__task_complete", "join", MODEL_SPLIT, 0, NULL}},
+     .seed = {"crt__task_tell", "join", MODEL_SPLIT, 0, NULL}},
     {.name = "seed: join registers without looking", .run = join_by_thread,
      .seed = {"crt__join_thread", "t->join", MODEL_SPLIT, 0, NULL}},
     {.name = "seed: a cancelled join forgets to unregister", .run = abort_the_joiner,
