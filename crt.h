@@ -1710,7 +1710,7 @@ CRTDEF void crt_mpsc_unreserve(crt_mpsc_tx *tx);   // one of them; that there is
 CRTDEF_POLL crt_mpsc_recv(crt_cx *cx, crt_mpsc_rx *rx, void *elem);
 CRTDEF int crt_mpsc_try_recv(crt_mpsc_rx *rx, void *elem);   // 0, CRT_EEMPTY, CRT_ECLOSED
 // Waits for one, then takes what is there, at most max. How many; CRT_ECLOSED.
-// Cancel-safe.
+// Cancel-safe. max is not kept from poll to poll: not the variable that the result goes to.
 CRTDEF_POLL crt_mpsc_recv_many(crt_cx *cx, crt_mpsc_rx *rx, void *elems, size_t max);
 // From plain threads. CRT_ENESTED inside a task.
 CRTDEF int crt_mpsc_blocking_send(crt_mpsc_tx *tx, const void *elem);
@@ -3635,6 +3635,7 @@ struct crt_runtime {
     uint32_t threads_running; // atomic futex word: threads started for workers
     int64_t process;          // that built it; its children by fork() have none of its threads
     uint32_t driving;         // current thread: someone drives (futex word)
+    uint32_t refused;         // atomic: somebody was told that another drives
     uint32_t shutdown_called, shutdown_done;   // atomic; called: CRT__SHUTDOWN_...; done: 1 + tasks left
     crt__reactor *reactor;    // NULL without CRT_DRIVER_IO
     crt__i64 clock_base;      // atomic
@@ -5078,9 +5079,8 @@ static crt_task *crt__ring_steal(crt__ring *from, crt__ring *to, uint32_t *stole
 // belongs to the next turn of the wheel. The list of a slot is in order of
 // insertion, so that timers of one tick fire in the order they were set; the
 // first one's `prev` is the last one.
-// A timer is a slot: value = deadline tick, extra = level * 64 + index in its low
-// 9 bits (the rest is its owner's), object = the wheel, state = QUEUED or FIRED
-// (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER).
+// A timer is a slot: value = deadline tick, extra = level * 64 + index, object = the wheel,
+// state = QUEUED or FIRED (changed under the lock), or NEVER, which is in no wheel (CRT_FOREVER).
 // A timer set by a poll stays in a list of its worker, FRESH, until that poll ends: only
 // then can anybody but the poll itself have to do with it, and many a timer has been taken
 // down by then, without the lock. Its task cannot be run meanwhile, so it is no later for it.
@@ -5699,7 +5699,8 @@ CRTDEF size_t crt_delay_len(crt_delay_queue *q)
     crt__unlock(&q->crt__lock);
     return n;
 }
-CRTDEF void crt_delay_queue_clear(crt_delay_queue *q)
+// `wheel`, if any, takes the queue's: who is woken may look at it at once, on another worker.
+static void crt__delay_empty(crt_delay_queue *q, crt__wheel **wheel)
 {
     crt__list ready = {NULL, NULL};
     crt__lock(&q->crt__lock);
@@ -5708,16 +5709,21 @@ CRTDEF void crt_delay_queue_clear(crt_delay_queue *q)
     for (uint32_t level = 0; q->crt__wheel && level < CRT__WHEEL_LEVELS; level++)
         for (uint32_t i = 0; i < CRT__WHEEL_SLOTS; i++)
             while (q->crt__wheel->slots[level][i]) crt__delay_unlink(q, q->crt__wheel->slots[level][i]);
+    if (wheel) {
+        *wheel = q->crt__wheel;
+        q->crt__wheel = NULL;
+    }
     crt__delay_wake(q, &ready);
     crt__unlock(&q->crt__lock);
     crt__submit_list(&ready);
 }
+CRTDEF void crt_delay_queue_clear(crt_delay_queue *q) { crt__delay_empty(q, NULL); }
 CRTDEF void crt_delay_queue_drop(crt_delay_queue *q)
 {
+    crt__wheel *wheel = NULL;
     if (!q) return;
-    crt_delay_queue_clear(q);
-    if (q->crt__wheel) CRT_FREE(q->crt__wheel);
-    q->crt__wheel = NULL;
+    crt__delay_empty(q, &wheel);
+    if (wheel) CRT_FREE(wheel);
 }
 
 // ---------------------------------------------------------------------------
@@ -6617,7 +6623,11 @@ static int crt__drivers_poll(crt__worker *w)
 // How long to wait in the driver: to the next timer, or less.
 static int64_t crt__driver_timeout(crt_runtime *rt, crt_instant next, int64_t most)
 {
-    if (next == CRT_FOREVER || crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE)) return most;
+    if (next == CRT_FOREVER) return most;
+    if (CRT__UNLIKELY(crt__atomic_load(&rt->clock_paused, CRT__ACQUIRE))) {
+        crt__atomic_fence(CRT__SEQ_CST);   // `next`, then the clock; crt__clock_moved has the other half
+        return next <= crt__rt_now(rt) ? 0 : most;   // due already: advanced between its poll and the wheel
+    }
     int64_t left = next - crt__rt_now(rt);
     if (left < 0) left = 0;
     return most < 0 || left < most ? left : most;
@@ -7097,6 +7107,14 @@ static bool crt__drive_begin(crt_runtime *rt)
     while (!(d & 1))
         if (crt__atomic_cas_weak(&rt->driving, &d, d | 1, CRT__SEQ_CST, CRT__SEQ_CST)) return true;
     return false;
+}
+// The same for who does not wait for it. `refused`: whoever has the turn only to ask a question
+// (crt_runtime_next_deadline) and finds it set afterwards makes the poll descriptor readable.
+static bool crt__drive_try(crt_runtime *rt)
+{
+    if (crt__drive_begin(rt)) return true;
+    crt__atomic_store(&rt->refused, 1, CRT__SEQ_CST);
+    return crt__drive_begin(rt);   // who had it may have looked before
 }
 static void crt__drive_end(crt_runtime *rt)
 {
@@ -7821,6 +7839,16 @@ static crt__call *crt__call_result(crt_cx *cx)
     cx->slot->op = NULL;
     crt_detach(&c->job);
     return c;
+}
+#endif
+#if !defined(CRT_NO_FS) || !defined(CRT_NO_PROCESS)
+// The same of a call that began without a look at the budget, since what it was given had to be
+// copied in that poll: its result takes of it. NULL: later.
+CRT__UNUSED static crt__call *crt__call_paid(crt_cx *cx)
+{
+    crt__call *c = cx->slot->object;
+    bool done = crt__atomic_load(&c->word, CRT__ACQUIRE) == CRT__CALL_DONE;
+    return done && crt__coop(cx) ? crt__call_result(cx) : NULL;
 }
 #endif
 #ifndef CRT_NO_NET
@@ -9805,9 +9833,12 @@ CRTDEF crt_poll crt_tcp_connect_ex(crt_cx *cx, const char *addr, const crt_conne
     if (!crt__leaf(cx, &crt__op_connect, race)) return CRT_UNWIND;
     if (!race) {
         if (!cx->rt->reactor) return crt__no_driver(cx, "crt_tcp_connect");
-        if (!crt__coop(cx)) return CRT_PENDING;
         int e = crt__race_new(cx, addr, desc, &race);
-        if (e) return e;
+        if (e) return crt__refuse(cx, e);
+        if (!crt__coop(cx)) {   // what it was given is copied
+            crt__slot_park(cx, slot, &crt__op_connect, race);
+            return CRT_PENDING;
+        }
     }
     crt_poll r = crt__race_poll(cx, race, out);
     if (r == CRT_PENDING) {
@@ -11179,6 +11210,20 @@ static bool crt__goes_on(crt_cx *cx, const crt__op *op, crt_stream *s)
     return cx->slot->op == op && cx->slot->object == (void *)s;
 }
 
+// The result of a call that needs no leaf. It takes of the budget; where none is left it is held
+// as a leaf would be, so that the next poll goes on with what was given to this one.
+static crt_poll crt__ends_now(crt_cx *cx, const crt__op *op, crt_stream *stream, crt_poll r)
+{
+    crt__sock *s = (crt__sock *)stream;
+    if (!crt__leaf(cx, op, s)) return CRT_UNWIND;
+    if (!crt__coop(cx)) {
+        crt__io_hold(cx, s, op, (uint64_t)1 << 32);
+        return CRT_PENDING;
+    }
+    crt__io_end(s, cx->slot);
+    return r;
+}
+
 // --- buffered reader
 
 CRTDEF void crt_reader_init(crt_reader *r, crt_stream *s, void *buf, size_t n)
@@ -11269,11 +11314,12 @@ CRTDEF crt_poll crt_reader_fill(crt_cx *cx, crt_reader *r, size_t min)
     crt_poll k = crt__reader_enter(cx, r, min, true);
     if (k) return k;
     // What asks for no bytes takes budget too: a loop around it would let nobody else run.
-    if (r->filled - r->pos >= r->want) return crt__coop(cx) ? (crt_poll)(r->filled - r->pos) : CRT_PENDING;
+    k = (crt_poll)(r->filled - r->pos);
+    if ((size_t)k >= r->want) return crt__ends_now(cx, &crt__op_read, r->stream, k);
     while (r->filled - r->pos < r->want) {
         k = crt__reader_more(cx, r, r->want);
         if (k == 0) return r->filled == r->pos ? 0 : CRT_EEOF;
-        if (k == CRT_EMSGSIZE || k == CRT_ENOMEM) return crt__refuse(cx, k);
+        if (k == CRT_EMSGSIZE || k == CRT_ENOMEM) return crt__ends_now(cx, &crt__op_read, r->stream, k);
         if (k < 0) return k;
     }
     return (crt_poll)(r->filled - r->pos);
@@ -11287,7 +11333,7 @@ CRTDEF crt_poll crt_reader_read(crt_cx *cx, crt_reader *r, void *buf, size_t n)
         // A large read into an empty buffer passes by it.
         if (r->want >= r->capacity || !r->want) return crt_read(cx, r->stream, buf, r->want);
         k = crt__reader_more(cx, r, 1);
-        if (k <= 0) return k == CRT_ENOMEM ? crt__refuse(cx, k) : k;
+        if (k <= 0) return k == CRT_ENOMEM ? crt__ends_now(cx, &crt__op_read, r->stream, k) : k;
     }
     return (crt_poll)crt__reader_take(r, buf, r->want);
 }
@@ -11296,7 +11342,7 @@ CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size
     if (!r) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__reader_enter(cx, r, n, buf || !n);
     if (k) return k;
-    if (!r->want) return crt__refuse(cx, 0);
+    if (!r->want) return crt__ends_now(cx, &crt__op_read, r->stream, 0);
     for (;;) {
         r->done += crt__reader_take(r, (char *)buf + r->done, r->want - r->done);
         size_t left = r->want - r->done;
@@ -11306,7 +11352,7 @@ CRTDEF crt_poll crt_reader_read_exact(crt_cx *cx, crt_reader *r, void *buf, size
             if (k > 0) r->done += (size_t)k;
         } else {
             k = crt__reader_more(cx, r, 1);
-            if (k == CRT_ENOMEM && !r->done) return crt__refuse(cx, k);   // else the next poll would lose `done`
+            if (k == CRT_ENOMEM) return crt__ends_now(cx, &crt__op_read, r->stream, k);
         }
         if (k == 0) return CRT_EEOF;
         if (k < 0) return k;
@@ -11318,6 +11364,7 @@ static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_
 {
     crt_poll k = crt__reader_enter(cx, r, max, true);
     if (k) return k;
+    max = r->want;
     if (!max || (!r->owned && max > r->capacity)) max = r->capacity;
     for (;;) {
         size_t buffered = r->filled - r->pos, look = crt__min(buffered, max);
@@ -11325,7 +11372,7 @@ static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_
         unsigned char *hit = look > r->scanned ? memchr(from + r->scanned, delimiter, look - r->scanned) : NULL;
         if (hit) return hit - from + 1;
         r->scanned = look;
-        if (buffered >= max) return crt__refuse(cx, CRT_EMSGSIZE);
+        if (buffered >= max) return crt__ends_now(cx, &crt__op_read, r->stream, CRT_EMSGSIZE);
         k = crt__reader_more(cx, r, max);
         if (k == 0) return (crt_poll)buffered;
         if (k < 0) return k == CRT_ENOMEM ? crt__refuse(cx, k) : k;
@@ -11435,7 +11482,7 @@ CRTDEF crt_poll crt_writer_write_all(crt_cx *cx, crt_writer *w, const void *data
     if (!w) return crt__refuse(cx, CRT_EINVAL);
     crt_poll k = crt__writer_enter(cx, w, n);
     if (k) return k;
-    if (!w->want || !data) return crt__refuse(cx, w->want ? CRT_EINVAL : 0);
+    if (!w->want || !data) return crt__ends_now(cx, &crt__op_write, w->stream, w->want ? CRT_EINVAL : 0);
     k = crt__writer_put(cx, w, data, 0, w->want);
     return k ? k : (crt_poll)w->want;
 }
@@ -12388,15 +12435,13 @@ static crt_poll crt__fs_call(crt_cx *cx, intptr_t (*run)(crt__call *), const cha
     *out = NULL;
     if (!crt__leaf(cx, &crt__op_file, started ? cx->slot->object : NULL)) return CRT_UNWIND;
     if (started) {
-        *out = (crt__fs *)crt__call_result(cx);
+        *out = (crt__fs *)crt__call_paid(cx);
         return *out ? (*out)->call.result : CRT_PENDING;
     }
     if (!a || !b || (n && !data)) return crt__refuse(cx, CRT_EINVAL);
-    if (!crt__coop(cx)) return CRT_PENDING;
     size_t an = strlen(a) + 1, bn = strlen(b) + 1;
-    if (n > SIZE_MAX / 4) return CRT_ENOMEM;
-    crt__fs *c = crt__fs_new(an + bn + n, run);
-    if (!c) return CRT_ENOMEM;
+    crt__fs *c = n > SIZE_MAX / 4 ? NULL : crt__fs_new(an + bn + n, run);
+    if (!c) return crt__refuse(cx, CRT_ENOMEM);
     c->a = memcpy(c->bytes, a, an);
     c->b = memcpy(c->bytes + an, b, bn);
     c->data = c->bytes + an + bn;
@@ -14486,12 +14531,11 @@ CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_
     if (!crt__leaf(cx, &crt__op_spawn, slot->op == &crt__op_spawn ? slot->object : NULL)) return CRT_UNWIND;
     if (!slot->op) {
         if (!cx->rt->reactor) return crt__no_driver(cx, "crt_process_spawn");
-        if (!crt__coop(cx)) return CRT_PENDING;
         crt__process_sweep();
         int e = crt__start_new(cx->rt, desc, &c);
-        return e ? e : crt__call_start(cx, &crt__op_spawn, &c->call);
+        return e ? crt__refuse(cx, e) : crt__call_start(cx, &crt__op_spawn, &c->call);
     }
-    if (!(c = (crt__start *)crt__call_result(cx))) return CRT_PENDING;
+    if (!(c = (crt__start *)crt__call_paid(cx))) return CRT_PENDING;
     crt_poll r = c->call.result;
     if (r == 0) {
         *p = c->p;
@@ -16901,6 +16945,7 @@ CRTDEF void crt__timeout_leave(crt_cx *cx, crt_timer *t, crt_poll r)
 {
     if (t->phase == (CRT__PHASE_POLL | CRT__TIMEOUT_INSIDE)) {
         if (r != CRT_PENDING) {
+            crt__slot_cancel(cx->slot);   // a wait that the expression has given up by hand
             t->result = r;
             t->phase = CRT__TIMEOUT_DONE;
         } else if ((t->set && !cx->unwind) || cx->panics != t->panics) {
@@ -18578,7 +18623,7 @@ CRTDEF int crt_runtime_turn(crt_runtime *rt, crt_duration max_time)
     if (crt__is_forked(rt, "crt_runtime_turn")) return CRT_ENOCONTEXT;
     if (crt__tls.in_task) return CRT_ENESTED;
     if (crt__atomic_load(&rt->ended, CRT__ACQUIRE)) return CRT_ESHUTDOWN;
-    if (!crt__drive_begin(rt)) return CRT_EBUSY;
+    if (!crt__drive_try(rt)) return CRT_EBUSY;
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // it may be dropped meanwhile
     crt__worker *w = &rt->workers[0];
     crt__context outer = crt__tls;
@@ -18623,6 +18668,7 @@ static crt_duration crt__until_ready(crt_runtime *rt)
     crt__worker *w = &rt->workers[0];
     if (crt__has_local(w) || w->deferred.head || crt__injected(rt)) return 0;
     if (crt__atomic_load(&rt->ended, CRT__ACQUIRE)) return CRT_FOREVER;
+    if (w->wheel.fresh) crt__timers_settle(w);   // asked for within a poll: what it has set counts
     crt__wheel_refresh(&w->wheel);
     crt_instant next = crt__wheels_next(rt);
     if (next == CRT_FOREVER) return CRT_FOREVER;
@@ -18634,10 +18680,11 @@ CRTDEF crt_duration crt_runtime_next_deadline(crt_runtime *rt)
     if (!rt || crt__is_multi(rt)) return CRT_EINVAL;
     if (crt__tls.worker == &rt->workers[0]) return crt__until_ready(rt);
     // Its lists are whose turn it is.
-    if (!crt__drive_begin(rt)) return CRT_FOREVER;
+    if (!crt__drive_try(rt)) return CRT_FOREVER;
     crt__atomic_add(&rt->refs, 1, CRT__RELAXED);   // it may be dropped meanwhile
     crt_duration left = crt__until_ready(rt);
     crt__drive_end(rt);
+    if (crt__atomic_xchg(&rt->refused, 0, CRT__SEQ_CST) && left != CRT_FOREVER) crt__unpark(&rt->workers[0]);
     crt__rt_unref(rt);
     return left;
 }
@@ -18674,12 +18721,18 @@ CRTDEF int crt_time_resume(crt_runtime *rt)
     crt__unpark(&rt->workers[0]);   // it waits without looking at timers
     return 0;
 }
+// The clock, then the wheels: one that gets its timer later finds the clock where it is now.
+static void crt__clock_moved(crt_runtime *rt)
+{
+    crt__atomic_fence(CRT__SEQ_CST);
+    crt__wheels_serve_all(rt);
+}
 // Never back: another thread may have advanced it meanwhile.
 static void crt__clock_to(crt_runtime *rt, crt_instant t)
 {
     crt_instant now = crt__atomic_load(&rt->clock_offset, CRT__ACQUIRE);
     while (now < t && !crt__atomic_cas_weak(&rt->clock_offset, &now, t, CRT__ACQ_REL, CRT__ACQUIRE)) {}
-    crt__wheels_serve_all(rt);
+    crt__clock_moved(rt);
 }
 CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d)
 {
@@ -18694,7 +18747,7 @@ CRTDEF int crt_time_advance(crt_runtime *rt, crt_duration d)
         to = crt__instant_after(now, d);
         to = crt__max(now, crt__min(to, CRT__CLOCK_MOST));
     } while (!crt__atomic_cas_weak(&rt->clock_offset, &now, to, CRT__ACQ_REL, CRT__ACQUIRE));
-    crt__wheels_serve_all(rt);
+    crt__clock_moved(rt);
     return 0;
 }
 // Nothing is ready and the clock stands: jump to the next timer. False: wait.

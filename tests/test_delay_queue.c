@@ -531,6 +531,57 @@ static void a_wait_given_up_by_hand_goes_to_the_next(void)
     crt_runtime_drop(&rt);
 }
 
+// The queue goes while a task waits in it, on another worker: that one is told, and looks at nothing that is freed.
+static crt_delay_queue leaving;
+static crt_delay leaver;
+static int waits_there, no_more;   // atomic
+static crt_poll next_told(crt_cx *cx, crt_delay **due)
+{
+    crt_poll r = crt_delay_next(cx, &leaving, due);
+    if (r == CRT_PENDING) __atomic_store_n(&waits_there, 1, __ATOMIC_SEQ_CST);
+    return r;
+}
+static crt_poll waits_run(void *frame, crt_cx *cx)
+{
+    queue *self = frame;
+    CRT_BEGIN(self, cx);
+    while (!__atomic_load_n(&no_more, __ATOMIC_SEQ_CST)) {
+        CRT_AWAIT(self->r = next_told(cx, &self->due));
+        CHECK_EQ(self->r, CRT_EEMPTY);
+        CRT_AWAIT(crt_yield_now(cx));
+    }
+    CRT_END;
+}
+typedef struct drops {
+    crt_frame co;
+    crt_join_handle *join;
+    int i;
+} drops;
+static crt_poll drops_run(void *frame, crt_cx *cx)
+{
+    drops *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_spawn_join(cx, &self->join, waits_run, &(queue){.i = 0}), 0);
+    for (self->i = 0; self->i < 500; self->i++) {
+        __atomic_store_n(&waits_there, 0, __ATOMIC_SEQ_CST);
+        crt_delay_insert(cx, &leaving, &leaver, CRT_SEC(100));
+        while (!__atomic_load_n(&waits_there, __ATOMIC_SEQ_CST)) CRT_AWAIT(crt_yield_now(cx));
+        crt_delay_queue_drop(&leaving);
+        for (volatile int spin = 0; spin < 20000; spin++) {}
+    }
+    __atomic_store_n(&no_more, 1, __ATOMIC_SEQ_CST);
+    CRT_AWAIT(crt_join(cx, &self->join, NULL));
+    CRT_END;
+}
+static void a_queue_may_go_while_a_task_waits(void)
+{
+    crt_runtime *rt;
+    crt_config c = {.flavor = CRT_MULTI_THREAD, .worker_threads = 2, .disable_lifo_slot = true};
+    CHECK_EQ(crt_runtime_new(&c, &rt), 0);
+    CHECK_EQ(crt_block_on(rt, drops_run, &(drops){.i = 0}), 0);
+    crt_runtime_drop(&rt);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -551,5 +602,6 @@ int main(int argc, char **argv)
     TEST(as_a_plain_list_would);
     TEST_ON_EACH(inserted_by_many);
     TEST(a_wait_given_up_by_hand_goes_to_the_next);
+    TEST(a_queue_may_go_while_a_task_waits);
     return test_end();
 }

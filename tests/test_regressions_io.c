@@ -811,6 +811,120 @@ SCENE(a_new_pipe_has_room)
 }
 #endif
 
+// ---- what a call is given counts at its first poll, whatever is left of the budget -------------------------
+
+static void spent(crt_cx *cx)
+{
+    while (crt_coop_budget(cx))
+        if (crt_consume_budget(cx)) break;
+}
+SCENE(a_count_is_that_of_the_first_poll_also_without_a_budget)
+{
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    CHECK_EQ(crt_duplex(cx, 1024, &self->a, &self->b), 0);
+    crt_reader_init(&self->in, self->a, NULL, 0);
+    crt_writer_init(&self->out, self->a, NULL, 0);
+    CRT_AWAIT(self->r = crt_write_all(cx, self->b, "hello, world", 12));
+    CHECK_EQ(self->r, 12);
+    CRT_AWAIT(self->r = crt_reader_fill(cx, &self->in, 4));
+    CHECK_EQ(self->r, 12);
+    self->r = 8;
+    spent(cx);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5), crt_reader_fill(cx, &self->in, (size_t)self->r)));
+    CHECK_EQ(self->r, 12);
+    self->r = 0;
+    spent(cx);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->timer, CRT_SEC(5),
+                                    crt_reader_read_exact(cx, &self->in, self->buf, (size_t)self->r)));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_reader_buffered(&self->in), 12);
+    self->r = 4;
+    spent(cx);
+    CRT_AWAIT(self->r = crt_reader_read_exact(cx, &self->in, self->buf, (size_t)self->r));
+    CHECK(self->r == 4 && !memcmp(self->buf, "hell", 4));
+    self->r = 0;
+    spent(cx);
+    CRT_AWAIT(self->r = crt_writer_write_all(cx, &self->out, self->buf, (size_t)self->r));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_writer_buffered(&self->out), 0);
+    crt_reader_drop(&self->in);
+    crt_writer_drop(&self->out);
+    crt_close(&self->a);
+    crt_close(&self->b);
+    CRT_END;
+}
+// A path is changed by a sibling, between the first poll and the second.
+static crt_poll another_path(scene *self)
+{
+    in_dir(self->path, "changed");
+    return 0;
+}
+typedef CRT_SELECT(2) two_arms;
+static two_arms arms;
+static crt_poll wrote;
+SCENE(a_path_is_that_of_the_first_poll_also_without_a_budget)
+{
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    in_dir(self->path, "first");
+    in_dir(self->path2, "first");
+    self->r = 5;
+    spent(cx);
+    CRT_AWAIT(self->k = (int)crt_join_all(cx, &arms,
+        crt_on(cx, 0, wrote = crt_fs_write_file(cx, self->path, "hello", 5)), crt_on(cx, 1, another_path(self))));
+    CHECK_EQ(wrote, 0);
+    CHECK_EQ(size_of(self->path2), 5);
+    CHECK(!is_there(self->path));
+    CHECK_EQ(remove(self->path2), 0);
+    spent(cx);
+    CRT_AWAIT(self->r = crt_fs_write_file(cx, self->path2, "hello", (size_t)self->r));   // 5 bytes
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(size_of(self->path2), 5);
+    CHECK_EQ(remove(self->path2), 0);
+    CRT_END;
+}
+#ifndef _WIN32
+static crt_process *speaker;
+static crt_poll other_words(const char **words)
+{
+    words[2] = "exit 7";
+    return 0;
+}
+SCENE(arguments_are_those_of_the_first_poll_also_without_a_budget)
+{
+    static const char *argv[4] = {"/bin/sh", "-c", "exit 3", NULL};
+    static crt_exit_status status;
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    spent(cx);
+    CRT_AWAIT(self->k = (int)crt_join_all(cx, &arms,
+        crt_on(cx, 0, wrote = crt_process_spawn(cx, &(crt_process_desc){.argv = argv}, &speaker)),
+        crt_on(cx, 1, other_words(argv))));
+    CHECK_EQ(wrote, 0);
+    CRT_AWAIT(self->r = crt_process_wait(cx, speaker, &status));
+    CHECK(self->r == 0 && status.code == 3);
+    crt_close(&speaker);
+    CRT_END;
+}
+#endif
+SCENE(an_address_is_that_of_the_first_poll_also_without_a_budget)
+{
+    scene *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(self->r = crt_tcp_listen(cx, "127.0.0.1:0", NULL, &self->l));
+    CHECK_EQ(self->r, 0);
+    CHECK_EQ(crt_local_addr(self->l, &self->to), 0);
+    crt_addr_format(&self->to, self->path, sizeof self->path);
+    spent(cx);
+    CRT_AWAIT(self->k = (int)crt_join_all(cx, &arms,
+        crt_on(cx, 0, wrote = crt_tcp_connect(cx, self->path, &self->a)), crt_on(cx, 1, another_path(self))));
+    CHECK_EQ(wrote, 0);
+    crt_close(&self->a);
+    crt_close(&self->l);
+    CRT_END;
+}
+
 static crt_poll clean_run(void *frame, crt_cx *cx)
 {
     scene *self = frame;
@@ -838,6 +952,12 @@ int main(int argc, char **argv)
     TEST(the_end_of_a_pipe_is_readable_and_a_hangup);
     TEST(a_descriptor_becomes_close_on_exec_when_it_is_taken_and_not_before);
 #endif
+    TEST(a_count_is_that_of_the_first_poll_also_without_a_budget);
+    TEST(a_path_is_that_of_the_first_poll_also_without_a_budget);
+#ifndef _WIN32
+    TEST(arguments_are_those_of_the_first_poll_also_without_a_budget);
+#endif
+    TEST(an_address_is_that_of_the_first_poll_also_without_a_budget);
     TEST(what_ends_at_once_lets_others_run);
     TEST(what_has_no_memory_lets_others_run);
     TEST(of_no_datagrams_none_are_moved);

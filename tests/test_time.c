@@ -3,6 +3,9 @@
 #define CRT_IMPLEMENTATION
 #include "crt.h"
 #include "harness.h"
+#ifndef _WIN32
+#include <poll.h>
+#endif
 
 #define VIRTUAL .flavor = CRT_CURRENT_THREAD, .start_paused = true
 #define SHARED(x) __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
@@ -1294,6 +1297,140 @@ static void an_earlier_timer_cuts_the_wait_short(crt_runtime *rt)
     crt_handle_drop(&h);
 }
 
+// A wait that an expression has given up by hand is not the next one's.
+static bool enough;
+typedef struct waker_frame {
+    crt_frame co;
+    crt_waker w;
+} waker_frame;
+static crt_poll enough_run(void *frame, crt_cx *cx)
+{
+    waker_frame *self = frame;
+    CRT_BEGIN(self, cx);
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(5)));
+    enough = true;
+    crt_wake(&self->w);
+    CRT_END;
+}
+static crt_poll until_enough(crt_cx *cx) { return enough ? 1 : crt_sleep(cx, CRT_SEC(10)); }
+static crt_poll given_up_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    self->begun = crt_now(cx);
+    enough = false;
+    CHECK_EQ(crt_spawn(cx, enough_run, &(waker_frame){.w = crt_waker_clone(cx)}), 0);
+    CRT_AWAIT(self->r = crt_timeout(cx, &self->t, CRT_SEC(20), until_enough(cx)));
+    CHECK_EQ(self->r, 1);
+    CHECK_EQ(crt_now(cx) - self->begun, CRT_MS(5));
+    CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    CHECK_EQ(crt_now(cx) - self->begun, CRT_MS(6));
+    CRT_END;
+}
+static void a_wait_given_up_inside_a_timeout_is_over(void)
+{
+    on_virtual_clock(given_up_run, &(timing){.i = 0});
+}
+// A clock that is paused goes on, by a job's hand, while the poll of a task has set a timer that is not yet in the
+// wheel: the timer is due when it comes there, and the driver serves it, though the job goes on.
+static int late_set, late_gone, late_fired;   // atomic
+static crt_poll overdue_run(void *frame, crt_cx *cx)
+{
+    crt_poll r = crt_sleep(cx, CRT_MS(5));
+    (void)frame;
+    if (r == CRT_PENDING && !__atomic_exchange_n(&late_set, 1, __ATOMIC_SEQ_CST))
+        while (!__atomic_load_n(&late_gone, __ATOMIC_SEQ_CST)) pause_ms(1);
+    if (r == 0) __atomic_store_n(&late_fired, 1, __ATOMIC_SEQ_CST);
+    return r;
+}
+static intptr_t late_job(void *rt)
+{
+    while (!__atomic_load_n(&late_set, __ATOMIC_SEQ_CST)) pause_ms(1);
+    CHECK_EQ(crt_time_advance(rt, CRT_MS(10)), 0);
+    __atomic_store_n(&late_gone, 1, __ATOMIC_SEQ_CST);
+    for (int64_t begun = real_now(); !__atomic_load_n(&late_fired, __ATOMIC_SEQ_CST); pause_ms(1))
+        if (real_now() - begun > CRT_SEC(3)) return 0;
+    return 1;
+}
+static intptr_t long_job(void *unused)
+{
+    pause_ms(20);
+    return (intptr_t)unused;
+}
+static crt_poll late_root_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    for (self->i = 0; self->i < 2; self->i++) {   // so that the driver does not spin for jobs
+        CHECK_EQ(crt_spawn_blocking(cx, &self->join, long_job, NULL), 0);
+        CRT_AWAIT(crt_join(cx, &self->join, NULL));
+        CRT_AWAIT(crt_sleep(cx, CRT_MS(1)));
+    }
+    CHECK_EQ(crt_spawn_blocking(cx, &self->join, late_job, cx->rt), 0);
+    CHECK_EQ(crt_spawn(cx, overdue_run, &(crt_frame){0}), 0);
+    CRT_AWAIT(crt_join(cx, &self->join, &self->r));
+    CHECK_EQ(self->r, 1);
+    CRT_END;
+}
+static void a_timer_that_is_due_when_it_is_set_fires_while_a_job_runs(void)
+{
+    __atomic_store_n(&late_set, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&late_gone, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&late_fired, 0, __ATOMIC_SEQ_CST);
+    on_virtual_clock(late_root_run, &(timing){.i = 0});
+}
+// What the poll has set that asks counts.
+static crt_poll asks_run(void *frame, crt_cx *cx)
+{
+    timing *self = frame;
+    CRT_BEGIN(self, cx);
+    crt_timer_reset(cx, &self->t, CRT_MS(50));
+    CHECK_EQ(crt_timer_wait(cx, &self->t), CRT_PENDING);
+    CHECK(crt_runtime_next_deadline(cx->rt) <= CRT_MS(51));
+    crt_timer_stop(&self->t);
+    CHECK_EQ(crt_runtime_next_deadline(cx->rt), CRT_FOREVER);
+    CRT_END;
+}
+static void a_deadline_set_by_the_poll_that_asks_is_the_next(void)
+{
+    on_virtual_clock(asks_run, &(timing){.i = 0});
+}
+// One that only asks, on another thread, makes nobody else lose a deadline.
+static int asking;   // atomic
+#ifndef _WIN32
+static void *asks_thread(void *rt)
+{
+    while (__atomic_load_n(&asking, __ATOMIC_SEQ_CST)) (void)crt_runtime_next_deadline(rt);
+    return NULL;
+}
+static void who_only_asks_for_the_next_deadline_drives_nothing(void)
+{
+    crt_runtime *rt;
+    pthread_t thread;
+    CHECK_EQ(crt_runtime_new(&(crt_config){.flavor = CRT_CURRENT_THREAD}, &rt), 0);
+    crt_handle *h = crt_runtime_handle(rt);
+    for (int i = 0; i < 20; i++) {
+        crt_join_handle *join;
+        struct pollfd fd = {.fd = (int)crt_runtime_poll_fd(rt), .events = POLLIN};
+        CHECK_EQ(crt_handle_spawn_join(h, &join, short_run, &(short_frame){.ms = 5}), 0);
+        while (crt_runtime_turn(rt, 0) < 1) {}
+        __atomic_store_n(&asking, 1, __ATOMIC_SEQ_CST);
+        CHECK_EQ(pthread_create(&thread, NULL, asks_thread, rt), 0);
+        crt_duration left = 0;
+        for (int n = 0; n < 100000 && left != CRT_FOREVER; n++) left = crt_runtime_next_deadline(rt);
+        __atomic_store_n(&asking, 0, __ATOMIC_SEQ_CST);
+        pthread_join(thread, NULL);
+        // What a loop does that was told so: it waits for the descriptor.
+        if (left == CRT_FOREVER) CHECK_EQ(poll(&fd, 1, 2000), 1);
+        for (int64_t begun = real_now(); !crt_is_finished(join) && real_now() - begun < CRT_SEC(5); pause_ms(1))
+            crt_runtime_turn(rt, 0);
+        CHECK_EQ(crt_join_blocking(&join, NULL), 0);
+    }
+    crt_handle_drop(&h);
+    crt_runtime_drop(&rt);
+}
+#endif
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -1331,5 +1468,11 @@ int main(int argc, char **argv)
     TEST(timers_of_a_stuck_worker_fire_through_another);
     TEST_ON_EACH(timers_are_cancelled_from_other_workers);
     TEST_ON_EACH(an_earlier_timer_cuts_the_wait_short);
+    TEST(a_wait_given_up_inside_a_timeout_is_over);
+    TEST(a_timer_that_is_due_when_it_is_set_fires_while_a_job_runs);
+    TEST(a_deadline_set_by_the_poll_that_asks_is_the_next);
+#ifndef _WIN32
+    TEST(who_only_asks_for_the_next_deadline_drives_nothing);
+#endif
     return test_end();
 }
