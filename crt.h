@@ -4612,6 +4612,7 @@ static CRT__COLD crt_poll crt__refuse(crt_cx *cx, crt_poll why)
 
 enum { CRT__WORD_TASK = 8 };
 
+// Where it has not ended: see crt__word_park.
 static CRT__OUTLINE uintptr_t crt__word_wait(crt_cx *cx, const crt__op *op, void *object, uintptr_t *word)
 {
     uintptr_t now = 0;
@@ -7842,8 +7843,14 @@ static crt__call *crt__call_result(crt_cx *cx)
 }
 #endif
 #if !defined(CRT_NO_FS) || !defined(CRT_NO_PROCESS)
-// The same of a call that began without a look at the budget, since what it was given had to be
-// copied in that poll: its result takes of it. NULL: later.
+// A call that begins without a look at the budget, since what it is given has to be copied in this
+// poll: its result takes of it, and so does an error that comes at once.
+CRT__UNUSED static crt_poll crt__call_begin(crt_cx *cx, const crt__op *op, crt__call *c)
+{
+    crt_poll r = crt__call_start(cx, op, c);
+    return r == CRT_PENDING ? r : crt__refuse(cx, r);
+}
+// As crt__call_result. NULL: later.
 CRT__UNUSED static crt__call *crt__call_paid(crt_cx *cx)
 {
     crt__call *c = cx->slot->object;
@@ -11375,7 +11382,7 @@ static crt_poll crt__reader_find(crt_cx *cx, crt_reader *r, int delimiter, size_
         if (buffered >= max) return crt__ends_now(cx, &crt__op_read, r->stream, CRT_EMSGSIZE);
         k = crt__reader_more(cx, r, max);
         if (k == 0) return (crt_poll)buffered;
-        if (k < 0) return k == CRT_ENOMEM ? crt__refuse(cx, k) : k;
+        if (k < 0) return k == CRT_ENOMEM ? crt__ends_now(cx, &crt__op_read, r->stream, k) : k;
     }
 }
 CRTDEF crt_poll crt_reader_read_until(crt_cx *cx, crt_reader *r, int delimiter, size_t max, void **data)
@@ -11440,10 +11447,11 @@ static crt_poll crt__writer_enter(crt_cx *cx, crt_writer *w, size_t n)
 {
     if (crt_take_unwind(cx)) return CRT_UNWIND;
     if (!w->stream || !w->capacity) return crt__refuse(cx, CRT_EINVAL);
-    if (crt__goes_on(cx, &crt__op_write, w->stream)) return 0;
-    w->want = n;
-    w->done = 0;
-    if (!w->data && !(w->data = CRT_MALLOC(w->capacity))) return crt__refuse(cx, CRT_ENOMEM);
+    bool goes_on = crt__goes_on(cx, &crt__op_write, w->stream);
+    if (!goes_on) w->want = n, w->done = 0;
+    if (CRT__LIKELY(w->data != NULL)) return 0;
+    if (!(w->data = CRT_MALLOC(w->capacity))) return crt__ends_now(cx, &crt__op_write, w->stream, CRT_ENOMEM);
+    if (goes_on) crt__io_end((crt__sock *)w->stream, cx->slot);   // there was no memory at the poll before
     return 0;
 }
 // Writes what is buffered: 0, or as crt_write.
@@ -12448,7 +12456,7 @@ static crt_poll crt__fs_call(crt_cx *cx, intptr_t (*run)(crt__call *), const cha
     if (n) memcpy(c->bytes + an + bn, data, n);
     c->n = n;
     c->arg = arg;
-    return crt__call_start(cx, &crt__op_file, &c->call);
+    return crt__call_begin(cx, &crt__op_file, &c->call);
 }
 // One that gives nothing but its result.
 static CRT__OUTLINE crt_poll crt__fs_do(crt_cx *cx, intptr_t (*run)(crt__call *), const char *a,
@@ -14533,7 +14541,7 @@ CRTDEF crt_poll crt_process_spawn(crt_cx *cx, const crt_process_desc *desc, crt_
         if (!cx->rt->reactor) return crt__no_driver(cx, "crt_process_spawn");
         crt__process_sweep();
         int e = crt__start_new(cx->rt, desc, &c);
-        return e ? crt__refuse(cx, e) : crt__call_start(cx, &crt__op_spawn, &c->call);
+        return e ? crt__refuse(cx, e) : crt__call_begin(cx, &crt__op_spawn, &c->call);
     }
     if (!(c = (crt__start *)crt__call_paid(cx))) return CRT_PENDING;
     crt_poll r = c->call.result;

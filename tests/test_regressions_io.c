@@ -843,11 +843,17 @@ SCENE(a_count_is_that_of_the_first_poll_also_without_a_budget)
     spent(cx);
     CRT_AWAIT(self->r = crt_reader_read_exact(cx, &self->in, self->buf, (size_t)self->r));
     CHECK(self->r == 4 && !memcmp(self->buf, "hell", 4));
+    self->r = 5;
+    spent(cx);
+    fail_after(0);   // nor memory, at the first poll
+    CRT_AWAIT(self->r = crt_writer_write_all(cx, &self->out, "hello", (size_t)self->r));
+    CHECK_EQ(self->r, 5);
+    CHECK(!cx->slot->op);
     self->r = 0;
     spent(cx);
     CRT_AWAIT(self->r = crt_writer_write_all(cx, &self->out, self->buf, (size_t)self->r));
     CHECK_EQ(self->r, 0);
-    CHECK_EQ(crt_writer_buffered(&self->out), 0);
+    CHECK_EQ(crt_writer_buffered(&self->out), 5);
     crt_reader_drop(&self->in);
     crt_writer_drop(&self->out);
     crt_close(&self->a);
